@@ -1,0 +1,88 @@
+# eventsource: an event store inside PostgreSQL
+#
+#   make            build against the server that PG_CONFIG names
+#   make install    install it there
+#   make demo       from a fresh machine to a story one can read
+#   make test       everything, on the local major
+#   make test-all   the suites on every supported major
+
+EXTENSION = eventsource
+MODULE_big = eventsource
+PGFILEDESC = "eventsource - event store with enforced state machines"
+
+# The version lives in the control file and nowhere else.
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" eventsource.control)
+
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+BITCODE = $(OBJS:.o=.bc)
+SQL_PARTS = $(sort $(wildcard sql/core/*.sql))
+SQL_SCRIPT = sql/eventsource--$(EXTVERSION).sql
+
+DATA = $(filter-out $(SQL_SCRIPT),$(wildcard sql/eventsource--*.sql))
+DATA_built = $(SQL_SCRIPT)
+EXTRA_CLEAN = .build_flags $(OBJS:.o=.d) sql/eventsource--$(EXTVERSION).sql.tmp \
+	results regression.diffs regression.out tmp_check
+
+all:
+
+# test/, bench/ and the like are folders too.
+.PHONY: demo test test-all bench torture check-style format
+
+# These need no server yet, and so must not need pg_config either.
+demo:
+	tools/demo.sh
+
+test:
+	tools/test.sh
+
+test-all:
+	tools/test-all.sh
+
+bench:
+	tools/bench.sh
+
+check-style:
+	tools/check-style.sh
+
+format:
+	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
+
+PG_CONFIG ?= pg_config
+ifneq ($(shell command -v $(PG_CONFIG) 2>/dev/null),)
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+
+# The server's headers are included as system headers, so that -Wextra judges
+# our code and not theirs. Callbacks have fixed signatures, hence unused
+# parameters are no fault.
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wshadow=compatible-local \
+	-Wstrict-prototypes -Wold-style-definition -fno-semantic-interposition $(ES_CFLAGS)
+SHLIB_LINK = -Wl,--version-script=tools/exports.map
+
+# Dependencies on headers, for the bitcode too: PGXS has none.
+OUTPUT_OPTION = -o $@ -MMD -MP -MT $@ -MT $(@:.o=.bc)
+
+include $(PGXS)
+-include $(OBJS:.o=.d)
+
+# Objects of one server or one set of flags never meet those of another, and a
+# part that was taken away leaves the install script.
+BUILD_FLAGS = $(shell $(PG_CONFIG) --version) $(CC) $(PG_CFLAGS) $(SQL_PARTS) $(OBJS)
+
+.PHONY: force
+.build_flags: force
+	@echo '$(BUILD_FLAGS)' | cmp -s - $@ || echo '$(BUILD_FLAGS)' > $@
+
+$(OBJS) $(BITCODE): .build_flags
+$(shlib): tools/exports.map
+
+$(SQL_SCRIPT): $(SQL_PARTS) .build_flags
+	printf '%s\n' '\echo Use "CREATE EXTENSION eventsource" to load this file. \quit' > $@.tmp
+	cat $(SQL_PARTS) /dev/null >> $@.tmp
+	mv $@.tmp $@
+
+else
+all install clean:
+	@echo '$(PG_CONFIG) not found: tools/install-deps.sh installs what is missing, or give PG_CONFIG=...' >&2
+	@exit 1
+endif
