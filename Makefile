@@ -55,7 +55,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 # our code and not theirs. Callbacks have fixed signatures, hence unused
 # parameters are no fault.
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
-PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wshadow=compatible-local \
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter \
 	-Wstrict-prototypes -Wold-style-definition -fno-semantic-interposition $(ES_CFLAGS)
 SHLIB_LINK = -Wl,--version-script=tools/exports.map
 
@@ -67,11 +67,10 @@ include $(PGXS)
 
 # Objects of one server or one set of flags never meet those of another, and a
 # part that was taken away leaves the install script.
-BUILD_FLAGS = $(shell $(PG_CONFIG) --version) $(CC) $(PG_CFLAGS) $(SQL_PARTS) $(OBJS)
-
-.PHONY: force
-.build_flags: force
-	@echo '$(BUILD_FLAGS)' | cmp -s - $@ || echo '$(BUILD_FLAGS)' > $@
+BUILD_FLAGS := $(strip $(shell $(PG_CONFIG) --version) $(CC) $(PG_CFLAGS) $(SQL_PARTS) $(OBJS))
+ifneq ($(BUILD_FLAGS),$(strip $(file <.build_flags)))
+$(file >.build_flags,$(BUILD_FLAGS))
+endif
 
 $(OBJS) $(BITCODE): .build_flags
 $(shlib): tools/exports.map
