@@ -1,0 +1,69 @@
+#!/bin/bash
+# install-deps.sh [test]: installs by apt what is missing to build (and test)
+# the extension. With PG_CONFIG given by hand, the server is left alone.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+# Debian's default cluster is not ours to create or start.
+no_main_cluster=/etc/postgresql-common/createcluster.d/eventsource-no-main-cluster.conf
+
+main() {
+	local want=${1:-build} pg_config='' major packages=''
+
+	command -v gcc >/dev/null || packages+=' gcc libc6-dev'
+	command -v make >/dev/null || packages+=' make'
+	if [ "$want" = test ] && ! perl -MIPC::Run -e 1 2>/dev/null; then
+		packages+=' perl libipc-run-perl'
+	fi
+
+	pg_config=$(find_pg_config) || pg_config=''
+	if [ -n "${PG_CONFIG:-}" ]; then
+		has_server "$PG_CONFIG" || die "PG_CONFIG=$PG_CONFIG has no server or no PGXS"
+	elif [ -z "$pg_config" ]; then
+		apt_update
+		major=$(apt-cache show postgresql | sed -n 's/^Version: \([0-9]*\).*/\1/p' | sort -n | tail -1)
+		[ -n "$major" ] || die "apt knows no postgresql"
+		packages+=" postgresql-$major postgresql-server-dev-$major postgresql-$major-pgtap"
+	elif [ "$want" = test ] && ! [ -f "$("$pg_config" --sharedir)/extension/pgtap.control" ]; then
+		packages+=" postgresql-$("$pg_config" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')-pgtap"
+	fi
+
+	if [ -n "$packages" ]; then
+		install_packages "$packages"
+	fi
+	if [ "$want" = test ]; then
+		pg_config=$(find_pg_config)
+		[ -f "$("$pg_config" --sharedir)/extension/pgtap.control" ] ||
+			die "pgTAP is not installed for $("$pg_config" --version)"
+	fi
+}
+
+apt_update() {
+	command -v apt-get >/dev/null || die "no apt-get here: install PostgreSQL and its headers by hand"
+	if [ -z "${apt_updated:-}" ]; then
+		as_root apt-get -qq update
+		apt_updated=yes
+	fi
+}
+
+install_packages() {
+	local remove_conf=''
+	echo "installing:$1"
+	apt_update
+	if ! [ -e "$no_main_cluster" ]; then
+		as_root mkdir -p "$(dirname "$no_main_cluster")"
+		echo 'create_main_cluster = false' | as_root tee "$no_main_cluster" >/dev/null
+		remove_conf=yes
+	fi
+	# shellcheck disable=SC2086
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $1 \
+		</dev/null >/tmp/eventsource-apt.$$ 2>&1 || {
+		cat /tmp/eventsource-apt.$$ >&2
+		[ -z "$remove_conf" ] || as_root rm -f "$no_main_cluster"
+		die "could not install:$1"
+	}
+	rm -f /tmp/eventsource-apt.$$
+	[ -z "$remove_conf" ] || as_root rm -f "$no_main_cluster"
+}
+
+main "$@"

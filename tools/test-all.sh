@@ -1,0 +1,86 @@
+#!/bin/bash
+# test-all.sh: everything on the local PostgreSQL, then its pgTAP and isolation
+# suites once more with assertions and undefined-behaviour traps compiled in, and
+# the same suites on each other supported major in a Debian that has it.
+#
+# A major that cannot be had is named and counts as skipped, and the run fails
+# for it unless ES_ALLOW_MISSING is set.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+majors=${ES_MAJORS:-15 17 18}
+suites='regress isolation segments'
+passed=0 failed=0 skipped=0 missing=''
+
+main() {
+	local local_major major
+	log=$(mktemp)
+	trap 'rm -rf "$log" "${checked:-}"' EXIT
+	trap 'exit 130' INT TERM
+
+	"$ROOT/tools/install-deps.sh" test
+	PG_CONFIG=$(find_pg_config)
+	export PG_CONFIG
+	local_major=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+
+	run_checked
+	leg "PostgreSQL $local_major" "$ROOT/tools/test.sh"
+	for major in $majors; do
+		[ "$major" = "$local_major" ] || run_elsewhere "$major"
+	done
+
+	note "all legs"
+	sed -n 's/^LEG //p' "$log"
+	if [ -n "$missing" ]; then
+		echo "NOT TESTED, could not be had: PostgreSQL$missing"
+	fi
+	report '' "$passed" "$failed" "$skipped"
+	[ "$failed" = 0 ] && { [ -z "$missing" ] || [ -n "${ES_ALLOW_MISSING:-}" ]; }
+}
+
+# A trap needs no runtime library in the server. Runs first, so that the library
+# which stays installed is the ordinary one.
+run_checked() {
+	checked=$(make_work_dir checked)
+	copy_tree "$checked/tree"
+	leg "with assertions and traps" env ES_PARTS='regress isolation' \
+		ES_CFLAGS='-DUSE_ASSERT_CHECKING -fsanitize=undefined -fsanitize-undefined-trap-on-error' \
+		"$checked/tree/tools/test.sh"
+	rm -rf "$checked"
+}
+
+run_elsewhere() {
+	note "PostgreSQL $1"
+	if ! "$ROOT/tools/chroot.sh" make "$1"; then
+		echo "PostgreSQL $1 could not be had: NOT TESTED"
+		missing+=" $1"
+		skipped=$((skipped + 1))
+		return
+	fi
+	leg "PostgreSQL $1" "$ROOT/tools/chroot.sh" run "$1" env -u ES_DATA_DIR \
+		ES_PARTS="$suites" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
+		PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config" tools/test.sh
+}
+
+# leg LABEL COMMAND ...: one run of test.sh; a leg that does not get to its
+# closing line has failed.
+leg() {
+	local label=$1 out result=0 counts
+	shift
+	note "leg: $label"
+	out=$(mktemp)
+	ES_LABEL=$label "$@" 2>&1 </dev/null | tee "$out" || result=$?
+	counts=$(sed -n "s/^$label: \([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\?$/\1 \2 \4/p" "$out")
+	rm -f "$out"
+	# shellcheck disable=SC2086
+	set -- $counts
+	passed=$((passed + ${1:-0}))
+	failed=$((failed + ${2:-1}))
+	skipped=$((skipped + ${3:-0}))
+	if [ "$result" != 0 ] && [ "${2:-1}" = 0 ]; then
+		failed=$((failed + 1))
+	fi
+	echo "LEG $label: ${1:-0} passed, ${2:-did not finish, 1} failed${3:+, $3 skipped}" >>"$log"
+}
+
+main "$@"
