@@ -26,14 +26,18 @@ EXTRA_CLEAN = .build_flags $(OBJS:.o=.d) sql/eventsource--$(EXTVERSION).sql.tmp 
 all:
 
 # test/, bench/ and the like are folders too.
-.PHONY: demo test test-all bench torture check-style format
+.PHONY: demo demo-stop test test-all bench check-style format
 
 # These need no server yet, and so must not need pg_config either.
 demo:
 	tools/demo.sh
 
+demo-stop:
+	tools/demo.sh stop
+
+# make test TESTS="test/sql/append.sql test/t/001_crash.pl" runs only those.
 test:
-	tools/test.sh
+	tools/test.sh $(TESTS)
 
 test-all:
 	tools/test-all.sh
@@ -43,9 +47,11 @@ bench:
 
 check-style:
 	tools/check-style.sh
+	tools/check-layers.sh
+	tools/indent.sh --check
 
 format:
-	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
+	tools/indent.sh
 
 PG_CONFIG ?= pg_config
 ifneq ($(shell command -v $(PG_CONFIG) 2>/dev/null),)

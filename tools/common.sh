@@ -65,12 +65,11 @@ as_cluster_user() {
 	fi
 }
 
-# A new folder that the cluster's user owns, with a path short enough for a
-# socket (107 bytes), wherever the checkout lies.
+# make_work_dir NAME [BASE]: a new folder that only the cluster's user enters, with
+# a path short enough for a socket (107 bytes), wherever the checkout lies.
 make_work_dir() {
 	local dir
-	dir=$(mktemp -d "/tmp/eventsource-${1}.XXXXXX")
-	chmod 755 "$dir"
+	dir=$(mktemp -d "${2:-/tmp}/eventsource-$1.XXXXXX")
 	if is_root; then
 		chown "$(cluster_user)" "$dir"
 	fi
@@ -83,7 +82,7 @@ copy_tree() {
 	mkdir -p "$1"
 	tar -C "$ROOT" --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.d' --exclude='*.so' \
 		--exclude=./.build_flags --exclude=./results --exclude=./regression.diffs \
-		--exclude=./demo-cluster --exclude=./tmp_check -cf - . | tar -C "$1" -xf -
+		--exclude=./tmp_check -cf - . | tar -C "$1" -xf -
 	if is_root; then
 		chown -R "$(cluster_user)" "$1"
 	fi

@@ -28,6 +28,8 @@ main() {
 	for major in $majors; do
 		[ "$major" = "$local_major" ] || run_elsewhere "$major"
 	done
+	single 'make demo' demo
+	[[ $missing == *18* ]] || single pgindent "$ROOT/tools/indent.sh" --check
 
 	note "all legs"
 	sed -n 's/^LEG //p' "$log"
@@ -60,6 +62,23 @@ run_elsewhere() {
 	leg "PostgreSQL $1" "$ROOT/tools/chroot.sh" run "$1" env -u ES_DATA_DIR \
 		ES_PARTS="$suites" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
 		PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config" tools/test.sh
+}
+
+# The demo is what a newcomer sees first, so it is a test too.
+demo() { "$ROOT/tools/demo.sh" && "$ROOT/tools/demo.sh" stop; }
+
+# single LABEL COMMAND ...: one command that passes or fails as a whole.
+single() {
+	local label=$1
+	shift
+	note "leg: $label"
+	if "$@" </dev/null; then
+		passed=$((passed + 1))
+		echo "LEG $label: passed" >>"$log"
+	else
+		failed=$((failed + 1))
+		echo "LEG $label: FAILED" >>"$log"
+	fi
 }
 
 # leg LABEL COMMAND ...: one run of test.sh; a leg that does not get to its
