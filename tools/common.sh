@@ -92,11 +92,13 @@ copy_tree() {
 build_and_install() {
 	local dir=$1
 	shift
-	make -s -C "$dir" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" "$@" all
+	# As arguments, since sudo passes no environment on.
+	set -- PG_CONFIG="$PG_CONFIG" ES_CFLAGS="${ES_CFLAGS:-}" "$@"
+	make -s -C "$dir" -j"$(nproc)" "$@" all
 	if [ -w "$("$PG_CONFIG" --pkglibdir)" ]; then
-		make -s -C "$dir" PG_CONFIG="$PG_CONFIG" "$@" install
+		make -s -C "$dir" "$@" install
 	else
-		as_root make -s -C "$dir" PG_CONFIG="$PG_CONFIG" "$@" install
+		as_root make -s -C "$dir" "$@" install
 	fi >/dev/null
 }
 

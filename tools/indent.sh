@@ -11,11 +11,11 @@ mapfile -t files < <(find src -name '*.[ch]' | sort)
 
 "$ROOT/tools/chroot.sh" make 18
 # Our types are the words that are written like one.
-types=$(grep -ohwE 'Es[A-Z][A-Za-z0-9]*' "${files[@]}" | sort -u | paste -sd ' ' -)
+types=$(cat "${files[@]}" | grep -owE "Es[A-Z][A-Za-z0-9]*" | sort -u | paste -sd " " - || true)
 mode=()
 [ "${1:-}" != --check ] || mode=(--check --diff)
 "$ROOT/tools/chroot.sh" run 18 env PATH=/usr/lib/postgresql/18/bin:/usr/bin:/bin LC_ALL=C \
-	pgindent --typedefs=/usr/share/postgresql/18/typedefs.list --list-of-typedefs="$types" \
+	pgindent --typedefs=/usr/share/postgresql/18/typedefs.list --list-of-typedefs="${types:-Es}" \
 	"${mode[@]}" "${files[@]}"
 
 if [ "${1:-}" != --check ]; then

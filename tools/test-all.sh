@@ -60,7 +60,7 @@ run_elsewhere() {
 		return
 	fi
 	leg "PostgreSQL $1" "$ROOT/tools/chroot.sh" run "$1" env -u ES_DATA_DIR \
-		ES_PARTS="$suites" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
+		ES_LABEL="PostgreSQL $1" ES_PARTS="$suites" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
 		PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config" tools/test.sh
 }
 
