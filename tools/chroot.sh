@@ -97,13 +97,14 @@ in_chroot() {
 }
 
 run() {
-	local dir=$cache/$1
+	local dir=$cache/$1 copy=/eventsource.$$
 	shift
-	as_root rm -rf "$dir/eventsource"
-	as_root mkdir "$dir/eventsource"
+	# shellcheck disable=SC2064
+	trap "as_root rm -rf '$dir$copy'" EXIT
+	as_root mkdir "$dir$copy"
 	tar -C "$ROOT" --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.d' --exclude='*.so' \
-		--exclude=./.build_flags -cf - . | as_root tar -C "$dir/eventsource" -xf -
-	in_chroot "$dir" /eventsource "$@"
+		--exclude=./.build_flags -cf - . | as_root tar -C "$dir$copy" -xf -
+	in_chroot "$dir" "$copy" "$@"
 }
 
 export PATH=$PATH:/usr/sbin:/sbin
