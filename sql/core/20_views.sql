@@ -1,0 +1,135 @@
+-- What users read of the log.
+
+CREATE VIEW eventsource.events AS
+SELECT e.position,
+	   s.name AS stream,
+	   c.word AS category,
+	   substr(s.name, length(c.word) + 2) AS key,
+	   CASE e.subject WHEN '' THEN s.name ELSE e.subject END AS subject,
+	   e.version,
+	   t.word AS type,
+	   e.schema_version::integer AS schema_version,
+	   e.data,
+	   e.metadata,
+	   a.word AS actor,
+	   b.word AS recorded_by,
+	   r.word AS reason,
+	   f.word AS from_state,
+	   o.word AS to_state,
+	   (e.flags & 1) <> 0 AS is_synthetic,
+	   e.occurred_at,
+	   e.recorded_at,
+	   e.hash,
+	   i.key AS idempotency_key
+  FROM eventsource.event e
+  LEFT JOIN eventsource.stream s ON s.id = e.stream
+  LEFT JOIN eventsource.word c ON c.id = (e.stream >> 40)::integer
+  LEFT JOIN eventsource.word t ON t.id = e.type
+  LEFT JOIN eventsource.word a ON a.id = e.actor
+  LEFT JOIN eventsource.word b ON b.id = e.recorded_by
+  LEFT JOIN eventsource.word r ON r.id = e.reason
+  LEFT JOIN eventsource.word f ON f.id = e.from_state
+  LEFT JOIN eventsource.word o ON o.id = e.to_state
+  LEFT JOIN eventsource.idempotency i ON i.stream = e.stream AND i.version = e.version;
+
+COMMENT ON VIEW eventsource.events IS
+	'The log, one row per event; order by position (whole log) or version (one stream), never by a clock. INSERT and COPY into it append. UPDATE and DELETE are refused (ZE001).';
+COMMENT ON COLUMN eventsource.events.position IS 'Place in the log, growing, with gaps.';
+COMMENT ON COLUMN eventsource.events.stream IS 'Stream name: category-key.';
+COMMENT ON COLUMN eventsource.events.category IS 'What stands before the first hyphen of the stream name.';
+COMMENT ON COLUMN eventsource.events.key IS 'What stands after it.';
+COMMENT ON COLUMN eventsource.events.subject IS 'Whom the event is about; the stream unless the category says otherwise.';
+COMMENT ON COLUMN eventsource.events.version IS 'Place in the stream: 1, 2, 3 ... In an INSERT: expected version of the stream + 1.';
+COMMENT ON COLUMN eventsource.events.type IS 'Event type: what happened; the trigger of a transition.';
+COMMENT ON COLUMN eventsource.events.schema_version IS 'Version of the type''s schema that data was written under.';
+COMMENT ON COLUMN eventsource.events.data IS 'Payload.';
+COMMENT ON COLUMN eventsource.events.metadata IS 'correlation_id, causation_id and what the caller adds.';
+COMMENT ON COLUMN eventsource.events.actor IS 'Who did it, as the application says.';
+COMMENT ON COLUMN eventsource.events.recorded_by IS 'Database role of the session that appended; not to be forged.';
+COMMENT ON COLUMN eventsource.events.reason IS 'Reason code: why.';
+COMMENT ON COLUMN eventsource.events.from_state IS 'State of the stream before the event; NULL without a state machine, or at its start.';
+COMMENT ON COLUMN eventsource.events.to_state IS 'State of the stream after the event; NULL without a state machine.';
+COMMENT ON COLUMN eventsource.events.is_synthetic IS 'True if made up from older data rather than recorded when it happened.';
+COMMENT ON COLUMN eventsource.events.occurred_at IS 'When it happened, as the caller says; default recorded_at.';
+COMMENT ON COLUMN eventsource.events.recorded_at IS 'When it was appended; never decreasing within a stream.';
+COMMENT ON COLUMN eventsource.events.hash IS 'Chain hash: SHA-256 over the event and the hash of the one before it in the stream.';
+COMMENT ON COLUMN eventsource.events.idempotency_key IS 'Key under which a repeated append returns this event; NULL if none, or no longer kept.';
+
+CREATE FUNCTION eventsource.append_row() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'eventsource_append_row' LANGUAGE C;
+COMMENT ON FUNCTION eventsource.append_row() IS
+	'Trigger of the view eventsource.events: an INSERT appends, UPDATE and DELETE are refused (ZE001).';
+
+CREATE TRIGGER append_row INSTEAD OF INSERT OR UPDATE OR DELETE ON eventsource.events
+	FOR EACH ROW EXECUTE FUNCTION eventsource.append_row();
+CREATE TRIGGER append_statement AFTER INSERT ON eventsource.events
+	FOR EACH STATEMENT EXECUTE FUNCTION eventsource.append_row();
+CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON eventsource.events
+	FOR EACH STATEMENT EXECUTE FUNCTION eventsource.append_row();
+
+CREATE FUNCTION eventsource.stream_head(stream_id bigint,
+	OUT version bigint, OUT event_position bigint, OUT state text, OUT recorded_at timestamptz)
+	AS 'MODULE_PATHNAME', 'eventsource_stream_head' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION eventsource.stream_head(bigint) IS
+	'Private, for views: last event of the stream with this id.';
+
+CREATE VIEW eventsource.streams AS
+SELECT s.name AS stream,
+	   c.word AS category,
+	   substr(s.name, length(c.word) + 2) AS key,
+	   h.version,
+	   h.state,
+	   s.first_position,
+	   h.event_position AS last_position,
+	   h.recorded_at AS last_recorded_at
+  FROM eventsource.stream s
+  LEFT JOIN eventsource.word c ON c.id = (s.id >> 40)::integer
+ CROSS JOIN LATERAL eventsource.stream_head(s.id) h;
+COMMENT ON VIEW eventsource.streams IS
+	'One row per stream: its version, state and last event.';
+COMMENT ON COLUMN eventsource.streams.stream IS 'Stream name.';
+COMMENT ON COLUMN eventsource.streams.category IS 'Category of the stream.';
+COMMENT ON COLUMN eventsource.streams.key IS 'Key of the stream within its category.';
+COMMENT ON COLUMN eventsource.streams.version IS 'Version of its last event.';
+COMMENT ON COLUMN eventsource.streams.state IS 'Current state; NULL without a state machine.';
+COMMENT ON COLUMN eventsource.streams.first_position IS 'Position of its first event.';
+COMMENT ON COLUMN eventsource.streams.last_position IS 'Position of its last event.';
+COMMENT ON COLUMN eventsource.streams.last_recorded_at IS 'When its last event was recorded.';
+
+CREATE VIEW eventsource.segments AS
+SELECT g.lower_bound, g.upper_bound, g.table_name,
+	   pg_catalog.pg_total_relation_size(k.oid) AS bytes,
+	   EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = k.oid) AS is_attached
+  FROM eventsource.segment g
+  LEFT JOIN pg_catalog.pg_class k
+	ON k.relname = g.table_name
+   AND k.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'eventsource')
+ ORDER BY g.lower_bound;
+COMMENT ON VIEW eventsource.segments IS
+	'The segments of the log: positions from lower_bound up to, not including, upper_bound.';
+COMMENT ON COLUMN eventsource.segments.lower_bound IS 'First position it can hold.';
+COMMENT ON COLUMN eventsource.segments.upper_bound IS 'First position it can no longer hold.';
+COMMENT ON COLUMN eventsource.segments.table_name IS 'Its table in schema eventsource.';
+COMMENT ON COLUMN eventsource.segments.bytes IS 'Size in bytes with indexes and TOAST.';
+COMMENT ON COLUMN eventsource.segments.is_attached IS 'True if it is part of the log.';
+
+-- Chains of causes: who follows from whom.
+CREATE VIEW eventsource.correlations AS
+SELECT e.metadata ->> 'correlation_id' AS correlation_id,
+	   e.position, e.stream, e.version, e.type, e.actor, e.occurred_at,
+	   e.metadata ->> 'causation_id' AS causation_id
+  FROM eventsource.events e
+ WHERE e.metadata ? 'correlation_id';
+COMMENT ON VIEW eventsource.correlations IS
+	'Events that belong together: those with a correlation_id in their metadata. Filter on it.';
+
+CREATE VIEW eventsource.causations AS
+SELECT c.position AS cause_position, c.stream AS cause_stream, c.type AS cause_type,
+	   e.position AS effect_position, e.stream AS effect_stream, e.type AS effect_type,
+	   e.metadata ->> 'correlation_id' AS correlation_id
+  FROM eventsource.events e
+  JOIN eventsource.events c
+	ON c.position = CASE WHEN e.metadata ->> 'causation_id' ~ '^[0-9]{1,18}$'
+						 THEN (e.metadata ->> 'causation_id')::bigint END;
+COMMENT ON VIEW eventsource.causations IS
+	'Cause and effect: events whose causation_id is the position of another event. Filter on cause_position to go forward, on effect_position to go back.';

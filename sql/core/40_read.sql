@@ -1,0 +1,44 @@
+-- Reading, always in order.
+
+CREATE FUNCTION eventsource.read_stream(
+	stream text, from_version bigint DEFAULT 1, max_count bigint DEFAULT NULL, backward boolean DEFAULT false)
+	RETURNS SETOF eventsource.events
+	AS 'MODULE_PATHNAME', 'eventsource_read_stream' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 20;
+COMMENT ON FUNCTION eventsource.read_stream(text, bigint, bigint, boolean) IS
+	'Events of one stream in order of version, from from_version on; backward: from there down (NULL: from the end). At most max_count (NULL: all). No rows for a stream that does not exist.';
+
+CREATE FUNCTION eventsource.read_category(
+	category text, after_position bigint DEFAULT 0, max_count bigint DEFAULT 1000)
+	RETURNS SETOF eventsource.events
+	AS 'MODULE_PATHNAME', 'eventsource_read_category' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.read_category(text, bigint, bigint) IS
+	'Final events of one category after a position, in order of position, at most max_count (NULL: all). Stops at the watermark, so that nothing can appear later below what was returned. Reads the newest state in every isolation level.';
+
+CREATE FUNCTION eventsource.read_all(
+	after_position bigint DEFAULT 0, max_count bigint DEFAULT 1000)
+	RETURNS SETOF eventsource.events
+	AS 'MODULE_PATHNAME', 'eventsource_read_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.read_all(bigint, bigint) IS
+	'Final events of the whole log after a position, in order of position, at most max_count (NULL: all). Stops at the watermark, so that nothing can appear later below what was returned. Reads the newest state in every isolation level.';
+
+CREATE FUNCTION eventsource.stream_version(stream text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_stream_version' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION eventsource.stream_version(text) IS
+	'Version of the stream''s last event; 0 if the stream does not exist.';
+
+CREATE FUNCTION eventsource.watermark() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_watermark' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.watermark() IS
+	'Position up to which the log is final: no transaction still open can add anything at or below it. In a WHERE of your own it is older than the statement''s snapshot needs: read with read_all or read_category.';
+
+CREATE FUNCTION eventsource.verify_chain(stream text DEFAULT NULL)
+	RETURNS TABLE (stream_name text, version bigint, event_position bigint, problem text)
+	AS 'MODULE_PATHNAME', 'eventsource_verify_chain' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION eventsource.verify_chain(text) IS
+	'Recomputes the chain hash of every event of a stream (NULL: of all streams) and checks that versions are 1..n: one row per problem, none when all is well.';
+
+CREATE FUNCTION eventsource.log_id() RETURNS uuid
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	BEGIN ATOMIC SELECT l.id FROM eventsource.log l; END;
+COMMENT ON FUNCTION eventsource.log_id() IS
+	'Identity of this log; NULL before its first event.';

@@ -1,0 +1,72 @@
+-- Nothing is granted to PUBLIC; these hand out rights.
+
+CREATE FUNCTION eventsource.grant_reader(role regrole) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	f regprocedure;
+	v regclass;
+BEGIN
+	EXECUTE format('GRANT USAGE ON SCHEMA eventsource TO %s', role);
+	FOR v IN SELECT c.oid FROM pg_class c
+			  WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind = 'v' LOOP
+		EXECUTE format('GRANT SELECT ON %s TO %s', v, role);
+	END LOOP;
+	FOR f IN SELECT p.oid FROM pg_proc p
+			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> 'trigger'::regtype
+				AND p.proname <> ALL (eventsource.writer_functions() || eventsource.admin_functions()) LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION eventsource.grant_reader(regrole) IS
+	'Lets a role read: all views and reading functions.';
+
+CREATE FUNCTION eventsource.grant_writer(role regrole) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	f regprocedure;
+BEGIN
+	PERFORM eventsource.grant_reader(role);
+	EXECUTE format('GRANT INSERT ON eventsource.events TO %s', role);
+	FOR f IN SELECT p.oid FROM pg_proc p
+			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.proname = ANY (eventsource.writer_functions()) LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION eventsource.grant_writer(regrole) IS
+	'Lets a role append, and read.';
+
+CREATE FUNCTION eventsource.grant_admin(role regrole) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	f regprocedure;
+BEGIN
+	PERFORM eventsource.grant_writer(role);
+	FOR f IN SELECT p.oid FROM pg_proc p
+			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.proname = ANY (eventsource.admin_functions()) LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION eventsource.grant_admin(regrole) IS
+	'Lets a role define categories, state machines and projections, append, and read.';
+
+CREATE FUNCTION eventsource.writer_functions() RETURNS name[]
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	RETURN ARRAY['append', 'append_events', 'lock_stream']::name[];
+COMMENT ON FUNCTION eventsource.writer_functions() IS
+	'Private: functions that grant_writer adds to what a reader may call.';
+
+CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	RETURN ARRAY['create_state_machine', 'create_category', 'create_projection', 'drop_projection',
+				 'rebuild_projection', 'grant_reader', 'grant_writer', 'grant_admin',
+				 'writer_functions', 'admin_functions']::name[];
+COMMENT ON FUNCTION eventsource.admin_functions() IS
+	'Private: functions that grant_admin adds to what a writer may call.';
+
+REVOKE ALL ON ALL TABLES IN SCHEMA eventsource FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA eventsource FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA eventsource FROM PUBLIC;
+REVOKE ALL ON SCHEMA eventsource FROM PUBLIC;

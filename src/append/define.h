@@ -1,0 +1,17 @@
+/*
+ * define.h
+ *		Definitions enter the log through the hall like any event.
+ */
+#ifndef ES_APPEND_DEFINE_H
+#define ES_APPEND_DEFINE_H
+
+#include "eventsource.h"
+
+/*
+ * Appends an event of this type to stream "$config-<kind>.<name>" and returns
+ * its version.  "data" must be an object; "owner" (the current user) is added
+ * to it.  Every cache built from definitions is rebuilt afterwards.
+ */
+extern int64 es_define(const char *kind, const char *name, const char *type, Jsonb *data);
+
+#endif							/* ES_APPEND_DEFINE_H */

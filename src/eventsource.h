@@ -1,0 +1,91 @@
+/*
+ * eventsource.h
+ *		What every room shares: the event as the view eventsource.events shows
+ *		it, the names of the private schema, limits and settings.
+ */
+#ifndef ES_EVENTSOURCE_H
+#define ES_EVENTSOURCE_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define ES_SCHEMA			"eventsource"
+#define ES_CONFIG_CATEGORY	"$config"
+
+/* Limits: input beyond them is refused, never cut. */
+#define ES_MAX_STREAM_NAME	1024	/* bytes */
+#define ES_MAX_WORD			256		/* bytes: type, state, reason, actor */
+#define ES_MAX_KEY			1024	/* bytes: idempotency key */
+#define ES_MAX_DATA			(64 * 1024 * 1024)	/* bytes of jsonb */
+#define ES_HASH_SIZE		32
+
+/*
+ * Columns of the view eventsource.events, in its order.  The same order serves
+ * the rows that reading functions return and what an expression calls "event".
+ */
+typedef enum EsEventColumn
+{
+	ES_EVENT_POSITION,			/* bigint */
+	ES_EVENT_STREAM,			/* text */
+	ES_EVENT_CATEGORY,			/* text */
+	ES_EVENT_KEY,				/* text */
+	ES_EVENT_SUBJECT,			/* text */
+	ES_EVENT_VERSION,			/* bigint */
+	ES_EVENT_TYPE,				/* text */
+	ES_EVENT_SCHEMA_VERSION,	/* int */
+	ES_EVENT_DATA,				/* jsonb */
+	ES_EVENT_METADATA,			/* jsonb */
+	ES_EVENT_ACTOR,				/* text */
+	ES_EVENT_RECORDED_BY,		/* text */
+	ES_EVENT_REASON,			/* text */
+	ES_EVENT_FROM_STATE,		/* text */
+	ES_EVENT_TO_STATE,			/* text */
+	ES_EVENT_IS_SYNTHETIC,		/* boolean */
+	ES_EVENT_OCCURRED_AT,		/* timestamptz */
+	ES_EVENT_RECORDED_AT,		/* timestamptz */
+	ES_EVENT_HASH,				/* bytea */
+	ES_EVENT_NCOLUMNS
+} EsEventColumn;
+
+/*
+ * An event in memory.  value/isnull are the view's columns; while an event is
+ * being decided, position, hash and to_state are still null.  The ids beside
+ * them are how the log stores the words (0: none).
+ */
+typedef struct EsEvent
+{
+	Datum		value[ES_EVENT_NCOLUMNS];
+	bool		isnull[ES_EVENT_NCOLUMNS];
+	int64		stream_id;
+	const text *machine;		/* "name@version" of the machine that allowed
+								 * it, or NULL */
+	bool		has_key;		/* has an idempotency key */
+} EsEvent;
+
+/* Text values inside an event are never toasted and never compressed. */
+static inline text *
+es_event_text(const EsEvent *event, EsEventColumn column)
+{
+	return event->isnull[column] ? NULL : (text *) DatumGetPointer(event->value[column]);
+}
+
+static inline void
+es_event_set(EsEvent *event, EsEventColumn column, Datum value)
+{
+	event->value[column] = value;
+	event->isnull[column] = false;
+}
+
+/* A text Datum of no bytes, static. */
+extern const text *es_empty_text(void);
+
+/* Settings (eventsource.c defines them). */
+extern char *es_guc_actor;
+extern char *es_guc_reason;
+extern char *es_guc_correlation_id;
+extern char *es_guc_causation_id;
+extern int	es_guc_segment_size;
+
+#endif							/* ES_EVENTSOURCE_H */

@@ -1,0 +1,166 @@
+/*
+ * catalog.c
+ *		OIDs of our private relations, and plain inserts into the small ones.
+ *
+ * The OIDs are found by name once per backend.  A relcache invalidation of one
+ * of them (or of everything) marks the whole list stale; it is filled again on
+ * next use, so that DROP and CREATE EXTENSION leave nothing behind.
+ */
+#include "log/catalog.h"
+
+#include "access/htup_details.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "errors.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static const char *const relation_names[ES_REL_COUNT] = {
+	[ES_REL_EVENT] = "event",
+	[ES_REL_EVENTS_VIEW] = "events",
+	[ES_REL_WORD] = "word",
+	[ES_REL_WORD_PKEY] = "word_pkey",
+	[ES_REL_WORD_WORD_IDX] = "word_word_idx",
+	[ES_REL_WORD_SEQ] = "word_seq",
+	[ES_REL_STREAM] = "stream",
+	[ES_REL_STREAM_PKEY] = "stream_pkey",
+	[ES_REL_STREAM_NAME_IDX] = "stream_name_idx",
+	[ES_REL_STREAM_SEQ] = "stream_seq",
+	[ES_REL_STREAM_SEGMENT] = "stream_segment",
+	[ES_REL_STREAM_SEGMENT_PKEY] = "stream_segment_pkey",
+	[ES_REL_SEGMENT] = "segment",
+	[ES_REL_SEGMENT_PKEY] = "segment_pkey",
+	[ES_REL_IDEMPOTENCY] = "idempotency",
+	[ES_REL_IDEMPOTENCY_PKEY] = "idempotency_pkey",
+	[ES_REL_IDEMPOTENCY_VERSION_IDX] = "idempotency_version_idx",
+	[ES_REL_LOG] = "log",
+	[ES_REL_LOCAL] = "local",
+	[ES_REL_POSITION_SEQ] = "position_seq",
+};
+
+static Oid	oids[ES_REL_COUNT];
+static Oid	schema_oid;
+static Oid	owner_oid;
+static bool oids_valid;
+
+static void
+mark_stale(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid)
+		oids_valid = false;
+	for (int i = 0; i < ES_REL_COUNT && oids_valid; i++)
+		if (oids[i] == relid)
+			oids_valid = false;
+}
+
+static void
+fill_oids(void)
+{
+	HeapTuple	tuple;
+
+	schema_oid = get_namespace_oid(ES_SCHEMA, true);
+	for (int i = 0; i < ES_REL_COUNT; i++)
+	{
+		oids[i] = OidIsValid(schema_oid) ?
+			get_relname_relid(relation_names[i], schema_oid) : InvalidOid;
+		if (!OidIsValid(oids[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation \"%s.%s\" does not exist", ES_SCHEMA, relation_names[i]),
+					 errdetail("The extension eventsource is not, or not wholly, installed in this database."),
+					 errhint("Run CREATE EXTENSION eventsource.")));
+	}
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oids[ES_REL_EVENT]));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", oids[ES_REL_EVENT]);
+	owner_oid = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	oids_valid = true;
+}
+
+Oid
+es_catalog_oid(EsRelation which)
+{
+	if (unlikely(!oids_valid))
+		fill_oids();
+	return oids[which];
+}
+
+Oid
+es_catalog_schema(void)
+{
+	(void) es_catalog_oid(ES_REL_EVENT);
+	return schema_oid;
+}
+
+Oid
+es_catalog_owner(void)
+{
+	(void) es_catalog_oid(ES_REL_EVENT);
+	return owner_oid;
+}
+
+void
+es_catalog_insert(Relation rel, Datum *values, bool *nulls)
+{
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+}
+
+void
+es_catalog_as_owner(void (*fn) (void *arg), void *arg)
+{
+	Oid			user;
+	int			sec_context;
+	int			nest_level;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(es_catalog_owner(), sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	nest_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("default_tablespace", "", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	fn(arg);
+	SPI_finish();
+	AtEOXact_GUC(true, nest_level);
+	SetUserIdAndSecContext(user, sec_context);
+}
+
+void
+es_catalog_run(const char *fmt,...)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, fmt);
+		needed = appendStringInfoVA(&sql, fmt, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&sql, needed);
+	}
+	if (SPI_execute(sql.data, false, 0) < 0)
+		elog(ERROR, "could not execute: %s", sql.data);
+	pfree(sql.data);
+}
+
+void
+es_catalog_init(void)
+{
+	CacheRegisterRelcacheCallback(mark_stale, (Datum) 0);
+}

@@ -1,0 +1,69 @@
+/*
+ * catalog.h
+ *		OIDs of our private relations, and plain inserts into the small ones.
+ */
+#ifndef ES_LOG_CATALOG_H
+#define ES_LOG_CATALOG_H
+
+#include "eventsource.h"
+#include "utils/rel.h"
+
+typedef enum EsRelation
+{
+	ES_REL_EVENT,				/* the log's parent; never opened, only locked */
+	ES_REL_EVENTS_VIEW,
+	ES_REL_WORD,
+	ES_REL_WORD_PKEY,
+	ES_REL_WORD_WORD_IDX,
+	ES_REL_WORD_SEQ,
+	ES_REL_STREAM,
+	ES_REL_STREAM_PKEY,
+	ES_REL_STREAM_NAME_IDX,
+	ES_REL_STREAM_SEQ,
+	ES_REL_STREAM_SEGMENT,
+	ES_REL_STREAM_SEGMENT_PKEY,
+	ES_REL_SEGMENT,
+	ES_REL_SEGMENT_PKEY,
+	ES_REL_IDEMPOTENCY,
+	ES_REL_IDEMPOTENCY_PKEY,
+	ES_REL_IDEMPOTENCY_VERSION_IDX,
+	ES_REL_LOG,
+	ES_REL_LOCAL,
+	ES_REL_POSITION_SEQ,
+	ES_REL_COUNT
+} EsRelation;
+
+/* OID of one of them; an error if the extension is not there. */
+extern Oid	es_catalog_oid(EsRelation which);
+extern Oid	es_catalog_schema(void);
+
+/* Owner of the log. */
+extern Oid	es_catalog_owner(void);
+
+/* Inserts a row with its index entries, past the guards. */
+extern void es_catalog_insert(Relation rel, Datum *values, bool *nulls);
+
+/*
+ * Runs fn with SPI connected, as the owner of the log and with a pinned
+ * search_path: for the rare DDL of our own.  An error leaves nothing behind,
+ * as the end of the (sub)transaction restores user and settings.
+ */
+extern void es_catalog_as_owner(void (*fn) (void *arg), void *arg);
+
+/* Executes one statement, for use inside such an fn. */
+extern void es_catalog_run(const char *fmt,...) pg_attribute_printf(1, 2);
+
+/*
+ * Advisory lock classes (field 4 of the tag).  SQL functions use 1 and 2, so
+ * no user can take or forge ours.
+ */
+#define ES_LOCK_STREAM	3		/* hash of a stream's name, Exclusive */
+#define ES_LOCK_BOUND	4		/* a position below which the owner draws
+								 * none, Share */
+#define ES_LOCK_KEY		5		/* hash of a shared projection's key,
+								 * Exclusive */
+#define ES_LOCK_SEGMENT	6		/* whoever adds segments, Exclusive */
+
+extern void es_catalog_init(void);
+
+#endif							/* ES_LOG_CATALOG_H */

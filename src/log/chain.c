@@ -1,0 +1,236 @@
+/*
+ * chain.c
+ *		The hash that binds each event to the one before it in its stream.
+ *
+ * hash(n) = SHA-256(encoding of event n), where the encoding begins with
+ * hash(n - 1).  The encoding is binary and never goes through text output that
+ * a setting could change.  Format 1, integers big-endian:
+ *
+ *	"ES" 0x01 | log id, 16 bytes | previous hash, 32 bytes |
+ *	then every field of the event, in the order of the view's columns without
+ *	category, key (both part of the stream's name) and hash, machine last:
+ *	field number (1 byte) | type tag (1 byte) | length (4 bytes) | bytes
+ *
+ * Tags: 0 null (length 0), 'i' integer (8 bytes), 't' text, 'z' timestamp
+ * (microseconds since 2000-01-01 UTC, 8 bytes), 'b' boolean (1 byte), 'j' JSON.
+ * JSON: 'n', 't', 'f'; '#' and '"' with length and bytes, a number as decimal
+ * digits with the scale it was written with; '[' with a count and that many
+ * values; '{' with a count and that many pairs of (length, key bytes, value),
+ * keys in jsonb's order: shorter first, then bytewise.  All text is UTF-8,
+ * whatever the database's encoding, so that a dump restored under another one
+ * verifies.
+ */
+#include "log/chain.h"
+
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "lib/stringinfo.h"
+#include "log/open.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+
+#define CHAIN_FORMAT	1
+#define FIELD_MACHINE	32
+
+static void
+put_uint32(StringInfo buf, uint32 value)
+{
+	value = pg_hton32(value);
+	appendBinaryStringInfo(buf, (const char *) &value, sizeof(value));
+}
+
+static void
+put_int64(StringInfo buf, int64 value)
+{
+	uint64		n = pg_hton64((uint64) value);
+
+	appendBinaryStringInfo(buf, (const char *) &n, sizeof(n));
+}
+
+/* Length and bytes, as UTF-8. */
+static void
+put_string(StringInfo buf, const char *data, int len)
+{
+	if (GetDatabaseEncoding() != PG_UTF8)
+	{
+		char	   *utf8 = pg_server_to_any(data, len, PG_UTF8);
+
+		if (utf8 != data)
+		{
+			data = utf8;
+			len = strlen(utf8);
+		}
+	}
+	put_uint32(buf, len);
+	appendBinaryStringInfo(buf, data, len);
+}
+
+static void put_container(StringInfo buf, JsonbContainer *container);
+
+static void
+put_element(StringInfo buf, JsonbContainer *container, char *base, int index)
+{
+	JEntry		entry = container->children[index];
+	char	   *data = base + getJsonbOffset(container, index);
+	int			len = getJsonbLength(container, index);
+
+	if (JBE_ISNULL(entry))
+		appendStringInfoChar(buf, 'n');
+	else if (JBE_ISBOOL_TRUE(entry))
+		appendStringInfoChar(buf, 't');
+	else if (JBE_ISBOOL_FALSE(entry))
+		appendStringInfoChar(buf, 'f');
+	else if (JBE_ISSTRING(entry))
+	{
+		appendStringInfoChar(buf, '"');
+		put_string(buf, data, len);
+	}
+	else if (JBE_ISNUMERIC(entry))
+	{
+		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out,
+																 PointerGetDatum(base + INTALIGN(getJsonbOffset(container, index)))));
+
+		appendStringInfoChar(buf, '#');
+		put_uint32(buf, strlen(digits));
+		appendStringInfoString(buf, digits);
+		pfree(digits);
+	}
+	else
+		put_container(buf, (JsonbContainer *) (base + INTALIGN(getJsonbOffset(container, index))));
+}
+
+static void
+put_container(StringInfo buf, JsonbContainer *container)
+{
+	int			count = JsonContainerSize(container);
+
+	check_stack_depth();
+	if (JsonContainerIsObject(container))
+	{
+		char	   *base = (char *) (container->children + count * 2);
+
+		appendStringInfoChar(buf, '{');
+		put_uint32(buf, count);
+		for (int i = 0; i < count; i++)
+		{
+			put_string(buf, base + getJsonbOffset(container, i), getJsonbLength(container, i));
+			put_element(buf, container, base, count + i);
+		}
+	}
+	else
+	{
+		char	   *base = (char *) (container->children + count);
+
+		if (!JsonContainerIsScalar(container))
+		{
+			appendStringInfoChar(buf, '[');
+			put_uint32(buf, count);
+		}
+		for (int i = 0; i < count; i++)
+			put_element(buf, container, base, i);
+	}
+}
+
+/* Field number and tag; the length follows once the bytes are there. */
+static int
+begin_field(StringInfo buf, int number, char tag)
+{
+	appendStringInfoChar(buf, (char) number);
+	appendStringInfoChar(buf, tag);
+	put_uint32(buf, 0);
+	return buf->len;
+}
+
+static void
+end_field(StringInfo buf, int start)
+{
+	uint32		len = pg_hton32(buf->len - start);
+
+	memcpy(buf->data + start - sizeof(len), &len, sizeof(len));
+}
+
+static void
+put_text_field(StringInfo buf, int number, const text *value)
+{
+	if (value == NULL)
+	{
+		(void) begin_field(buf, number, 0);
+		return;
+	}
+	appendStringInfoChar(buf, (char) number);
+	appendStringInfoChar(buf, 't');
+	put_string(buf, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
+
+static void
+put_field(StringInfo buf, const EsEvent *event, EsEventColumn col)
+{
+	int			number = col + 1;
+	int			start;
+
+	switch (col)
+	{
+		case ES_EVENT_POSITION:
+		case ES_EVENT_VERSION:
+			start = begin_field(buf, number, 'i');
+			put_int64(buf, DatumGetInt64(event->value[col]));
+			break;
+		case ES_EVENT_SCHEMA_VERSION:
+			start = begin_field(buf, number, 'i');
+			put_int64(buf, DatumGetInt32(event->value[col]));
+			break;
+		case ES_EVENT_OCCURRED_AT:
+		case ES_EVENT_RECORDED_AT:
+			start = begin_field(buf, number, 'z');
+			put_int64(buf, DatumGetTimestampTz(event->value[col]));
+			break;
+		case ES_EVENT_IS_SYNTHETIC:
+			start = begin_field(buf, number, 'b');
+			appendStringInfoChar(buf, DatumGetBool(event->value[col]) ? 1 : 0);
+			break;
+		case ES_EVENT_DATA:
+		case ES_EVENT_METADATA:
+			start = begin_field(buf, number, 'j');
+			put_container(buf, &((Jsonb *) DatumGetPointer(event->value[col]))->root);
+			break;
+		default:
+			put_text_field(buf, number, es_event_text(event, col));
+			return;
+	}
+	end_field(buf, start);
+}
+
+static void
+sha256(const StringInfo buf, uint8 *hash)
+{
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+
+	if (ctx == NULL ||
+		pg_cryptohash_init(ctx) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) buf->data, buf->len) < 0 ||
+		pg_cryptohash_final(ctx, hash, ES_HASH_SIZE) < 0)
+		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+	pg_cryptohash_free(ctx);
+}
+
+void
+es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "ES");
+	appendStringInfoChar(&buf, CHAIN_FORMAT);
+	appendBinaryStringInfo(&buf, (const char *) es_log_id()->data, UUID_LEN);
+	appendBinaryStringInfo(&buf, (const char *) previous, ES_HASH_SIZE);
+	for (EsEventColumn col = 0; col < ES_EVENT_NCOLUMNS; col++)
+	{
+		if (col != ES_EVENT_CATEGORY && col != ES_EVENT_KEY && col != ES_EVENT_HASH)
+			put_field(&buf, event, col);
+	}
+	put_text_field(&buf, FIELD_MACHINE, event->machine);
+	sha256(&buf, hash);
+	pfree(buf.data);
+}

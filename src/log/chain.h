@@ -1,0 +1,16 @@
+/*
+ * chain.h
+ *		The hash that binds each event to the one before it in its stream.
+ */
+#ifndef ES_LOG_CHAIN_H
+#define ES_LOG_CHAIN_H
+
+#include "eventsource.h"
+
+/*
+ * Hash of an event (all columns but the hash set) after "previous" (zeros for
+ * version 1).
+ */
+extern void es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash);
+
+#endif							/* ES_LOG_CHAIN_H */

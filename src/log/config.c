@@ -1,0 +1,196 @@
+/*
+ * config.c
+ *		Definitions are events of streams "$config-<kind>.<name>"; this reads
+ *		them, and tells caches when they must be built anew.
+ *
+ * A change of definitions is announced by a relcache invalidation of the view
+ * eventsource.events, which nothing else causes but DDL on it.  The callback
+ * only counts.
+ */
+#include "log/config.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_collation.h"
+#include "log/catalog.h"
+#include "log/read.h"
+#include "log/stream.h"
+#include "storage/sinval.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+static uint64 generation = 1;
+
+/* Relations whose change ends the generation; a few hundred at most. */
+static Oid *watched;
+static int	n_watched;
+static int	max_watched;
+static Oid	events_view;
+
+static void
+mark_changed(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == events_view)
+	{
+		generation++;
+		return;
+	}
+	for (int i = 0; i < n_watched; i++)
+	{
+		if (watched[i] == relid)
+		{
+			generation++;
+			return;
+		}
+	}
+}
+
+uint64
+es_config_generation(void)
+{
+	AcceptInvalidationMessages();
+	events_view = es_catalog_oid(ES_REL_EVENTS_VIEW);
+	return generation;
+}
+
+void
+es_config_watch(Oid relid)
+{
+	for (int i = 0; i < n_watched; i++)
+		if (watched[i] == relid)
+			return;
+	if (n_watched == max_watched)
+	{
+		int			n = Max(64, max_watched * 2);
+
+		watched = watched == NULL ?
+			MemoryContextAlloc(TopMemoryContext, n * sizeof(Oid)) :
+			repalloc(watched, n * sizeof(Oid));
+		max_watched = n;
+	}
+	watched[n_watched++] = relid;
+}
+
+void
+es_config_changed(void)
+{
+	CacheInvalidateRelcacheByRelid(es_catalog_oid(ES_REL_EVENTS_VIEW));
+	generation++;
+}
+
+/* The "owner" that the hall added to the definition, if that role is there. */
+static Oid
+definition_owner(Jsonb *data)
+{
+	JsonbValue	buffer;
+	JsonbValue *value;
+	char	   *name;
+	Oid			result;
+
+	if (!JB_ROOT_IS_OBJECT(data))
+		return InvalidOid;
+	value = getKeyJsonValueFromContainer(&data->root, "owner", strlen("owner"), &buffer);
+	if (value == NULL || value->type != jbvString)
+		return InvalidOid;
+	name = pnstrdup(value->val.string.val, value->val.string.len);
+	result = get_role_oid(name, true);
+	pfree(name);
+	return result;
+}
+
+static Jsonb *
+copy_jsonb(Jsonb *source)
+{
+	Jsonb	   *copy = palloc(VARSIZE(source));
+
+	memcpy(copy, source, VARSIZE(source));
+	return copy;
+}
+
+static EsDefinition *
+read_stream(const text *stream, const char *name, int64 version)
+{
+	EsScan	   *scan = es_scan_stream(stream, version > 0 ? version : PG_INT64_MAX,
+									  version == 0, SnapshotSelf);
+	EsEvent		event;
+	EsDefinition *result = NULL;
+
+	if (es_scan_next(scan, &event) &&
+		(version == 0 || DatumGetInt64(event.value[ES_EVENT_VERSION]) == version))
+	{
+		result = palloc(sizeof(EsDefinition));
+		result->name = pstrdup(name);
+		result->type = text_to_cstring(es_event_text(&event, ES_EVENT_TYPE));
+		result->data = copy_jsonb((Jsonb *) DatumGetPointer(event.value[ES_EVENT_DATA]));
+		result->version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
+		result->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+		result->owner = definition_owner(result->data);
+	}
+	es_scan_end(scan);
+	return result;
+}
+
+EsDefinition *
+es_config_read(const char *kind, const char *name, int64 version)
+{
+	char	   *stream = psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name);
+
+	if (strlen(stream) > ES_MAX_STREAM_NAME)
+		return NULL;
+	return read_stream(cstring_to_text(stream), name, version);
+}
+
+List *
+es_config_list(const char *kind)
+{
+	char	   *prefix = psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind);
+	int			prefix_len = strlen(prefix);
+	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
+	Relation	index = index_open(es_catalog_oid(ES_REL_STREAM_NAME_IDX), AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	List	   *streams = NIL;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	ScanKeyInit(&key, 3, BTGreaterEqualStrategyNumber, F_TEXT_GE,
+				PointerGetDatum(cstring_to_text(prefix)));
+	key.sk_collation = C_COLLATION_OID;
+	scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		bool		isnull;
+		text	   *name = DatumGetTextPCopy(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
+
+		if (VARSIZE_ANY_EXHDR(name) < prefix_len ||
+			memcmp(VARDATA_ANY(name), prefix, prefix_len) != 0)
+			break;
+		streams = lappend(streams, name);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+
+	foreach(lc, streams)
+	{
+		text	   *stream = lfirst(lc);
+		EsDefinition *definition = read_stream(stream, text_to_cstring(stream) + prefix_len, 0);
+
+		if (definition != NULL)
+			result = lappend(result, definition);
+	}
+	return result;
+}
+
+void
+es_config_init(void)
+{
+	CacheRegisterRelcacheCallback(mark_changed, (Datum) 0);
+}

@@ -1,0 +1,47 @@
+/*
+ * config.h
+ *		Definitions (state machines, categories, projections) are events of
+ *		streams "$config-<kind>.<name>": this reads them, and tells caches when
+ *		what they were built from may have changed.
+ */
+#ifndef ES_LOG_CONFIG_H
+#define ES_LOG_CONFIG_H
+
+#include "eventsource.h"
+
+typedef struct EsDefinition
+{
+	char	   *name;			/* without the "$config-<kind>." */
+	char	   *type;			/* event type, e.g. "state_machine_defined" */
+	Jsonb	   *data;
+	int64		version;
+	int64		position;		/* of the defining event */
+	Oid			owner;			/* role that recorded it, InvalidOid if it is
+								 * gone */
+} EsDefinition;
+
+/*
+ * The generation grows whenever a definition, or a relation that some cache
+ * watches, may have changed: a cache built under another generation must be
+ * built anew.  Read it before building, so that a change during the build is
+ * not lost.  Also accepts pending invalidations.
+ */
+extern uint64 es_config_generation(void);
+
+/* Changes of this relation (ALTER, DROP) also end the generation. */
+extern void es_config_watch(Oid relid);
+
+/* Latest definition (or version n > 0 of it); NULL if there is none.  palloc'd
+ * in the current context.  Sees committed ones and our own uncommitted. */
+extern EsDefinition *es_config_read(const char *kind, const char *name, int64 version);
+
+/* Latest definitions of a kind, in order of name. List of EsDefinition. */
+extern List *es_config_list(const char *kind);
+
+/* Called by the hall after appending to $config: every backend's generation
+ * ends when we commit, ours at once. */
+extern void es_config_changed(void);
+
+extern void es_config_init(void);
+
+#endif							/* ES_LOG_CONFIG_H */

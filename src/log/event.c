@@ -1,0 +1,198 @@
+/*
+ * event.c
+ *		Rows of the log: the one place that knows the table's column numbers.
+ *
+ * The words of an event are stored as ids of the dictionary (0: none), its
+ * category, key and stream name as the stream's id, its subject as '' when that
+ * is the stream itself.  No column is ever null, which spares the null bitmap.
+ */
+#include "log/event.h"
+
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "log/word.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+
+typedef enum Column
+{
+	COL_POSITION,
+	COL_STREAM,
+	COL_VERSION,
+	COL_RECORDED_AT,
+	COL_OCCURRED_AT,
+	COL_TYPE,
+	COL_ACTOR,
+	COL_RECORDED_BY,
+	COL_FROM_STATE,
+	COL_TO_STATE,
+	COL_REASON,
+	COL_MACHINE,
+	COL_SCHEMA_VERSION,
+	COL_FLAGS,
+	COL_HASH,
+	COL_DATA,
+	COL_METADATA,
+	COL_SUBJECT,
+	COL_COUNT
+} Column;
+
+void
+es_event_key_stream(ScanKey key, int64 stream_id)
+{
+	ScanKeyInit(key, COL_STREAM + 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
+}
+
+static void
+key_int8(ScanKey key, Column column, StrategyNumber strategy, int64 value)
+{
+	RegProcedure procedure;
+
+	switch (strategy)
+	{
+		case BTEqualStrategyNumber:
+			procedure = F_INT8EQ;
+			break;
+		case BTGreaterStrategyNumber:
+			procedure = F_INT8GT;
+			break;
+		case BTGreaterEqualStrategyNumber:
+			procedure = F_INT8GE;
+			break;
+		case BTLessEqualStrategyNumber:
+			procedure = F_INT8LE;
+			break;
+		default:
+			elog(ERROR, "unexpected strategy %d", strategy);
+	}
+	ScanKeyInit(key, column + 1, strategy, procedure, Int64GetDatum(value));
+}
+
+void
+es_event_key_version(ScanKey key, StrategyNumber strategy, int64 version)
+{
+	key_int8(key, COL_VERSION, strategy, version);
+}
+
+void
+es_event_key_position(ScanKey key, StrategyNumber strategy, int64 position)
+{
+	key_int8(key, COL_POSITION, strategy, position);
+}
+
+static Datum
+column(Relation segment, HeapTuple tuple, Column col)
+{
+	bool		isnull;
+
+	return heap_getattr(tuple, col + 1, RelationGetDescr(segment), &isnull);
+}
+
+int64
+es_event_stream_id(Relation segment, HeapTuple tuple)
+{
+	return DatumGetInt64(column(segment, tuple, COL_STREAM));
+}
+
+void
+es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head)
+{
+	bytea	   *hash;
+
+	head->version = DatumGetInt64(column(segment, tuple, COL_VERSION));
+	head->position = DatumGetInt64(column(segment, tuple, COL_POSITION));
+	head->to_state = DatumGetInt32(column(segment, tuple, COL_TO_STATE));
+	head->recorded_at = DatumGetTimestampTz(column(segment, tuple, COL_RECORDED_AT));
+	head->occurred_at = DatumGetTimestampTz(column(segment, tuple, COL_OCCURRED_AT));
+	hash = DatumGetByteaPP(column(segment, tuple, COL_HASH));
+	memset(head->hash, 0, ES_HASH_SIZE);
+	memcpy(head->hash, VARDATA_ANY(hash), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(hash)));
+}
+
+static void
+set_text(EsEvent *event, EsEventColumn col, const text *value)
+{
+	event->value[col] = PointerGetDatum(value);
+	event->isnull[col] = value == NULL;
+}
+
+/* Splits the stream's name into category and key. */
+static void
+set_stream(EsEvent *event, int64 stream_id)
+{
+	const text *name = es_stream_name(stream_id);
+	const text *category = es_word_text(ES_STREAM_CATEGORY(stream_id));
+	int			skip = category == NULL ? 0 : (int) VARSIZE_ANY_EXHDR(category) + 1;
+
+	event->stream_id = stream_id;
+	set_text(event, ES_EVENT_STREAM, name);
+	set_text(event, ES_EVENT_CATEGORY, category);
+	set_text(event, ES_EVENT_KEY,
+			 cstring_to_text_with_len(VARDATA_ANY(name) + skip,
+									  Max(0, (int) VARSIZE_ANY_EXHDR(name) - skip)));
+}
+
+void
+es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event)
+{
+	Datum		v[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	int			flags;
+	text	   *subject;
+
+	heap_deform_tuple(tuple, RelationGetDescr(segment), v, nulls);
+	memset(event->isnull, 0, sizeof(event->isnull));
+	set_stream(event, DatumGetInt64(v[COL_STREAM]));
+	es_event_set(event, ES_EVENT_POSITION, v[COL_POSITION]);
+	es_event_set(event, ES_EVENT_VERSION, v[COL_VERSION]);
+	es_event_set(event, ES_EVENT_RECORDED_AT, v[COL_RECORDED_AT]);
+	es_event_set(event, ES_EVENT_OCCURRED_AT, v[COL_OCCURRED_AT]);
+	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(DatumGetInt16(v[COL_SCHEMA_VERSION])));
+	set_text(event, ES_EVENT_TYPE, es_word_text(DatumGetInt32(v[COL_TYPE])));
+	set_text(event, ES_EVENT_ACTOR, es_word_text(DatumGetInt32(v[COL_ACTOR])));
+	set_text(event, ES_EVENT_RECORDED_BY, es_word_text(DatumGetInt32(v[COL_RECORDED_BY])));
+	set_text(event, ES_EVENT_REASON, es_word_text(DatumGetInt32(v[COL_REASON])));
+	set_text(event, ES_EVENT_FROM_STATE, es_word_text(DatumGetInt32(v[COL_FROM_STATE])));
+	set_text(event, ES_EVENT_TO_STATE, es_word_text(DatumGetInt32(v[COL_TO_STATE])));
+	event->machine = es_word_text(DatumGetInt32(v[COL_MACHINE]));
+	flags = DatumGetInt16(v[COL_FLAGS]);
+	es_event_set(event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum((flags & ES_EVENT_SYNTHETIC) != 0));
+	event->has_key = (flags & ES_EVENT_HAS_KEY) != 0;
+	es_event_set(event, ES_EVENT_HASH, PointerGetDatum(DatumGetByteaP(v[COL_HASH])));
+	es_event_set(event, ES_EVENT_DATA, PointerGetDatum(DatumGetJsonbP(v[COL_DATA])));
+	es_event_set(event, ES_EVENT_METADATA, PointerGetDatum(DatumGetJsonbP(v[COL_METADATA])));
+	subject = DatumGetTextP(v[COL_SUBJECT]);
+	set_text(event, ES_EVENT_SUBJECT,
+			 VARSIZE_ANY_EXHDR(subject) > 0 ? subject : es_event_text(event, ES_EVENT_STREAM));
+}
+
+void
+es_event_form(const EsEvent *event, TupleTableSlot *slot)
+{
+	Datum	   *v = slot->tts_values;
+	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, 0, COL_COUNT * sizeof(bool));
+	v[COL_POSITION] = event->value[ES_EVENT_POSITION];
+	v[COL_STREAM] = Int64GetDatum(event->stream_id);
+	v[COL_VERSION] = event->value[ES_EVENT_VERSION];
+	v[COL_RECORDED_AT] = event->value[ES_EVENT_RECORDED_AT];
+	v[COL_OCCURRED_AT] = event->value[ES_EVENT_OCCURRED_AT];
+	v[COL_TYPE] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_TYPE)));
+	v[COL_ACTOR] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_ACTOR)));
+	v[COL_RECORDED_BY] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_RECORDED_BY)));
+	v[COL_FROM_STATE] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_FROM_STATE)));
+	v[COL_TO_STATE] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_TO_STATE)));
+	v[COL_REASON] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_REASON)));
+	v[COL_MACHINE] = Int32GetDatum(es_word_id(event->machine));
+	v[COL_SCHEMA_VERSION] = Int16GetDatum((int16) DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
+	v[COL_FLAGS] = Int16GetDatum((DatumGetBool(event->value[ES_EVENT_IS_SYNTHETIC]) ? ES_EVENT_SYNTHETIC : 0) |
+								 (event->has_key ? ES_EVENT_HAS_KEY : 0));
+	v[COL_HASH] = event->value[ES_EVENT_HASH];
+	v[COL_DATA] = event->value[ES_EVENT_DATA];
+	v[COL_METADATA] = event->value[ES_EVENT_METADATA];
+	v[COL_SUBJECT] = PointerGetDatum(subject == es_event_text(event, ES_EVENT_STREAM) ?
+									 es_empty_text() : subject);
+	ExecStoreVirtualTuple(slot);
+}

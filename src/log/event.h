@@ -1,0 +1,37 @@
+/*
+ * event.h
+ *		Rows of the log: the one place that knows the table's column numbers.
+ */
+#ifndef ES_LOG_EVENT_H
+#define ES_LOG_EVENT_H
+
+#include "access/htup.h"
+#include "access/skey.h"
+#include "eventsource.h"
+#include "executor/tuptable.h"
+#include "log/stream.h"
+#include "utils/rel.h"
+
+/* Flags of a row. */
+#define ES_EVENT_SYNTHETIC		0x0001
+#define ES_EVENT_HAS_KEY		0x0002	/* has an idempotency key */
+
+extern void es_event_key_stream(ScanKey key, int64 stream_id);
+extern void es_event_key_version(ScanKey key, StrategyNumber strategy, int64 version);
+extern void es_event_key_position(ScanKey key, StrategyNumber strategy, int64 position);
+
+extern void es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head);
+
+/*
+ * Row -> event.  Words and names come from the caches; data and metadata are
+ * detoasted into the current memory context or point into the tuple.
+ */
+extern void es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event);
+
+/* The stream and the position of a row, for filters that need no more. */
+extern int64 es_event_stream_id(Relation segment, HeapTuple tuple);
+
+/* Event -> slot of a segment's table, to be written; assigns word ids. */
+extern void es_event_form(const EsEvent *event, TupleTableSlot *slot);
+
+#endif							/* ES_LOG_EVENT_H */

@@ -1,0 +1,22 @@
+/*
+ * open.h
+ *		Whether the log was opened in this database, and which log it is.
+ */
+#ifndef ES_LOG_OPEN_H
+#define ES_LOG_OPEN_H
+
+#include "eventsource.h"
+#include "utils/uuid.h"
+
+/* Until it is, the owner and superusers may load raw rows: a restore. */
+extern bool es_log_is_open(void);
+
+/* Opens the log in this transaction: checks what was restored, heals guards. */
+extern void es_log_open(void);
+
+/* Identity of the log; an error if it is not open. */
+extern const pg_uuid_t *es_log_id(void);
+
+extern void es_log_init(void);
+
+#endif							/* ES_LOG_OPEN_H */

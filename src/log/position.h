@@ -1,0 +1,31 @@
+/*
+ * position.h
+ *		Positions: drawing them under a published lower bound, and the
+ *		watermark that readers derive from the bounds.
+ */
+#ifndef ES_LOG_POSITION_H
+#define ES_LOG_POSITION_H
+
+#include "eventsource.h"
+
+/*
+ * Before its first position a transaction publishes a bound: it will draw none
+ * below.  Free when it is published already.
+ */
+extern void es_position_publish(void);
+
+/* Draws the next position; the bound must be published. */
+extern int64 es_position_next(void);
+
+/* Highest position drawn so far by anyone. */
+extern int64 es_position_last(void);
+
+/*
+ * Position up to which the log is final.  A snapshot taken after this call
+ * sees every event up to it; an older one may not.
+ */
+extern int64 es_position_watermark(void);
+
+extern void es_position_init(void);
+
+#endif							/* ES_LOG_POSITION_H */

@@ -1,0 +1,53 @@
+/*
+ * segment.h
+ *		The log as a chain of segments: tables that hold a range of positions.
+ */
+#ifndef ES_LOG_SEGMENT_H
+#define ES_LOG_SEGMENT_H
+
+#include "eventsource.h"
+
+typedef struct EsSegment
+{
+	int64		lower;			/* first position */
+	int64		upper;			/* first position beyond */
+	Oid			table;
+	Oid			position_index; /* unique (position) */
+	Oid			stream_index;	/* unique (stream, version) */
+} EsSegment;
+
+/*
+ * The attached segments, in order; valid until the next call into this module.
+ */
+extern const EsSegment *es_segment_all(int *count);
+
+/* The segment that covers a position; NULL if there is none. */
+extern const EsSegment *es_segment_at(int64 position);
+
+/*
+ * The same, attached now if need be; also has segments attached ahead.
+ * Must not be called with the log's parent open.
+ */
+extern const EsSegment *es_segment_ensure(int64 position);
+
+/* Highest position in the log's indexes, visible or not; 0 if there is none. */
+extern int64 es_segment_max_position(void);
+
+/* Serialises whoever changes the set of segments, to the end of the transaction. */
+extern void es_segment_lock(void);
+
+/*
+ * Opens the log in this database, in a worker if one can be had.
+ */
+extern void es_segment_open_log(void);
+
+/* Adds the segment that covers a position, in this transaction. */
+extern void es_segment_attach(int64 position);
+
+/* Says that this transaction holds a lock on the log that a worker's attach
+ * would wait for. */
+extern void es_segment_wide_lock(void);
+
+extern void es_segment_init(void);
+
+#endif							/* ES_LOG_SEGMENT_H */

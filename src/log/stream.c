@@ -1,0 +1,487 @@
+/*
+ * stream.c
+ *		Streams: names, ids, locks and heads.
+ *
+ * A stream's writers are serialised by a heavyweight lock on a 64-bit hash of
+ * its name, taken before anything about the stream is looked at and held to
+ * the end of the (sub)transaction.  The hash is a lock key only: two streams
+ * that share one merely wait for each other.  Ids are assigned.
+ *
+ * Every appending transaction holds ROW EXCLUSIVE on the log's parent.  One
+ * that locks more than MAX_STREAM_LOCKS streams takes SHARE ROW EXCLUSIVE
+ * there, which stands for the locks of all streams.
+ *
+ * The head of a stream is its last event.  It is read after the lock with
+ * SnapshotSelf, which sees what is committed now and what we wrote ourselves,
+ * whatever command wrote it.
+ *
+ * Names and ids are cached per backend.  What a transaction has not committed
+ * yet may be in the cache; a rollback puts all of it aside (see word.c).
+ */
+#include "log/stream.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "commands/sequence.h"
+#include "common/hashfn.h"
+#include "errors.h"
+#include "log/catalog.h"
+#include "log/event.h"
+#include "log/position.h"
+#include "log/segment.h"
+#include "log/word.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define MAX_STREAM_LOCKS	1000
+#define MAX_CACHED_STREAMS	20000
+
+typedef struct NameEntry
+{
+	uint64		hash;			/* key; another name with it replaces this one */
+	EsStream	stream;
+	const text *name;
+} NameEntry;
+
+typedef struct IdEntry
+{
+	int64		id;				/* key */
+	const text *name;
+} IdEntry;
+
+static MemoryContext cache_context;
+static HTAB *by_name;
+static HTAB *by_id;
+static bool has_fresh;
+static Oid	cached_table;
+
+static int	stream_locks;		/* taken by this transaction */
+static bool log_locked;			/* ROW EXCLUSIVE is held on the log */
+static bool wide_lock;
+
+int
+es_stream_category_length(const text *name)
+{
+	const char *data = VARDATA_ANY(name);
+	int			len = VARSIZE_ANY_EXHDR(name);
+	const char *dash = memchr(data, '-', len);
+
+	if (len > ES_MAX_STREAM_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("stream name is too long"),
+				 errdetail("It has %d bytes; at most %d are allowed.", len, ES_MAX_STREAM_NAME),
+				 errhint("Keep the key short, and put the rest into the event's data.")));
+	if (dash == NULL || dash == data || dash == data + len - 1 || dash - data > ES_MAX_WORD)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid stream name \"%.*s\"", Min(len, 100), data),
+				 errdetail("A stream is named category-key; the category is what stands before the first \"-\", at most %d bytes.",
+						   ES_MAX_WORD),
+				 errhint("For example: lead-42.")));
+	return dash - data;
+}
+
+/* ---- cache ---- */
+
+static void
+put_aside(void)
+{
+	if (cache_context != NULL)
+	{
+		if (TopTransactionContext != NULL)
+			MemoryContextSetParent(cache_context, TopTransactionContext);
+		else
+			MemoryContextDelete(cache_context);
+	}
+	cache_context = NULL;
+	by_name = by_id = NULL;
+	has_fresh = false;
+}
+
+static void
+ensure_cache(void)
+{
+	HASHCTL		ctl;
+
+	if (cache_context != NULL && cached_table == es_catalog_oid(ES_REL_STREAM))
+		return;
+	put_aside();
+	cached_table = es_catalog_oid(ES_REL_STREAM);
+	cache_context = AllocSetContextCreate(TopMemoryContext, "eventsource streams",
+										  ALLOCSET_DEFAULT_SIZES);
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(uint64);
+	ctl.entrysize = sizeof(NameEntry);
+	ctl.hcxt = cache_context;
+	by_name = hash_create("eventsource streams by name", 256, &ctl,
+						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(IdEntry);
+	by_id = hash_create("eventsource streams by id", 256, &ctl,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static uint64
+hash_name(const text *name)
+{
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(name),
+							   VARSIZE_ANY_EXHDR(name), 0);
+}
+
+static bool
+same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+static const text *
+remember(const text *name, const EsStream *stream, TransactionId xmin)
+{
+	uint64		hash = hash_name(name);
+	int			len = VARSIZE_ANY_EXHDR(name);
+	bool		found;
+	NameEntry  *entry;
+	IdEntry    *id_entry;
+	text	   *copy;
+
+	copy = MemoryContextAlloc(cache_context, VARHDRSZ + len);
+	SET_VARSIZE(copy, VARHDRSZ + len);
+	memcpy(VARDATA(copy), VARDATA_ANY(name), len);
+
+	entry = hash_search(by_name, &hash, HASH_ENTER, &found);
+	entry->stream = *stream;
+	entry->name = copy;
+	id_entry = hash_search(by_id, &stream->id, HASH_ENTER, &found);
+	id_entry->name = copy;
+	if (TransactionIdIsCurrentTransactionId(xmin))
+		has_fresh = true;
+	return copy;
+}
+
+/* ---- locks ---- */
+
+static void
+take_wide_lock(void)
+{
+	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
+	wide_lock = true;
+	es_segment_wide_lock();
+}
+
+void
+es_stream_expect(int count)
+{
+	if (!wide_lock && stream_locks + count > MAX_STREAM_LOCKS)
+		take_wide_lock();
+}
+
+void
+es_stream_lock(const text *name)
+{
+	LOCKTAG		tag;
+	uint64		hash = hash_name(name);
+
+	if (wide_lock)
+		return;
+	if (!log_locked)
+	{
+		LockRelationOid(es_catalog_oid(ES_REL_EVENT), RowExclusiveLock);
+		log_locked = true;
+	}
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, ES_LOCK_STREAM);
+	if (LockAcquire(&tag, ExclusiveLock, false, false) == LOCKACQUIRE_ALREADY_HELD)
+		return;
+	if (++stream_locks > MAX_STREAM_LOCKS)
+		take_wide_lock();
+}
+
+/* ---- finding and making ---- */
+
+bool
+es_stream_find(const text *name, EsStream *stream)
+{
+	uint64		hash = hash_name(name);
+	NameEntry  *entry;
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		found;
+
+	ensure_cache();
+	entry = hash_search(by_name, &hash, HASH_FIND, NULL);
+	if (entry != NULL && same_text(entry->name, name))
+	{
+		*stream = entry->stream;
+		return true;
+	}
+
+	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
+	ScanKeyInit(&key, 3, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(name));
+	key.sk_collation = C_COLLATION_OID;
+	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_STREAM_NAME_IDX), true,
+							  SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		bool		isnull;
+
+		stream->id = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		stream->first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		(void) remember(name, stream, HeapTupleHeaderGetXmin(tuple->t_data));
+	}
+	else
+		memset(stream, 0, sizeof(*stream));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+const text *
+es_stream_name(int64 id)
+{
+	IdEntry    *entry;
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	const text *result = NULL;
+
+	ensure_cache();
+	entry = hash_search(by_id, &id, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry->name;
+
+	if (hash_get_num_entries(by_id) > MAX_CACHED_STREAMS)
+	{
+		put_aside();
+		ensure_cache();
+	}
+	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_STREAM_PKEY), true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		EsStream	stream = {id, 0};
+
+		stream.first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		result = remember(DatumGetTextPP(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull)),
+						  &stream, HeapTupleHeaderGetXmin(tuple->t_data));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("stream " INT64_FORMAT " has events but no name", id),
+				 errdetail("Table \"eventsource.stream\" lacks its row."),
+				 errhint("Restore the dump as a whole: its tables stand together.")));
+	return result;
+}
+
+int64
+es_stream_new_id(const text *category)
+{
+	int64		word = es_word_id(category);
+
+	if (word >= (1 << 23))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many words for a new category"),
+				 errdetail("Category \"%.*s\" would be word number " INT64_FORMAT "; a category must be among the first %d words of the log.",
+						   (int) VARSIZE_ANY_EXHDR(category), VARDATA_ANY(category), word, 1 << 23),
+				 errhint("Keep actors, reasons and types to sets that do not grow without end.")));
+	return (word << 40) | nextval_internal(es_catalog_oid(ES_REL_STREAM_SEQ), false);
+}
+
+void
+es_stream_insert(const text *name, const EsStream *stream)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM), RowExclusiveLock);
+	Datum		values[3] = {Int64GetDatum(stream->id), Int64GetDatum(stream->first_position),
+	PointerGetDatum(name)};
+	bool		nulls[3] = {false, false, false};
+
+	es_catalog_insert(rel, values, nulls);
+	table_close(rel, NoLock);
+	ensure_cache();
+	(void) remember(name, stream, GetCurrentTransactionId());
+}
+
+/* ---- heads ---- */
+
+/* Reads the last event that the stream has in one segment. */
+static bool
+read_head_in(const EsSegment *segment, int64 stream_id, EsHead *head, TransactionId *xmin)
+{
+	Relation	rel = table_open(segment->table, AccessShareLock);
+	Relation	index = index_open(segment->stream_index, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		found;
+
+	es_event_key_stream(&key, stream_id);
+	scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 1, &key);
+	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		es_event_deform_head(rel, tuple, head);
+		*xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* Position of the stream's first event in the latest segment it entered. */
+static int64
+latest_part(const EsStream *stream)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM_SEGMENT), AccessShareLock);
+	Relation	index = index_open(es_catalog_oid(ES_REL_STREAM_SEGMENT_PKEY), AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	int64		result = stream->first_position;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream->id));
+	scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 1, &key);
+	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		result = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+void
+es_stream_read_head(const EsStream *stream, EsHead *head, bool for_append)
+{
+	const EsSegment *segment;
+	TransactionId xmin;
+
+	memset(head, 0, sizeof(*head));
+	if (stream->id == 0)
+		return;
+
+	/* Most often the stream's last event is in the newest segment. */
+	segment = es_segment_at(es_position_last());
+	if (segment == NULL || !read_head_in(segment, stream->id, head, &xmin))
+	{
+		segment = es_segment_at(latest_part(stream));
+		if (segment == NULL || !read_head_in(segment, stream->id, head, &xmin))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("stream \"%s\" has no events where they should be",
+							DatumGetCString(DirectFunctionCall1(textout, PointerGetDatum(es_stream_name(stream->id))))),
+					 errdetail("A segment is missing or an index is corrupt."),
+					 errhint("Attach the segment again, or REINDEX it.")));
+	}
+
+	if (for_append && IsolationUsesXactSnapshot() &&
+		!TransactionIdIsCurrentTransactionId(xmin) &&
+		TransactionIdIsNormal(xmin) && XidInMVCCSnapshot(xmin, GetTransactionSnapshot()))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to stream \"%s\" due to a concurrent append",
+						DatumGetCString(DirectFunctionCall1(textout, PointerGetDatum(es_stream_name(stream->id))))),
+				 errdetail("Version " INT64_FORMAT " was committed after this transaction's snapshot.", head->version),
+				 errhint("The transaction might succeed if retried.")));
+}
+
+void
+es_stream_enter_segment(const EsStream *stream, int64 position, int64 version)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM_SEGMENT), RowExclusiveLock);
+	Datum		values[3] = {Int64GetDatum(stream->id), Int64GetDatum(position), Int64GetDatum(version)};
+	bool		nulls[3] = {false, false, false};
+
+	es_catalog_insert(rel, values, nulls);
+	table_close(rel, NoLock);
+}
+
+List *
+es_stream_parts(const EsStream *stream)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM_SEGMENT), AccessShareLock);
+	Relation	index = index_open(es_catalog_oid(ES_REL_STREAM_SEGMENT_PKEY), AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	EsStreamPart *part = palloc(sizeof(EsStreamPart));
+	List	   *parts = list_make1(part);
+
+	part->first_position = stream->first_position;
+	part->first_version = 1;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream->id));
+	scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		bool		isnull;
+
+		part = palloc(sizeof(EsStreamPart));
+		part->first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		part->first_version = DatumGetInt64(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
+		parts = lappend(parts, part);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return parts;
+}
+
+/* ---- end of transactions ---- */
+
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (has_fresh && event != XACT_EVENT_COMMIT)
+		put_aside();
+	has_fresh = false;
+	if (by_name != NULL && hash_get_num_entries(by_name) > MAX_CACHED_STREAMS)
+		put_aside();
+	stream_locks = 0;
+	log_locked = wide_lock = false;
+}
+
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+
+	/* Locks taken inside are gone; counting too many of them does no harm. */
+	log_locked = wide_lock = false;
+	if (has_fresh)
+		put_aside();
+}
+
+void
+es_stream_init(void)
+{
+	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(at_subxact, NULL);
+}

@@ -1,0 +1,78 @@
+/*
+ * stream.h
+ *		Streams: names, ids, locks and heads.
+ */
+#ifndef ES_LOG_STREAM_H
+#define ES_LOG_STREAM_H
+
+#include "eventsource.h"
+
+typedef struct EsStream
+{
+	int64		id;				/* 0: it does not exist yet */
+	int64		first_position;
+} EsStream;
+
+/* The last event of a stream, as far as appending needs it. */
+typedef struct EsHead
+{
+	int64		version;		/* 0: no event */
+	int64		position;
+	int32		to_state;		/* word */
+	TimestampTz recorded_at;
+	TimestampTz occurred_at;
+	uint8		hash[ES_HASH_SIZE];
+} EsHead;
+
+/* Length of the category in a stream's name; an error if the name is bad. */
+extern int	es_stream_category_length(const text *name);
+
+#define ES_STREAM_CATEGORY(id)	((int32) ((id) >> 40))
+
+/*
+ * Locks a stream, existing or not, until the (sub)transaction ends.  Also
+ * takes ROW EXCLUSIVE on the log.
+ */
+extern void es_stream_lock(const text *name);
+
+/*
+ * Says that about so many streams will be locked: takes the wide lock at once
+ * if that is more than the lock table should hold.
+ */
+extern void es_stream_expect(int count);
+
+/* Finds a stream, ours or committed; false if it does not exist. */
+extern bool es_stream_find(const text *name, EsStream *stream);
+
+/* Name of the stream with an id, lasting to the end of the transaction. */
+extern const text *es_stream_name(int64 id);
+
+/* An id for a new stream of a category. */
+extern int64 es_stream_new_id(const text *category);
+
+/* Stores a new stream under an id, with the position of its first event. */
+extern void es_stream_insert(const text *name, const EsStream *stream);
+
+/*
+ * Reads the head, newest committed or ours.  The stream must be locked for the
+ * result to last.  Under REPEATABLE READ and above a head that the
+ * transaction's snapshot cannot see is an error (40001) if "for_append".
+ */
+extern void es_stream_read_head(const EsStream *stream, EsHead *head, bool for_append);
+
+/* Notes that a stream goes on in the segment that starts at or below position. */
+extern void es_stream_enter_segment(const EsStream *stream, int64 position, int64 version);
+
+typedef struct EsStreamPart
+{
+	int64		first_position;
+	int64		first_version;
+} EsStreamPart;
+
+/* Where in the log the stream has events: its first event in each segment, in
+ * order.  List of EsStreamPart. */
+extern List *es_stream_parts(const EsStream *stream);
+
+extern void es_stream_init(void);
+
+#endif							/* ES_LOG_STREAM_H */
