@@ -1,6 +1,7 @@
 #!/bin/bash
-# indent.sh [--check] [FILE ...]: indents src/ or those files in it with PostgreSQL's own pgindent, taken from
-# the Debian that PostgreSQL 18 is tested in; --check only shows what it would do.
+# indent.sh [--check] [FILE ...]: indents src/, or those files in it, with
+# PostgreSQL's own pgindent, taken from the Debian that PostgreSQL 18 is tested in;
+# --check only shows what it would do.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 

@@ -1,0 +1,79 @@
+/*
+ * expr.h
+ *		The one expression compiler: SQL scalar expressions over "event",
+ *		"row", "state" and "item", checked to be deterministic.
+ */
+#ifndef ES_RULES_EXPR_H
+#define ES_RULES_EXPR_H
+
+#include "access/tupdesc.h"
+#include "eventsource.h"
+#include "executor/tuptable.h"
+
+/* What an expression may name besides "event". */
+typedef struct EsExprScope
+{
+	TupleDesc	row;			/* columns of "row", or NULL */
+	bool		has_state;		/* "state" is text */
+	Oid			item_type;		/* type of "item", or InvalidOid */
+	Oid			owner;			/* role whose rights the expression has */
+} EsExprScope;
+
+/* What its names stand for at one evaluation. */
+typedef struct EsBinding
+{
+	const EsEvent *event;
+	TupleTableSlot *row;		/* NULL or empty: every column of row is NULL */
+	const text *state;
+	Datum		item;
+	bool		item_isnull;
+} EsBinding;
+
+typedef struct EsExpr EsExpr;
+
+/*
+ * Compiles "source" to a value of result_type (assignment coercion; InvalidOid:
+ * whatever type it has).  Lives in the current memory context, which must last
+ * at least as long as the cache entry it belongs to.  Errors: ZE011, saying
+ * what is wrong and where.
+ */
+extern EsExpr *es_expr_compile(const EsExprScope *scope, const char *source,
+							   Oid result_type, int32 result_typmod);
+
+/* The same for a set-returning expression (its element type goes to "item"). */
+extern EsExpr *es_expr_compile_set_returning(const EsExprScope *scope, const char *source,
+											 Oid *element_type);
+
+/*
+ * Compiles an UPDATE's SET list over scope->row: attnos receives the target
+ * columns, the result has one expression for each.  List of EsExpr.
+ */
+extern List *es_expr_compile_assignments(const EsExprScope *scope, const char *source,
+										 List **attnos);
+
+extern Oid	es_expr_type(const EsExpr *expr);
+extern const char *es_expr_source(const EsExpr *expr);
+
+/* True if the expression names "row" (its value depends on a projection row). */
+extern bool es_expr_uses_row(const EsExpr *expr);
+
+/* Result is palloc'd in the current memory context where it is by reference. */
+extern Datum es_expr_eval(EsExpr *expr, const EsBinding *binding, bool *isnull);
+
+/* NULL counts as false. */
+extern bool es_expr_eval_bool(EsExpr *expr, const EsBinding *binding);
+
+/* Calls each() once per element. */
+extern void es_expr_eval_set(EsExpr *expr, const EsBinding *binding,
+							 void (*each) (Datum item, bool isnull, void *arg), void *arg);
+
+/*
+ * Runs compile() and returns NULL, or the text of the ZE011 (or parser) error
+ * it raised: lets a definition list all its problems.  Runs in an internal
+ * subtransaction, so it is for definitions only.
+ */
+extern char *es_expr_problem(void (*compile) (void *arg), void *arg);
+
+extern void es_expr_init(void);
+
+#endif							/* ES_RULES_EXPR_H */
