@@ -202,7 +202,7 @@ run_fuzz() {
 	done
 }
 
-# Each TAP file makes its own clusters, which may listen on sockets only.
+# Each TAP file makes its own clusters; modules they share lie in test/.
 run_tap() {
 	local file result=0 failed_before=$failed
 	[ -n "$tap" ] || return 0
@@ -210,7 +210,7 @@ run_tap() {
 	mkdir "$work/tap"
 	is_root && chown "$(cluster_user)" "$work/tap"
 	# shellcheck disable=SC2086
-	as_cluster_user env PATH="$bin:$PATH" PERL5LIB="$pgxs/../src/test/perl${PERL5LIB:+:$PERL5LIB}" \
+	as_cluster_user env PATH="$bin:$PATH" PERL5LIB="$pgxs/../src/test/perl:$tree/test${PERL5LIB:+:$PERL5LIB}" \
 		PG_REGRESS="$pgxs/../src/test/regress/pg_regress" PGPORT=65432 TESTDIR="$tree" \
 		TESTDATADIR="$tree/tmp_check" TESTLOGDIR="$tree/tmp_check/log" \
 		PERL_TEST_HARNESS_DUMP_TAP="$work/tap" \
