@@ -67,6 +67,11 @@ CREATE TRIGGER append_statement AFTER INSERT ON eventsource.events
 CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON eventsource.events
 	FOR EACH STATEMENT EXECUTE FUNCTION eventsource.append_row();
 
+-- A view's triggers cannot be made ALWAYS by ALTER TABLE, and under
+-- session_replication_role = replica an INSERT would be lost without a word.
+UPDATE pg_catalog.pg_trigger SET tgenabled = 'A'
+ WHERE tgrelid = 'eventsource.events'::pg_catalog.regclass;
+
 CREATE FUNCTION eventsource.stream_head(stream_id bigint,
 	OUT version bigint, OUT event_position bigint, OUT state text, OUT recorded_at timestamptz)
 	AS 'MODULE_PATHNAME', 'eventsource_stream_head' LANGUAGE C STABLE STRICT PARALLEL SAFE;

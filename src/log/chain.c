@@ -170,6 +170,11 @@ put_field(StringInfo buf, const EsEvent *event, EsEventColumn col)
 	int			number = col + 1;
 	int			start;
 
+	if (event->isnull[col])
+	{
+		(void) begin_field(buf, number, 0);
+		return;
+	}
 	switch (col)
 	{
 		case ES_EVENT_POSITION:
@@ -232,5 +237,20 @@ es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
 	}
 	put_text_field(&buf, FIELD_MACHINE, event->machine);
 	sha256(&buf, hash);
+	pfree(buf.data);
+}
+
+void
+es_chain_digest(const EsEvent *event, uint8 *digest)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (EsEventColumn col = 0; col < ES_EVENT_NCOLUMNS; col++)
+	{
+		if (!event->isnull[col])
+			put_field(&buf, event, col);
+	}
+	sha256(&buf, digest);
 	pfree(buf.data);
 }

@@ -13,4 +13,7 @@
  */
 extern void es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash);
 
+/* Digest of the columns that are not null, bound to no log and no place. */
+extern void es_chain_digest(const EsEvent *event, uint8 *digest);
+
 #endif							/* ES_LOG_CHAIN_H */

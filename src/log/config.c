@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "log/catalog.h"
 #include "log/read.h"
@@ -32,6 +33,7 @@ static Oid *watched;
 static int	n_watched;
 static int	max_watched;
 static Oid	events_view;
+static bool changed_here;		/* by the open transaction */
 
 static void
 mark_changed(Datum arg, Oid relid)
@@ -81,7 +83,25 @@ void
 es_config_changed(void)
 {
 	CacheInvalidateRelcacheByRelid(es_catalog_oid(ES_REL_EVENTS_VIEW));
+	changed_here = true;
 	generation++;
+}
+
+/* What was built from a definition that is rolled back must go. */
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (changed_here && (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE))
+		generation++;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		changed_here = false;
+}
+
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (changed_here && event == SUBXACT_EVENT_ABORT_SUB)
+		generation++;
 }
 
 /* The "owner" that the hall added to the definition, if that role is there. */
@@ -169,7 +189,7 @@ es_config_list(const char *kind)
 		bool		isnull;
 		text	   *name = DatumGetTextPCopy(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
 
-		if (VARSIZE_ANY_EXHDR(name) < prefix_len ||
+		if ((int) VARSIZE_ANY_EXHDR(name) < prefix_len ||
 			memcmp(VARDATA_ANY(name), prefix, prefix_len) != 0)
 			break;
 		streams = lappend(streams, name);
@@ -193,4 +213,6 @@ void
 es_config_init(void)
 {
 	CacheRegisterRelcacheCallback(mark_changed, (Datum) 0);
+	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(at_subxact, NULL);
 }

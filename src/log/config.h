@@ -8,6 +8,7 @@
 #define ES_LOG_CONFIG_H
 
 #include "eventsource.h"
+#include "nodes/pg_list.h"
 
 typedef struct EsDefinition
 {

@@ -5,9 +5,10 @@
 #ifndef ES_LOG_EVENT_H
 #define ES_LOG_EVENT_H
 
+#include "eventsource.h"
+
 #include "access/htup.h"
 #include "access/skey.h"
-#include "eventsource.h"
 #include "executor/tuptable.h"
 #include "log/stream.h"
 #include "utils/rel.h"

@@ -6,6 +6,9 @@
 #define ES_LOG_READ_H
 
 #include "eventsource.h"
+
+#include "access/xlogdefs.h"
+#include "nodes/pg_list.h"
 #include "utils/snapshot.h"
 
 typedef struct EsScan EsScan;
@@ -17,6 +20,9 @@ typedef struct EsScan EsScan;
  */
 extern EsScan *es_scan_log(int64 after, int64 upto, List *categories, Snapshot snapshot);
 
+/* The same with the events of $config among them. */
+extern EsScan *es_scan_whole_log(int64 after, int64 upto, Snapshot snapshot);
+
 /*
  * Events of one stream from a version on (backward: from it down), in order of
  * version.  Empty for a stream that does not exist.
@@ -26,6 +32,12 @@ extern EsScan *es_scan_stream(const text *stream, int64 from_version, bool backw
 
 /* The next event, valid until the next call; false at the end. */
 extern bool es_scan_next(EsScan *scan, EsEvent *event);
+/*
+ * Up to where WAL must be flushed before the event returned last can be acted
+ * on, when commits are asynchronous; invalid if it is flushed.
+ */
+extern XLogRecPtr es_scan_commit_lsn(const EsScan *scan);
+
 extern void es_scan_end(EsScan *scan);
 
 #endif							/* ES_LOG_READ_H */

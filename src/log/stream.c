@@ -36,7 +36,9 @@
 #include "log/word.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -178,10 +180,21 @@ take_wide_lock(void)
 	es_segment_wide_lock();
 }
 
-void
-es_stream_expect(int count)
+uint64
+es_stream_lock_order(const text *name)
 {
-	if (!wide_lock && stream_locks + count > MAX_STREAM_LOCKS)
+	return hash_name(name);
+}
+
+void
+es_stream_expect_distinct(const text *const *names, int count)
+{
+	int			distinct = 0;
+
+	for (int i = 0; i < count; i++)
+		if (i == 0 || hash_name(names[i]) != hash_name(names[i - 1]))
+			distinct++;
+	if (!wide_lock && stream_locks + distinct > MAX_STREAM_LOCKS)
 		take_wide_lock();
 }
 
@@ -394,7 +407,7 @@ es_stream_read_head(const EsStream *stream, EsHead *head, bool for_append)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("stream \"%s\" has no events where they should be",
-							DatumGetCString(DirectFunctionCall1(textout, PointerGetDatum(es_stream_name(stream->id))))),
+							text_to_cstring(es_stream_name(stream->id))),
 					 errdetail("A segment is missing or an index is corrupt."),
 					 errhint("Attach the segment again, or REINDEX it.")));
 	}
@@ -405,7 +418,7 @@ es_stream_read_head(const EsStream *stream, EsHead *head, bool for_append)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access to stream \"%s\" due to a concurrent append",
-						DatumGetCString(DirectFunctionCall1(textout, PointerGetDatum(es_stream_name(stream->id))))),
+						text_to_cstring(es_stream_name(stream->id))),
 				 errdetail("Version " INT64_FORMAT " was committed after this transaction's snapshot.", head->version),
 				 errhint("The transaction might succeed if retried.")));
 }

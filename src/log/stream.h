@@ -6,6 +6,7 @@
 #define ES_LOG_STREAM_H
 
 #include "eventsource.h"
+#include "nodes/pg_list.h"
 
 typedef struct EsStream
 {
@@ -35,11 +36,14 @@ extern int	es_stream_category_length(const text *name);
  */
 extern void es_stream_lock(const text *name);
 
+/* The order in which streams are locked by whoever locks several. */
+extern uint64 es_stream_lock_order(const text *name);
+
 /*
- * Says that about so many streams will be locked: takes the wide lock at once
- * if that is more than the lock table should hold.
+ * Says that these streams, sorted by lock order, are about to be locked: takes
+ * the wide lock at once if they are more than the lock table should hold.
  */
-extern void es_stream_expect(int count);
+extern void es_stream_expect_distinct(const text *const *names, int count);
 
 /* Finds a stream, ours or committed; false if it does not exist. */
 extern bool es_stream_find(const text *name, EsStream *stream);

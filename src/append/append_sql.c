@@ -1,0 +1,178 @@
+/*
+ * append_sql.c
+ *		SQL functions that append: append, append_events, lock_stream.
+ */
+#include "postgres.h"
+
+#include "append/draft.h"
+#include "append/hall.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/open.h"
+#include "log/segment.h"
+#include "log/stream.h"
+#include "log/word.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(eventsource_append);
+PG_FUNCTION_INFO_V1(eventsource_append_events);
+PG_FUNCTION_INFO_V1(eventsource_lock_stream);
+
+#define RESULT_COLUMNS	5
+
+static void
+result_values(const EsAppended *result, Datum *values, bool *nulls)
+{
+	memset(nulls, false, RESULT_COLUMNS * sizeof(bool));
+	values[0] = Int64GetDatum(result->position);
+	values[1] = PointerGetDatum(result->stream);
+	values[2] = Int64GetDatum(result->version);
+	values[3] = PointerGetDatum(result->state);
+	nulls[3] = result->state == NULL;
+	values[4] = BoolGetDatum(result->is_duplicate);
+}
+
+/* Row type of the result, looked up once per call site. */
+static TupleDesc
+result_desc(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		TupleDesc	desc;
+
+		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		fcinfo->flinfo->fn_extra = BlessTupleDesc(CreateTupleDescCopy(desc));
+		MemoryContextSwitchTo(old);
+	}
+	return fcinfo->flinfo->fn_extra;
+}
+
+Datum
+eventsource_append(PG_FUNCTION_ARGS)
+{
+	EsDraft		draft;
+	EsAppended	result;
+	EsBatch    *batch;
+	TupleDesc	desc = result_desc(fcinfo);
+	Datum		values[RESULT_COLUMNS];
+	bool		nulls[RESULT_COLUMNS];
+	HeapTuple	tuple;
+
+	es_draft_init(&draft);
+	draft.stream = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	draft.type = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
+	draft.data = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	draft.reason = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
+	draft.actor = PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4);
+	draft.metadata = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
+	if (!PG_ARGISNULL(6))
+	{
+		draft.expected_version = PG_GETARG_INT64(6);
+		if (draft.expected_version == ES_ANY_VERSION)
+			draft.expected_version = PG_INT64_MIN;	/* refused: negative */
+	}
+	draft.has_occurred_at = !PG_ARGISNULL(7);
+	draft.occurred_at = PG_ARGISNULL(7) ? 0 : PG_GETARG_TIMESTAMPTZ(7);
+	draft.idempotency_key = PG_ARGISNULL(8) ? NULL : PG_GETARG_TEXT_PP(8);
+	draft.schema_version = PG_ARGISNULL(9) ? 0 : PG_GETARG_INT32(9);
+	if (!PG_ARGISNULL(9) && draft.schema_version == 0)
+		draft.schema_version = -1;	/* refused: out of range */
+
+	batch = es_batch_begin();
+	es_batch_add(batch, &draft, &result);
+	es_batch_flush(batch);
+	result_values(&result, values, nulls);
+	tuple = heap_form_tuple(desc, values, nulls);
+	es_batch_end(batch);
+	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+}
+
+static EsDraft *
+drafts_from_array(Jsonb *events, int *count)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	EsDraft    *drafts;
+	int			n = 0;
+
+	if (!JB_ROOT_IS_ARRAY(events) || JB_ROOT_IS_SCALAR(events))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("events must be an array of objects"),
+				 errdetail("A single event also stands in an array."),
+				 errhint("For example '[{\"stream\": \"lead-42\", \"type\": \"note_added\"}]'.")));
+	drafts = palloc(Max(1, JB_ROOT_COUNT(events)) * sizeof(EsDraft));
+	it = JsonbIteratorInit(&events->root);
+	(void) JsonbIteratorNext(&it, &v, true);
+	while (JsonbIteratorNext(&it, &v, true) == WJB_ELEM)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event %d of the batch is not an object", n + 1),
+					 errdetail("Each element must be an object with the arguments of eventsource.append as keys."),
+					 errhint("For example {\"stream\": \"lead-42\", \"type\": \"note_added\"}.")));
+		n++;
+		es_draft_from_json(&drafts[n - 1], v.val.binary.data, n);
+	}
+	*count = n;
+	return drafts;
+}
+
+Datum
+eventsource_append_events(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			count;
+	EsDraft    *drafts = drafts_from_array(PG_GETARG_JSONB_P(0), &count);
+	EsBatch    *batch = es_batch_begin();
+
+	InitMaterializedSRF(fcinfo, 0);
+	es_batch_lock(batch, drafts, count);
+	for (int i = 0; i < count; i++)
+	{
+		EsAppended	result;
+		Datum		values[RESULT_COLUMNS];
+		bool		nulls[RESULT_COLUMNS];
+
+		CHECK_FOR_INTERRUPTS();
+		es_batch_add(batch, &drafts[i], &result);
+		result_values(&result, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		if (es_batch_is_full(batch))
+			es_batch_flush(batch);
+	}
+	es_batch_flush(batch);
+	es_batch_end(batch);
+	return (Datum) 0;
+}
+
+Datum
+eventsource_lock_stream(PG_FUNCTION_ARGS)
+{
+	text	   *name = PG_GETARG_TEXT_PP(0);
+	TupleDesc	desc = result_desc(fcinfo);
+	EsStream	stream;
+	EsHead		head;
+	const text *state;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	(void) es_stream_category_length(name);
+	PreventCommandIfReadOnly("eventsource.lock_stream()");
+	es_batch_settle();
+	es_stream_lock(name);
+	(void) es_stream_find(name, &stream);
+	es_stream_read_head(&stream, &head, true);
+	state = es_word_text(head.to_state);
+	values[0] = Int64GetDatum(head.version);
+	values[1] = PointerGetDatum(state);
+	nulls[1] = state == NULL;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}

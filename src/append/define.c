@@ -1,0 +1,54 @@
+/*
+ * define.c
+ *		Definitions enter the log through the hall like any event.
+ */
+#include "append/define.h"
+
+#include "append/draft.h"
+#include "append/hall.h"
+#include "errors.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+/* The definition with its owner: the current user, whose rights it will have. */
+static Jsonb *
+with_owner(Jsonb *data)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it = JsonbIteratorInit(&data->root);
+	JsonbValue	v;
+	JsonbIteratorToken token = JsonbIteratorNext(&it, &v, true);
+	char	   *owner = GetUserNameFromId(GetUserId(), false);
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_END_OBJECT)
+		pushJsonbValue(&state, token, &v);
+	v.type = jbvString;
+	v.val.string.val = "owner";
+	v.val.string.len = strlen("owner");
+	pushJsonbValue(&state, WJB_KEY, &v);
+	v.val.string.val = owner;
+	v.val.string.len = strlen(owner);
+	pushJsonbValue(&state, WJB_VALUE, &v);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+int64
+es_define(const char *kind, const char *name, const char *type, Jsonb *data)
+{
+	EsDraft		draft;
+	EsAppended	result;
+	EsBatch    *batch;
+
+	es_draft_init(&draft);
+	draft.stream = cstring_to_text(psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name));
+	draft.type = cstring_to_text(type);
+	draft.data = with_owner(data);
+	draft.is_definition = true;
+
+	batch = es_batch_begin();
+	es_batch_add(batch, &draft, &result);
+	es_batch_flush(batch);
+	es_batch_end(batch);
+	return result.version;
+}

@@ -1,0 +1,342 @@
+/*
+ * draft.c
+ *		From what a caller says to a draft, and the defaults that settings give.
+ *
+ * Owns the limits on what one event may hold.  Allocates in the current memory
+ * context.
+ */
+#include "append/draft.h"
+
+#include "catalog/pg_type.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "log/chain.h"
+#include "log/stream.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+void
+es_draft_init(EsDraft *draft)
+{
+	memset(draft, 0, sizeof(*draft));
+	draft->expected_version = ES_ANY_VERSION;
+}
+
+Jsonb *
+es_draft_empty_object(void)
+{
+	static Jsonb *empty = NULL;
+
+	if (empty == NULL)
+	{
+		empty = MemoryContextAllocZero(TopMemoryContext, VARHDRSZ + sizeof(uint32));
+		SET_VARSIZE(empty, VARHDRSZ + sizeof(uint32));
+		empty->root.header = JB_FOBJECT;
+	}
+	return empty;
+}
+
+/* ---- checks ---- */
+
+static void
+check_word(const text *word, const char *what, int limit)
+{
+	int			len;
+
+	if (word == NULL)
+		return;
+	len = VARSIZE_ANY_EXHDR(word);
+	if (len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what),
+				 errdetail("An empty string names nothing."),
+				 errhint("Leave it out, or pass NULL, for the default.")));
+	if (len > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("%s is too long", what),
+				 errdetail("It has %d bytes; at most %d are allowed.", len, limit),
+				 errhint("Put long text into the event's data.")));
+}
+
+static void
+check_size(const Jsonb *value, const char *what)
+{
+	if (value != NULL && VARSIZE(value) > ES_MAX_DATA)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s is too large", what),
+				 errdetail("It has %u bytes; at most %d are allowed.", (unsigned) VARSIZE(value), ES_MAX_DATA),
+				 errhint("Store the document elsewhere and its digest in the event.")));
+}
+
+static void
+refuse_missing(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", what),
+			 errdetail("Every event needs a stream and a type."),
+			 errhint("SELECT * FROM eventsource.append(stream => 'lead-42', type => 'note_added').")));
+}
+
+int
+es_draft_check(const EsDraft *draft)
+{
+	int			category_len;
+
+	if (draft->stream == NULL)
+		refuse_missing("stream");
+	if (draft->type == NULL)
+		refuse_missing("type");
+	category_len = es_stream_category_length(draft->stream);
+	if (VARDATA_ANY(draft->stream)[0] == '$' && !draft->is_definition)
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("category \"%.*s\" is reserved", category_len, VARDATA_ANY(draft->stream)),
+				 errdetail("Categories that begin with \"$\" hold definitions and the log's own events."),
+				 errhint("Use eventsource.create_state_machine and its like, or another category.")));
+	check_word(draft->type, "type", ES_MAX_WORD);
+	check_word(draft->reason, "reason", ES_MAX_WORD);
+	check_word(draft->actor, "actor", ES_MAX_WORD);
+	check_word(draft->idempotency_key, "idempotency_key", ES_MAX_KEY);
+	check_size(draft->data, "data");
+	check_size(draft->metadata, "metadata");
+	if (draft->metadata != NULL && !JB_ROOT_IS_OBJECT(draft->metadata))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("metadata must be an object"),
+				 errdetail("It holds named values such as correlation_id."),
+				 errhint("For example '{\"correlation_id\": \"7f\"}'.")));
+	if (draft->expected_version < 0 && draft->expected_version != ES_ANY_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expected_version must not be negative"),
+				 errdetail("It is " INT64_FORMAT ".", draft->expected_version),
+				 errhint("NULL: any; 0: the stream must not exist; n: its current version.")));
+	if (draft->schema_version < 0 || draft->schema_version > PG_INT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schema_version %d is out of range", draft->schema_version),
+				 errdetail("It must be between 1 and %d.", PG_INT16_MAX),
+				 errhint("Leave it out for the default.")));
+	if (draft->has_occurred_at && TIMESTAMP_NOT_FINITE(draft->occurred_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("occurred_at must be finite"),
+				 errdetail("Something that happened has a time."),
+				 errhint("Leave it out for now.")));
+	return category_len;
+}
+
+/* ---- defaults ---- */
+
+static const text *
+from_setting(const char *value, const char *name)
+{
+	text	   *word;
+
+	if (value == NULL || value[0] == '\0')
+		return NULL;
+	word = cstring_to_text(value);
+	check_word(word, name, ES_MAX_WORD);
+	return word;
+}
+
+const text *
+es_draft_default_reason(void)
+{
+	return from_setting(es_guc_reason, "eventsource.reason");
+}
+
+const text *
+es_draft_recorded_by(void)
+{
+	return cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
+}
+
+const text *
+es_draft_actor(const EsDraft *draft)
+{
+	const text *actor = draft->actor;
+
+	if (actor == NULL)
+		actor = from_setting(es_guc_actor, "eventsource.actor");
+	return actor != NULL ? actor : es_draft_recorded_by();
+}
+
+static void
+push_string(JsonbParseState **state, const char *key, const char *value)
+{
+	JsonbValue	v;
+
+	v.type = jbvString;
+	v.val.string.val = unconstify(char *, key);
+	v.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &v);
+	v.val.string.val = unconstify(char *, value);
+	v.val.string.len = strlen(value);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static bool
+has_key(Jsonb *object, const char *key)
+{
+	JsonbValue	buffer;
+
+	return object != NULL &&
+		getKeyJsonValueFromContainer(&object->root, key, strlen(key), &buffer) != NULL;
+}
+
+Jsonb *
+es_draft_metadata(const EsDraft *draft)
+{
+	const char *correlation = es_guc_correlation_id;
+	const char *causation = es_guc_causation_id;
+	JsonbParseState *state = NULL;
+	JsonbValue *result;
+
+	if (correlation != NULL && (correlation[0] == '\0' || has_key(draft->metadata, "correlation_id")))
+		correlation = NULL;
+	if (causation != NULL && (causation[0] == '\0' || has_key(draft->metadata, "causation_id")))
+		causation = NULL;
+	if (correlation == NULL && causation == NULL)
+		return draft->metadata != NULL ? draft->metadata : es_draft_empty_object();
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (draft->metadata != NULL)
+	{
+		JsonbIterator *it = JsonbIteratorInit(&draft->metadata->root);
+		JsonbValue	v;
+		JsonbIteratorToken token = JsonbIteratorNext(&it, &v, true);
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_END_OBJECT)
+			pushJsonbValue(&state, token, &v);
+	}
+	if (correlation != NULL)
+		push_string(&state, "correlation_id", correlation);
+	if (causation != NULL)
+		push_string(&state, "causation_id", causation);
+	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(result);
+}
+
+void
+es_draft_digest(const EsDraft *draft, uint8 *digest)
+{
+	EsEvent		event;
+
+	memset(&event, 0, sizeof(event));
+	memset(event.isnull, true, sizeof(event.isnull));
+	es_event_set(&event, ES_EVENT_TYPE, PointerGetDatum(draft->type));
+	es_event_set(&event, ES_EVENT_DATA,
+				 PointerGetDatum(draft->data != NULL ? draft->data : es_draft_empty_object()));
+	if (draft->reason != NULL)
+		es_event_set(&event, ES_EVENT_REASON, PointerGetDatum(draft->reason));
+	if (draft->actor != NULL)
+		es_event_set(&event, ES_EVENT_ACTOR, PointerGetDatum(draft->actor));
+	if (draft->has_occurred_at)
+		es_event_set(&event, ES_EVENT_OCCURRED_AT, TimestampTzGetDatum(draft->occurred_at));
+	if (draft->schema_version != 0)
+		es_event_set(&event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(draft->schema_version));
+	es_chain_digest(&event, digest);
+}
+
+/* ---- from JSON ---- */
+
+static void
+refuse_json(int number, const char *key, const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("event %d of the batch is not valid", number),
+			 errdetail("\"%s\" must be %s.", key, expected),
+			 errhint("Each event is an object with the arguments of eventsource.append as keys.")));
+}
+
+static const text *
+json_text(const JsonbValue *value, int number, const char *key)
+{
+	if (value->type != jbvString)
+		refuse_json(number, key, "a string");
+	return cstring_to_text_with_len(value->val.string.val, value->val.string.len);
+}
+
+static int64
+json_integer(const JsonbValue *value, int number, const char *key)
+{
+	if (value->type != jbvNumeric)
+		refuse_json(number, key, "an integer");
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+}
+
+static TimestampTz
+json_timestamp(const JsonbValue *value, int number, const char *key)
+{
+	char	   *string = text_to_cstring(json_text(value, number, key));
+
+	return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(string),
+												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+static void
+take_value(EsDraft *draft, const char *key, JsonbValue *value, int number)
+{
+	if (value->type == jbvNull && strcmp(key, "data") != 0)
+		return;
+	if (strcmp(key, "stream") == 0)
+		draft->stream = json_text(value, number, key);
+	else if (strcmp(key, "type") == 0)
+		draft->type = json_text(value, number, key);
+	else if (strcmp(key, "data") == 0)
+		draft->data = value->type == jbvNull ? NULL : JsonbValueToJsonb(value);
+	else if (strcmp(key, "reason") == 0)
+		draft->reason = json_text(value, number, key);
+	else if (strcmp(key, "actor") == 0)
+		draft->actor = json_text(value, number, key);
+	else if (strcmp(key, "metadata") == 0)
+		draft->metadata = JsonbValueToJsonb(value);
+	else if (strcmp(key, "expected_version") == 0)
+	{
+		draft->expected_version = json_integer(value, number, key);
+		if (draft->expected_version < 0)
+			refuse_json(number, key, "0 or greater");
+	}
+	else if (strcmp(key, "occurred_at") == 0)
+	{
+		draft->occurred_at = json_timestamp(value, number, key);
+		draft->has_occurred_at = true;
+	}
+	else if (strcmp(key, "idempotency_key") == 0)
+		draft->idempotency_key = json_text(value, number, key);
+	else if (strcmp(key, "schema_version") == 0)
+	{
+		int64		version = json_integer(value, number, key);
+
+		if (version < 1 || version > PG_INT16_MAX)
+			refuse_json(number, key, "between 1 and 32767");
+		draft->schema_version = (int32) version;
+	}
+	else
+		refuse_json(number, key, "left out: there is no such argument");
+}
+
+void
+es_draft_from_json(EsDraft *draft, JsonbContainer *object, int number)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbValue	v;
+	JsonbIteratorToken token = JsonbIteratorNext(&it, &v, true);
+
+	es_draft_init(draft);
+	while ((token = JsonbIteratorNext(&it, &v, true)) == WJB_KEY)
+	{
+		char	   *key = pnstrdup(v.val.string.val, v.val.string.len);
+
+		(void) JsonbIteratorNext(&it, &v, true);
+		take_value(draft, key, &v, number);
+		pfree(key);
+	}
+}

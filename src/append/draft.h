@@ -1,0 +1,35 @@
+/*
+ * draft.h
+ *		From what a caller says to a draft, and the defaults that settings give.
+ */
+#ifndef ES_APPEND_DRAFT_H
+#define ES_APPEND_DRAFT_H
+
+#include "append/hall.h"
+
+extern void es_draft_init(EsDraft *draft);
+
+/* Draft from an object with append()'s argument names as keys. */
+extern void es_draft_from_json(EsDraft *draft, JsonbContainer *object, int number);
+
+/* Errors for missing and oversized values; returns the length of the category. */
+extern int	es_draft_check(const EsDraft *draft);
+
+/* Metadata as given, with the settings' correlation and causation ids. */
+extern Jsonb *es_draft_metadata(const EsDraft *draft);
+
+extern const text *es_draft_actor(const EsDraft *draft);
+
+/* The setting eventsource.reason, or NULL. */
+extern const text *es_draft_default_reason(void);
+
+/* Role of the session. */
+extern const text *es_draft_recorded_by(void);
+
+/* Digest of what was asked for, to tell a repetition from another event. */
+extern void es_draft_digest(const EsDraft *draft, uint8 *digest);
+
+/* {} */
+extern Jsonb *es_draft_empty_object(void);
+
+#endif							/* ES_APPEND_DRAFT_H */

@@ -1,0 +1,73 @@
+/*
+ * hall.h
+ *		The hall: the one path by which events enter the log.
+ */
+#ifndef ES_APPEND_HALL_H
+#define ES_APPEND_HALL_H
+
+#include "eventsource.h"
+
+#define ES_ANY_VERSION	(-1)
+
+/* What a caller wants to append.  Pointers may be NULL for the default. */
+typedef struct EsDraft
+{
+	const text *stream;
+	const text *type;
+	Jsonb	   *data;
+	const text *reason;
+	const text *actor;
+	Jsonb	   *metadata;
+	int64		expected_version;	/* ES_ANY_VERSION, or 0 and up */
+	bool		has_occurred_at;
+	TimestampTz occurred_at;
+	const text *idempotency_key;
+	int32		schema_version; /* 0: default */
+	bool		is_definition;	/* may go to $config */
+} EsDraft;
+
+typedef struct EsAppended
+{
+	int64		position;
+	const text *stream;
+	int64		version;
+	const text *state;			/* or NULL */
+	bool		is_duplicate;
+} EsAppended;
+
+/*
+ * A batch of events on their way: decided one by one, written together.  Every
+ * append goes through one, of a single event or of many.
+ */
+typedef struct EsBatch EsBatch;
+
+extern EsBatch *es_batch_begin(void);
+
+/* Locks the streams of all drafts, in an order that every batch follows. */
+extern void es_batch_lock(EsBatch *batch, const EsDraft *drafts, int count);
+
+/*
+ * Decides one event: everything but its rows is done when this returns, and
+ * the result stands unless the (sub)transaction rolls back.
+ */
+extern void es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result);
+
+/* Rows and bytes that wait to be written. */
+extern bool es_batch_is_full(const EsBatch *batch);
+
+extern void es_batch_flush(EsBatch *batch);
+extern void es_batch_end(EsBatch *batch);
+
+/*
+ * The batch of the INSERT or COPY into the view that is running; begun if there
+ * is none.  It is written by es_batch_settle(), at the latest at the end of the
+ * statement.
+ */
+extern EsBatch *es_batch_of_statement(void);
+
+/* Writes what a running statement holds back; before anyone looks at heads. */
+extern void es_batch_settle(void);
+
+extern void es_batch_init(void);
+
+#endif							/* ES_APPEND_HALL_H */

@@ -1,0 +1,149 @@
+/*
+ * view_trigger.c
+ *		INSERT and COPY into the view eventsource.events append; UPDATE and
+ *		DELETE are refused.
+ *
+ * The row trigger decides each event and returns the row as it will be; rows
+ * are written in batches, the last by the AFTER STATEMENT trigger.
+ */
+#include "postgres.h"
+
+#include "append/draft.h"
+#include "append/hall.h"
+#include "commands/trigger.h"
+#include "errors.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(eventsource_append_row);
+
+#define COL_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS	/* the view has one column more */
+
+static const bool writable[ES_EVENT_NCOLUMNS + 1] = {
+	[ES_EVENT_STREAM] = true,
+	[ES_EVENT_VERSION] = true,
+	[ES_EVENT_TYPE] = true,
+	[ES_EVENT_SCHEMA_VERSION] = true,
+	[ES_EVENT_DATA] = true,
+	[ES_EVENT_METADATA] = true,
+	[ES_EVENT_ACTOR] = true,
+	[ES_EVENT_REASON] = true,
+	[ES_EVENT_OCCURRED_AT] = true,
+	[COL_IDEMPOTENCY_KEY] = true,
+};
+
+static void
+refuse_columns(TupleDesc desc, const bool *nulls)
+{
+	for (int i = 0; i <= ES_EVENT_NCOLUMNS; i++)
+	{
+		if (!nulls[i] && !writable[i])
+			ereport(ERROR,
+					(errcode(ES_ERRCODE_APPEND_ONLY),
+					 errmsg("column \"%s\" of eventsource.events cannot be written",
+							NameStr(TupleDescAttr(desc, i)->attname)),
+					 errdetail("The database decides it."),
+					 errhint("Writable: stream, version (expected version + 1), type, schema_version, data, metadata, actor, reason, occurred_at, idempotency_key.")));
+	}
+}
+
+static void
+draft_from_row(EsDraft *draft, const Datum *values, const bool *nulls)
+{
+#define TEXT(col)	(nulls[col] ? NULL : DatumGetTextPP(values[col]))
+#define JSONB(col)	(nulls[col] ? NULL : DatumGetJsonbP(values[col]))
+	es_draft_init(draft);
+	draft->stream = TEXT(ES_EVENT_STREAM);
+	draft->type = TEXT(ES_EVENT_TYPE);
+	draft->data = JSONB(ES_EVENT_DATA);
+	draft->metadata = JSONB(ES_EVENT_METADATA);
+	draft->actor = TEXT(ES_EVENT_ACTOR);
+	draft->reason = TEXT(ES_EVENT_REASON);
+	draft->idempotency_key = TEXT(COL_IDEMPOTENCY_KEY);
+#undef TEXT
+#undef JSONB
+	draft->has_occurred_at = !nulls[ES_EVENT_OCCURRED_AT];
+	draft->occurred_at = draft->has_occurred_at ?
+		DatumGetTimestampTz(values[ES_EVENT_OCCURRED_AT]) : 0;
+	if (!nulls[ES_EVENT_SCHEMA_VERSION])
+	{
+		draft->schema_version = DatumGetInt32(values[ES_EVENT_SCHEMA_VERSION]);
+		if (draft->schema_version == 0)
+			draft->schema_version = -1;
+	}
+	if (!nulls[ES_EVENT_VERSION])
+	{
+		int64		version = DatumGetInt64(values[ES_EVENT_VERSION]);
+
+		if (version < 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("version must be 1 or greater"),
+					 errdetail("It is " INT64_FORMAT ".", version),
+					 errhint("In an INSERT it is the expected version of the stream + 1; leave it out for any.")));
+		draft->expected_version = version - 1;
+	}
+}
+
+/* The row as RETURNING shows it: what was given, and what is decided by now. */
+static HeapTuple
+returned_row(TupleDesc desc, Datum *values, bool *nulls, const EsAppended *result)
+{
+	values[ES_EVENT_POSITION] = Int64GetDatum(result->position);
+	nulls[ES_EVENT_POSITION] = false;
+	values[ES_EVENT_VERSION] = Int64GetDatum(result->version);
+	nulls[ES_EVENT_VERSION] = false;
+	values[ES_EVENT_TO_STATE] = PointerGetDatum(result->state);
+	nulls[ES_EVENT_TO_STATE] = result->state == NULL;
+	return heap_form_tuple(desc, values, nulls);
+}
+
+static HeapTuple
+append_row(TriggerData *trigger)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	Datum		values[ES_EVENT_NCOLUMNS + 1];
+	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+	EsDraft		draft;
+	EsAppended	result;
+	EsBatch    *batch;
+
+	if (desc->natts != ES_EVENT_NCOLUMNS + 1)
+		elog(ERROR, "unexpected row type of eventsource.events");
+	heap_deform_tuple(trigger->tg_trigtuple, desc, values, nulls);
+	refuse_columns(desc, nulls);
+	draft_from_row(&draft, values, nulls);
+	batch = es_batch_of_statement();
+	es_batch_add(batch, &draft, &result);
+	if (es_batch_is_full(batch))
+		es_batch_flush(batch);
+	return returned_row(desc, values, nulls, &result);
+}
+
+Datum
+eventsource_append_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("eventsource.append_row() is a trigger function"),
+				 errdetail("It was called as an ordinary function."),
+				 errhint("It stands on the view eventsource.events by itself.")));
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_APPEND_ONLY),
+				 errmsg("%s on \"eventsource.events\" is not allowed",
+						TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "UPDATE" : "DELETE"),
+				 errdetail("The event log is append-only."),
+				 errhint("What happened stays; append an event that corrects it.")));
+	if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+	{
+		es_batch_settle();
+		return PointerGetDatum(NULL);
+	}
+	return PointerGetDatum(append_row(trigger));
+}

@@ -1,0 +1,81 @@
+/*
+ * eventsource.c
+ *		Module load: settings, and a flat list of init calls.
+ */
+#include "eventsource.h"
+
+#include "append/hall.h"
+#include "fmgr.h"
+#include "log/catalog.h"
+#include "log/config.h"
+#include "log/position.h"
+#include "log/segment.h"
+#include "log/stream.h"
+#include "log/word.h"
+#include "utils/guc.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+char	   *es_guc_actor;
+char	   *es_guc_reason;
+char	   *es_guc_correlation_id;
+char	   *es_guc_causation_id;
+int			es_guc_segment_size;
+
+const text *
+es_empty_text(void)
+{
+	static const struct
+	{
+		int32		header;
+	}			empty = {
+#ifdef WORDS_BIGENDIAN
+		VARHDRSZ
+#else
+		VARHDRSZ << 2
+#endif
+	};
+
+	return (const text *) &empty;
+}
+
+static void
+define_settings(void)
+{
+	DefineCustomStringVariable("eventsource.actor",
+							   "Who acts, for appends that do not say: the default of append()'s actor.",
+							   "Empty: the session user.",
+							   &es_guc_actor, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("eventsource.reason",
+							   "Reason code for appends that do not say, where the transition takes one.",
+							   "Empty: none.",
+							   &es_guc_reason, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("eventsource.correlation_id",
+							   "Put into the metadata of appended events as correlation_id.",
+							   "Empty: none.",
+							   &es_guc_correlation_id, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("eventsource.causation_id",
+							   "Put into the metadata of appended events as causation_id: the position of the event that caused them.",
+							   "Empty: none.",
+							   &es_guc_causation_id, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventsource.segment_size",
+							"How many positions a new segment of the log holds.",
+							"Segments that are there keep their size.",
+							&es_guc_segment_size, 10000000, 100, PG_INT32_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("eventsource");
+}
+
+void
+_PG_init(void)
+{
+	define_settings();
+	es_catalog_init();
+	es_word_init();
+	es_stream_init();
+	es_segment_init();
+	es_position_init();
+	es_config_init();
+	es_batch_init();
+}

@@ -1,0 +1,274 @@
+/*
+ * read.c
+ *		Reading events in order, segment by segment, as EsEvent.
+ *
+ * The log's parent is never planned over: a scan visits the segments that can
+ * hold what it looks for, one after the other, by the index that has the order.
+ * A segment's table is locked ACCESS SHARE while the scan is in it; the lock
+ * stays to the end of the transaction, like any reader's.
+ *
+ * Memory: a scan lives in the context it was started in; each event in a
+ * context of the scan's that the next event resets.
+ */
+#include "log/read.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "log/event.h"
+#include "log/segment.h"
+#include "log/stream.h"
+#include "log/word.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* Whether events of a category (word id) are wanted; ids are few. */
+typedef struct CategoryVerdict
+{
+	int32		category;
+	bool		wanted;
+} CategoryVerdict;
+
+struct EsScan
+{
+	MemoryContext context;
+	MemoryContext event_context;
+	Snapshot	snapshot;
+	EsSegment  *segments;		/* to visit, in order of the scan */
+	int			n_segments;
+	int			next_segment;
+
+	bool		by_position;
+	bool		backward;
+	int64		stream_id;
+	int64		from;			/* version, or position to start after */
+	int64		upto;			/* position */
+
+	bool		whole;			/* no filter on categories */
+	List	   *categories;
+	CategoryVerdict *verdicts;
+	int			n_verdicts;
+
+	Relation	rel;
+	Relation	index;
+	SysScanDesc scan;
+
+	TransactionId xmin;			/* of the event returned last */
+	bool		xmin_hinted;	/* its commit is known to be flushed */
+};
+
+static EsScan *
+new_scan(Snapshot snapshot)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource scan",
+												  ALLOCSET_SMALL_SIZES);
+	EsScan	   *scan = MemoryContextAllocZero(context, sizeof(EsScan));
+
+	scan->context = context;
+	scan->event_context = AllocSetContextCreate(context, "eventsource scan event",
+												ALLOCSET_DEFAULT_SIZES);
+	scan->snapshot = snapshot;
+	return scan;
+}
+
+static void
+add_segment(EsScan *scan, const EsSegment *segment)
+{
+	scan->segments[scan->n_segments++] = *segment;
+}
+
+static EsScan *
+scan_positions(int64 after, int64 upto, Snapshot snapshot)
+{
+	EsScan	   *scan = new_scan(snapshot);
+	int			count;
+	const EsSegment *all = es_segment_all(&count);
+
+	scan->by_position = true;
+	scan->from = after;
+	scan->upto = upto;
+	scan->segments = MemoryContextAlloc(scan->context, Max(count, 1) * sizeof(EsSegment));
+	for (int i = 0; i < count; i++)
+		if (all[i].upper - 1 > after && all[i].lower <= upto)
+			add_segment(scan, &all[i]);
+	return scan;
+}
+
+EsScan *
+es_scan_log(int64 after, int64 upto, List *categories, Snapshot snapshot)
+{
+	EsScan	   *scan = scan_positions(after, upto, snapshot);
+
+	scan->categories = categories;
+	scan->verdicts = MemoryContextAlloc(scan->context, 64 * sizeof(CategoryVerdict));
+	return scan;
+}
+
+EsScan *
+es_scan_whole_log(int64 after, int64 upto, Snapshot snapshot)
+{
+	EsScan	   *scan = scan_positions(after, upto, snapshot);
+
+	scan->whole = true;
+	return scan;
+}
+
+EsScan *
+es_scan_stream(const text *name, int64 from_version, bool backward, Snapshot snapshot)
+{
+	EsScan	   *scan = new_scan(snapshot);
+	EsStream	stream;
+	List	   *parts;
+	int			n_parts;
+
+	scan->backward = backward;
+	scan->from = from_version;
+	scan->whole = true;
+	if (!es_stream_find(name, &stream))
+		return scan;
+	scan->stream_id = stream.id;
+	parts = es_stream_parts(&stream);
+	n_parts = list_length(parts);
+	scan->segments = MemoryContextAlloc(scan->context, n_parts * sizeof(EsSegment));
+	for (int k = 0; k < n_parts; k++)
+	{
+		int			i = backward ? n_parts - 1 - k : k;
+		EsStreamPart *part = list_nth(parts, i);
+		bool		is_last = i == n_parts - 1;
+		const EsSegment *segment;
+
+		if (backward ? part->first_version > from_version :
+			!is_last && ((EsStreamPart *) list_nth(parts, i + 1))->first_version <= from_version)
+			continue;
+		segment = es_segment_at(part->first_position);
+		if (segment != NULL)
+			add_segment(scan, segment);
+	}
+	list_free_deep(parts);
+	return scan;
+}
+
+static void
+close_segment(EsScan *scan)
+{
+	if (scan->scan == NULL)
+		return;
+	systable_endscan_ordered(scan->scan);
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
+	scan->scan = NULL;
+}
+
+static bool
+open_segment(EsScan *scan)
+{
+	const EsSegment *segment;
+	ScanKeyData keys[2];
+	MemoryContext old;
+
+	if (scan->next_segment >= scan->n_segments)
+		return false;
+	CHECK_FOR_INTERRUPTS();
+	segment = &scan->segments[scan->next_segment++];
+	if (scan->by_position)
+	{
+		es_event_key_position(&keys[0], BTGreaterStrategyNumber, scan->from);
+		es_event_key_position(&keys[1], BTLessEqualStrategyNumber, scan->upto);
+	}
+	else
+	{
+		es_event_key_stream(&keys[0], scan->stream_id);
+		es_event_key_version(&keys[1],
+							 scan->backward ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber,
+							 scan->from);
+	}
+	old = MemoryContextSwitchTo(scan->context);
+	scan->rel = table_open(segment->table, AccessShareLock);
+	scan->index = index_open(scan->by_position ? segment->position_index : segment->stream_index,
+							 AccessShareLock);
+	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, 2, keys);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static bool
+decide_category(EsScan *scan, int32 category)
+{
+	ListCell   *lc;
+
+	if (scan->categories == NIL)
+		return !es_word_is(category, ES_CONFIG_CATEGORY);
+	foreach(lc, scan->categories)
+		if (es_word_is(category, lfirst(lc)))
+			return true;
+	return false;
+}
+
+static bool
+is_wanted(EsScan *scan, int64 stream_id)
+{
+	int32		category = ES_STREAM_CATEGORY(stream_id);
+	bool		wanted;
+
+	if (scan->whole)
+		return true;
+	for (int i = 0; i < scan->n_verdicts; i++)
+		if (scan->verdicts[i].category == category)
+			return scan->verdicts[i].wanted;
+	wanted = decide_category(scan, category);
+	if (scan->n_verdicts == 64)
+		scan->n_verdicts = 0;
+	scan->verdicts[scan->n_verdicts++] = (CategoryVerdict) {category, wanted};
+	return wanted;
+}
+
+bool
+es_scan_next(EsScan *scan, EsEvent *event)
+{
+	for (;;)
+	{
+		HeapTuple	tuple;
+		MemoryContext old;
+
+		if (scan->scan == NULL && !open_segment(scan))
+			return false;
+		CHECK_FOR_INTERRUPTS();
+		tuple = systable_getnext_ordered(scan->scan,
+										 scan->backward ? BackwardScanDirection : ForwardScanDirection);
+		if (!HeapTupleIsValid(tuple))
+		{
+			close_segment(scan);
+			continue;
+		}
+		if (!is_wanted(scan, es_event_stream_id(scan->rel, tuple)))
+			continue;
+		MemoryContextReset(scan->event_context);
+		old = MemoryContextSwitchTo(scan->event_context);
+		es_event_deform(scan->rel, tuple, event);
+		scan->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+		scan->xmin_hinted = HeapTupleHeaderXminCommitted(tuple->t_data);
+		MemoryContextSwitchTo(old);
+		return true;
+	}
+}
+
+XLogRecPtr
+es_scan_commit_lsn(const EsScan *scan)
+{
+	if (scan->xmin_hinted || !TransactionIdIsNormal(scan->xmin) ||
+		TransactionIdIsCurrentTransactionId(scan->xmin))
+		return InvalidXLogRecPtr;
+	return TransactionIdGetCommitLSN(scan->xmin);
+}
+
+void
+es_scan_end(EsScan *scan)
+{
+	close_segment(scan);
+	MemoryContextDelete(scan->context);
+}

@@ -1,0 +1,278 @@
+/*
+ * read_sql.c
+ *		SQL functions that read the log: read_stream, read_category, read_all,
+ *		stream_version, stream_head, watermark, verify_chain.
+ *
+ * read_category and read_all read final events only: they determine the
+ * watermark, then take a fresh snapshot whatever the isolation level, and flush
+ * WAL up to what they return, so that nobody acts on an event that a crash
+ * could still undo.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "catalog/pg_collation.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/catalog.h"
+#include "log/chain.h"
+#include "log/event.h"
+#include "log/idempotency.h"
+#include "log/position.h"
+#include "log/read.h"
+#include "log/stream.h"
+#include "log/word.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(eventsource_read_stream);
+PG_FUNCTION_INFO_V1(eventsource_read_category);
+PG_FUNCTION_INFO_V1(eventsource_read_all);
+PG_FUNCTION_INFO_V1(eventsource_stream_version);
+PG_FUNCTION_INFO_V1(eventsource_stream_head);
+PG_FUNCTION_INFO_V1(eventsource_watermark);
+PG_FUNCTION_INFO_V1(eventsource_verify_chain);
+
+static int64
+get_max_count(FunctionCallInfo fcinfo, int arg)
+{
+	int64		count = PG_ARGISNULL(arg) ? PG_INT64_MAX : PG_GETARG_INT64(arg);
+
+	if (count < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_count must not be negative"),
+				 errdetail("It is " INT64_FORMAT ".", count),
+				 errhint("NULL means all.")));
+	return count;
+}
+
+static text *
+get_name(FunctionCallInfo fcinfo, int arg, const char *what)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what),
+				 errdetail("The function reads one %s at a time.", what),
+				 errhint("For the whole log use eventsource.read_all.")));
+	return PG_GETARG_TEXT_PP(arg);
+}
+
+/* Puts events into the result; returns the LSN to flush before returning. */
+static XLogRecPtr
+put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 max_count)
+{
+	EsEvent		event;
+	XLogRecPtr	flush = InvalidXLogRecPtr;
+	Datum		values[ES_EVENT_NCOLUMNS + 1];
+	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+
+	while (max_count-- > 0 && es_scan_next(scan, &event))
+	{
+		const text *key = event.has_key ?
+			es_idempotency_key(event.stream_id, DatumGetInt64(event.value[ES_EVENT_VERSION])) : NULL;
+
+		memcpy(values, event.value, sizeof(event.value));
+		memcpy(nulls, event.isnull, sizeof(event.isnull));
+		values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
+		nulls[ES_EVENT_NCOLUMNS] = key == NULL;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		flush = Max(flush, es_scan_commit_lsn(scan));
+	}
+	es_scan_end(scan);
+	return flush;
+}
+
+Datum
+eventsource_read_stream(PG_FUNCTION_ARGS)
+{
+	text	   *stream = get_name(fcinfo, 0, "stream");
+	bool		backward = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+	int64		from = PG_ARGISNULL(1) ? (backward ? PG_INT64_MAX : 1) : PG_GETARG_INT64(1);
+	int64		max_count = get_max_count(fcinfo, 2);
+
+	(void) es_stream_category_length(stream);
+	InitMaterializedSRF(fcinfo, 0);
+	(void) put_events((ReturnSetInfo *) fcinfo->resultinfo,
+					  es_scan_stream(stream, from, backward, GetActiveSnapshot()), max_count);
+	return (Datum) 0;
+}
+
+static void
+read_final(FunctionCallInfo fcinfo, List *categories, int64 after, int64 max_count)
+{
+	int64		watermark;
+	Snapshot	snapshot;
+	EsScan	   *scan;
+	XLogRecPtr	flush;
+
+	InitMaterializedSRF(fcinfo, 0);
+	watermark = es_position_watermark();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = categories == NIL ? es_scan_whole_log(after, watermark, snapshot) :
+		es_scan_log(after, watermark, categories, snapshot);
+	flush = put_events((ReturnSetInfo *) fcinfo->resultinfo, scan, max_count);
+	UnregisterSnapshot(snapshot);
+	if (!XLogRecPtrIsInvalid(flush))
+		XLogFlush(flush);
+}
+
+Datum
+eventsource_read_category(PG_FUNCTION_ARGS)
+{
+	text	   *category = get_name(fcinfo, 0, "category");
+
+	read_final(fcinfo, list_make1(text_to_cstring(category)),
+			   PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1), get_max_count(fcinfo, 2));
+	return (Datum) 0;
+}
+
+Datum
+eventsource_read_all(PG_FUNCTION_ARGS)
+{
+	read_final(fcinfo, NIL, PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0), get_max_count(fcinfo, 1));
+	return (Datum) 0;
+}
+
+Datum
+eventsource_stream_version(PG_FUNCTION_ARGS)
+{
+	text	   *name = PG_GETARG_TEXT_PP(0);
+	EsScan	   *scan;
+	EsEvent		event;
+	int64		version = 0;
+
+	(void) es_stream_category_length(name);
+	scan = es_scan_stream(name, PG_INT64_MAX, true, GetActiveSnapshot());
+	if (es_scan_next(scan, &event))
+		version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
+	es_scan_end(scan);
+	PG_RETURN_INT64(version);
+}
+
+Datum
+eventsource_stream_head(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	EsScan	   *scan;
+	EsEvent		event;
+	Datum		values[4];
+	bool		nulls[4] = {true, true, true, true};
+	HeapTuple	result;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	scan = es_scan_stream(es_stream_name(PG_GETARG_INT64(0)), PG_INT64_MAX, true, GetActiveSnapshot());
+	if (es_scan_next(scan, &event))
+	{
+		static const EsEventColumn columns[] = {ES_EVENT_VERSION, ES_EVENT_POSITION,
+		ES_EVENT_TO_STATE, ES_EVENT_RECORDED_AT};
+
+		for (int i = 0; i < 4; i++)
+		{
+			values[i] = event.value[columns[i]];
+			nulls[i] = event.isnull[columns[i]];
+		}
+	}
+	result = heap_form_tuple(BlessTupleDesc(desc), values, nulls);
+	es_scan_end(scan);
+	PG_RETURN_DATUM(HeapTupleGetDatum(result));
+}
+
+Datum
+eventsource_watermark(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(es_position_watermark());
+}
+
+/* ---- verify_chain ---- */
+
+static void
+put_problem(ReturnSetInfo *rsinfo, const EsEvent *event, const char *problem)
+{
+	Datum		values[4] = {event->value[ES_EVENT_STREAM], event->value[ES_EVENT_VERSION],
+	event->value[ES_EVENT_POSITION], CStringGetTextDatum(problem)};
+	bool		nulls[4] = {false, false, false, false};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+typedef struct ChainEnd
+{
+	int64		stream_id;		/* key */
+	int64		version;
+	uint8		hash[ES_HASH_SIZE];
+} ChainEnd;
+
+static void
+check_event(ReturnSetInfo *rsinfo, const EsEvent *event, ChainEnd *end)
+{
+	uint8		hash[ES_HASH_SIZE];
+	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
+	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
+
+	if (version != end->version + 1)
+		put_problem(rsinfo, event, psprintf("version " INT64_FORMAT " does not follow version " INT64_FORMAT,
+											version, end->version));
+	es_chain_hash(event, end->hash, hash);
+	if (VARSIZE_ANY_EXHDR(stored) != ES_HASH_SIZE || memcmp(VARDATA_ANY(stored), hash, ES_HASH_SIZE) != 0)
+		put_problem(rsinfo, event, "hash does not match the event and the one before it");
+	memcpy(end->hash, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
+	end->version = version;
+}
+
+/*
+ * Goes through the log once by position, with the end of each stream's chain
+ * in a hash table: 56 bytes and overhead per stream.
+ */
+Datum
+eventsource_verify_chain(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	EsScan	   *scan;
+	EsEvent		event;
+	HTAB	   *ends;
+	HASHCTL		ctl;
+	MemoryContext per_event;
+	MemoryContext old;
+
+	InitMaterializedSRF(fcinfo, 0);
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(ChainEnd);
+	ctl.hcxt = CurrentMemoryContext;
+	ends = hash_create("eventsource chain ends", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	if (PG_ARGISNULL(0))
+		scan = es_scan_whole_log(0, PG_INT64_MAX, GetActiveSnapshot());
+	else
+	{
+		(void) es_stream_category_length(PG_GETARG_TEXT_PP(0));
+		scan = es_scan_stream(PG_GETARG_TEXT_PP(0), 1, false, GetActiveSnapshot());
+	}
+	per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(per_event);
+	while (es_scan_next(scan, &event))
+	{
+		bool		found;
+		ChainEnd   *end = hash_search(ends, &event.stream_id, HASH_ENTER, &found);
+
+		if (!found)
+		{
+			end->version = 0;
+			memset(end->hash, 0, ES_HASH_SIZE);
+		}
+		check_event(rsinfo, &event, end);
+		MemoryContextReset(per_event);
+	}
+	MemoryContextSwitchTo(old);
+	es_scan_end(scan);
+	hash_destroy(ends);
+	return (Datum) 0;
+}
