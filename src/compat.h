@@ -12,7 +12,13 @@
 #endif
 
 #include "access/genam.h"
+#include "access/tableam.h"
+#include "executor/execExpr.h"
 #include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_relation.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 
 /* 16 added onlySummarizing. */
 static inline List *
@@ -23,6 +29,148 @@ es_compat_insert_index_tuples(ResultRelInfo *rel, TupleTableSlot *slot,
 	return ExecInsertIndexTuples(rel, slot, estate, update, false, NULL, NIL, false);
 #else
 	return ExecInsertIndexTuples(rel, slot, estate, update, false, NULL, NIL);
+#endif
+}
+
+/*
+ * The range table of an EState that writes one relation.  16 split off the
+ * permissions, 18 added the unpruned relations.
+ */
+static inline void
+es_compat_init_range_table(EState *estate, Relation rel)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM >= 160000
+	{
+		List	   *perminfos = NIL;
+
+		addRTEPermissionInfo(&perminfos, rte);
+#if PG_VERSION_NUM >= 180000
+		ExecInitRangeTable(estate, list_make1(rte), perminfos, bms_make_singleton(1));
+#else
+		ExecInitRangeTable(estate, list_make1(rte), perminfos);
+#endif
+	}
+#else
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/*
+ * table_tuple_update, and the index entries it makes necessary (16 may ask for
+ * those of summarizing indexes alone).  "open_indexes" is called first if there
+ * are any.
+ */
+static inline TM_Result
+es_compat_update(ResultRelInfo *rel, ItemPointer tid, TupleTableSlot *slot, EState *estate,
+				 TM_FailureData *failure)
+{
+	LockTupleMode lock_mode;
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which;
+
+	result = table_tuple_update(rel->ri_RelationDesc, tid, slot, estate->es_output_cid,
+								InvalidSnapshot, InvalidSnapshot, true, failure,
+								&lock_mode, &which);
+	if (result == TM_Ok && which != TU_None)
+	{
+		if (rel->ri_IndexRelationDescs == NULL)
+			ExecOpenIndices(rel, false);
+		ExecInsertIndexTuples(rel, slot, estate, true, false, NULL, NIL, which == TU_Summarizing);
+	}
+#else
+	bool		which;
+
+	result = table_tuple_update(rel->ri_RelationDesc, tid, slot, estate->es_output_cid,
+								InvalidSnapshot, InvalidSnapshot, true, failure,
+								&lock_mode, &which);
+	if (result == TM_Ok && which)
+	{
+		if (rel->ri_IndexRelationDescs == NULL)
+			ExecOpenIndices(rel, false);
+		ExecInsertIndexTuples(rel, slot, estate, true, false, NULL, NIL);
+	}
+#endif
+	return result;
+}
+
+/* 18 added the place for statistics. */
+static inline IndexScanDesc
+es_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 18 asks whether a deferrable one will do. */
+static inline Oid
+es_compat_primary_key_index(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(rel, false);
+#else
+	return RelationGetPrimaryKeyIndex(rel);
+#endif
+}
+
+/* 18 can have CHECK constraints that are not enforced. */
+static inline bool
+es_compat_is_enforced(const ConstrCheck *check)
+{
+#if PG_VERSION_NUM >= 180000
+	return check->ccenforced;
+#else
+	return true;
+#endif
+}
+
+/*
+ * 16 brought JSON_OBJECT and JSON_ARRAY.  "printed" receives the expressions
+ * whose values become JSON.
+ */
+static inline bool
+es_compat_is_json_constructor(Node *node, List **printed)
+{
+#if PG_VERSION_NUM >= 160000
+	if (IsA(node, JsonConstructorExpr))
+	{
+		*printed = ((JsonConstructorExpr *) node)->args;
+		return true;
+	}
+	return IsA(node, JsonValueExpr) || IsA(node, JsonIsPredicate);
+#else
+	return false;
+#endif
+}
+
+/* Casts through text; 17 added one that returns errors softly. */
+static inline bool
+es_compat_is_iocoerce(ExprEvalOp op)
+{
+#if PG_VERSION_NUM >= 170000
+	return op == EEOP_IOCOERCE || op == EEOP_IOCOERCE_SAFE;
+#else
+	return op == EEOP_IOCOERCE;
+#endif
+}
+
+/* 18 gave RETURNING a node of its own. */
+static inline bool
+es_compat_is_returning(const UpdateStmt *stmt)
+{
+#if PG_VERSION_NUM >= 180000
+	return stmt->returningClause != NULL;
+#else
+	return stmt->returningList != NIL;
 #endif
 }
 

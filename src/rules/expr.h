@@ -16,6 +16,7 @@ typedef struct EsExprScope
 	TupleDesc	row;			/* columns of "row", or NULL */
 	bool		has_state;		/* "state" is text */
 	Oid			item_type;		/* type of "item", or InvalidOid */
+	TupleDesc	item_row;		/* its columns where the type is record */
 	Oid			owner;			/* role whose rights the expression has */
 } EsExprScope;
 
@@ -40,9 +41,13 @@ typedef struct EsExpr EsExpr;
 extern EsExpr *es_expr_compile(const EsExprScope *scope, const char *source,
 							   Oid result_type, int32 result_typmod);
 
-/* The same for a set-returning expression (its element type goes to "item"). */
+/*
+ * The same for a set-returning expression.  Its element type, with the columns
+ * of an anonymous record, is what "item" has in the scope of the expressions
+ * that follow.
+ */
 extern EsExpr *es_expr_compile_set_returning(const EsExprScope *scope, const char *source,
-											 Oid *element_type);
+											 Oid *element_type, TupleDesc *element_row);
 
 /*
  * Compiles an UPDATE's SET list over scope->row: attnos receives the target
@@ -51,11 +56,27 @@ extern EsExpr *es_expr_compile_set_returning(const EsExprScope *scope, const cha
 extern List *es_expr_compile_assignments(const EsExprScope *scope, const char *source,
 										 List **attnos);
 
+/*
+ * An expression that belongs to the relation itself (default, CHECK, generated
+ * column), as the catalog has it; its columns are "row".  check: refuse what is
+ * not deterministic.  The scope's row and owner are those of the relation.
+ */
+extern EsExpr *es_expr_compile_node(const EsExprScope *scope, Node *node, bool check);
+
 extern Oid	es_expr_type(const EsExpr *expr);
 extern const char *es_expr_source(const EsExpr *expr);
 
 /* True if the expression names "row" (its value depends on a projection row). */
 extern bool es_expr_uses_row(const EsExpr *expr);
+
+/* True if the expression names that column of "event". */
+extern bool es_expr_uses_event(const EsExpr *expr, EsEventColumn column);
+
+/*
+ * True if the expression is one column of "event", as it stands or cast: then
+ * *column tells which.
+ */
+extern bool es_expr_is_event(const EsExpr *expr, EsEventColumn *column);
 
 /* Result is palloc'd in the current memory context where it is by reference. */
 extern Datum es_expr_eval(EsExpr *expr, const EsBinding *binding, bool *isnull);
