@@ -24,4 +24,22 @@ typedef struct EsCategory
  * of the transaction. */
 extern const EsCategory *es_category_get(const char *name);
 
+/*
+ * What is written about a category, nothing compiled.  Strings are palloc'd,
+ * NULL where nothing is said.
+ */
+typedef struct EsCategoryText
+{
+	char	   *state_machine;
+	char	   *context;		/* schema.table, quoted where needed */
+	char	   *subject;
+	bool		strict;
+} EsCategoryText;
+
+extern void es_category_read(Jsonb *data, EsCategoryText *category);
+extern Jsonb *es_category_write(const char *name, const EsCategoryText *category);
+
+/* Relation of a context, without a lock; InvalidOid if it is gone. */
+extern Oid	es_category_context(const char *context);
+
 #endif							/* ES_RULES_CATEGORY_H */

@@ -20,7 +20,8 @@ typedef enum EsVerdict
 	ES_REASON_REQUIRED,			/* ZE003 */
 	ES_REASON_UNKNOWN,			/* ZE004: not a code of the machine, or not of the edge */
 	ES_REASON_FORBIDDEN,		/* ZE004 */
-	ES_FILL_GIVEN				/* ZE007: the caller gave a value the database fills in */
+	ES_FILL_GIVEN				/* ZE007: the caller gave a value the database
+								 * fills in, or data that cannot take one */
 } EsVerdict;
 
 /* What a step decided. */
@@ -42,6 +43,42 @@ typedef struct EsStep
  */
 extern EsMachine *es_machine_get(const char *name, int64 version, TupleDesc context_row,
 								 Oid context_relid);
+
+/* What a refused step tells the user. */
+typedef struct EsRefusal
+{
+	int			sqlstate;
+	char	   *message;
+	char	   *detail;
+	char	   *hint;
+	const char *constraint;		/* name of the guard, or NULL */
+} EsRefusal;
+
+extern void es_machine_refusal(EsMachine *machine, const EsStep *step, const EsEvent *event,
+							   EsRefusal *refusal);
+
+/*
+ * One edge that a type can take from the state.  List of EsChoice *, in the
+ * order in which candidates are tried.
+ */
+typedef struct EsChoice
+{
+	const text *type;
+	const text *target;			/* the state itself where the edge has none */
+	const char *reason;			/* "required", "optional" or "forbidden" */
+	List	   *reasons;		/* const text *; NIL: no list to choose from */
+	const char *guard;			/* the expressions, or NULL */
+	const char *label;
+	bool		is_guarded;
+	bool		depends_on_event;	/* a guard names what only the caller knows */
+	void	   *edge;			/* machine.c's own */
+} EsChoice;
+
+extern List *es_machine_choices(EsMachine *machine, const text *from);
+
+/* Do all guards of the choice hold? */
+extern bool es_machine_choice_holds(EsMachine *machine, const EsChoice *choice, const text *from,
+									const EsBinding *binding);
 extern int64 es_machine_version(const EsMachine *machine);
 
 /* "name@version", as events remember it. */
@@ -65,7 +102,20 @@ extern Jsonb *es_machine_fill(EsMachine *machine, const EsStep *step, const EsBi
 
 /*
  * All problems of a definition, as lines; NIL if it is good.  List of char *.
+ * Expressions that name "row" are judged only for a machine that is bound to a
+ * category, whose context has these columns (NULL: it has no context).
  */
-extern List *es_machine_check(const char *name, Jsonb *definition);
+extern List *es_machine_check(const char *name, Jsonb *definition, bool is_bound,
+							  TupleDesc context_row);
+
+/* States that a definition had and its next version has not, as a list to read;
+ * NULL if there are none. */
+extern char *es_machine_lost_states(Jsonb *before, Jsonb *after);
+
+/* The definition inside what was stored by create_state_machine(). */
+extern Jsonb *es_machine_definition(const char *name, Jsonb *stored);
+
+/* What is wrong with the name of a state, a type or the like; NULL if nothing. */
+extern char *es_machine_name_problem(const char *bytes, int length);
 
 #endif							/* ES_RULES_MACHINE_H */

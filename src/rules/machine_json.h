@@ -58,6 +58,7 @@ extern void es_json_keep_string(EsReader *reader, const char *path, JsonbValue *
 extern void es_json_check_string(EsReader *reader, const char *path, JsonbValue *value, void *target);
 
 /* machine_edge.c: the candidates of one type; NULL if none could be read. */
-extern EsEdge *es_machine_read_edges(EsReader *reader, const char *path, JsonbValue *value);
+extern EsEdge *es_machine_read_edges(EsReader *reader, const char *path, const char *type,
+									 JsonbValue *value);
 
 #endif							/* ES_RULES_MACHINE_JSON_H */

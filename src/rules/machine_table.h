@@ -19,6 +19,7 @@
 #define ES_MACHINE_MAX_STATES	1000
 #define ES_MACHINE_MAX_TYPES	1000
 #define ES_MACHINE_MAX_REASONS	10000
+#define ES_MACHINE_MAX_GUARDS	100		/* of one edge */
 
 /* What stands for a state where there is none. */
 #define ES_STATE_NONE		(-1)	/* before the first event; no target: stay */
@@ -126,30 +127,36 @@ extern char *es_words_list(const EsWordSet *words, const Bitmapset *members);
 /* machine_parse.c */
 extern EsMachine *es_machine_parse(const char *name, Jsonb *definition, EsProblems *problems);
 extern void es_machine_problem(EsProblems *problems, const char *format,...) pg_attribute_printf(2, 3);
-extern char *es_machine_name_problem(const char *bytes, int length);
 
 /* machine_compile.c */
-typedef enum EsCompileMode
-{
-	ES_COMPILE_ALL,				/* any error is raised */
-	ES_COMPILE_WITHOUT_ROW,		/* leaves out what seems to name "row" */
-	ES_COMPILE_CHECK			/* errors become problems */
-} EsCompileMode;
+#define ES_COMPILE_SKIP_ROW		0x01	/* leave out what seems to name "row" */
+#define ES_COMPILE_CHECK		0x02	/* errors become problems */
 
 extern void es_machine_build_table(EsMachine *machine);
+extern EsEdge **es_machine_root_edges(const EsMachine *machine);
 extern void es_machine_compile(EsMachine *machine, const EsExprScope *scope,
-							   EsCompileMode mode, EsProblems *problems);
+							   int flags, EsProblems *problems);
 extern bool es_machine_source_names(const char *source, const char *word);
 
 /* machine_check.c */
-extern void es_machine_check_shape(EsMachine *machine, EsProblems *problems);
 extern int *es_machine_order(const EsMachine *machine, int *count);
 
+/* machine.c */
+extern EsMachine *es_machine_inspect(const char *name, int64 version);
+
 /* machine_step.c */
-extern EsEdge *es_machine_candidates(const EsMachine *machine, int state, int type);
+extern int	es_machine_start(const EsMachine *machine);
+extern const text *es_machine_stands(const EsMachine *machine, const text *from);
+extern const char *es_machine_given_field(const EsEdge *edge, Jsonb *data);
 extern bool es_machine_takes_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
 
-/* machine_error.c */
-extern char *es_machine_reason_codes(const EsMachine *machine, const EsEdge *edge);
+/* The candidates of a type from a state (or ES_STATE_NONE); NULL: none. */
+static inline EsEdge *
+es_machine_candidates(const EsMachine *machine, int state, int type)
+{
+	int			row = state == ES_STATE_NONE ? machine->states.count : state;
+
+	return machine->table[row * machine->types.count + type];
+}
 
 #endif							/* ES_RULES_MACHINE_TABLE_H */

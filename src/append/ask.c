@@ -1,0 +1,250 @@
+/*
+ * ask.c
+ *		What could be appended now: the hall's decisions without its writing.
+ *
+ * Reads the newest committed state like an append does, but takes no lock on
+ * the stream: what is possible here may no longer be when it is tried.  Whoever
+ * must be sure locks the stream first (lock_stream).
+ */
+#include "append/draft.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/stream.h"
+#include "log/word.h"
+#include "miscadmin.h"
+#include "project/fold.h"
+#include "rules/category.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+/* Columns of eventsource.allowed_transitions() and of eventsource.can_append() */
+#define CHOICE_COLUMNS	7
+#define ANSWER_COLUMNS	5
+
+/* A question: the event that would be appended, and where its stream stands. */
+typedef struct Question
+{
+	EsDraft		draft;
+	EsEvent		event;
+	EsHead		head;
+	const text *state;			/* NULL: none */
+	const EsCategory *category;
+	EsFold	   *fold;
+	EsBinding	binding;
+} Question;
+
+PG_FUNCTION_INFO_V1(eventsource_allowed_transitions);
+PG_FUNCTION_INFO_V1(eventsource_can_append);
+
+static void ask(Question *q);
+static void read_head(Question *q);
+static void set_event(Question *q, int category_length);
+static void set_subject(Question *q);
+static void emit_choice(ReturnSetInfo *rsinfo, Question *q, const EsChoice *choice);
+static void judge_choice(Question *q, const EsChoice *choice, Datum *value, bool *isnull);
+static Datum codes_array(List *codes);
+static Datum answer(FunctionCallInfo fcinfo, const EsStep *step, const EsRefusal *refusal);
+
+/* allowed_transitions(stream text) */
+Datum
+eventsource_allowed_transitions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Question	q;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	es_draft_init(&q.draft);
+	q.draft.stream = PG_GETARG_TEXT_PP(0);
+	q.draft.type = cstring_to_text("?");
+	ask(&q);
+	if (q.category->machine == NULL)
+		return (Datum) 0;
+	foreach(lc, es_machine_choices(q.category->machine, q.state))
+		emit_choice(rsinfo, &q, lfirst(lc));
+	return (Datum) 0;
+}
+
+/* can_append(stream text, type text, data jsonb, reason text) */
+Datum
+eventsource_can_append(PG_FUNCTION_ARGS)
+{
+	Question	q;
+	EsStep		step = {.verdict = ES_LEGAL};
+	EsRefusal	refusal = {0};
+
+	es_draft_init(&q.draft);
+	q.draft.stream = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	q.draft.type = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
+	q.draft.data = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	q.draft.reason = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
+	ask(&q);
+	if (q.category->machine != NULL)
+	{
+		es_machine_step(q.category->machine, q.state, &q.binding,
+						es_draft_default_reason(), true, &step);
+		if (step.verdict != ES_LEGAL)
+			es_machine_refusal(q.category->machine, &step, &q.event, &refusal);
+	}
+	return answer(fcinfo, &step, &refusal);
+}
+
+/* Completes a question from its draft; errors for what no append could be. */
+static void
+ask(Question *q)
+{
+	int			category_length = es_draft_check(&q->draft);
+
+	es_batch_settle();
+	q->category = es_category_get(pnstrdup(VARDATA_ANY(q->draft.stream), category_length));
+	q->fold = es_fold_begin(CurrentMemoryContext);
+	read_head(q);
+	set_event(q, category_length);
+	set_subject(q);
+	memset(&q->binding, 0, sizeof(EsBinding));
+	q->binding.event = &q->event;
+	q->binding.state = q->state;
+	if (OidIsValid(q->category->context))
+		q->binding.row = es_fold_context_row(q->fold, q->category->context, &q->event);
+}
+
+static void
+read_head(Question *q)
+{
+	EsStream	stream;
+
+	memset(&q->head, 0, sizeof(EsHead));
+	if (es_stream_find(q->draft.stream, &stream))
+		es_stream_read_head(&stream, &q->head, false);
+	q->state = es_word_text(q->head.to_state);
+}
+
+/* The event as the rules would see it. */
+static void
+set_event(Question *q, int category_length)
+{
+	EsEvent    *event = &q->event;
+	const EsDraft *draft = &q->draft;
+	const char *name = VARDATA_ANY(draft->stream);
+	int			length = VARSIZE_ANY_EXHDR(draft->stream);
+	TimestampTz now = Max(GetCurrentTimestamp(), q->head.recorded_at);
+
+	memset(event, 0, sizeof(EsEvent));
+	memset(event->isnull, true, sizeof(event->isnull));
+	es_event_set(event, ES_EVENT_STREAM, PointerGetDatum(draft->stream));
+	es_event_set(event, ES_EVENT_CATEGORY,
+				 PointerGetDatum(cstring_to_text_with_len(name, category_length)));
+	es_event_set(event, ES_EVENT_KEY,
+				 PointerGetDatum(cstring_to_text_with_len(name + category_length + 1,
+														  length - category_length - 1)));
+	es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(draft->stream));
+	es_event_set(event, ES_EVENT_VERSION, Int64GetDatum(q->head.version + 1));
+	es_event_set(event, ES_EVENT_TYPE, PointerGetDatum(draft->type));
+	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(1));
+	es_event_set(event, ES_EVENT_DATA,
+				 PointerGetDatum(draft->data != NULL ? draft->data : es_draft_empty_object()));
+	es_event_set(event, ES_EVENT_METADATA, PointerGetDatum(es_draft_metadata(draft)));
+	es_event_set(event, ES_EVENT_ACTOR, PointerGetDatum(es_draft_actor(draft)));
+	es_event_set(event, ES_EVENT_RECORDED_BY, PointerGetDatum(es_draft_recorded_by()));
+	if (draft->reason != NULL)
+		es_event_set(event, ES_EVENT_REASON, PointerGetDatum(draft->reason));
+	if (q->state != NULL)
+		es_event_set(event, ES_EVENT_FROM_STATE, PointerGetDatum(q->state));
+	es_event_set(event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum(false));
+	es_event_set(event, ES_EVENT_OCCURRED_AT, TimestampTzGetDatum(now));
+	es_event_set(event, ES_EVENT_RECORDED_AT, TimestampTzGetDatum(now));
+}
+
+static void
+set_subject(Question *q)
+{
+	EsBinding	binding = {.event = &q->event};
+	Datum		subject;
+	bool		isnull;
+
+	if (q->category->subject == NULL)
+		return;
+	subject = es_expr_eval(q->category->subject, &binding, &isnull);
+	if (!isnull && VARSIZE_ANY_EXHDR(DatumGetPointer(subject)) > 0)
+		es_event_set(&q->event, ES_EVENT_SUBJECT, subject);
+}
+
+/* type, target, reason, reasons, guard, label, is_allowed */
+static void
+emit_choice(ReturnSetInfo *rsinfo, Question *q, const EsChoice *choice)
+{
+	Datum		values[CHOICE_COLUMNS];
+	bool		nulls[CHOICE_COLUMNS] = {0};
+
+	CHECK_FOR_INTERRUPTS();
+	values[0] = PointerGetDatum(choice->type);
+	values[1] = PointerGetDatum(choice->target);
+	values[2] = CStringGetTextDatum(choice->reason);
+	nulls[3] = choice->reasons == NIL;
+	if (!nulls[3])
+		values[3] = codes_array(choice->reasons);
+	nulls[4] = choice->guard == NULL;
+	if (!nulls[4])
+		values[4] = CStringGetTextDatum(choice->guard);
+	nulls[5] = choice->label == NULL;
+	if (!nulls[5])
+		values[5] = CStringGetTextDatum(choice->label);
+	judge_choice(q, choice, &values[6], &nulls[6]);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * Do its guards hold?  Unknown (NULL) where they ask for what only the caller
+ * of append() will say, or cannot be evaluated without that.
+ */
+static void
+judge_choice(Question *q, const EsChoice *choice, Datum *value, bool *isnull)
+{
+	*isnull = choice->is_guarded && choice->depends_on_event;
+	*value = BoolGetDatum(true);
+	if (!choice->is_guarded || choice->depends_on_event)
+		return;
+	es_event_set(&q->event, ES_EVENT_TYPE, PointerGetDatum(choice->type));
+	*value = BoolGetDatum(es_machine_choice_holds(q->category->machine, choice, q->state, &q->binding));
+}
+
+static Datum
+codes_array(List *codes)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * list_length(codes));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, codes)
+		elements[n++] = PointerGetDatum(lfirst(lc));
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* allowed, sqlstate, message, hint, state */
+static Datum
+answer(FunctionCallInfo fcinfo, const EsStep *step, const EsRefusal *refusal)
+{
+	bool		allowed = step->verdict == ES_LEGAL;
+	Datum		values[ANSWER_COLUMNS] = {0};
+	bool		nulls[ANSWER_COLUMNS] = {0};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = BoolGetDatum(allowed);
+	nulls[1] = nulls[2] = nulls[3] = allowed;
+	nulls[4] = !allowed || step->to_state == NULL;
+	if (!allowed)
+	{
+		values[1] = CStringGetTextDatum(unpack_sql_state(refusal->sqlstate));
+		values[2] = CStringGetTextDatum(refusal->message);
+		values[3] = CStringGetTextDatum(refusal->hint);
+	}
+	if (!nulls[4])
+		values[4] = PointerGetDatum(step->to_state);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}

@@ -1,0 +1,322 @@
+/*
+ * define_rules.c
+ *		SQL entries that define state machines and categories.
+ *
+ * A machine and the categories bound to it must fit each other whoever changes
+ * which first, so both entries lock the machine's definition (its stream) until
+ * the transaction ends before they look at the other side.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "append/define.h"
+#include "catalog/pg_type.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "log/config.h"
+#include "log/stream.h"
+#include "miscadmin.h"
+#include "rules/category.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* A subject to be compiled, for es_expr_problem(). */
+typedef struct SubjectTask
+{
+	const char *source;
+} SubjectTask;
+
+PG_FUNCTION_INFO_V1(eventsource_create_state_machine);
+PG_FUNCTION_INFO_V1(eventsource_create_category);
+
+static List *check_bound_categories(const char *name, Jsonb *definition);
+static void warn_of_lost_states(const char *name, Jsonb *definition);
+static void check_category_name(const text *name);
+static void check_strict(const EsCategoryText *category);
+static char *context_name(Oid relid);
+static void check_context(const char *category, const char *context);
+static Jsonb *read_machine(const char *name);
+static List *check_category(const EsCategoryText *category);
+static void compile_subject(void *arg);
+static TupleDesc context_columns(Oid relid);
+static void lock_machine(const char *name);
+static Jsonb *wrap_definition(const char *name, Jsonb *definition);
+static char *get_text(FunctionCallInfo fcinfo, int arg);
+static void refuse_null(const char *argument, const char *example) pg_attribute_noreturn();
+static void refuse_problems(const char *what, List *problems) pg_attribute_noreturn();
+
+/* create_state_machine(name text, definition jsonb): its version */
+Datum
+eventsource_create_state_machine(PG_FUNCTION_ARGS)
+{
+	char	   *name = get_text(fcinfo, 0);
+	Jsonb	   *definition;
+	char	   *problem;
+	List	   *problems;
+
+	if (name == NULL || PG_ARGISNULL(1))
+		refuse_null(name == NULL ? "name" : "definition",
+					"SELECT eventsource.create_state_machine('door', '{\"initial\": \"OPEN\", \"states\": {...}}').");
+	definition = PG_GETARG_JSONB_P(1);
+	problem = es_machine_name_problem(name, strlen(name));
+	if (problem != NULL)
+		refuse_problems("name of a state machine", list_make1(problem));
+
+	lock_machine(name);
+	problems = es_machine_check(name, definition, false, NULL);
+	if (problems == NIL)
+		problems = check_bound_categories(name, definition);
+	if (problems != NIL)
+		refuse_problems(psprintf("definition of state machine \"%s\"", name), problems);
+	warn_of_lost_states(name, definition);
+	PG_RETURN_INT64(es_define("state_machine", name, "state_machine_defined",
+							  wrap_definition(name, definition)));
+}
+
+/* create_category(name, state_machine, context, strict, subject): its version */
+Datum
+eventsource_create_category(PG_FUNCTION_ARGS)
+{
+	char	   *name = get_text(fcinfo, 0);
+	EsCategoryText category = {
+		.state_machine = get_text(fcinfo, 1),
+		.strict = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3),
+		.subject = get_text(fcinfo, 4)
+	};
+	List	   *problems;
+
+	if (name == NULL)
+		refuse_null("name", "SELECT eventsource.create_category('lead', state_machine => 'lead').");
+	check_category_name(PG_GETARG_TEXT_PP(0));
+	check_strict(&category);
+	if (category.state_machine != NULL)
+		lock_machine(category.state_machine);
+	if (!PG_ARGISNULL(2))
+	{
+		category.context = context_name(PG_GETARG_OID(2));
+		check_context(name, category.context);
+	}
+	problems = check_category(&category);
+	if (problems != NIL)
+		refuse_problems(psprintf("definition of category \"%s\"", name), problems);
+	PG_RETURN_INT64(es_define("category", name, "category_defined",
+							  es_category_write(name, &category)));
+}
+
+/* Would every category that is bound to the machine still work? */
+static List *
+check_bound_categories(const char *name, Jsonb *definition)
+{
+	List	   *problems = NIL;
+	ListCell   *lc;
+	ListCell   *line;
+
+	foreach(lc, es_config_list("category"))
+	{
+		EsDefinition *stored = lfirst(lc);
+		EsCategoryText category;
+		TupleDesc	row = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		es_category_read(stored->data, &category);
+		if (category.state_machine == NULL || strcmp(category.state_machine, name) != 0)
+			continue;
+		if (category.context != NULL)
+			row = context_columns(es_category_context(category.context));
+		foreach(line, es_machine_check(name, definition, true, row))
+			problems = lappend(problems, psprintf("category %s: %s", stored->name, (char *) lfirst(line)));
+	}
+	return problems;
+}
+
+/* A stream that stands in a state which is gone can only be moved by a new definition. */
+static void
+warn_of_lost_states(const char *name, Jsonb *definition)
+{
+	EsDefinition *stored = es_config_read("state_machine", name, 0);
+	char	   *lost;
+
+	if (stored == NULL)
+		return;
+	lost = es_machine_lost_states(es_machine_definition(name, stored->data), definition);
+	if (lost != NULL)
+		ereport(WARNING,
+				(errmsg("state machine \"%s\" no longer has all the states of its version " INT64_FORMAT,
+						name, stored->version),
+				 errdetail("Missing: %s.", lost),
+				 errhint("Streams that stand in them take no more events until the states are back.")));
+}
+
+static void
+check_category_name(const text *name)
+{
+	const char *bytes = VARDATA_ANY(name);
+	int			length = VARSIZE_ANY_EXHDR(name);
+	char	   *problem = es_machine_name_problem(bytes, length);
+
+	if (problem == NULL && length >= ES_MAX_WORD)
+		problem = psprintf("a category's name can have %d bytes at most", ES_MAX_WORD - 1);
+	if (problem == NULL && memchr(bytes, '-', length) != NULL)
+		problem = pstrdup("a category's name must not contain a hyphen, which separates it from the key in the names of its streams");
+	if (problem == NULL && bytes[0] == '$')
+		problem = pstrdup("names that begin with $ are reserved");
+	if (problem != NULL)
+		refuse_problems("name of a category", list_make1(problem));
+}
+
+static void
+check_strict(const EsCategoryText *category)
+{
+	if (category->strict && category->state_machine == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a strict category needs a state machine"),
+				 errdetail("A strict category refuses event types that are not known, and without a state machine none are."),
+				 errhint("Give the category a state machine, or leave strict out.")));
+}
+
+/* As it is written into definitions. */
+static char *
+context_name(Oid relid)
+{
+	char	   *table = get_rel_name(relid);
+
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid),
+				 errdetail("The context of a category is a projection's table."),
+				 errhint("Name it as in 'lead.leads'.")));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), table);
+}
+
+static void
+check_context(const char *category, const char *context)
+{
+	if (es_config_read("projection", context, 0) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is not a projection", context),
+				 errdetail("The context of category \"%s\" must be an inline projection keyed by the stream.", category),
+				 errhint("Make it one with eventsource.create_projection() first.")));
+}
+
+/* Everything that only the whole of the category's definition shows. */
+static List *
+check_category(const EsCategoryText *category)
+{
+	List	   *problems = NIL;
+	SubjectTask task = {category->subject};
+	char	   *problem;
+
+	if (category->state_machine != NULL)
+	{
+		TupleDesc	row = category->context == NULL ? NULL
+			: context_columns(es_category_context(category->context));
+
+		problems = es_machine_check(category->state_machine,
+									read_machine(category->state_machine), true, row);
+	}
+	if (category->subject != NULL && (problem = es_expr_problem(compile_subject, &task)) != NULL)
+		problems = lappend(problems, psprintf("subject: %s", problem));
+	return problems;
+}
+
+static Jsonb *
+read_machine(const char *name)
+{
+	EsDefinition *definition = es_config_read("state_machine", name, 0);
+
+	if (definition == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("state machine \"%s\" does not exist", name),
+				 errdetail("Nothing of this name was defined in this database."),
+				 errhint("Define it first with eventsource.create_state_machine().")));
+	return es_machine_definition(name, definition->data);
+}
+
+static void
+compile_subject(void *arg)
+{
+	EsExprScope scope = {.owner = GetUserId()};
+
+	(void) es_expr_compile(&scope, ((SubjectTask *) arg)->source, TEXTOID, -1);
+}
+
+/* Columns of a context's table; NULL if it is gone. */
+static TupleDesc
+context_columns(Oid relid)
+{
+	Relation	rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+	TupleDesc	row;
+
+	if (rel == NULL)
+		return NULL;
+	row = CreateTupleDescCopy(RelationGetDescr(rel));
+	table_close(rel, AccessShareLock);
+	return row;
+}
+
+static void
+lock_machine(const char *name)
+{
+	es_stream_lock(cstring_to_text(psprintf("%s-state_machine.%s", ES_CONFIG_CATEGORY, name)));
+}
+
+/* What is stored: the definition as it was given, under its name. */
+static Jsonb *
+wrap_definition(const char *name, Jsonb *definition)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	v;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	v.type = jbvString;
+	v.val.string.val = "name";
+	v.val.string.len = strlen("name");
+	pushJsonbValue(&state, WJB_KEY, &v);
+	v.val.string.val = unconstify(char *, name);
+	v.val.string.len = strlen(name);
+	pushJsonbValue(&state, WJB_VALUE, &v);
+	v.val.string.val = "definition";
+	v.val.string.len = strlen("definition");
+	pushJsonbValue(&state, WJB_KEY, &v);
+	JsonbToJsonbValue(definition, &v);
+	pushJsonbValue(&state, WJB_VALUE, &v);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static char *
+get_text(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+static void
+refuse_null(const char *argument, const char *example)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", argument),
+			 errdetail("A definition needs a name and a content."),
+			 errhint("For example: %s", example)));
+}
+
+static void
+refuse_problems(const char *what, List *problems)
+{
+	StringInfoData lines;
+	ListCell   *lc;
+
+	initStringInfo(&lines);
+	foreach(lc, problems)
+		appendStringInfo(&lines, "%s%s", lines.len > 0 ? "\n" : "", (char *) lfirst(lc));
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_INVALID_DEFINITION),
+			 errmsg("%s is not valid", what),
+			 errdetail_internal("%s", lines.data),
+			 errhint("Nothing was changed. Correct what is listed and define it again.")));
+}

@@ -1,0 +1,235 @@
+/*
+ * category.c
+ *		What is declared about categories of streams, compiled for this backend.
+ *
+ * Kept like machines are: one memory context, handed to the transaction when
+ * the generation of definitions is over.  A category's context table is watched,
+ * so that ALTER or DROP of it ends the generation too; it is opened with ACCESS
+ * SHARE only while its columns are copied.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "errors.h"
+#include "log/config.h"
+#include "nodes/value.h"
+#include "rules/category.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/varlena.h"
+
+/* Categories that are kept at most; beyond, all are forgotten. */
+#define MAX_CATEGORIES	10000
+
+static MemoryContext cache_context = NULL;
+static HTAB *cache = NULL;
+static uint64 cache_generation = 0;
+
+/* Names too long for create_category() can only be undeclared. */
+static const EsCategory undeclared = {.context = InvalidOid};
+
+static void refresh_cache(void);
+static void build(EsCategory *category);
+static TupleDesc open_context(EsCategory *category, const char *context);
+static void compile(EsCategory *category, const EsDefinition *definition);
+static char *get_string(Jsonb *data, const char *key);
+static void put_key(JsonbParseState **state, const char *key);
+static void put_string(JsonbParseState **state, const char *key, const char *value);
+
+const EsCategory *
+es_category_get(const char *name)
+{
+	EsCategory	built;
+	EsCategory *entry;
+
+	if (strlen(name) >= ES_MAX_WORD)
+		return &undeclared;
+	refresh_cache();
+	entry = hash_search(cache, name, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry;
+
+	/* Building may fail, or look at other categories. */
+	memset(&built, 0, sizeof(built));
+	strcpy(built.name, name);
+	build(&built);
+	entry = hash_search(cache, name, HASH_ENTER, NULL);
+	*entry = built;
+	return entry;
+}
+
+void
+es_category_read(Jsonb *data, EsCategoryText *category)
+{
+	JsonbValue	buffer;
+	JsonbValue *strict = NULL;
+
+	memset(category, 0, sizeof(EsCategoryText));
+	if (!JB_ROOT_IS_OBJECT(data))
+		return;
+	category->state_machine = get_string(data, "state_machine");
+	category->context = get_string(data, "context");
+	category->subject = get_string(data, "subject");
+	strict = getKeyJsonValueFromContainer(&data->root, "strict", strlen("strict"), &buffer);
+	category->strict = strict != NULL && strict->type == jbvBool && strict->val.boolean;
+}
+
+Jsonb *
+es_category_write(const char *name, const EsCategoryText *category)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	strict = {.type = jbvBool};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	put_string(&state, "name", name);
+	put_string(&state, "state_machine", category->state_machine);
+	put_string(&state, "context", category->context);
+	put_string(&state, "subject", category->subject);
+	put_key(&state, "strict");
+	strict.val.boolean = category->strict;
+	pushJsonbValue(&state, WJB_VALUE, &strict);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+Oid
+es_category_context(const char *context)
+{
+	List	   *names = textToQualifiedNameList(cstring_to_text(context));
+	Oid			schema;
+
+	if (list_length(names) != 2)
+		return InvalidOid;
+	schema = get_namespace_oid(strVal(linitial(names)), true);
+	return OidIsValid(schema) ? get_relname_relid(strVal(lsecond(names)), schema) : InvalidOid;
+}
+
+static void
+refresh_cache(void)
+{
+	uint64		generation = es_config_generation();
+	HASHCTL		ctl = {.keysize = ES_MAX_WORD, .entrysize = sizeof(EsCategory)};
+	MemoryContext context;
+
+	if (cache != NULL && cache_generation == generation &&
+		hash_get_num_entries(cache) < MAX_CATEGORIES)
+		return;
+	if (cache != NULL)
+	{
+		MemoryContextSetParent(cache_context, TopTransactionContext);
+		cache = NULL;
+	}
+	context = AllocSetContextCreate(CacheMemoryContext, "eventsource categories",
+									ALLOCSET_DEFAULT_SIZES);
+	ctl.hcxt = context;
+	cache = hash_create("eventsource categories", 64, &ctl,
+						HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	cache_context = context;
+	cache_generation = generation;
+}
+
+static void
+build(EsCategory *category)
+{
+	EsDefinition *definition = es_config_read("category", category->name, 0);
+	MemoryContext context;
+	MemoryContext caller;
+
+	if (definition == NULL)
+		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "eventsource category",
+									ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	compile(category, definition);
+	MemoryContextSwitchTo(caller);
+	MemoryContextSetParent(context, cache_context);
+}
+
+static void
+compile(EsCategory *category, const EsDefinition *definition)
+{
+	EsCategoryText text;
+	EsExprScope scope = {.owner = definition->owner};
+	TupleDesc	row = NULL;
+
+	es_category_read(definition->data, &text);
+	category->declared = true;
+	category->strict = text.strict;
+	if (text.context != NULL)
+		row = open_context(category, text.context);
+	if (text.subject != NULL)
+		category->subject = es_expr_compile(&scope, text.subject, TEXTOID, -1);
+	if (text.state_machine == NULL)
+		return;
+	category->machine = es_machine_get(text.state_machine, 0, row, category->context);
+	if (category->machine == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("state machine \"%s\" does not exist", text.state_machine),
+				 errdetail("Category \"%s\" is bound to it.", category->name),
+				 errhint("Define it with eventsource.create_state_machine().")));
+}
+
+/* Finds the context's table and copies its columns. */
+static TupleDesc
+open_context(EsCategory *category, const char *context)
+{
+	Oid			relid = es_category_context(context);
+	Relation	rel;
+	TupleDesc	row;
+
+	rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("context table %s of category \"%s\" does not exist", context, category->name),
+				 errdetail("Guards and fill values of the category's state machine see its rows."),
+				 errhint("Create the category again with another context.")));
+	es_config_watch(relid);
+	category->context = relid;
+	row = CreateTupleDescCopy(RelationGetDescr(rel));
+	table_close(rel, AccessShareLock);
+	return row;
+}
+
+static char *
+get_string(Jsonb *data, const char *key)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(&data->root, key, strlen(key), &buffer);
+
+	if (value == NULL || value->type != jbvString)
+		return NULL;
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static void
+put_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue	v;
+
+	v.type = jbvString;
+	v.val.string.val = unconstify(char *, key);
+	v.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &v);
+}
+
+/* NULL becomes a JSON null. */
+static void
+put_string(JsonbParseState **state, const char *key, const char *value)
+{
+	JsonbValue	v = {.type = jbvNull};
+
+	put_key(state, key);
+	if (value != NULL)
+	{
+		v.type = jbvString;
+		v.val.string.val = unconstify(char *, value);
+		v.val.string.len = strlen(value);
+	}
+	pushJsonbValue(state, WJB_VALUE, &v);
+}

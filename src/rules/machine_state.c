@@ -1,0 +1,109 @@
+/*
+ * machine_state.c
+ *		In which state is, or was, a stream: SQL functions over the log.
+ *
+ * They read with the caller's snapshot and take no stream lock.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "log/read.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(eventsource_current_state);
+PG_FUNCTION_INFO_V1(eventsource_state_at);
+
+static text *state_as_recorded(const text *stream, TimestampTz at);
+static text *state_as_occurred(const text *stream, TimestampTz at);
+static text *copy_state(const EsEvent *event);
+
+/* current_state(stream text) */
+Datum
+eventsource_current_state(PG_FUNCTION_ARGS)
+{
+	text	   *state = state_as_recorded(PG_GETARG_TEXT_PP(0), DT_NOEND);
+
+	if (state == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(state);
+}
+
+/* state_at(stream text, at timestamptz, basis text) */
+Datum
+eventsource_state_at(PG_FUNCTION_ARGS)
+{
+	const text *stream = PG_GETARG_TEXT_PP(0);
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
+	char	   *basis = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	text	   *state = NULL;
+
+	if (strcmp(basis, "recorded") == 0)
+		state = state_as_recorded(stream, at);
+	else if (strcmp(basis, "occurred") == 0)
+		state = state_as_occurred(stream, at);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown basis \"%s\"", basis),
+				 errdetail("The basis says which time of an event counts."),
+				 errhint("Use 'recorded' (what was known at that time) or 'occurred' (what had happened by then).")));
+	if (state == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(state);
+}
+
+/* After the last event recorded by then; recorded_at never decreases. */
+static text *
+state_as_recorded(const text *stream, TimestampTz at)
+{
+	EsScan	   *scan = es_scan_stream(stream, PG_INT64_MAX, true, GetActiveSnapshot());
+	EsEvent		event;
+	text	   *state = NULL;
+
+	while (es_scan_next(scan, &event))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (DatumGetTimestampTz(event.value[ES_EVENT_RECORDED_AT]) > at)
+			continue;
+		state = copy_state(&event);
+		break;
+	}
+	es_scan_end(scan);
+	return state;
+}
+
+/*
+ * After the last event that had occurred by then.  An event counts as no
+ * earlier than those before it, so the first later one ends the search.
+ */
+static text *
+state_as_occurred(const text *stream, TimestampTz at)
+{
+	EsScan	   *scan = es_scan_stream(stream, 1, false, GetActiveSnapshot());
+	EsEvent		event;
+	text	   *state = NULL;
+
+	while (es_scan_next(scan, &event))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (DatumGetTimestampTz(event.value[ES_EVENT_OCCURRED_AT]) > at)
+			break;
+		if (state != NULL)
+			pfree(state);
+		state = copy_state(&event);
+	}
+	es_scan_end(scan);
+	return state;
+}
+
+static text *
+copy_state(const EsEvent *event)
+{
+	const text *state = es_event_text(event, ES_EVENT_TO_STATE);
+
+	return state == NULL ? NULL
+		: cstring_to_text_with_len(VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
+}

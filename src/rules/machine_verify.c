@@ -1,0 +1,263 @@
+/*
+ * machine_verify.c
+ *		Replays history through the machines that allowed it: every event must
+ *		have been legal under the version that it names.
+ *
+ * Reads with the caller's snapshot; memory grows with the number of streams
+ * when all are verified.  Guards that name "row" are not evaluated, the others
+ * are, on the event as its caller gave it.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/read.h"
+#include "miscadmin.h"
+#include "rules/machine_table.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* Columns of eventsource.verify_transitions() */
+#define PROBLEM_COLUMNS		4
+
+/* Where a stream stood after its last event seen. */
+typedef struct Track
+{
+	int64		stream_id;		/* hash key */
+	text	   *state;			/* NULL: none */
+} Track;
+
+typedef struct Replay
+{
+	ReturnSetInfo *rsinfo;
+	HTAB	   *tracks;
+	MemoryContext per_event;
+	MemoryContext states;		/* of the tracks */
+	EsWordSet	seen;			/* states, so that each is kept once */
+} Replay;
+
+PG_FUNCTION_INFO_V1(eventsource_verify_transitions);
+
+static void replay_event(Replay *replay, const EsEvent *event);
+static char *find_problem(const EsEvent *event, const text *before, bool is_known);
+static EsMachine *machine_of(const text *label);
+static char *judge_event(EsMachine *machine, const EsEvent *event);
+static bool edge_allows(const EsMachine *machine, const EsEdge *edge, int from, const EsEvent *event);
+static bool guards_hold(const EsMachine *machine, EsEdge *edge, const EsEvent *event);
+static Datum without_fills(const EsEdge *edge, Datum data);
+static const text *remember(Replay *replay, const text *state);
+static bool same(const text *a, const text *b);
+static const char *show(const text *state);
+
+/* verify_transitions(stream text) */
+Datum
+eventsource_verify_transitions(PG_FUNCTION_ARGS)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Track)};
+	Replay		replay = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	Snapshot	snapshot;
+	EsScan	   *scan;
+	EsEvent		event;
+
+	InitMaterializedSRF(fcinfo, 0);
+	ctl.hcxt = CurrentMemoryContext;
+	replay.tracks = hash_create("eventsource verify transitions", 1024, &ctl,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	replay.states = CurrentMemoryContext;
+	replay.per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify event",
+											 ALLOCSET_DEFAULT_SIZES);
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	if (PG_ARGISNULL(0))
+		scan = es_scan_log(0, PG_INT64_MAX, NIL, snapshot);
+	else
+		scan = es_scan_stream(PG_GETARG_TEXT_PP(0), 1, false, snapshot);
+	while (es_scan_next(scan, &event))
+	{
+		CHECK_FOR_INTERRUPTS();
+		replay_event(&replay, &event);
+	}
+	es_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	return (Datum) 0;
+}
+
+static void
+replay_event(Replay *replay, const EsEvent *event)
+{
+	const text *after = es_event_text(event, ES_EVENT_TO_STATE);
+	MemoryContext caller;
+	bool		is_known;
+	Track	   *track = hash_search(replay->tracks, &event->stream_id, HASH_ENTER, &is_known);
+	char	   *problem;
+
+	if (!is_known)
+		track->state = NULL;
+	MemoryContextReset(replay->per_event);
+	caller = MemoryContextSwitchTo(replay->per_event);
+	problem = find_problem(event, track->state,
+						   is_known || DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1);
+	if (problem != NULL)
+	{
+		Datum		values[PROBLEM_COLUMNS] = {
+			event->value[ES_EVENT_STREAM],
+			event->value[ES_EVENT_VERSION],
+			event->value[ES_EVENT_POSITION],
+			CStringGetTextDatum(problem)
+		};
+		bool		nulls[PROBLEM_COLUMNS] = {0};
+
+		tuplestore_putvalues(replay->rsinfo->setResult, replay->rsinfo->setDesc, values, nulls);
+	}
+	MemoryContextSwitchTo(caller);
+	track->state = unconstify(text *, remember(replay, after));
+}
+
+/*
+ * What is wrong with an event after state "before", or NULL.  is_known: the
+ * history before it was seen (it may have been pruned).
+ */
+static char *
+find_problem(const EsEvent *event, const text *before, bool is_known)
+{
+	const text *from = es_event_text(event, ES_EVENT_FROM_STATE);
+	const text *to = es_event_text(event, ES_EVENT_TO_STATE);
+	EsMachine  *machine;
+
+	if (event->machine == NULL)
+		return from == NULL && to == NULL ? NULL
+			: pstrdup("has a state, but names no state machine");
+	if (to == NULL)
+		return pstrdup("names a state machine, but has no state");
+	machine = machine_of(event->machine);
+	if (machine == NULL)
+		return psprintf("names state machine \"%s\", which is not defined",
+						text_to_cstring(event->machine));
+	if (is_known && !same(before, from))
+		return psprintf("starts from state %s, but the stream was in state %s", show(from), show(before));
+	return judge_event(machine, event);
+}
+
+/* "name@version" */
+static EsMachine *
+machine_of(const text *label)
+{
+	char	   *name = text_to_cstring(label);
+	char	   *at = strrchr(name, '@');
+	char	   *end;
+	int64		version;
+
+	if (at == NULL)
+		return NULL;
+	*at = '\0';
+	version = strtoll(at + 1, &end, 10);
+	if (*end != '\0' || version <= 0)
+		return NULL;
+	return es_machine_inspect(name, version);
+}
+
+/* Does an edge of the machine allow the event as it was recorded? */
+static char *
+judge_event(EsMachine *machine, const EsEvent *event)
+{
+	const text *from = es_event_text(event, ES_EVENT_FROM_STATE);
+	int			state = from == NULL ? es_machine_start(machine) : es_words_find(&machine->states, from);
+	int			type = es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE));
+	EsEdge	   *edge;
+	const char *rejecting = NULL;
+
+	if (type < 0)
+		return psprintf("type is unknown to state machine \"%s\"", text_to_cstring(machine->label));
+	if (from != NULL && state < 0)
+		return psprintf("state %s is unknown to state machine \"%s\"", show(from),
+						text_to_cstring(machine->label));
+	for (edge = es_machine_candidates(machine, state, type); edge != NULL; edge = edge->next)
+	{
+		if (!edge_allows(machine, edge, state, event))
+			continue;
+		if (guards_hold(machine, edge, event))
+			return NULL;
+		rejecting = edge->path;
+	}
+	if (rejecting != NULL)
+		return psprintf("a guard of %s in state machine \"%s\" does not hold", rejecting,
+						text_to_cstring(machine->label));
+	return psprintf("step from %s to %s is not allowed by state machine \"%s\"", show(from),
+					show(es_event_text(event, ES_EVENT_TO_STATE)), text_to_cstring(machine->label));
+}
+
+/* Target and reason, as recorded. */
+static bool
+edge_allows(const EsMachine *machine, const EsEdge *edge, int from, const EsEvent *event)
+{
+	int			target = edge->target >= 0 ? edge->target : from >= 0 ? from : machine->initial;
+	const text *reason = es_event_text(event, ES_EVENT_REASON);
+
+	if (!same(machine->states.word[target], es_event_text(event, ES_EVENT_TO_STATE)))
+		return false;
+	if (reason == NULL)
+		return edge->reason != ES_REASON_RULE_REQUIRED;
+	return es_machine_takes_reason(machine, edge, reason);
+}
+
+static bool
+guards_hold(const EsMachine *machine, EsEdge *edge, const EsEvent *event)
+{
+	EsEvent		given = *event;
+	EsBinding	binding = {.event = &given};
+
+	binding.state = es_machine_stands(machine, es_event_text(event, ES_EVENT_FROM_STATE));
+	given.isnull[ES_EVENT_POSITION] = true;
+	given.isnull[ES_EVENT_TO_STATE] = true;
+	given.isnull[ES_EVENT_HASH] = true;
+	given.value[ES_EVENT_DATA] = without_fills(edge, event->value[ES_EVENT_DATA]);
+	for (int i = 0; i < edge->nguards; i++)
+	{
+		EsGuard    *guard = &edge->guards[i];
+
+		if (guard->expr != NULL && !es_expr_eval_bool(guard->expr, &binding))
+			return false;
+	}
+	return true;
+}
+
+/* Data before the database added to it. */
+static Datum
+without_fills(const EsEdge *edge, Datum data)
+{
+	for (int i = 0; i < edge->nfills; i++)
+		data = DirectFunctionCall2(jsonb_delete, data, CStringGetTextDatum(edge->fills[i].field));
+	return data;
+}
+
+/* The state in memory that lasts. */
+static const text *
+remember(Replay *replay, const text *state)
+{
+	MemoryContext caller;
+	int			number;
+
+	if (state == NULL)
+		return NULL;
+	caller = MemoryContextSwitchTo(replay->states);
+	number = es_words_add(&replay->seen, VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
+	MemoryContextSwitchTo(caller);
+	return replay->seen.word[number];
+}
+
+static bool
+same(const text *a, const text *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+static const char *
+show(const text *state)
+{
+	return state == NULL ? "(none)" : psprintf("\"%s\"", text_to_cstring(state));
+}
