@@ -1,0 +1,286 @@
+-- What is legal: state machines and categories, and how to ask about them.
+
+-- Defining.
+
+CREATE FUNCTION eventsource.create_state_machine(name text, definition jsonb) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_create_state_machine' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.create_state_machine(text, jsonb) IS
+	'Defines a state machine, or a new version of it; returns the version, which is in force for appends from now on. definition: {"initial", "create", "states": {name: {"type": "final", "on": {type: edge}}}, "on": {type: edge}, "reasons": {code: {"category", "label"}}}; an edge is the name of a state, an object of target, reason (required, optional, forbidden), reasons, guard, fill, kind (forward, backward) and label, or a list of such candidates. Errors: ZE011, with all problems listed; nothing is changed then.';
+
+CREATE FUNCTION eventsource.create_category(
+	name text, state_machine text DEFAULT NULL, context regclass DEFAULT NULL,
+	strict boolean DEFAULT false, subject text DEFAULT NULL)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_create_category' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.create_category(text, text, regclass, boolean, text) IS
+	'Declares a category of streams, or changes it; returns the version of its definition. state_machine: the machine, always in its latest version, that decides on every append. context: an inline projection keyed by the stream, whose row guards and fill values see as "row". strict: refuse event types that are not known. subject: expression over event that says whom an event is about (default: its stream). Errors: ZE011, undefined_object, feature_not_supported.';
+
+-- Definitions as views. Each is an event in a stream of category $config, read
+-- by stream, so that the size of the log does not matter.
+
+CREATE VIEW eventsource.state_machines AS
+SELECT e.data ->> 'name' AS name,
+	   e.version,
+	   e.version = max(e.version) OVER (PARTITION BY s.id) AS is_current,
+	   e.data #>> '{definition,initial}' AS initial,
+	   e.data -> 'definition' AS definition,
+	   e.data ->> 'owner' AS owner,
+	   e.actor AS defined_by,
+	   e.recorded_at AS defined_at,
+	   e.position
+  FROM eventsource.stream s
+ CROSS JOIN LATERAL eventsource.read_stream(s.name) e
+ WHERE s.name >= '$config-state_machine.' AND s.name < '$config-state_machine/';
+COMMENT ON VIEW eventsource.state_machines IS
+	'State machines, one row per version; is_current marks the one in force.';
+COMMENT ON COLUMN eventsource.state_machines.name IS 'Name of the state machine.';
+COMMENT ON COLUMN eventsource.state_machines.version IS 'Version: 1, 2, 3 ...';
+COMMENT ON COLUMN eventsource.state_machines.is_current IS 'True for the latest version, which decides on appends.';
+COMMENT ON COLUMN eventsource.state_machines.initial IS 'State in which a stream starts; NULL if its creating events say.';
+COMMENT ON COLUMN eventsource.state_machines.definition IS 'The definition as it was given.';
+COMMENT ON COLUMN eventsource.state_machines.owner IS 'Role whose rights the expressions have.';
+COMMENT ON COLUMN eventsource.state_machines.defined_by IS 'Actor who defined it.';
+COMMENT ON COLUMN eventsource.state_machines.defined_at IS 'When it was defined.';
+COMMENT ON COLUMN eventsource.state_machines.position IS 'Place of the definition in the log.';
+
+CREATE FUNCTION eventsource.state_machine_edges(definition jsonb)
+	RETURNS TABLE (from_state text, type text, candidate integer, to_state text, is_root boolean,
+				   reason text, reasons text[], guard text, fill jsonb, kind text, label text)
+	AS 'MODULE_PATHNAME', 'eventsource_state_machine_edges' LANGUAGE C STABLE PARALLEL SAFE ROWS 30;
+COMMENT ON FUNCTION eventsource.state_machine_edges(jsonb) IS
+	'Private, for views: the edges of a state machine''s definition, those of the root in every state that they hold for.';
+
+CREATE VIEW eventsource.state_machine_transitions AS
+SELECT m.name AS state_machine, m.version, m.is_current,
+	   t.from_state, t.type, t.candidate, t.to_state, t.is_root,
+	   t.reason, t.reasons, t.guard, t.fill, t.kind, t.label
+  FROM eventsource.state_machines m
+ CROSS JOIN LATERAL eventsource.state_machine_edges(m.definition) t;
+COMMENT ON VIEW eventsource.state_machine_transitions IS
+	'What the state machines allow: one row per version, state, event type and candidate.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.state_machine IS 'Name of the state machine.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.version IS 'Its version.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.is_current IS 'True for the version in force.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.from_state IS 'State before; NULL for the first event of a stream.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.type IS 'Event type that triggers it.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.candidate IS 'Candidates of one type are tried in this order; the first whose guards hold is taken.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.to_state IS 'State after; the same where the event moves nothing.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.is_root IS 'True if it is defined for every state at once.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.reason IS 'required, optional or forbidden.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.reasons IS 'The codes it takes; NULL: any of the machine.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.guard IS 'Condition that must hold; NULL: none.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.fill IS 'Fields that the database adds to data, with their expressions.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.kind IS 'forward or backward; NULL: not said.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.label IS 'Text for people.';
+
+CREATE VIEW eventsource.reason_codes AS
+SELECT m.name AS state_machine, m.version, m.is_current,
+	   r.key AS code, r.value ->> 'category' AS category, r.value ->> 'label' AS label
+  FROM eventsource.state_machines m
+ CROSS JOIN LATERAL pg_catalog.jsonb_each(m.definition -> 'reasons') r;
+COMMENT ON VIEW eventsource.reason_codes IS
+	'Reason codes that the state machines declare, one row per version and code.';
+COMMENT ON COLUMN eventsource.reason_codes.state_machine IS 'Name of the state machine.';
+COMMENT ON COLUMN eventsource.reason_codes.version IS 'Its version.';
+COMMENT ON COLUMN eventsource.reason_codes.is_current IS 'True for the version in force.';
+COMMENT ON COLUMN eventsource.reason_codes.code IS 'The code, as an event''s reason.';
+COMMENT ON COLUMN eventsource.reason_codes.category IS 'What it counts as.';
+COMMENT ON COLUMN eventsource.reason_codes.label IS 'Text for people.';
+
+CREATE VIEW eventsource.categories AS
+SELECT e.data ->> 'name' AS name,
+	   e.version,
+	   e.data ->> 'state_machine' AS state_machine,
+	   e.data ->> 'context' AS context,
+	   (e.data ->> 'strict')::boolean AS strict,
+	   e.data ->> 'subject' AS subject,
+	   e.data ->> 'owner' AS owner,
+	   e.recorded_at AS defined_at
+  FROM eventsource.stream s
+ CROSS JOIN LATERAL eventsource.read_stream(s.name, from_version => NULL, max_count => 1, backward => true) e
+ WHERE s.name >= '$config-category.' AND s.name < '$config-category/';
+COMMENT ON VIEW eventsource.categories IS
+	'Declared categories of streams, as they are now. Others are allowed too, and have no rules.';
+COMMENT ON COLUMN eventsource.categories.name IS 'What stands before the first hyphen of the names of its streams.';
+COMMENT ON COLUMN eventsource.categories.version IS 'How often it was declared.';
+COMMENT ON COLUMN eventsource.categories.state_machine IS 'State machine that its streams follow.';
+COMMENT ON COLUMN eventsource.categories.context IS 'Projection whose row guards and fill values see.';
+COMMENT ON COLUMN eventsource.categories.strict IS 'True if unknown event types are refused.';
+COMMENT ON COLUMN eventsource.categories.subject IS 'Expression that says whom an event is about; NULL: its stream.';
+COMMENT ON COLUMN eventsource.categories.owner IS 'Role that declared it.';
+COMMENT ON COLUMN eventsource.categories.defined_at IS 'When it was declared last.';
+
+-- Asking about one stream.
+
+CREATE FUNCTION eventsource.current_state(stream text) RETURNS text
+	AS 'MODULE_PATHNAME', 'eventsource_current_state' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.current_state(text) IS
+	'State of a stream; NULL if it does not exist or follows no state machine.';
+
+CREATE FUNCTION eventsource.state_at(stream text, at timestamptz, basis text DEFAULT 'recorded') RETURNS text
+	AS 'MODULE_PATHNAME', 'eventsource_state_at' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.state_at(text, timestamptz, text) IS
+	'State of a stream as of a moment, inclusive; NULL if it had none. basis ''recorded'': as it was known at that time; ''occurred'': as it was then, by what is known now (an event counts as no earlier than those before it).';
+
+CREATE FUNCTION eventsource.allowed_transitions(stream text)
+	RETURNS TABLE (type text, target text, reason text, reasons text[], guard text, label text, is_allowed boolean)
+	AS 'MODULE_PATHNAME', 'eventsource_allowed_transitions' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.allowed_transitions(text) IS
+	'What can happen next to a stream, existing or not: event types, the state each leads to (target), whether it takes a reason (required, optional, forbidden) and which codes, and whether its guards hold now (is_allowed; NULL where they depend on what the event will say). No rows where the category has no state machine: there everything is allowed.';
+
+CREATE FUNCTION eventsource.can_append(
+	stream text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL,
+	OUT allowed boolean, OUT sqlstate text, OUT message text, OUT hint text, OUT state text)
+	RETURNS record
+	AS 'MODULE_PATHNAME', 'eventsource_can_append' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.can_append(text, text, jsonb, text) IS
+	'Would append() with these arguments be allowed now? If not: sqlstate, message and hint of the error it would raise; if so: the state that the stream would then be in. Writes and locks nothing.';
+
+CREATE FUNCTION eventsource.state_machine_diagram(name text, format text DEFAULT 'mermaid') RETURNS text
+	AS 'MODULE_PATHNAME', 'eventsource_state_machine_diagram' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.state_machine_diagram(text, text) IS
+	'The current version of a state machine as a diagram: format ''mermaid'' (stateDiagram-v2) or ''dot'' (graphviz). Errors: undefined_object, invalid_parameter_value.';
+
+-- History.
+
+CREATE FUNCTION eventsource.verify_transitions(stream text DEFAULT NULL)
+	RETURNS TABLE (stream_name text, version bigint, event_position bigint, problem text)
+	AS 'MODULE_PATHNAME', 'eventsource_verify_transitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION eventsource.verify_transitions(text) IS
+	'Replays the events of a stream (NULL: of all streams) through the versions of the state machines that allowed them: one row per event that they would not allow, none when all is well. Guards that need the context row are not evaluated.';
+
+-- One row per event of a stream with a state. effective_at never goes back.
+CREATE VIEW eventsource.step AS
+SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.actor,
+	   x.from_state, x.to_state, x.machine, x.occurred_at, x.recorded_at, x.effective_at
+  FROM (SELECT e.position,
+			   s.name AS stream,
+			   c.word AS category,
+			   substr(s.name, length(c.word) + 2) AS key,
+			   e.version,
+			   t.word AS type,
+			   r.word AS reason,
+			   a.word AS actor,
+			   f.word AS from_state,
+			   o.word AS to_state,
+			   m.word AS machine,
+			   e.occurred_at,
+			   e.recorded_at,
+			   max(e.occurred_at) OVER (PARTITION BY s.name, c.word, substr(s.name, length(c.word) + 2)
+										ORDER BY e.version) AS effective_at
+		  FROM eventsource.event e
+		  LEFT JOIN eventsource.stream s ON s.id = e.stream
+		  LEFT JOIN eventsource.word c ON c.id = (e.stream >> 40)::integer
+		  LEFT JOIN eventsource.word t ON t.id = e.type
+		  LEFT JOIN eventsource.word r ON r.id = e.reason
+		  LEFT JOIN eventsource.word a ON a.id = e.actor
+		  LEFT JOIN eventsource.word f ON f.id = e.from_state
+		  LEFT JOIN eventsource.word o ON o.id = e.to_state
+		  LEFT JOIN eventsource.word m ON m.id = e.machine) x
+ WHERE x.to_state IS NOT NULL;
+COMMENT ON VIEW eventsource.step IS
+	'Private, for views: events that a state machine allowed, with the machine and a time that never goes back within a stream.';
+
+CREATE VIEW eventsource.transitions AS
+SELECT x.position, x.stream, x.category, x.key, x.version,
+	   x.from_state, x.to_state, x.type, x.reason,
+	   r.category AS reason_category,
+	   x.actor,
+	   k.kind,
+	   x.occurred_at, x.recorded_at, x.duration
+  FROM (SELECT p.position, p.stream, p.category, p.key, p.version,
+			   p.from_state, p.to_state, p.type, p.reason, p.actor, p.machine,
+			   p.occurred_at, p.recorded_at,
+			   p.effective_at - lag(p.effective_at) OVER (PARTITION BY p.stream, p.category, p.key
+														 ORDER BY p.version) AS duration
+		  FROM eventsource.step p
+		 WHERE p.to_state IS DISTINCT FROM p.from_state) x
+  LEFT JOIN (SELECT c.state_machine || '@' || c.version AS machine, c.code, c.category
+			   FROM eventsource.reason_codes c) r
+	ON r.machine = x.machine AND r.code = x.reason
+  LEFT JOIN (SELECT t.state_machine || '@' || t.version AS machine,
+					coalesce(t.from_state, '') AS from_state, t.type, t.to_state, min(t.kind) AS kind
+			   FROM eventsource.state_machine_transitions t
+			  GROUP BY 1, 2, 3, 4) k
+	ON k.machine = x.machine AND k.from_state = coalesce(x.from_state, '')
+   AND k.type = x.type AND k.to_state = x.to_state;
+COMMENT ON VIEW eventsource.transitions IS
+	'One row per change of state, in streams that follow a state machine. Events that leave the state as it is are not here. Order by version (one stream) or position.';
+COMMENT ON COLUMN eventsource.transitions.position IS 'Place of the event in the log.';
+COMMENT ON COLUMN eventsource.transitions.stream IS 'Stream name.';
+COMMENT ON COLUMN eventsource.transitions.category IS 'Category of the stream.';
+COMMENT ON COLUMN eventsource.transitions.key IS 'Key of the stream within its category.';
+COMMENT ON COLUMN eventsource.transitions.version IS 'Place of the event in the stream.';
+COMMENT ON COLUMN eventsource.transitions.from_state IS 'State before; NULL at the start of the stream.';
+COMMENT ON COLUMN eventsource.transitions.to_state IS 'State after.';
+COMMENT ON COLUMN eventsource.transitions.type IS 'Event type that triggered it.';
+COMMENT ON COLUMN eventsource.transitions.reason IS 'Reason code.';
+COMMENT ON COLUMN eventsource.transitions.reason_category IS 'Category of the reason, by the version of the machine that was in force.';
+COMMENT ON COLUMN eventsource.transitions.actor IS 'Who did it.';
+COMMENT ON COLUMN eventsource.transitions.kind IS 'forward or backward, as the machine says.';
+COMMENT ON COLUMN eventsource.transitions.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN eventsource.transitions.recorded_at IS 'When it was recorded.';
+COMMENT ON COLUMN eventsource.transitions.duration IS 'How long the previous state lasted, by occurred_at, never negative; NULL at the start.';
+
+CREATE VIEW eventsource.state_periods AS
+SELECT p.stream, p.category, p.key,
+	   p.to_state AS state,
+	   row_number() OVER (PARTITION BY p.stream, p.category, p.key, p.to_state ORDER BY p.version) AS visit,
+	   p.effective_at AS entered_at,
+	   lead(p.effective_at) OVER w AS exited_at,
+	   lead(p.effective_at) OVER w - p.effective_at AS duration,
+	   concat_ws(' > ', lag(p.from_state) OVER w, p.from_state, p.to_state) AS arrival_path,
+	   p.type AS arrival_type,
+	   p.reason AS arrival_reason,
+	   p.version AS entered_version,
+	   p.position AS entered_position,
+	   lead(p.version) OVER w IS NULL AS is_current
+  FROM eventsource.step p
+ WHERE p.to_state IS DISTINCT FROM p.from_state
+WINDOW w AS (PARTITION BY p.stream, p.category, p.key ORDER BY p.version);
+COMMENT ON VIEW eventsource.state_periods IS
+	'One row per visit of a stream to a state. Order by entered_version (one stream) or entered_position.';
+COMMENT ON COLUMN eventsource.state_periods.stream IS 'Stream name.';
+COMMENT ON COLUMN eventsource.state_periods.category IS 'Category of the stream.';
+COMMENT ON COLUMN eventsource.state_periods.key IS 'Key of the stream within its category.';
+COMMENT ON COLUMN eventsource.state_periods.state IS 'The state.';
+COMMENT ON COLUMN eventsource.state_periods.visit IS 'Which visit of the stream to this state it is: 1, 2, 3 ...';
+COMMENT ON COLUMN eventsource.state_periods.entered_at IS 'When the state was entered: occurred_at, but never before the event that came before.';
+COMMENT ON COLUMN eventsource.state_periods.exited_at IS 'When it was left; NULL while it lasts.';
+COMMENT ON COLUMN eventsource.state_periods.duration IS 'From entered_at to exited_at; NULL while it lasts.';
+COMMENT ON COLUMN eventsource.state_periods.arrival_path IS 'The way in: up to two states before, then this one, as in ''QUALIFIED > COMMITTED > QUALIFIED''.';
+COMMENT ON COLUMN eventsource.state_periods.arrival_type IS 'Event type that led in.';
+COMMENT ON COLUMN eventsource.state_periods.arrival_reason IS 'Its reason code.';
+COMMENT ON COLUMN eventsource.state_periods.entered_version IS 'Place of that event in the stream.';
+COMMENT ON COLUMN eventsource.state_periods.entered_position IS 'Place of that event in the log.';
+COMMENT ON COLUMN eventsource.state_periods.is_current IS 'True for the state in which the stream is now.';
+
+-- A state machine over any table.
+
+CREATE TYPE eventsource.machine_run AS (
+	state        text,
+	steps        bigint,
+	illegal_step bigint,
+	illegal_type text,
+	message      text
+);
+COMMENT ON TYPE eventsource.machine_run IS
+	'What run_machine returns: the last state (NULL if none, or if guards would decide), the number of legal steps, and the first illegal step with its event type and what is wrong with it (NULL if all were legal).';
+
+CREATE FUNCTION eventsource.run_machine_step(run internal, machine text, event_type text) RETURNS internal
+	AS 'MODULE_PATHNAME', 'eventsource_run_machine_step' LANGUAGE C STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.run_machine_step(internal, text, text) IS
+	'Private, for the aggregate run_machine: one step.';
+
+CREATE FUNCTION eventsource.run_machine_result(run internal) RETURNS eventsource.machine_run
+	AS 'MODULE_PATHNAME', 'eventsource_run_machine_result' LANGUAGE C STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.run_machine_result(internal) IS
+	'Private, for the aggregate run_machine: its result.';
+
+CREATE AGGREGATE eventsource.run_machine(machine text, event_type text) (
+	SFUNC = eventsource.run_machine_step,
+	STYPE = internal,
+	FINALFUNC = eventsource.run_machine_result
+);
+COMMENT ON AGGREGATE eventsource.run_machine(text, text) IS
+	'Runs a state machine over the event types of any table: run_machine(''lead'', type ORDER BY n). Returns the final state, or the first illegal step. Guards and reasons are not judged. NULL without rows. Errors: undefined_object.';
