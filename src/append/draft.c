@@ -267,9 +267,14 @@ json_text(const JsonbValue *value, int number, const char *key)
 static int64
 json_integer(const JsonbValue *value, int number, const char *key)
 {
+	Datum		integer;
+
 	if (value->type != jbvNumeric)
 		refuse_json(number, key, "an integer");
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+	integer = DirectFunctionCall2(numeric_trunc, NumericGetDatum(value->val.numeric), Int32GetDatum(0));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, integer, NumericGetDatum(value->val.numeric))))
+		refuse_json(number, key, "an integer");
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, integer));
 }
 
 static TimestampTz
