@@ -12,6 +12,7 @@
 #include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
+#include "log/writer.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -160,6 +161,7 @@ eventsource_lock_stream(PG_FUNCTION_ARGS)
 	TupleDesc	desc = result_desc(fcinfo);
 	EsStream	stream;
 	EsHead		head;
+	EsWriter   *writer;
 	const text *state;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
@@ -169,7 +171,9 @@ eventsource_lock_stream(PG_FUNCTION_ARGS)
 	es_batch_settle();
 	es_stream_lock(name);
 	(void) es_stream_find(name, &stream);
-	es_stream_read_head(&stream, &head, true);
+	writer = es_writer_begin();
+	es_writer_read_head(writer, &stream, &head);
+	es_writer_close(writer);
 	state = es_word_text(head.to_state);
 	values[0] = Int64GetDatum(head.version);
 	values[1] = PointerGetDatum(state);

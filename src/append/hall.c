@@ -25,13 +25,13 @@
 #include "log/chain.h"
 #include "log/config.h"
 #include "log/idempotency.h"
-#include "log/insert.h"
 #include "log/open.h"
 #include "log/position.h"
 #include "log/read.h"
 #include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
+#include "log/writer.h"
 #include "miscadmin.h"
 #include "project/fold.h"
 #include "rules/category.h"
@@ -62,6 +62,7 @@ struct EsBatch
 	Size		bytes;
 	HTAB	   *streams;		/* BatchStream by id; made by the second event */
 	BatchStream last;			/* stream of the last event */
+	EsWriter   *writer;
 	EsFold	   *fold;
 	bool		has_definition;
 	SubTransactionId subid;		/* began in this (sub)transaction */
@@ -76,10 +77,14 @@ new_batch(MemoryContext parent)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "eventsource batch", ALLOCSET_DEFAULT_SIZES);
 	EsBatch    *batch = MemoryContextAllocZero(context, sizeof(EsBatch));
+	MemoryContext old;
 
 	batch->context = context;
 	batch->subid = GetCurrentSubTransactionId();
 	batch->fold = es_fold_begin(context);
+	old = MemoryContextSwitchTo(context);
+	batch->writer = es_writer_begin();
+	MemoryContextSwitchTo(old);
 	return batch;
 }
 
@@ -97,7 +102,10 @@ es_batch_of_statement(void)
 {
 	PreventCommandIfReadOnly("INSERT");
 	if (statement_batch != NULL && statement_batch->subid != GetCurrentSubTransactionId())
+	{
 		es_batch_settle();
+		statement_batch = NULL;
+	}
 	if (statement_batch == NULL)
 		statement_batch = new_batch(TopTransactionContext);
 	return statement_batch;
@@ -108,9 +116,9 @@ es_batch_settle(void)
 {
 	EsBatch    *batch = statement_batch;
 
-	if (batch == NULL || batch->n_events == 0)
+	if (batch == NULL)
 		return;
-	if (batch->subid != GetCurrentSubTransactionId())
+	if (batch->n_events > 0 && batch->subid != GetCurrentSubTransactionId())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot append inside a subtransaction of a statement that is itself inserting into eventsource.events"),
@@ -130,7 +138,7 @@ es_batch_flush(EsBatch *batch)
 {
 	if (batch->n_events > 0)
 	{
-		es_event_insert(batch->events, batch->n_events);
+		es_writer_insert(batch->writer, batch->events, batch->n_events);
 		es_fold_flush(batch->fold);
 		batch->n_events = 0;
 		batch->bytes = 0;
@@ -149,6 +157,7 @@ void
 es_batch_end(EsBatch *batch)
 {
 	Assert(batch->n_events == 0);
+	es_writer_close(batch->writer);
 	MemoryContextDelete(batch->context);
 }
 
@@ -234,7 +243,7 @@ enter_stream(EsBatch *batch, const text *name)
 	if (known != NULL)
 		now = *known;
 	else
-		es_stream_read_head(&now.stream, &now.head, true);
+		es_writer_read_head(batch->writer, &now.stream, &now.head);
 	save_last_stream(batch);
 	batch->last = now;
 }
@@ -427,6 +436,7 @@ place_event(EsBatch *batch, EsEvent *event)
 	head->recorded_at = DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]);
 	head->occurred_at = DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]);
 	memcpy(head->hash, VARDATA(hash), ES_HASH_SIZE);
+	es_stream_note_version(es_event_text(event, ES_EVENT_STREAM), head->version);
 }
 
 static void

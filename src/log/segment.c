@@ -43,7 +43,7 @@ static int	max_segments;
 static bool segments_valid;
 static Oid	parent_oid;			/* of the log the list was read from */
 static bool wide_lock_held;		/* by this transaction */
-static int64 requested_upto;	/* a worker was started for this position */
+static int64 requested_in;		/* ahead of this segment a worker was sent */
 
 typedef struct AttachRequest
 {
@@ -353,17 +353,16 @@ is_own_creation(void)
 	return result;
 }
 
+/* Each backend sends one worker while the log is in a segment near the end. */
 static void
-attach_ahead(int64 position)
+attach_ahead(const EsSegment *segment, int64 position)
 {
-	int64		needed = position + (int64) SEGMENTS_AHEAD * es_guc_segment_size;
-
-	if (n_segments == 0 || segments[n_segments - 1].upper > needed - es_guc_segment_size ||
-		requested_upto >= needed)
+	if (n_segments - 1 - (segment - segments) >= SEGMENTS_AHEAD || requested_in == segment->lower)
 		return;
-	requested_upto = needed;
-	if (!wide_lock_held && !is_own_creation())
-		(void) attach_in_worker(position, false);
+	if (wide_lock_held || is_own_creation())
+		return;
+	requested_in = segment->lower;
+	(void) attach_in_worker(position, false);
 }
 
 const EsSegment *
@@ -383,9 +382,7 @@ es_segment_ensure(int64 position)
 		if (segment == NULL)
 			elog(ERROR, "no segment covers position " INT64_FORMAT, position);
 	}
-	if (unlikely(segment == &segments[n_segments - 1] ||
-				 segment == &segments[Max(n_segments - SEGMENTS_AHEAD, 0)]))
-		attach_ahead(position);
+	attach_ahead(segment, position);
 	return segment;
 }
 

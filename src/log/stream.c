@@ -11,7 +11,7 @@
  * that locks more than MAX_STREAM_LOCKS streams takes SHARE ROW EXCLUSIVE
  * there, which stands for the locks of all streams.
  *
- * The head of a stream is its last event.  It is read after the lock with
+ * The head of a stream is its last event; writer.c reads it after the lock with
  * SnapshotSelf, which sees what is committed now and what we wrote ourselves,
  * whatever command wrote it.
  *
@@ -23,17 +23,15 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "errors.h"
 #include "log/catalog.h"
-#include "log/event.h"
-#include "log/position.h"
 #include "log/segment.h"
 #include "log/word.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -85,7 +83,7 @@ es_stream_category_length(const text *name)
 	if (dash == NULL || dash == data || dash == data + len - 1 || dash - data > ES_MAX_WORD)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid stream name \"%.*s\"", Min(len, 100), data),
+				 errmsg("invalid stream name \"%.*s\"", pg_mbcliplen(data, len, 100), data),
 				 errdetail("A stream is named category-key; the category is what stands before the first \"-\", at most %d bytes.",
 						   ES_MAX_WORD),
 				 errhint("For example: lead-42.")));
@@ -144,6 +142,17 @@ same_text(const text *a, const text *b)
 {
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* The newest version this backend has seen of a cached stream. */
+void
+es_stream_note_version(const text *name, int64 version)
+{
+	uint64		hash = hash_name(name);
+	NameEntry  *entry = by_name == NULL ? NULL : hash_search(by_name, &hash, HASH_FIND, NULL);
+
+	if (entry != NULL && same_text(entry->name, name))
+		entry->stream.version_hint = version;
 }
 
 static const text *
@@ -252,6 +261,7 @@ es_stream_find(const text *name, EsStream *stream)
 
 		stream->id = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
 		stream->first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		stream->version_hint = 0;
 		(void) remember(name, stream, HeapTupleHeaderGetXmin(tuple->t_data));
 	}
 	else
@@ -288,7 +298,7 @@ es_stream_name(int64 id)
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
-		EsStream	stream = {id, 0};
+		EsStream	stream = {id, 0, 0};
 
 		stream.first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
 		result = remember(DatumGetTextPP(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull)),
@@ -334,37 +344,10 @@ es_stream_insert(const text *name, const EsStream *stream)
 	(void) remember(name, stream, GetCurrentTransactionId());
 }
 
-/* ---- heads ---- */
+/* ---- where a stream's events are ---- */
 
-/* Reads the last event that the stream has in one segment. */
-static bool
-read_head_in(const EsSegment *segment, int64 stream_id, EsHead *head, TransactionId *xmin)
-{
-	Relation	rel = table_open(segment->table, AccessShareLock);
-	Relation	index = index_open(segment->stream_index, AccessShareLock);
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	tuple;
-	bool		found;
-
-	es_event_key_stream(&key, stream_id);
-	scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 1, &key);
-	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-	{
-		es_event_deform_head(rel, tuple, head);
-		*xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-	return found;
-}
-
-/* Position of the stream's first event in the latest segment it entered. */
-static int64
-latest_part(const EsStream *stream)
+int64
+es_stream_latest_part(const EsStream *stream)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM_SEGMENT), AccessShareLock);
 	Relation	index = index_open(es_catalog_oid(ES_REL_STREAM_SEGMENT_PKEY), AccessShareLock);
@@ -386,41 +369,6 @@ latest_part(const EsStream *stream)
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return result;
-}
-
-void
-es_stream_read_head(const EsStream *stream, EsHead *head, bool for_append)
-{
-	const EsSegment *segment;
-	TransactionId xmin;
-
-	memset(head, 0, sizeof(*head));
-	if (stream->id == 0)
-		return;
-
-	/* Most often the stream's last event is in the newest segment. */
-	segment = es_segment_at(es_position_last());
-	if (segment == NULL || !read_head_in(segment, stream->id, head, &xmin))
-	{
-		segment = es_segment_at(latest_part(stream));
-		if (segment == NULL || !read_head_in(segment, stream->id, head, &xmin))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("stream \"%s\" has no events where they should be",
-							text_to_cstring(es_stream_name(stream->id))),
-					 errdetail("A segment is missing or an index is corrupt."),
-					 errhint("Attach the segment again, or REINDEX it.")));
-	}
-
-	if (for_append && IsolationUsesXactSnapshot() &&
-		!TransactionIdIsCurrentTransactionId(xmin) &&
-		TransactionIdIsNormal(xmin) && XidInMVCCSnapshot(xmin, GetTransactionSnapshot()))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access to stream \"%s\" due to a concurrent append",
-						text_to_cstring(es_stream_name(stream->id))),
-				 errdetail("Version " INT64_FORMAT " was committed after this transaction's snapshot.", head->version),
-				 errhint("The transaction might succeed if retried.")));
 }
 
 void

@@ -12,6 +12,8 @@ typedef struct EsStream
 {
 	int64		id;				/* 0: it does not exist yet */
 	int64		first_position;
+	int64		version_hint;	/* newest version seen by this backend; 0:
+								 * unknown */
 } EsStream;
 
 /* The last event of a stream, as far as appending needs it. */
@@ -57,12 +59,11 @@ extern int64 es_stream_new_id(const text *category);
 /* Stores a new stream under an id, with the position of its first event. */
 extern void es_stream_insert(const text *name, const EsStream *stream);
 
-/*
- * Reads the head, newest committed or ours.  The stream must be locked for the
- * result to last.  Under REPEATABLE READ and above a head that the
- * transaction's snapshot cannot see is an error (40001) if "for_append".
- */
-extern void es_stream_read_head(const EsStream *stream, EsHead *head, bool for_append);
+/* Remembers the newest version, to find the head sooner. */
+extern void es_stream_note_version(const text *name, int64 version);
+
+/* Position of the stream's first event in the latest segment it entered. */
+extern int64 es_stream_latest_part(const EsStream *stream);
 
 /* Notes that a stream goes on in the segment that starts at or below position. */
 extern void es_stream_enter_segment(const EsStream *stream, int64 position, int64 version);

@@ -1,0 +1,276 @@
+/*
+ * writer.c
+ *		The newest segment, open for reading heads and writing rows.
+ *
+ * Rows go straight through the table and index access methods: no plan, no
+ * executor state, no triggers (the guards refuse every other way in).
+ *
+ * A writer keeps one segment open with its two indexes and a scan on (stream,
+ * version) that is restarted for each head.  It belongs to the resource owner
+ * under which it was opened, which may not be the current one when a nested
+ * statement makes it write.  Locks: ROW EXCLUSIVE on segment and indexes, to
+ * the end of the transaction.
+ */
+#include "log/writer.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "compat.h"
+#include "executor/tuptable.h"
+#include "log/event.h"
+#include "log/position.h"
+#include "log/segment.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+/* Above this many rows a ring buffer and kept pages pay. */
+#define BULK_ROWS	100
+
+enum
+{
+	BY_POSITION,
+	BY_STREAM,
+	N_INDEXES
+};
+
+struct EsWriter
+{
+	MemoryContext context;
+	ResourceOwner owner;
+	EsSegment	segment;
+	Relation	rel;			/* NULL: closed */
+	Relation	index[N_INDEXES];
+	IndexInfo  *info[N_INDEXES];
+	IndexScanDesc scan;			/* on BY_STREAM; made by the first head */
+	TupleTableSlot *read_slot;
+	TupleTableSlot *write_slot;
+};
+
+EsWriter *
+es_writer_begin(void)
+{
+	EsWriter   *writer = palloc0(sizeof(EsWriter));
+
+	writer->context = CurrentMemoryContext;
+	return writer;
+}
+
+static void
+open_segment(EsWriter *writer, const EsSegment *segment)
+{
+	Oid			index_oid[N_INDEXES] = {segment->position_index, segment->stream_index};
+
+	if (writer->rel != NULL && writer->segment.table == segment->table)
+		return;
+	es_writer_close(writer);
+	writer->segment = *segment;
+	writer->owner = CurrentResourceOwner;
+	writer->rel = table_open(writer->segment.table, RowExclusiveLock);
+	for (int i = 0; i < N_INDEXES; i++)
+	{
+		writer->index[i] = index_open(index_oid[i], RowExclusiveLock);
+		writer->info[i] = BuildIndexInfo(writer->index[i]);
+	}
+}
+
+void
+es_writer_close(EsWriter *writer)
+{
+	ResourceOwner current = CurrentResourceOwner;
+
+	if (writer->rel == NULL)
+		return;
+	CurrentResourceOwner = writer->owner;
+	if (writer->scan != NULL)
+	{
+		ExecDropSingleTupleTableSlot(writer->read_slot);
+		index_endscan(writer->scan);
+		writer->scan = NULL;
+	}
+	if (writer->write_slot != NULL)
+		ExecDropSingleTupleTableSlot(writer->write_slot);
+	writer->write_slot = NULL;
+	for (int i = 0; i < N_INDEXES; i++)
+		index_close(writer->index[i], NoLock);
+	table_close(writer->rel, NoLock);
+	writer->rel = NULL;
+	CurrentResourceOwner = current;
+}
+
+/* ---- heads ---- */
+
+/* Newest event of the stream from a version on in the open segment. */
+static bool
+find_head(EsWriter *writer, int64 stream_id, int64 from_version, EsHead *head, TransactionId *xmin)
+{
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	bool		found;
+
+	if (writer->scan == NULL)
+	{
+		writer->read_slot = table_slot_create(writer->rel, NULL);
+		writer->scan = es_compat_index_beginscan(writer->rel, writer->index[BY_STREAM], SnapshotSelf, 2);
+	}
+	es_event_key_stream(&keys[0], stream_id);
+	es_event_key_version(&keys[1], BTGreaterEqualStrategyNumber, from_version);
+	keys[0].sk_attno = 1;		/* columns of the index, not of the table */
+	keys[1].sk_attno = 2;
+	index_rescan(writer->scan, keys, 2, NULL, 0);
+	found = index_getnext_slot(writer->scan, BackwardScanDirection, writer->read_slot);
+	if (found)
+	{
+		tuple = ExecFetchSlotHeapTuple(writer->read_slot, false, NULL);
+		es_event_deform_head(writer->rel, tuple, head);
+		*xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	}
+	ExecClearTuple(writer->read_slot);
+	return found;
+}
+
+static bool
+read_head_in(EsWriter *writer, const EsSegment *segment, const EsStream *stream,
+			 EsHead *head, TransactionId *xmin)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->context);
+	ResourceOwner current = CurrentResourceOwner;
+	bool		found;
+
+	open_segment(writer, segment);
+	CurrentResourceOwner = writer->owner;
+
+	/*
+	 * The version this backend saw last keeps the scan short.  It may never
+	 * have been committed, hence the second try.
+	 */
+	found = (stream->version_hint > 0 &&
+			 find_head(writer, stream->id, stream->version_hint, head, xmin)) ||
+		find_head(writer, stream->id, 1, head, xmin);
+	CurrentResourceOwner = current;
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+void
+es_writer_read_head(EsWriter *writer, const EsStream *stream, EsHead *head)
+{
+	const EsSegment *segment;
+	TransactionId xmin = InvalidTransactionId;
+
+	memset(head, 0, sizeof(*head));
+	if (stream->id == 0)
+		return;
+
+	/* Most often the stream's last event is in the newest segment. */
+	segment = es_segment_at(es_position_last());
+	if (segment == NULL || !read_head_in(writer, segment, stream, head, &xmin))
+	{
+		segment = es_segment_at(es_stream_latest_part(stream));
+		if (segment == NULL || !read_head_in(writer, segment, stream, head, &xmin))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("stream \"%s\" has no events where they should be",
+							text_to_cstring(es_stream_name(stream->id))),
+					 errdetail("A segment is missing or an index is corrupt."),
+					 errhint("Attach the segment again, or REINDEX it.")));
+	}
+
+	if (IsolationUsesXactSnapshot() && TransactionIdIsNormal(xmin) &&
+		!TransactionIdIsCurrentTransactionId(xmin) &&
+		XidInMVCCSnapshot(xmin, GetTransactionSnapshot()))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to stream \"%s\" due to a concurrent append",
+						text_to_cstring(es_stream_name(stream->id))),
+				 errdetail("Version " INT64_FORMAT " was committed after this transaction's snapshot.",
+						   head->version),
+				 errhint("The transaction might succeed if retried.")));
+}
+
+/* ---- rows ---- */
+
+static void
+insert_index_entries(EsWriter *writer, TupleTableSlot *slot)
+{
+	for (int i = 0; i < N_INDEXES; i++)
+	{
+		IndexInfo  *info = writer->info[i];
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		for (int k = 0; k < info->ii_NumIndexKeyAttrs; k++)
+			values[k] = slot->tts_values[info->ii_IndexAttrNumbers[k] - 1];
+		(void) index_insert(writer->index[i], values, nulls, &slot->tts_tid, writer->rel,
+							UNIQUE_CHECK_YES, false, info);
+	}
+}
+
+static void
+insert_one(EsWriter *writer, const EsEvent *event)
+{
+	if (writer->write_slot == NULL)
+		writer->write_slot = MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
+	es_event_form(event, writer->write_slot);
+	table_tuple_insert(writer->rel, writer->write_slot, GetCurrentCommandId(true), 0, NULL);
+	insert_index_entries(writer, writer->write_slot);
+}
+
+static void
+insert_many(EsWriter *writer, const EsEvent *events, int count)
+{
+	TupleTableSlot **slots = palloc(count * sizeof(TupleTableSlot *));
+	BulkInsertState bulk = count >= BULK_ROWS ? GetBulkInsertState() : NULL;
+
+	for (int i = 0; i < count; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
+		es_event_form(&events[i], slots[i]);
+	}
+	table_multi_insert(writer->rel, slots, count, GetCurrentCommandId(true), 0, bulk);
+	if (bulk != NULL)
+		FreeBulkInsertState(bulk);
+	for (int i = 0; i < count; i++)
+	{
+		insert_index_entries(writer, slots[i]);
+		ExecDropSingleTupleTableSlot(slots[i]);
+	}
+	pfree(slots);
+}
+
+void
+es_writer_insert(EsWriter *writer, EsEvent *events, int count)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->context);
+	ResourceOwner current = CurrentResourceOwner;
+
+	while (count > 0)
+	{
+		int			n = 1;
+
+		CHECK_FOR_INTERRUPTS();
+		open_segment(writer, es_segment_ensure(DatumGetInt64(events[0].value[ES_EVENT_POSITION])));
+		while (n < count &&
+			   DatumGetInt64(events[n].value[ES_EVENT_POSITION]) < writer->segment.upper)
+			n++;
+		CurrentResourceOwner = writer->owner;
+		if (n == 1)
+			insert_one(writer, events);
+		else
+			insert_many(writer, events, n);
+		CurrentResourceOwner = current;
+		events += n;
+		count -= n;
+	}
+	MemoryContextSwitchTo(old);
+}
