@@ -114,12 +114,12 @@ es_draft_check(const EsDraft *draft)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative"),
-				 errdetail("It is " INT64_FORMAT ".", draft->expected_version),
+				 errdetail("It is the version that the stream has now."),
 				 errhint("NULL: any; 0: the stream must not exist; n: its current version.")));
 	if (draft->schema_version < 0 || draft->schema_version > PG_INT16_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("schema_version %d is out of range", draft->schema_version),
+				 errmsg("schema_version is out of range"),
 				 errdetail("It must be between 1 and %d.", PG_INT16_MAX),
 				 errhint("Leave it out for the default.")));
 	if (draft->has_occurred_at && TIMESTAMP_NOT_FINITE(draft->occurred_at))
