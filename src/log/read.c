@@ -238,8 +238,12 @@ es_scan_next(EsScan *scan, EsEvent *event)
 		if (scan->scan == NULL && !open_segment(scan))
 			return false;
 		CHECK_FOR_INTERRUPTS();
+
+		/* The index keeps what it finds dead in memory of ours, not the caller's. */
+		old = MemoryContextSwitchTo(scan->context);
 		tuple = systable_getnext_ordered(scan->scan,
 										 scan->backward ? BackwardScanDirection : ForwardScanDirection);
+		MemoryContextSwitchTo(old);
 		if (!HeapTupleIsValid(tuple))
 		{
 			close_segment(scan);
