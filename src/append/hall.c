@@ -12,10 +12,11 @@
  *
  * A batch decides events one by one and writes them together.  What it has
  * decided but not written is known to nobody but the batch: heads of its streams
- * and projection rows are kept in it.  Everything lives in a context of the
- * batch; a batch of a statement (INSERT or COPY into the view) outlives the
- * call that began it, so its context hangs below the transaction's and a
- * rollback drops it.
+ * and projection rows are kept in it.  Heads stay known after they are written,
+ * as the streams are locked.  Everything lives in contexts of the batch, events
+ * in one that each flush resets; a batch of a statement (INSERT or COPY into the
+ * view) outlives the call that began it, so its context hangs below the
+ * transaction's and a rollback drops it.
  */
 #include "append/hall.h"
 
@@ -42,8 +43,9 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#define BATCH_MAX_EVENTS	1000
+#define BATCH_MAX_EVENTS	2000
 #define BATCH_MAX_BYTES		(16 * 1024 * 1024)
+#define BATCH_MAX_STREAMS	100000
 
 /* A stream that the batch has appended to, with its head as the batch left it. */
 typedef struct BatchStream
@@ -56,6 +58,7 @@ typedef struct BatchStream
 struct EsBatch
 {
 	MemoryContext context;
+	MemoryContext event_context;	/* reset by each flush */
 	EsEvent    *events;			/* decided, not written */
 	int			n_events;
 	int			max_events;
@@ -80,6 +83,8 @@ new_batch(MemoryContext parent)
 	MemoryContext old;
 
 	batch->context = context;
+	batch->event_context = AllocSetContextCreate(context, "eventsource batch events",
+												 ALLOCSET_DEFAULT_SIZES);
 	batch->subid = GetCurrentSubTransactionId();
 	batch->fold = es_fold_begin(context);
 	old = MemoryContextSwitchTo(context);
@@ -102,10 +107,7 @@ es_batch_of_statement(void)
 {
 	PreventCommandIfReadOnly("INSERT");
 	if (statement_batch != NULL && statement_batch->subid != GetCurrentSubTransactionId())
-	{
 		es_batch_settle();
-		statement_batch = NULL;
-	}
 	if (statement_batch == NULL)
 		statement_batch = new_batch(TopTransactionContext);
 	return statement_batch;
@@ -124,7 +126,9 @@ es_batch_settle(void)
 				 errmsg("cannot append inside a subtransaction of a statement that is itself inserting into eventsource.events"),
 				 errdetail("The statement's own events are not written yet, and would be lost with the subtransaction."),
 				 errhint("Call eventsource.append_events for the batch, or append in a statement of its own.")));
+	statement_batch = NULL;
 	es_batch_flush(batch);
+	es_batch_end(batch);
 }
 
 bool
@@ -136,20 +140,20 @@ es_batch_is_full(const EsBatch *batch)
 void
 es_batch_flush(EsBatch *batch)
 {
-	if (batch->n_events > 0)
+	if (batch->n_events == 0)
+		return;
+	es_writer_insert(batch->writer, batch->events, batch->n_events);
+	es_fold_flush(batch->fold);
+	if (batch->has_definition)
+		es_config_changed();
+	batch->has_definition = false;
+	batch->n_events = 0;
+	batch->bytes = 0;
+	MemoryContextReset(batch->event_context);
+	if (batch->streams != NULL && hash_get_num_entries(batch->streams) > BATCH_MAX_STREAMS)
 	{
-		es_writer_insert(batch->writer, batch->events, batch->n_events);
-		es_fold_flush(batch->fold);
-		batch->n_events = 0;
-		batch->bytes = 0;
-		if (batch->has_definition)
-			es_config_changed();
-		batch->has_definition = false;
-	}
-	if (batch == statement_batch)
-	{
-		statement_batch = NULL;
-		es_batch_end(batch);
+		hash_destroy(batch->streams);
+		batch->streams = NULL;
 	}
 }
 
@@ -446,7 +450,7 @@ keep_event(EsBatch *batch, const EsEvent *event)
 	{
 		batch->max_events = batch->max_events == 0 ? 1 : Max(16, batch->max_events * 2);
 		batch->events = batch->events == NULL ?
-			palloc(batch->max_events * sizeof(EsEvent)) :
+			MemoryContextAlloc(batch->context, batch->max_events * sizeof(EsEvent)) :
 			repalloc(batch->events, batch->max_events * sizeof(EsEvent));
 	}
 	batch->events[batch->n_events++] = *event;
@@ -474,7 +478,7 @@ copy_draft(EsDraft *copy, const EsDraft *draft)
 void
 es_batch_add(EsBatch *batch, const EsDraft *given, EsAppended *result)
 {
-	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	MemoryContext old = MemoryContextSwitchTo(batch->event_context);
 	EsDraft		copy;
 	const EsDraft *draft = given;
 	EsEvent		event;

@@ -52,7 +52,7 @@ extern void es_batch_lock(EsBatch *batch, const EsDraft *drafts, int count);
  */
 extern void es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result);
 
-/* Rows and bytes that wait to be written. */
+/* Whether enough waits to be written. */
 extern bool es_batch_is_full(const EsBatch *batch);
 
 extern void es_batch_flush(EsBatch *batch);

@@ -54,7 +54,9 @@ struct EsWriter
 	IndexInfo  *info[N_INDEXES];
 	IndexScanDesc scan;			/* on BY_STREAM; made by the first head */
 	TupleTableSlot *read_slot;
-	TupleTableSlot *write_slot;
+	TupleTableSlot **slots;		/* for writing; made as needed */
+	int			n_slots;
+	int			max_slots;
 };
 
 EsWriter *
@@ -98,9 +100,9 @@ es_writer_close(EsWriter *writer)
 		index_endscan(writer->scan);
 		writer->scan = NULL;
 	}
-	if (writer->write_slot != NULL)
-		ExecDropSingleTupleTableSlot(writer->write_slot);
-	writer->write_slot = NULL;
+	for (int i = 0; i < writer->n_slots; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	writer->n_slots = 0;
 	for (int i = 0; i < N_INDEXES; i++)
 		index_close(writer->index[i], NoLock);
 	table_close(writer->rel, NoLock);
@@ -201,51 +203,88 @@ es_writer_read_head(EsWriter *writer, const EsStream *stream, EsHead *head)
 /* ---- rows ---- */
 
 static void
-insert_index_entries(EsWriter *writer, TupleTableSlot *slot)
+ensure_slots(EsWriter *writer, int count)
 {
-	for (int i = 0; i < N_INDEXES; i++)
+	if (writer->max_slots < count)
 	{
-		IndexInfo  *info = writer->info[i];
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
-
-		for (int k = 0; k < info->ii_NumIndexKeyAttrs; k++)
-			values[k] = slot->tts_values[info->ii_IndexAttrNumbers[k] - 1];
-		(void) index_insert(writer->index[i], values, nulls, &slot->tts_tid, writer->rel,
-							UNIQUE_CHECK_YES, false, info);
+		writer->slots = writer->slots == NULL ?
+			palloc(count * sizeof(TupleTableSlot *)) :
+			repalloc(writer->slots, count * sizeof(TupleTableSlot *));
+		writer->max_slots = count;
 	}
+	while (writer->n_slots < count)
+		writer->slots[writer->n_slots++] =
+			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
 }
 
 static void
-insert_one(EsWriter *writer, const EsEvent *event)
+insert_index_entry(EsWriter *writer, int which, TupleTableSlot *slot)
 {
-	if (writer->write_slot == NULL)
-		writer->write_slot = MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
-	es_event_form(event, writer->write_slot);
-	table_tuple_insert(writer->rel, writer->write_slot, GetCurrentCommandId(true), 0, NULL);
-	insert_index_entries(writer, writer->write_slot);
+	IndexInfo  *info = writer->info[which];
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	for (int k = 0; k < info->ii_NumIndexKeyAttrs; k++)
+		values[k] = slot->tts_values[info->ii_IndexAttrNumbers[k] - 1];
+	(void) index_insert(writer->index[which], values, nulls, &slot->tts_tid, writer->rel,
+						UNIQUE_CHECK_YES, false, info);
+}
+
+/* Row number beside its event's place in the index on (stream, version). */
+typedef struct StreamOrder
+{
+	int64		stream_id;
+	int			row;
+} StreamOrder;
+
+static int
+compare_stream_order(const void *a, const void *b)
+{
+	const StreamOrder *x = a;
+	const StreamOrder *y = b;
+
+	if (x->stream_id != y->stream_id)
+		return x->stream_id < y->stream_id ? -1 : 1;
+	return x->row - y->row;
+}
+
+/* Entries in key order meet the same index pages again while they are warm. */
+static void
+insert_by_stream(EsWriter *writer, const EsEvent *events, int count)
+{
+	StreamOrder *order = palloc(count * sizeof(StreamOrder));
+
+	for (int i = 0; i < count; i++)
+		order[i] = (StreamOrder) {events[i].stream_id, i};
+	qsort(order, count, sizeof(StreamOrder), compare_stream_order);
+	for (int i = 0; i < count; i++)
+		insert_index_entry(writer, BY_STREAM, writer->slots[order[i].row]);
+	pfree(order);
 }
 
 static void
-insert_many(EsWriter *writer, const EsEvent *events, int count)
+insert_rows(EsWriter *writer, const EsEvent *events, int count)
 {
-	TupleTableSlot **slots = palloc(count * sizeof(TupleTableSlot *));
-	BulkInsertState bulk = count >= BULK_ROWS ? GetBulkInsertState() : NULL;
+	CommandId	cid = GetCurrentCommandId(true);
 
+	ensure_slots(writer, count);
 	for (int i = 0; i < count; i++)
+		es_event_form(&events[i], writer->slots[i]);
+	if (count == 1)
+		table_tuple_insert(writer->rel, writer->slots[0], cid, 0, NULL);
+	else
 	{
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
-		es_event_form(&events[i], slots[i]);
+		BulkInsertState bulk = count >= BULK_ROWS ? GetBulkInsertState() : NULL;
+
+		table_multi_insert(writer->rel, writer->slots, count, cid, 0, bulk);
+		if (bulk != NULL)
+			FreeBulkInsertState(bulk);
 	}
-	table_multi_insert(writer->rel, slots, count, GetCurrentCommandId(true), 0, bulk);
-	if (bulk != NULL)
-		FreeBulkInsertState(bulk);
 	for (int i = 0; i < count; i++)
-	{
-		insert_index_entries(writer, slots[i]);
-		ExecDropSingleTupleTableSlot(slots[i]);
-	}
-	pfree(slots);
+		insert_index_entry(writer, BY_POSITION, writer->slots[i]);
+	insert_by_stream(writer, events, count);
+	for (int i = 0; i < count; i++)
+		ExecClearTuple(writer->slots[i]);
 }
 
 void
@@ -264,10 +303,7 @@ es_writer_insert(EsWriter *writer, EsEvent *events, int count)
 			   DatumGetInt64(events[n].value[ES_EVENT_POSITION]) < writer->segment.upper)
 			n++;
 		CurrentResourceOwner = writer->owner;
-		if (n == 1)
-			insert_one(writer, events);
-		else
-			insert_many(writer, events, n);
+		insert_rows(writer, events, n);
 		CurrentResourceOwner = current;
 		events += n;
 		count -= n;
