@@ -1,0 +1,67 @@
+-- setup.sql: both sides of the comparison, with the same events in each: 100,000
+-- orders and 100,000 accounts that exist, and 20,000 ledgers of ten events.
+-- Run by run.sh, in a database that has the extension and nothing else.
+\set ON_ERROR_STOP on
+\o /dev/null
+SET client_min_messages = warning;
+
+CREATE SCHEMA bench;
+
+-- The plain side: what one writes who needs a table of events.
+CREATE TABLE bench.plain_event (
+	position    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream      text        NOT NULL,
+	version     bigint      NOT NULL,
+	type        text        NOT NULL,
+	data        jsonb       NOT NULL,
+	metadata    jsonb       NOT NULL,
+	recorded_at timestamptz NOT NULL DEFAULT now(),
+	UNIQUE (stream, version)
+);
+
+-- The same tables of current values on both sides.
+CREATE TABLE bench.plain_account (
+	account text    PRIMARY KEY,
+	balance numeric NOT NULL DEFAULT 0,
+	steps   bigint  NOT NULL DEFAULT 0
+);
+CREATE TABLE bench.account (LIKE bench.plain_account INCLUDING ALL);
+CREATE TABLE bench.plain_ledger (LIKE bench.plain_account INCLUDING ALL);
+CREATE TABLE bench.ledger (LIKE bench.plain_account INCLUDING ALL);
+
+-- A machine that allows the event in every state and always moves.
+SELECT eventsource.create_state_machine('ring', '{
+	"initial": "A",
+	"states": {
+		"A": {"on": {"step_done": "B", "paused": "D"}},
+		"B": {"on": {"step_done": "C", "paused": "D"}},
+		"C": {"on": {"step_done": "D", "paused": "D"}},
+		"D": {"on": {"step_done": "A"}}},
+	"on": {"note_added": {}}}');
+SELECT eventsource.create_category(name, 'ring') FROM unnest(ARRAY['order', 'account', 'ledger']) name;
+SELECT eventsource.create_projection(target, ARRAY[category], jsonb_build_object('step_done',
+		$$balance = row.balance + (event.data->>'amount')::numeric, steps = row.steps + 1$$))
+  FROM (VALUES ('bench.account'::regclass, 'account'), ('bench.ledger', 'ledger')) p (target, category);
+
+CREATE TEMP TABLE seed AS
+SELECT stream, version, 'step_done' AS type,
+	   jsonb_build_object('channel', 'phone', 'outcome', 'no answer', 'attempt', 3,
+						  'agent', 'agent-17', 'amount', 12.50) AS data,
+	   jsonb_build_object('correlation_id', 'b3f1c9d2-7a55-4c1e') AS metadata
+  FROM (SELECT 'order-' || lpad(n::text, 5, '0'), 1 FROM generate_series(0, 99999) n
+		UNION ALL
+		SELECT 'account-' || lpad(n::text, 5, '0'), 1 FROM generate_series(0, 99999) n
+		UNION ALL
+		SELECT 'ledger-' || n, v FROM generate_series(1, 10) v, generate_series(1, 20000) n) s (stream, version);
+
+INSERT INTO bench.plain_event (stream, version, type, data, metadata)
+SELECT stream, version, type, data, metadata FROM seed;
+INSERT INTO eventsource.events (stream, version, type, data, metadata)
+SELECT stream, version, type, data, metadata FROM seed;
+INSERT INTO bench.plain_account
+SELECT substr(stream, 9), (data->>'amount')::numeric, 1 FROM bench.plain_event WHERE stream LIKE 'account-%';
+
+-- CPU that the session's backend has used, in seconds, by the kernel's count.
+CREATE FUNCTION bench.cpu_used() RETURNS numeric LANGUAGE sql VOLATILE
+	RETURN split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)::numeric / 1e9;
+CREATE TABLE bench.cpu (seconds numeric);
