@@ -156,42 +156,41 @@ sub ledger_problems
 
 # ---- killing ----
 
-sub pids_of
+# The server's processes, all or those with such a title.
+sub processes
 {
-	my ($where) = @_;
-	my ($out, $err);
-	$node->psql('log', "SELECT pid FROM pg_stat_activity WHERE $where", stdout => \$out, stderr => \$err);
-	return split /\n/, $out // '';
-}
-
-sub processes_of_postmaster
-{
-	my ($postmaster) = @_;
+	my ($title) = @_;
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
 	my @pids;
-	for my $stat (glob '/proc/[0-9]*/stat')
+	for my $process (glob '/proc/[0-9]*')
 	{
-		open my $fh, '<', $stat or next;
-		my $line = <$fh> // '';
-		push @pids, $1 if $line =~ /^(\d+) \(.*\) \S (\d+) / && $2 == $postmaster;
+		open my $stat, '<', "$process/stat" or next;
+		my $line = <$stat> // '';
+		next unless $line =~ /^(\d+) \(.*\) \S (\d+) / && $2 == $postmaster;
+		my $pid = $1;
+		open my $command, '<', "$process/cmdline" or next;
+		push @pids, $pid if !defined $title || (<$command> // '') =~ $title;
 	}
 	return @pids;
 }
 
+my $workers_killed = 0;
 my %kill = (
 	'backend' => sub {
-		my @pids = pids_of("application_name = 'writer'");
+		my @pids = split /\n/,
+		  $node->safe_psql('log', "SELECT pid FROM pg_stat_activity WHERE application_name = 'writer'");
 		kill 'KILL', $pids[ rand @pids ] if @pids;
 		return;
 	},
-	'attaching worker' => sub {
-		my $pid;
-		wait_until(sub { ($pid) = pids_of("backend_type = 'eventsource segment attacher'") }, 5);
-		kill 'KILL', $pid // pids_of("application_name = 'writer' LIMIT 1");
+	'attaching worker' => sub {    # lives for some milliseconds only
+		my $limit = time + 10;
+		my @pids;
+		@pids = processes(qr/segment attacher/) until @pids || time > $limit;
+		$workers_killed += kill 'KILL', @pids;
 		return;
 	},
 	'postmaster' => sub {
-		my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-		my @children = processes_of_postmaster($postmaster);
+		my @children = processes();
 		$node->kill9;
 		kill 'KILL', @children;
 		wait_until(sub { !grep { -d "/proc/$_" } @children }, 60) or die 'server processes stay';
@@ -233,7 +232,7 @@ SQL
 for my $round (1 .. $rounds)
 {
 	my $victim = $victims[ $round % @victims ];
-	my $size = $segment_sizes[ rand @segment_sizes ];
+	my $size = $victim =~ /worker/ ? $segment_sizes[0] : $segment_sizes[ rand @segment_sizes ];
 	my @sessions;
 
 	$node->append_conf('postgresql.conf', "eventsource.segment_size = $size");
@@ -278,5 +277,6 @@ for my $round (1 .. $rounds)
 cmp_ok(scalar keys %acknowledged, '>', 100 * $rounds, 'there was load');
 cmp_ok($node->safe_psql('log', 'SELECT count(*) FROM eventsource.segments'), '>', 2 * $rounds,
 	'segments were attached');
+cmp_ok($workers_killed, '>', 0, 'workers died while attaching');
 $node->stop;
 done_testing;
