@@ -12,6 +12,8 @@
 #include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
+#include "project/fold.h"
+#include "rules/expr.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -77,5 +79,7 @@ _PG_init(void)
 	es_segment_init();
 	es_position_init();
 	es_config_init();
+	es_expr_init();
+	es_fold_init();
 	es_batch_init();
 }

@@ -17,14 +17,21 @@ extern EsFold *es_fold_begin(MemoryContext parent);
 
 /*
  * Row of projection "target" (one keyed by the stream) as it stands before the
- * event, unflushed changes included; NULL if there is none.
+ * event, unflushed changes included; NULL if there is none.  Valid until the
+ * next call for this fold.
  */
 extern TupleTableSlot *es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event);
 
 /*
+ * What is wrong with a projection as the context of a category (palloc'd), or
+ * NULL: it must have one row per stream of that category.
+ */
+extern char *es_fold_context_problem(Oid target, const char *category);
+
+/*
  * Takes the transaction-level locks on the keys that the event changes in
  * projections shared between streams, in a fixed order.  Before the position
- * is drawn.
+ * is drawn; all else that rules may name is known by now.
  */
 extern void es_fold_lock(EsFold *fold, const EsEvent *event);
 
@@ -33,5 +40,7 @@ extern void es_fold_apply(EsFold *fold, const EsEvent *event);
 
 /* Writes what changed; the fold is empty afterwards and can be used on. */
 extern void es_fold_flush(EsFold *fold);
+
+extern void es_fold_init(void);
 
 #endif							/* ES_PROJECT_FOLD_H */

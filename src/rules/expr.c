@@ -27,6 +27,7 @@
 #include "rules/expr_parts.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
@@ -217,6 +218,10 @@ es_expr_is_event(const EsExpr *expr, EsEventColumn *column)
 			node = (Node *) ((RelabelType *) node)->arg;
 		else if (IsA(node, CoerceViaIO))
 			node = (Node *) ((CoerceViaIO *) node)->arg;
+		else if (IsA(node, CoerceToDomain))
+			node = (Node *) ((CoerceToDomain *) node)->arg;
+		else if (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == F_VARCHAR_VARCHAR_INT4_BOOL)
+			node = linitial(((FuncExpr *) node)->args);
 		else
 			break;
 	}

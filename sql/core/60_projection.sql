@@ -1,0 +1,65 @@
+-- Projections: tables that are folds of events.
+
+CREATE FUNCTION eventsource.create_projection(
+	target regclass, category text[], rules jsonb, key jsonb DEFAULT NULL,
+	mode text DEFAULT NULL, each text DEFAULT NULL, settings jsonb DEFAULT NULL)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_create_projection' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.create_projection(regclass, text[], jsonb, jsonb, text, text, jsonb) IS
+	'Makes a table of yours, with a primary key, a fold of the events of some categories, and fills it from those there are. rules: event type (or *) -> SET list over event and row, "DELETE", or an object with set, key, where, each, missing (create, skip, error). key: expression per primary key column, default event.key. each: set-returning expression, one row per item. mode: inline (default where rows belong to one stream; must be said where streams share rows). settings: none yet. Again for the same table: a new version. Returns the version of the definition. Errors: ZE011 lists every problem; 42501 unless you own the table.';
+
+CREATE FUNCTION eventsource.drop_projection(target regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_drop_projection' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.drop_projection(regclass) IS
+	'Ends a projection: the table stays, with its rows, as an ordinary one. Errors: 42809 if it is no projection, 42501 unless you own the table, 2BP01 while a category has it as its context.';
+
+CREATE FUNCTION eventsource.verify_projection(target regclass)
+	RETURNS TABLE (key jsonb, expected jsonb, found jsonb, event_position bigint)
+	AS 'MODULE_PATHNAME', 'eventsource_verify_projection' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION eventsource.verify_projection(regclass) IS
+	'Replays history in memory and compares it with the table: one row per key that differs, none when all is well. expected: the row as the events make it, found: the row in the table (NULL: there is none). event_position: the first event after which the replayed row was never again what the table has; if it was that at no time, the last event that folded into it (NULL: none ever did). Errors: 42501 without SELECT on the table.';
+
+CREATE FUNCTION eventsource.rebuild_projection(target regclass, key jsonb DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_rebuild_projection' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.rebuild_projection(regclass, jsonb) IS
+	'Replays history and writes the rows of the table that differ, all of them or that of one key ({"column": value}). Readers are not disturbed; appends that fold into the table wait. Returns the number of rows written. Errors: 42501 unless you own the table; violated constraints under their own names.';
+
+CREATE FUNCTION eventsource.projection_guard() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'eventsource_projection_guard' LANGUAGE C;
+COMMENT ON FUNCTION eventsource.projection_guard() IS
+	'Trigger on the target of a projection: refuses direct writes (ZE010).';
+
+CREATE FUNCTION eventsource.projection_definitions()
+	RETURNS TABLE (name text, target regclass, version bigint, event_position bigint, definition jsonb)
+	AS 'MODULE_PATHNAME', 'eventsource_projection_definitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.projection_definitions() IS
+	'What the view eventsource.projections is made of: the current definition of each projection.';
+
+CREATE VIEW eventsource.projections AS
+SELECT d.target,
+	   d.name,
+	   ARRAY(SELECT jsonb_array_elements_text(d.definition -> 'category')) AS category,
+	   d.definition ->> 'mode' AS mode,
+	   d.definition ->> 'keyed_by' AS keyed_by,
+	   d.version,
+	   d.definition ->> 'owner' AS owner,
+	   e.recorded_at AS defined_at,
+	   d.definition -> 'rules' AS rules,
+	   d.definition -> 'key' AS key,
+	   d.definition ->> 'each' AS each
+  FROM eventsource.projection_definitions() d
+  LEFT JOIN eventsource.event e ON e.position = d.event_position;
+
+COMMENT ON VIEW eventsource.projections IS
+	'The projections, one row each, as they are defined now.';
+COMMENT ON COLUMN eventsource.projections.target IS 'The table; NULL if it was dropped.';
+COMMENT ON COLUMN eventsource.projections.name IS 'Name of the definition: the table''s, when it was first defined.';
+COMMENT ON COLUMN eventsource.projections.category IS 'Categories whose events it folds.';
+COMMENT ON COLUMN eventsource.projections.mode IS 'inline: in the transaction that appends.';
+COMMENT ON COLUMN eventsource.projections.keyed_by IS 'What a row belongs to: stream, event, or data (rows that several streams may share).';
+COMMENT ON COLUMN eventsource.projections.version IS 'Version of the definition; a dropped one counts too.';
+COMMENT ON COLUMN eventsource.projections.owner IS 'Role that defined it, whose rights its expressions have.';
+COMMENT ON COLUMN eventsource.projections.defined_at IS 'When this version was defined.';
+COMMENT ON COLUMN eventsource.projections.rules IS 'Event type -> what it does to a row.';
+COMMENT ON COLUMN eventsource.projections.key IS 'Primary key column -> expression; NULL: event.key.';
+COMMENT ON COLUMN eventsource.projections.each IS 'Set-returning expression whose elements are "item"; NULL: none.';

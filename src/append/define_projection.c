@@ -1,0 +1,501 @@
+/*
+ * define_projection.c
+ *		create_projection and drop_projection, and the guard on a target.
+ *
+ * Defining takes SHARE ROW EXCLUSIVE on the log, so that no append slips between
+ * the replay of history and the definition, then on the target.  Whatever is
+ * wrong with a definition is listed at once.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "append/define.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "log/catalog.h"
+#include "log/config.h"
+#include "log/open.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "project/projection.h"
+#include "project/replay.h"
+#include "rules/category.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(eventsource_create_projection);
+PG_FUNCTION_INFO_V1(eventsource_drop_projection);
+PG_FUNCTION_INFO_V1(eventsource_projection_guard);
+
+#define ROW_GUARD		"eventsource_guard"
+#define TRUNCATE_GUARD	"eventsource_guard_truncate"
+
+/* The arguments of create_projection; pointers are NULL for null. */
+typedef struct Proposal
+{
+	Oid			target;
+	ArrayType  *category;
+	Jsonb	   *rules;
+	Jsonb	   *key;
+	char	   *mode;
+	char	   *each;
+	Jsonb	   *settings;
+} Proposal;
+
+static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
+static Relation lock_target(Oid relid, const char *verb);
+static List *check_categories(ArrayType *category);
+static char *category_problem(const char *name, int length);
+static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition);
+static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection);
+static void refuse_sharing(const Proposal *proposal, const EsProjection *projection);
+static void raise_problems(Relation rel, List *problems);
+static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
+static void put(JsonbParseState **state, const char *key, JsonbValue *value);
+static void put_string(JsonbParseState **state, const char *key, const char *string);
+static void put_jsonb(JsonbParseState **state, const char *key, Jsonb *value);
+static void put_categories(JsonbParseState **state, ArrayType *category);
+static bool has_guard(Relation rel);
+static void create_guards(Relation rel, const char *name);
+static void create_guard(Relation rel, const char *name, const char *trigger, bool row, int16 events);
+static void drop_guards(Relation rel);
+static void refuse_if_context(const char *name);
+
+Datum
+eventsource_create_projection(PG_FUNCTION_ARGS)
+{
+	Proposal	proposal;
+	Relation	rel;
+	EsDefinition definition = {.type = "projection_defined",.owner = GetUserId()};
+	EsProjection *projection = NULL;
+	List	   *problems;
+	bool		is_new;
+	int64		version;
+
+	PreventCommandIfReadOnly("eventsource.create_projection()");
+	read_proposal(fcinfo, &proposal);
+	rel = lock_target(proposal.target, "define");
+	is_new = !has_guard(rel);
+	definition.name = es_projection_name(rel);
+	definition.data = proposal_to_jsonb(&proposal, ES_ROW_SHARED);
+
+	problems = list_concat(check_categories(proposal.category), check_rest(&proposal, rel, &definition));
+	if (problems == NIL)
+		projection = es_projection_compile(&definition, proposal.target, &problems);
+	if (problems != NIL)
+		raise_problems(rel, problems);
+	refuse_sharing(&proposal, projection);
+	if (is_new)
+		refuse_unless_empty_or_equal(rel, projection);
+
+	version = es_define("projection", definition.name, definition.type,
+						proposal_to_jsonb(&proposal, projection->sharing));
+	if (is_new)
+		create_guards(rel, definition.name);
+	(void) es_replay_rebuild(projection, NULL);
+	table_close(rel, NoLock);
+	PG_RETURN_INT64(version);
+}
+
+Datum
+eventsource_drop_projection(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Relation	rel;
+	char	   *name;
+	EsDefinition *definition;
+	JsonbParseState *state = NULL;
+
+	PreventCommandIfReadOnly("eventsource.drop_projection()");
+	rel = lock_target(relid, "drop");
+	name = es_projection_name(rel);
+	definition = es_config_read("projection", name, 0);
+	if (definition == NULL || strcmp(definition->type, "projection_defined") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a projection", name),
+				 errdetail("No definition names it as its target."),
+				 errhint("eventsource.projections lists them.")));
+	refuse_if_context(name);
+	drop_guards(rel);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) es_define("projection", name, "projection_dropped",
+					 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	table_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Our own writes fire no trigger, so the guard needs no exception for them.  A
+ * restore may COPY rows back until the log is opened in the database.
+ */
+Datum
+eventsource_projection_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	rel;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("eventsource.projection_guard() is a trigger function"),
+				 errdetail("It was called as an ordinary function."),
+				 errhint("create_projection puts it on a table.")));
+	rel = trigger->tg_relation;
+	if ((TRIGGER_FIRED_BY_INSERT(trigger->tg_event) || TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event)) &&
+		has_privs_of_role(GetUserId(), rel->rd_rel->relowner) && !es_log_is_open())
+		return PointerGetDatum(trigger->tg_trigtuple);
+
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_PROJECTION_WRITE),
+			 errmsg("projection \"%s\" is written by events alone", RelationGetRelationName(rel)),
+			 errdetail("Its rows are computed from the log; a change by hand would not survive a rebuild."),
+			 errhint("Append an event instead: SELECT * FROM eventsource.append(...)."),
+			 errtable(rel)));
+}
+
+static void
+read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
+{
+	static const char *const names[] = {"target", "category", "rules"};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a projection needs a %s", names[i]),
+					 errdetail("Argument \"%s\" of create_projection is null.", names[i]),
+					 errhint("create_projection(target, category, rules): a table, the categories it folds, a rule per event type.")));
+	proposal->target = PG_GETARG_OID(0);
+	proposal->category = PG_GETARG_ARRAYTYPE_P(1);
+	proposal->rules = PG_GETARG_JSONB_P(2);
+	proposal->key = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
+	proposal->mode = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
+	proposal->each = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
+	proposal->settings = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
+}
+
+/* The log first, as appends do; asked for only by who may have it. */
+static Relation
+lock_target(Oid relid, const char *verb)
+{
+	char	   *name = get_rel_name(relid);
+
+	if (name != NULL && !has_privs_of_role(GetUserId(), es_target_owner(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table %s", name),
+				 errdetail("Only who owns the table may %s a projection that writes it.", verb),
+				 errhint("Let the table's owner do it.")));
+	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
+	return table_open(relid, ShareRowExclusiveLock);
+}
+
+static List *
+check_categories(ArrayType *category)
+{
+	List	   *problems = NIL;
+	Datum	   *names;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(category, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
+	if (ARR_NDIM(category) > 1)
+		problems = lappend(problems, pstrdup("category: must be a plain list"));
+	if (count == 0)
+		problems = lappend(problems, pstrdup("category: must name at least one"));
+	for (int i = 0; i < count; i++)
+	{
+		char	   *problem;
+
+		if (nulls[i])
+			problem = pstrdup("a category must not be null");
+		else
+			problem = category_problem(VARDATA_ANY(DatumGetPointer(names[i])),
+									   VARSIZE_ANY_EXHDR(DatumGetPointer(names[i])));
+		for (int k = 0; problem == NULL && k < i; k++)
+			if (!nulls[k] && strcmp(TextDatumGetCString(names[k]), TextDatumGetCString(names[i])) == 0)
+				problem = psprintf("\"%s\" is named twice", TextDatumGetCString(names[i]));
+		if (problem != NULL)
+			problems = lappend(problems, psprintf("category: %s", problem));
+	}
+	return problems;
+}
+
+static char *
+category_problem(const char *name, int length)
+{
+	if (length == 0)
+		return pstrdup("a name must not be empty");
+	if (length > ES_MAX_WORD)
+		return psprintf("a name has at most %d bytes", ES_MAX_WORD);
+	if (memchr(name, '-', length) != NULL)
+		return psprintf("\"%.*s\" has a hyphen; a category is what stands before it", length, name);
+	if (name[0] == '$')
+		return psprintf("\"%.*s\" is eventsource's own", length, name);
+	return NULL;
+}
+
+static List *
+check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
+{
+	List	   *problems = es_target_check(rel);
+	Oid			other = es_projection_relid(definition);
+
+	if (OidIsValid(other) && other != RelationGetRelid(rel))
+		problems = lappend(problems, psprintf("the name %s still belongs to the projection that is now called %s: drop that first",
+											  definition->name,
+											  quote_qualified_identifier(get_namespace_name(get_rel_namespace(other)),
+																		 get_rel_name(other))));
+	if (proposal->mode != NULL && strcmp(proposal->mode, "inline") != 0 && strcmp(proposal->mode, "async") != 0)
+		problems = lappend(problems, psprintf("mode: must be inline or async, not \"%s\"", proposal->mode));
+	if (proposal->settings != NULL && !JB_ROOT_IS_OBJECT(proposal->settings))
+		problems = lappend(problems, pstrdup("settings: must be an object"));
+	else if (proposal->settings != NULL && JB_ROOT_COUNT(proposal->settings) > 0)
+		problems = lappend(problems, pstrdup("settings: there are none in this version"));
+	return problems;
+}
+
+/* What a user keeps in a table is not ours to delete. */
+static void
+refuse_unless_empty_or_equal(Relation rel, EsProjection *projection)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	bool		has_rows = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	if (has_rows && es_replay_differences(projection) > 0)
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_INVALID_DEFINITION),
+				 errmsg("table %s already has rows", projection->name),
+				 errdetail("They are not what the events make of it, and would be overwritten."),
+				 errhint("Empty the table first; create_projection fills it from the events there are.")));
+}
+
+/* Rows of several streams belong into a worker, which this version has not. */
+static void
+refuse_sharing(const Proposal *proposal, const EsProjection *projection)
+{
+	if (proposal->mode != NULL ? strcmp(proposal->mode, "inline") == 0 : projection->sharing != ES_ROW_SHARED)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("async projections are not in this version"),
+			 proposal->mode != NULL ?
+			 errdetail("mode => 'async' was asked for.") :
+			 errdetail("Rows of %s are shared between streams, so it would be async by default.", projection->name),
+			 errhint("Say mode => 'inline': appends that meet in a row then wait for each other.")));
+}
+
+static void
+raise_problems(Relation rel, List *problems)
+{
+	StringInfoData lines;
+	ListCell   *lc;
+
+	initStringInfo(&lines);
+	foreach(lc, problems)
+		appendStringInfo(&lines, "%s%s", lines.len == 0 ? "" : "\n", (char *) lfirst(lc));
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_INVALID_DEFINITION),
+			 errmsg("invalid projection of table \"%s\"", RelationGetRelationName(rel)),
+			 errdetail("%s", lines.data),
+			 errhint("Nothing was changed. Mend all of it and try again.")));
+}
+
+static Jsonb *
+proposal_to_jsonb(const Proposal *proposal, EsSharing sharing)
+{
+	static const char *const keyed_by[] = {
+		[ES_ROW_SHARED] = "data",
+		[ES_ROW_OF_STREAM] = "stream",
+		[ES_ROW_OF_EVENT] = "event",
+	};
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	put_categories(&state, proposal->category);
+	put_jsonb(&state, "rules", proposal->rules);
+	put_jsonb(&state, "key", proposal->key);
+	put_string(&state, "mode", "inline");
+	put_string(&state, "each", proposal->each);
+	put_jsonb(&state, "settings", proposal->settings);
+	put_string(&state, "keyed_by", keyed_by[sharing]);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static void
+put(JsonbParseState **state, const char *key, JsonbValue *value)
+{
+	JsonbValue	label = {.type = jbvString};
+
+	label.val.string.val = unconstify(char *, key);
+	label.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &label);
+	pushJsonbValue(state, WJB_VALUE, value);
+}
+
+static void
+put_string(JsonbParseState **state, const char *key, const char *string)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	if (string == NULL)
+		return;
+	value.val.string.val = unconstify(char *, string);
+	value.val.string.len = strlen(string);
+	put(state, key, &value);
+}
+
+static void
+put_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb)
+{
+	JsonbValue	value;
+
+	if (jsonb == NULL)
+		return;
+	if (JB_ROOT_IS_SCALAR(jsonb))
+		(void) JsonbExtractScalar(&jsonb->root, &value);
+	else
+	{
+		value.type = jbvBinary;
+		value.val.binary.data = &jsonb->root;
+		value.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	}
+	put(state, key, &value);
+}
+
+static void
+put_categories(JsonbParseState **state, ArrayType *category)
+{
+	JsonbValue	label = {.type = jbvString};
+	Datum	   *names;
+	bool	   *nulls;
+	int			count;
+
+	label.val.string.val = "category";
+	label.val.string.len = strlen("category");
+	pushJsonbValue(state, WJB_KEY, &label);
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	deconstruct_array(category, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		JsonbValue	name = {.type = jbvNull};
+
+		if (!nulls[i])
+		{
+			name.type = jbvString;
+			name.val.string.val = VARDATA_ANY(DatumGetPointer(names[i]));
+			name.val.string.len = VARSIZE_ANY_EXHDR(DatumGetPointer(names[i]));
+		}
+		pushJsonbValue(state, WJB_ELEM, &name);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+static bool
+has_guard(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (es_projection_is_guard(&triggers->triggers[i]))
+			return true;
+	return false;
+}
+
+/*
+ * The caller owns the table.  Whether he may also execute the guard's function
+ * is nothing he is to be asked for, so the triggers are made by the superuser;
+ * no code of users runs in it.
+ */
+static void
+create_guards(Relation rel, const char *name)
+{
+	Oid			user;
+	int			security;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
+	create_guard(rel, name, ROW_GUARD, true, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
+	create_guard(rel, name, TRUNCATE_GUARD, false, TRIGGER_TYPE_TRUNCATE);
+	SetUserIdAndSecContext(user, security);
+	CommandCounterIncrement();
+}
+
+static void
+create_guard(Relation rel, const char *name, const char *trigger, bool row, int16 events)
+{
+	CreateTrigStmt *stmt = makeNode(CreateTrigStmt);
+
+	stmt->trigname = pstrdup(trigger);
+	stmt->relation = makeRangeVar(get_namespace_name(RelationGetNamespace(rel)),
+								  pstrdup(RelationGetRelationName(rel)), -1);
+	stmt->funcname = list_make2(makeString(ES_SCHEMA), makeString("projection_guard"));
+	stmt->args = list_make1(makeString(pstrdup(name)));
+	stmt->row = row;
+	stmt->timing = TRIGGER_TYPE_BEFORE;
+	stmt->events = events;
+	(void) CreateTriggerFiringOn(stmt, NULL, RelationGetRelid(rel), InvalidOid, InvalidOid, InvalidOid,
+								 InvalidOid, InvalidOid, NULL, false, false, TRIGGER_FIRES_ALWAYS);
+	CommandCounterIncrement();
+}
+
+static void
+drop_guards(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	ObjectAddresses *guards = new_object_addresses();
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		ObjectAddress guard;
+
+		if (!es_projection_is_guard(&triggers->triggers[i]))
+			continue;
+		ObjectAddressSet(guard, TriggerRelationId, triggers->triggers[i].tgoid);
+		add_exact_object_address(&guard, guards);
+	}
+	performMultipleDeletions(guards, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+	free_object_addresses(guards);
+	CommandCounterIncrement();
+}
+
+/* Guards of such a category would have no row to look at. */
+static void
+refuse_if_context(const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, es_config_list("category"))
+	{
+		EsDefinition *definition = lfirst(lc);
+		EsCategoryText category;
+
+		es_category_read(definition->data, &category);
+		if (category.context != NULL && strcmp(category.context, name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("projection %s is the context of category \"%s\"", name, definition->name),
+					 errdetail("The category's guards look at its rows."),
+					 errhint("Define the category without this context first: SELECT eventsource.create_category(%s, ...).",
+							 quote_literal_cstr(definition->name))));
+	}
+}

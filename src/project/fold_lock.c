@@ -1,0 +1,208 @@
+/*
+ * fold_lock.c
+ *		Locks on the keys of projections that several streams share.
+ *
+ * They are taken after the rules have spoken and before the event draws its
+ * position, so that the order of positions is the order in which events fold
+ * into a row, live as at replay.  Exclusive, in the advisory space, held to the
+ * end of the transaction; those of one event in ascending order.  The lock
+ * table is small: past MAX_KEY_LOCKS of one projection in a transaction, the
+ * table itself is locked against all other folds.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "log/catalog.h"
+#include "miscadmin.h"
+#include "project/fold_row.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/memutils.h"
+
+#define MAX_KEY_LOCKS	1000
+
+/* Locks taken by this transaction, per table. */
+typedef struct KeyLockCount
+{
+	Oid			relid;
+	int			count;
+} KeyLockCount;
+
+static KeyLockCount *counts = NULL;
+static int	ncounts = 0;
+static int	max_counts = 0;
+
+/* Locks that one event needs. */
+typedef struct WantedLock
+{
+	Oid			relid;
+	uint64		hash;
+} WantedLock;
+
+typedef struct Wanted
+{
+	const EsEvent *event;
+	const EsProjection *projection;
+	const EsRule *rule;
+	int			count;
+	int			max;
+	WantedLock *locks;
+} Wanted;
+
+static bool lock_keys(const EsEvent *event);
+static void want_rule(Wanted *wanted);
+static void want_item(Datum item, bool isnull, void *arg);
+static void want_key(Wanted *wanted, const EsBinding *binding);
+static int	compare_wanted(const void *a, const void *b);
+static void take(const WantedLock *lock);
+static KeyLockCount *count_of(Oid relid);
+static void forget_counts(XactEvent event, void *arg);
+
+void
+es_fold_init(void)
+{
+	RegisterXactCallback(forget_counts, NULL);
+}
+
+/* A table may change while we wait for it: then once more. */
+void
+es_fold_lock(EsFold *fold, const EsEvent *event)
+{
+	uint64		generation;
+
+	do
+	{
+		generation = es_config_generation();
+		if (!lock_keys(event))
+			return;
+	} while (generation != es_config_generation());
+}
+
+/* False if the event changes no shared rows. */
+static bool
+lock_keys(const EsEvent *event)
+{
+	Wanted		wanted = {.event = event};
+	MemoryContext work = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	ListCell   *lc;
+
+	foreach(lc, es_projection_list(es_event_text(event, ES_EVENT_CATEGORY)))
+	{
+		wanted.projection = lfirst(lc);
+		if (wanted.projection->sharing != ES_ROW_SHARED)
+			continue;
+		wanted.rule = es_projection_rule(wanted.projection, es_event_text(event, ES_EVENT_TYPE));
+		if (wanted.rule == NULL)
+			continue;
+		if (work == NULL)
+		{
+			work = AllocSetContextCreate(caller, "eventsource key locks", ALLOCSET_DEFAULT_SIZES);
+			MemoryContextSwitchTo(work);
+		}
+		want_rule(&wanted);
+	}
+	if (work == NULL)
+		return false;
+
+	if (wanted.count > 1)
+		qsort(wanted.locks, wanted.count, sizeof(WantedLock), compare_wanted);
+	for (int i = 0; i < wanted.count; i++)
+		take(&wanted.locks[i]);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+	return true;
+}
+
+static void
+want_rule(Wanted *wanted)
+{
+	EsBinding	binding = {.event = wanted->event};
+
+	if (wanted->rule->each != NULL)
+		es_expr_eval_set(wanted->rule->each, &binding, want_item, wanted);
+	else
+		want_key(wanted, &binding);
+}
+
+static void
+want_item(Datum item, bool isnull, void *arg)
+{
+	Wanted	   *wanted = arg;
+	EsBinding	binding = {.event = wanted->event,.item = item,.item_isnull = isnull};
+
+	want_key(wanted, &binding);
+}
+
+static void
+want_key(Wanted *wanted, const EsBinding *binding)
+{
+	Datum		key[INDEX_MAX_KEYS];
+
+	es_fold_key(wanted->projection, wanted->rule, binding, key);
+	if (wanted->count == wanted->max)
+	{
+		wanted->max = Max(4, wanted->max * 2);
+		wanted->locks = wanted->locks == NULL ? palloc(sizeof(WantedLock) * wanted->max) :
+			repalloc(wanted->locks, sizeof(WantedLock) * wanted->max);
+	}
+	wanted->locks[wanted->count].relid = wanted->projection->target->relid;
+	wanted->locks[wanted->count++].hash = es_target_lock_hash(wanted->projection->target, key);
+}
+
+static int
+compare_wanted(const void *a, const void *b)
+{
+	const WantedLock *x = a;
+	const WantedLock *y = b;
+
+	if (x->relid != y->relid)
+		return x->relid < y->relid ? -1 : 1;
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+/* The table first: whoever has it whole keeps us out here. */
+static void
+take(const WantedLock *lock)
+{
+	KeyLockCount *count = count_of(lock->relid);
+	LOCKTAG		tag;
+
+	CHECK_FOR_INTERRUPTS();
+	if (count->count >= MAX_KEY_LOCKS)
+	{
+		LockRelationOid(lock->relid, ShareRowExclusiveLock);
+		return;
+	}
+	LockRelationOid(lock->relid, RowExclusiveLock);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (lock->hash >> 32), (uint32) lock->hash, ES_LOCK_KEY);
+	if (LockAcquire(&tag, ExclusiveLock, false, false) != LOCKACQUIRE_ALREADY_HELD)
+		count->count++;
+}
+
+static KeyLockCount *
+count_of(Oid relid)
+{
+	for (int i = 0; i < ncounts; i++)
+		if (counts[i].relid == relid)
+			return &counts[i];
+	if (ncounts == max_counts)
+	{
+		max_counts = Max(8, max_counts * 2);
+		counts = counts == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(KeyLockCount) * max_counts) :
+			repalloc(counts, sizeof(KeyLockCount) * max_counts);
+	}
+	counts[ncounts] = (KeyLockCount)
+	{
+		relid, 0
+	};
+	return &counts[ncounts++];
+}
+
+/* A rolled back savepoint leaves the count too high, which is harmless. */
+static void
+forget_counts(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		ncounts = 0;
+}

@@ -1,0 +1,59 @@
+/*
+ * fold_row.h
+ *		The rows of a fold: what fold.c, fold_lock.c and replay.c share.
+ */
+#ifndef ES_PROJECT_FOLD_ROW_H
+#define ES_PROJECT_FOLD_ROW_H
+
+#include "project/fold.h"
+#include "project/projection.h"
+
+/* A row in memory, with the image it was found with. */
+typedef struct EsRow
+{
+	const EsTarget *target;
+	uint32		hash;
+	Datum	   *key;
+	HeapTuple	found;			/* as the table has it, NULL: not there */
+	HeapTuple	now;			/* as folded so far, NULL: not there */
+	bool		changed;
+
+	/* Of a replay. */
+	bool		compared;		/* the table's row was seen */
+	int64		last_position;	/* of the last event that folded into it */
+	int64		parted_at;		/* of the first event after which it was never
+								 * again as found */
+} EsRow;
+
+#define ES_NOT_PARTED	0		/* it is as found */
+#define ES_NEVER_EQUAL	(-1)	/* it was at no time as found */
+
+/* An empty fold of one projection that neither reads its table nor locks. */
+extern EsFold *es_fold_begin_replay(MemoryContext parent, EsProjection *projection);
+
+/* From now on it leaves rows alone that were not entered before. */
+extern void es_fold_restrict(EsFold *fold);
+extern bool es_fold_is_restricted(const EsFold *fold);
+
+/* A copy that lasts as long as the fold's rows; there is one at least. */
+extern HeapTuple es_fold_keep(EsFold *fold, HeapTuple row);
+
+/* The row of a key, NULL if the replay has none. */
+extern EsRow *es_fold_find(EsFold *fold, const EsTarget *target, const Datum *key);
+
+/* The same, made if there is none. */
+extern EsRow *es_fold_enter(EsFold *fold, const EsTarget *target, const Datum *key);
+
+/* All rows, in no order: NULL ends. */
+typedef struct EsRowScan
+{
+	uint32		next;
+} EsRowScan;
+
+extern EsRow *es_fold_next_row(EsFold *fold, EsRowScan *scan);
+
+/* Values of the rule's key columns for an event; an error where one is null. */
+extern void es_fold_key(const EsProjection *projection, const EsRule *rule,
+						const EsBinding *binding, Datum *key);
+
+#endif							/* ES_PROJECT_FOLD_ROW_H */

@@ -1,0 +1,324 @@
+/*
+ * projection.c
+ *		Definitions of projections, looked up by category and compiled when the
+ *		first event of it comes by.
+ *
+ * The cache lives in one memory context and belongs to one generation of
+ * definitions (log/config.h).  When that is over, the context is handed to the
+ * transaction, so that nothing in use is freed.
+ *
+ * What makes a table the target of a definition is the guard on it, which
+ * carries the definition's name: a renamed table stays a projection, a dropped
+ * one is none any more, and a table of that name without a guard is an error.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_trigger.h"
+#include "errors.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
+#include "project/projection.h"
+#include "rules/machine_json.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+typedef struct CacheEntry
+{
+	EsDefinition *definition;
+	Oid			relid;			/* InvalidOid: the table is gone */
+	EsProjection *projection;	/* NULL until compiled */
+} CacheEntry;
+
+typedef struct CategoryEntry
+{
+	char		name[ES_MAX_WORD + 1];	/* hash key */
+	List	   *entries;		/* of CacheEntry */
+	List	   *projections;	/* of EsProjection; once ready */
+	bool		ready;
+} CategoryEntry;
+
+static MemoryContext cache_context = NULL;
+static uint64 cache_generation = 0;
+static HTAB *cache_by_category = NULL;
+static List *cache_entries = NIL;
+
+static void refresh_cache(void);
+static void add_definition(EsDefinition *definition);
+static void add_category(CacheEntry *entry, const JsonbValue *category);
+static EsProjection *compile_entry(CacheEntry *entry);
+static Oid	guard_function(void);
+static Oid	find_guard(Oid relid, const char *name);
+static Oid	relid_by_name(const char *name);
+
+List *
+es_projection_list(const text *category)
+{
+	char		name[ES_MAX_WORD + 1];
+	int			length = VARSIZE_ANY_EXHDR(category);
+	CategoryEntry *found;
+	MemoryContext caller;
+	ListCell   *lc;
+
+	refresh_cache();
+	if (length > ES_MAX_WORD || cache_entries == NIL)
+		return NIL;
+	memcpy(name, VARDATA_ANY(category), length);
+	name[length] = '\0';
+	found = hash_search(cache_by_category, name, HASH_FIND, NULL);
+	if (found == NULL)
+		return NIL;
+	if (found->ready)
+		return found->projections;
+
+	foreach(lc, found->entries)
+		(void) compile_entry(lfirst(lc));
+	caller = MemoryContextSwitchTo(cache_context);
+	foreach(lc, found->entries)
+	{
+		CacheEntry *entry = lfirst(lc);
+
+		if (entry->projection != NULL)
+			found->projections = lappend(found->projections, entry->projection);
+	}
+	MemoryContextSwitchTo(caller);
+	found->ready = true;
+	return found->projections;
+}
+
+EsProjection *
+es_projection_get(Oid relid)
+{
+	ListCell   *lc;
+
+	refresh_cache();
+	foreach(lc, cache_entries)
+	{
+		CacheEntry *entry = lfirst(lc);
+
+		if (entry->relid == relid)
+			return compile_entry(entry);
+	}
+	return NULL;
+}
+
+EsRule *
+es_projection_rule(const EsProjection *projection, const text *type)
+{
+	int			length = VARSIZE_ANY_EXHDR(type);
+	ListCell   *lc;
+
+	foreach(lc, projection->rules)
+	{
+		EsRule	   *rule = lfirst(lc);
+
+		if ((int) VARSIZE_ANY_EXHDR(rule->type) == length &&
+			memcmp(VARDATA_ANY(rule->type), VARDATA_ANY(type), length) == 0)
+			return rule;
+	}
+	return projection->any;
+}
+
+Oid
+es_projection_relid(const EsDefinition *definition)
+{
+	Oid			relid = relid_by_name(definition->name);
+
+	if (OidIsValid(relid) && OidIsValid(find_guard(relid, definition->name)))
+		return relid;
+	return find_guard(InvalidOid, definition->name);
+}
+
+char *
+es_projection_name(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (es_projection_is_guard(&triggers->triggers[i]))
+			return pstrdup(triggers->triggers[i].tgargs[0]);
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
+
+bool
+es_projection_is_guard(const Trigger *trigger)
+{
+	return trigger->tgnargs == 1 && trigger->tgfoid == guard_function();
+}
+
+static void
+refresh_cache(void)
+{
+	uint64		generation = es_config_generation();
+	HASHCTL		ctl = {.keysize = ES_MAX_WORD + 1,.entrysize = sizeof(CategoryEntry)};
+	MemoryContext caller;
+	List	   *definitions;
+	ListCell   *lc;
+
+	if (cache_context != NULL && cache_generation == generation)
+		return;
+	if (cache_context != NULL)
+		MemoryContextSetParent(cache_context, TopTransactionContext);
+
+	/* Should the build fail, what there is of it goes with the transaction. */
+	cache_context = NULL;
+	caller = MemoryContextSwitchTo(AllocSetContextCreate(TopTransactionContext, "eventsource projections",
+														 ALLOCSET_DEFAULT_SIZES));
+	ctl.hcxt = CurrentMemoryContext;
+	cache_by_category = hash_create("eventsource projections", 32, &ctl,
+									HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	cache_entries = NIL;
+	definitions = es_config_list("projection");
+	foreach(lc, definitions)
+		add_definition(lfirst(lc));
+
+	MemoryContextSetParent(CurrentMemoryContext, CacheMemoryContext);
+	cache_context = MemoryContextSwitchTo(caller);
+	cache_generation = generation;
+}
+
+static void
+add_definition(EsDefinition *definition)
+{
+	CacheEntry *entry;
+	JsonbValue	buffer;
+	JsonbValue *categories;
+	JsonbValue *elements;
+	int			count;
+
+	if (strcmp(definition->type, "projection_defined") != 0)
+		return;
+	entry = palloc0(sizeof(CacheEntry));
+	entry->definition = definition;
+	entry->relid = es_projection_relid(definition);
+	if (OidIsValid(entry->relid))
+		es_config_watch(entry->relid);
+	cache_entries = lappend(cache_entries, entry);
+
+	categories = getKeyJsonValueFromContainer(&definition->data->root, "category", strlen("category"), &buffer);
+	if (categories == NULL || !es_json_is_array(categories))
+		return;
+	count = es_json_elements(categories, &elements);
+	for (int i = 0; i < count; i++)
+		add_category(entry, &elements[i]);
+}
+
+static void
+add_category(CacheEntry *entry, const JsonbValue *category)
+{
+	char		name[ES_MAX_WORD + 1];
+	CategoryEntry *found;
+	bool		exists;
+
+	if (category->type != jbvString || category->val.string.len > ES_MAX_WORD)
+		return;
+	memcpy(name, category->val.string.val, category->val.string.len);
+	name[category->val.string.len] = '\0';
+	found = hash_search(cache_by_category, name, HASH_ENTER, &exists);
+	if (!exists)
+	{
+		found->entries = NIL;
+		found->projections = NIL;
+		found->ready = false;
+	}
+	found->entries = lappend(found->entries, entry);
+}
+
+/* NULL if the table is gone: with it went the projection. */
+static EsProjection *
+compile_entry(CacheEntry *entry)
+{
+	MemoryContext context;
+	MemoryContext caller;
+	Relation	rel;
+	EsProjection *projection;
+
+	if (entry->projection != NULL)
+		return entry->projection;
+	if (!OidIsValid(entry->relid))
+	{
+		Oid			unguarded = relid_by_name(entry->definition->name);
+
+		if (OidIsValid(unguarded))
+			ereport(ERROR,
+					(errcode(ES_ERRCODE_INVALID_DEFINITION),
+					 errmsg("table %s is defined as a projection but has no guard", entry->definition->name),
+					 errdetail("Its guard was dropped, or the table was made anew; what it holds cannot be trusted."),
+					 errhint("Define it again with create_projection, or end it: SELECT eventsource.drop_projection(%s).",
+							 quote_literal_cstr(entry->definition->name))));
+		return NULL;
+	}
+	rel = try_relation_open(entry->relid, AccessShareLock);
+	if (rel == NULL)
+		return NULL;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "eventsource projection", ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	projection = es_projection_compile(entry->definition, entry->relid, NULL);
+	MemoryContextSwitchTo(caller);
+	MemoryContextSetParent(context, cache_context);
+	relation_close(rel, NoLock);
+	entry->projection = projection;
+	return projection;
+}
+
+static Oid
+guard_function(void)
+{
+	return LookupFuncName(list_make2(makeString(ES_SCHEMA), makeString("projection_guard")), 0, NULL, true);
+}
+
+/* The table (or this one, if it is valid) whose guard carries the name. */
+static Oid
+find_guard(Oid relid, const char *name)
+{
+	Oid			function = guard_function();
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, OidIsValid(relid), NULL,
+							  OidIsValid(relid) ? 1 : 0, &key);
+	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		bool		isnull;
+		Datum		args;
+
+		if (trigger->tgfoid != function || trigger->tgnargs != 1)
+			continue;
+		args = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
+		/* Arguments are strings, each ended by a null byte. */
+		if (!isnull && strcmp(VARDATA_ANY(DatumGetByteaPP(args)), name) == 0)
+			result = trigger->tgrelid;
+	}
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return result;
+}
+
+static Oid
+relid_by_name(const char *name)
+{
+	List	   *names = textToQualifiedNameList(cstring_to_text(name));
+	Oid			schema;
+
+	if (list_length(names) != 2)
+		return InvalidOid;
+	schema = get_namespace_oid(strVal(linitial(names)), true);
+	return OidIsValid(schema) ? get_relname_relid(strVal(lsecond(names)), schema) : InvalidOid;
+}

@@ -1,0 +1,102 @@
+/*
+ * projection.h
+ *		Definitions of projections, compiled and cached for this backend.
+ */
+#ifndef ES_PROJECT_PROJECTION_H
+#define ES_PROJECT_PROJECTION_H
+
+#include "eventsource.h"
+#include "log/config.h"
+#include "project/target.h"
+#include "rules/expr.h"
+#include "utils/reltrigger.h"
+
+typedef enum EsMissing
+{
+	ES_MISSING_CREATE,
+	ES_MISSING_SKIP,
+	ES_MISSING_ERROR
+} EsMissing;
+
+/*
+ * Which events can meet in one row.  Rows of a stream are covered by the
+ * stream's lock, rows of one event by nothing at all; others need locks of
+ * their own.
+ */
+typedef enum EsSharing
+{
+	ES_ROW_SHARED,
+	ES_ROW_OF_STREAM,
+	ES_ROW_OF_EVENT
+} EsSharing;
+
+typedef struct EsRowIdentity
+{
+	EsSharing	sharing;
+	int			key;			/* the key column that tells streams (or events)
+								 * apart */
+	EsEventColumn column;		/* what that column is */
+	bool		must_spell;		/* it is read as another type, and must be
+								 * written the way that type prints it, lest two
+								 * streams meet in one row */
+} EsRowIdentity;
+
+/* What the events of one type do to a row. */
+typedef struct EsRule
+{
+	text	   *type;			/* NULL: every type that has no rule of its
+								 * own */
+	bool		deletes;
+	EsMissing	missing;
+	EsExpr	   *each;			/* or NULL: once */
+	EsExpr	  **key;			/* per column of the primary key */
+	EsExpr	   *where;			/* or NULL: always */
+	List	   *set_attnos;
+	List	   *set;			/* EsExpr, as set_attnos */
+
+	EsRowIdentity identity;
+} EsRule;
+
+/* Valid until the end of the transaction. */
+typedef struct EsProjection
+{
+	char	   *name;			/* as the definition is called */
+	int64		version;
+	Oid			definer;		/* whose rights the expressions have */
+	List	   *categories;		/* of char * */
+	EsTarget   *target;
+	List	   *rules;			/* of EsRule */
+	EsRule	   *any;			/* of type '*', or NULL */
+	EsSharing	sharing;		/* of all rules together */
+	const EsRule *stream_row;	/* a rule whose key follows from the stream
+								 * alone, or NULL: then it is no context */
+} EsProjection;
+
+/*
+ * Projections that events of a category fold into.  Those of a table that is
+ * not there any more are left out.
+ */
+extern List *es_projection_list(const text *category);
+
+/* The projection of a table; NULL if it is none. */
+extern EsProjection *es_projection_get(Oid relid);
+
+/* The rule for events of a type, or NULL. */
+extern EsRule *es_projection_rule(const EsProjection *projection, const text *type);
+
+/*
+ * Compiles a definition.  problems NULL: the first problem is raised, else all
+ * of them are listed and NULL is returned if there are any.  The target is
+ * locked by the caller.
+ */
+extern EsProjection *es_projection_compile(const EsDefinition *definition, Oid relid, List **problems);
+
+/* Table of a definition, by its guard if it was renamed; InvalidOid if gone. */
+extern Oid	es_projection_relid(const EsDefinition *definition);
+
+/* Name under which a table is defined (its own, or that of its guard). */
+extern char *es_projection_name(Relation rel);
+
+extern bool es_projection_is_guard(const Trigger *trigger);
+
+#endif							/* ES_PROJECT_PROJECTION_H */

@@ -1,0 +1,432 @@
+/*
+ * replay.c
+ *		History folded anew: verify_projection compares the table with it,
+ *		rebuild_projection writes the rows that differ.
+ *
+ * Log and table are read under one snapshot.  A rebuild takes SHARE ROW
+ * EXCLUSIVE on the table first and its snapshot then: whoever has appended but
+ * not folded yet waits for the table, with the lock of its stream or key in
+ * hand, so nothing later can be in the snapshot.
+ *
+ * Memory: the rows of the projection, for the time of the call.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "errors.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/read.h"
+#include "miscadmin.h"
+#include "project/fold_row.h"
+#include "project/replay.h"
+#include "rules/machine_json.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(eventsource_verify_projection);
+PG_FUNCTION_INFO_V1(eventsource_rebuild_projection);
+PG_FUNCTION_INFO_V1(eventsource_projection_definitions);
+
+static EsProjection *open_projection(Oid relid, bool to_write);
+static void fold_history(EsFold *fold, EsProjection *projection, Snapshot snapshot);
+static int64 mark_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot);
+static bool mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot);
+static EsFold *trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot);
+static void put_difference(ReturnSetInfo *result, EsRow *row);
+static int64 parting_position(const EsRow *row);
+static void check_rows(EsFold *fold);
+static void row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key);
+static void read_key(const EsTarget *target, Jsonb *given, Datum *key);
+static Datum read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given);
+static Jsonb *row_to_jsonb(const EsTarget *target, HeapTuple row);
+static Jsonb *key_to_jsonb(const EsTarget *target, Jsonb *row);
+
+Datum
+eventsource_verify_projection(PG_FUNCTION_ARGS)
+{
+	EsProjection *projection = open_projection(PG_GETARG_OID(0), false);
+	Snapshot	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	EsFold	   *fold = es_fold_begin_replay(CurrentMemoryContext, projection);
+
+	InitMaterializedSRF(fcinfo, 0);
+	fold_history(fold, projection, snapshot);
+	if (mark_differences(fold, projection, snapshot) > 0)
+	{
+		EsFold	   *traced = trace_differences(fold, projection, snapshot);
+		EsRowScan	scan = {0};
+		EsRow	   *row;
+
+		while ((row = es_fold_next_row(traced, &scan)) != NULL)
+			put_difference((ReturnSetInfo *) fcinfo->resultinfo, row);
+	}
+	UnregisterSnapshot(snapshot);
+	return (Datum) 0;
+}
+
+Datum
+eventsource_rebuild_projection(PG_FUNCTION_ARGS)
+{
+	EsProjection *projection;
+	Datum		key[INDEX_MAX_KEYS];
+
+	PreventCommandIfReadOnly("eventsource.rebuild_projection()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("rebuild_projection needs a table"),
+				 errdetail("Argument \"target\" is null."),
+				 errhint("Name the table: eventsource.rebuild_projection('my_table').")));
+	projection = open_projection(PG_GETARG_OID(0), true);
+	if (PG_ARGISNULL(1))
+		PG_RETURN_INT64(es_replay_rebuild(projection, NULL));
+	read_key(projection->target, PG_GETARG_JSONB_P(1), key);
+	PG_RETURN_INT64(es_replay_rebuild(projection, key));
+}
+
+/* What the view eventsource.projections shows. */
+Datum
+eventsource_projection_definitions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, es_config_list("projection"))
+	{
+		EsDefinition *definition = lfirst(lc);
+		Datum		values[5];
+		bool		nulls[5] = {false};
+
+		if (strcmp(definition->type, "projection_defined") != 0)
+			continue;
+		values[0] = CStringGetTextDatum(definition->name);
+		values[1] = ObjectIdGetDatum(es_projection_relid(definition));
+		nulls[1] = !OidIsValid(DatumGetObjectId(values[1]));
+		values[2] = Int64GetDatum(definition->version);
+		values[3] = Int64GetDatum(definition->position);
+		values[4] = JsonbPGetDatum(definition->data);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+int64
+es_replay_rebuild(EsProjection *projection, const Datum *only_key)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource rebuild", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EsFold	   *fold = es_fold_begin_replay(work, projection);
+	int64		count;
+
+	if (only_key != NULL)
+	{
+		(void) es_fold_enter(fold, projection->target, only_key);
+		es_fold_restrict(fold);
+	}
+	fold_history(fold, projection, snapshot);
+	count = mark_differences(fold, projection, snapshot);
+	UnregisterSnapshot(snapshot);
+	check_rows(fold);
+	es_fold_flush(fold);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+	return count;
+}
+
+int64
+es_replay_differences(EsProjection *projection)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource replay", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EsFold	   *fold = es_fold_begin_replay(work, projection);
+	int64		count;
+
+	fold_history(fold, projection, snapshot);
+	count = mark_differences(fold, projection, snapshot);
+	UnregisterSnapshot(snapshot);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+	return count;
+}
+
+/* Locks the table; the caller must be able to read it, or own it. */
+static EsProjection *
+open_projection(Oid relid, bool to_write)
+{
+	EsProjection *projection;
+	AclResult	acl = ACLCHECK_OK;
+	char	   *name = get_rel_name(relid);
+
+	if (name != NULL && to_write && !has_privs_of_role(GetUserId(), es_target_owner(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table %s", name),
+				 errdetail("Rebuilding a projection writes its table."),
+				 errhint("Let the table's owner do it.")));
+	if (name != NULL && !to_write)
+		acl = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
+	if (acl != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", name),
+				 errdetail("Verifying a projection shows rows of its table."),
+				 errhint("GRANT SELECT on it.")));
+
+	LockRelationOid(relid, to_write ? ShareRowExclusiveLock : AccessShareLock);
+	projection = es_projection_get(relid);
+	if (projection == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a projection", name == NULL ? "this table" : name),
+				 errdetail("No definition names it as its target."),
+				 errhint("eventsource.projections lists them; create_projection makes one.")));
+	return projection;
+}
+
+static void
+fold_history(EsFold *fold, EsProjection *projection, Snapshot snapshot)
+{
+	EsScan	   *scan = es_scan_log(0, PG_INT64_MAX, projection->categories, snapshot);
+	EsEvent		event;
+
+	while (es_scan_next(scan, &event))
+	{
+		CHECK_FOR_INTERRUPTS();
+		es_fold_apply(fold, &event);
+	}
+	es_scan_end(scan);
+}
+
+/*
+ * Marks as changed, and counts, the rows that are not what the table has; those
+ * that only the table has are entered.
+ */
+static int64
+mark_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot)
+{
+	const EsTarget *target = projection->target;
+	Relation	rel = table_open(target->relid, NoLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc table = table_beginscan(rel, snapshot, 0, NULL);
+	EsRowScan	scan = {0};
+	EsRow	   *row;
+	int64		count = 0;
+
+	while ((row = es_fold_next_row(fold, &scan)) != NULL)
+		row->changed = false;
+	while (table_scan_getnextslot(table, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (mark_row(fold, target, slot))
+			count++;
+	}
+	table_endscan(table);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+
+	scan.next = 0;
+	while ((row = es_fold_next_row(fold, &scan)) != NULL)
+	{
+		if (!row->compared && row->now != NULL)
+		{
+			row->changed = true;
+			count++;
+		}
+	}
+	return count;
+}
+
+/* True if the row of the table differs. */
+static bool
+mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot)
+{
+	Datum		key[INDEX_MAX_KEYS];
+	bool		free_tuple;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
+	EsRow	   *row;
+
+	row_key(target, slot, key);
+	row = es_fold_find(fold, target, key);
+	if (row == NULL && es_fold_is_restricted(fold))
+		return false;
+	if (row == NULL)
+		row = es_fold_enter(fold, target, key);
+	row->compared = true;
+	row->changed = row->now == NULL || !es_target_same_row(target, row->now, tuple);
+	if (row->changed)
+		row->found = es_fold_keep(fold, tuple);
+	if (free_tuple)
+		heap_freetuple(tuple);
+	return row->changed;
+}
+
+/* The rows that differ, folded once more with what was found in sight. */
+static EsFold *
+trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot)
+{
+	EsFold	   *traced = es_fold_begin_replay(CurrentMemoryContext, projection);
+	EsRowScan	scan = {0};
+	EsRow	   *row;
+
+	while ((row = es_fold_next_row(fold, &scan)) != NULL)
+	{
+		EsRow	   *copy;
+
+		if (!row->changed)
+			continue;
+		copy = es_fold_enter(traced, projection->target, row->key);
+		copy->found = row->found;
+		copy->parted_at = row->found == NULL ? ES_NOT_PARTED : ES_NEVER_EQUAL;
+	}
+	es_fold_restrict(traced);
+	fold_history(traced, projection, snapshot);
+	return traced;
+}
+
+static void
+put_difference(ReturnSetInfo *result, EsRow *row)
+{
+	Jsonb	   *expected = row->now == NULL ? NULL : row_to_jsonb(row->target, row->now);
+	Jsonb	   *found = row->found == NULL ? NULL : row_to_jsonb(row->target, row->found);
+	int64		position = parting_position(row);
+	Datum		values[4];
+	bool		nulls[4];
+
+	values[0] = JsonbPGetDatum(key_to_jsonb(row->target, expected != NULL ? expected : found));
+	values[1] = JsonbPGetDatum(expected);
+	values[2] = JsonbPGetDatum(found);
+	values[3] = Int64GetDatum(position);
+	nulls[0] = false;
+	nulls[1] = expected == NULL;
+	nulls[2] = found == NULL;
+	nulls[3] = position == 0;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* Where the row was at no time as found, the last event is all there is to tell. */
+static int64
+parting_position(const EsRow *row)
+{
+	return row->parted_at == ES_NEVER_EQUAL ? row->last_position : row->parted_at;
+}
+
+/* A replay checks constraints at the end, as rows come to the table. */
+static void
+check_rows(EsFold *fold)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource row check", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	EsRowScan	scan = {0};
+	EsRow	   *row;
+
+	while ((row = es_fold_next_row(fold, &scan)) != NULL)
+	{
+		TupleTableSlot *slot;
+
+		if (!row->changed || row->now == NULL)
+			continue;
+		slot = MakeSingleTupleTableSlot(row->target->desc, &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(row->now, slot, false);
+		slot_getallattrs(slot);
+		es_target_check_row(row->target, slot);
+		MemoryContextReset(work);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+}
+
+static void
+row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key)
+{
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		bool		isnull;
+
+		key[i] = slot_getattr(slot, target->keys[i].attno, &isnull);
+	}
+}
+
+/* A key given as an object: {"column": value}. */
+static void
+read_key(const EsTarget *target, Jsonb *given, Datum *key)
+{
+	if (!JB_ROOT_IS_OBJECT(given) || (int) JB_ROOT_COUNT(given) != target->nkeys)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key of projection %s must be an object with its %d key column(s)",
+						target->name, target->nkeys),
+				 errdetail("Given is %s.", JsonbToCString(NULL, &given->root, VARSIZE(given))),
+				 errhint("For instance: {\"%s\": ...}.",
+						 NameStr(TupleDescAttr(target->desc, target->keys[0].attno - 1)->attname))));
+	for (int i = 0; i < target->nkeys; i++)
+		key[i] = read_key_column(target, &target->keys[i], given);
+}
+
+static Datum
+read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given)
+{
+	Form_pg_attribute att = TupleDescAttr(target->desc, column->attno - 1);
+	const char *name = NameStr(att->attname);
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(&given->root, name, strlen(name), &buffer);
+	Oid			input;
+	Oid			param;
+	char	   *string;
+
+	if (value == NULL || value->type == jbvNull || value->type == jbvBinary)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key of projection %s has no value for column \"%s\"", target->name, name),
+				 errdetail("Given is %s.", JsonbToCString(NULL, &given->root, VARSIZE(given))),
+				 errhint("Give a string, number or boolean for each column of the primary key.")));
+	if (value->type == jbvString)
+		string = es_json_string(value);
+	else if (value->type == jbvNumeric)
+		string = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	else
+		string = pstrdup(value->val.boolean ? "true" : "false");
+	getTypeInputInfo(att->atttypid, &input, &param);
+	return OidInputFunctionCall(input, string, param, att->atttypmod);
+}
+
+static Jsonb *
+row_to_jsonb(const EsTarget *target, HeapTuple row)
+{
+	Datum		record = heap_copy_tuple_as_datum(row, target->desc);
+	text	   *json = DatumGetTextPP(DirectFunctionCall1(row_to_json, record));
+
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(json))));
+}
+
+static Jsonb *
+key_to_jsonb(const EsTarget *target, Jsonb *row)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		char	   *name = NameStr(TupleDescAttr(target->desc, target->keys[i].attno - 1)->attname);
+		JsonbValue	label = {.type = jbvString};
+
+		label.val.string.val = name;
+		label.val.string.len = strlen(name);
+		pushJsonbValue(&state, WJB_KEY, &label);
+		pushJsonbValue(&state, WJB_VALUE,
+					   getKeyJsonValueFromContainer(&row->root, name, strlen(name), NULL));
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}

@@ -1,0 +1,20 @@
+/*
+ * replay.h
+ *		History folded anew, and compared with what a projection's table holds.
+ */
+#ifndef ES_PROJECT_REPLAY_H
+#define ES_PROJECT_REPLAY_H
+
+#include "project/projection.h"
+
+/*
+ * Folds history and writes the rows of the table that differ; returns how many.
+ * The caller holds SHARE ROW EXCLUSIVE on the table, so that nobody folds
+ * meanwhile.  only_key: that row alone, or NULL.
+ */
+extern int64 es_replay_rebuild(EsProjection *projection, const Datum *only_key);
+
+/* How many rows of the table differ from history, touching nothing. */
+extern int64 es_replay_differences(EsProjection *projection);
+
+#endif							/* ES_PROJECT_REPLAY_H */

@@ -1,0 +1,95 @@
+/*
+ * target.h
+ *		The table of a projection: what a fold must know of it, reading a row by
+ *		its key, writing rows.
+ */
+#ifndef ES_PROJECT_TARGET_H
+#define ES_PROJECT_TARGET_H
+
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "rules/expr.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+/* A column of the primary key. */
+typedef struct EsKeyColumn
+{
+	AttrNumber	attno;
+	Oid			type;
+	int16		typlen;
+	bool		typbyval;
+	Oid			collation;
+	FmgrInfo   *equal;
+	FmgrInfo   *hash;			/* NULL if the type has none */
+	FmgrInfo   *hash_extended;	/* likewise */
+} EsKeyColumn;
+
+/* A CHECK constraint or a generated column. */
+typedef struct EsColumnRule
+{
+	const char *name;			/* of the constraint */
+	AttrNumber	attno;			/* of the generated column */
+	EsExpr	   *expr;
+} EsColumnRule;
+
+/* Lives as long as the projection; nothing in it is open or pinned. */
+typedef struct EsTarget
+{
+	Oid			relid;
+	Oid			owner;
+	char	   *name;			/* for messages: schema.table, quoted */
+	TupleDesc	desc;
+	Oid			key_index;
+	int			nkeys;
+	EsKeyColumn *keys;
+	ScanKeyData *scan_keys;		/* by the index's columns; arguments missing */
+	Datum	   *start;			/* defaults, where a row begins */
+	bool	   *start_isnull;
+	List	   *checks;			/* of EsColumnRule */
+	List	   *generated;		/* of EsColumnRule */
+	bool		has_not_null;
+	bool		foreign_indexes;	/* index expressions with code of users */
+	bool		has_other_unique;	/* besides the primary key */
+} EsTarget;
+
+/* The relation is locked by the caller.  Everything is palloc'd. */
+extern EsTarget *es_target_make(Oid relid);
+
+/* Owner of a table; InvalidOid if there is no such relation. */
+extern Oid	es_target_owner(Oid relid);
+
+/* Why a table cannot be a target, as lines; NIL if it can. */
+extern List *es_target_check(Relation rel);
+
+extern uint32 es_target_hash(const EsTarget *target, const Datum *key);
+extern uint64 es_target_lock_hash(const EsTarget *target, const Datum *key);
+extern bool es_target_same_key(const EsTarget *target, const Datum *a, const Datum *b);
+
+/* Equal to the last bit, or not known to be. */
+extern bool es_target_same_image(HeapTuple a, HeapTuple b);
+
+/* Equal rows: by image, or by the type's own equality for numbers and jsonb. */
+extern bool es_target_same_row(const EsTarget *target, HeapTuple a, HeapTuple b);
+
+/*
+ * The row of a key, palloc'd with its place in t_self, or NULL.  The caller
+ * serialises writers of the key; a row that the transaction's snapshot cannot
+ * see yet is a serialization failure.
+ */
+extern HeapTuple es_target_read(const EsTarget *target, const Datum *key);
+
+/* On a virtual slot that holds a whole row. */
+extern void es_target_compute_generated(const EsTarget *target, TupleTableSlot *slot);
+extern void es_target_check_row(const EsTarget *target, TupleTableSlot *slot);
+
+/* Writing: relation and indexes are open between begin and end. */
+typedef struct EsWriter EsWriter;
+
+extern EsWriter *es_target_begin_write(const EsTarget *target);
+extern void es_target_insert(EsWriter *writer, HeapTuple row);
+extern void es_target_update(EsWriter *writer, HeapTuple old, HeapTuple row);
+extern void es_target_delete(EsWriter *writer, HeapTuple old);
+extern void es_target_end_write(EsWriter *writer);
+
+#endif							/* ES_PROJECT_TARGET_H */

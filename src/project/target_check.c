@@ -1,0 +1,210 @@
+/*
+ * target_check.c
+ *		Why a table cannot be the target of a projection.
+ *
+ * Rows are written past triggers, rules and policies, by the fold alone, and
+ * must come out the same at every replay: whatever would have to be passed by,
+ * or would bring in other values, is refused when the projection is defined.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "project/projection.h"
+#include "project/target.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* One table-wide reason. */
+typedef struct TargetFault
+{
+	bool		(*has) (Relation rel);
+	const char *problem;
+} TargetFault;
+
+typedef struct DefaultCheck
+{
+	Relation	rel;
+	AttrNumber	attno;
+} DefaultCheck;
+
+static bool is_not_table(Relation rel);
+static bool is_temporary(Relation rel);
+static bool is_unlogged(Relation rel);
+static bool is_reserved(Relation rel);
+static bool is_inherited(Relation rel);
+static bool has_policies(Relation rel);
+static bool has_rules(Relation rel);
+static bool has_no_key(Relation rel);
+static List *check_triggers(Relation rel, List *problems);
+static List *check_indexes(Relation rel, List *problems);
+static List *check_columns(Relation rel, List *problems);
+static void compile_default(void *arg);
+
+static const TargetFault table_faults[] = {
+	{is_temporary, "the table is temporary: it would be gone with this session, the events are not"},
+	{is_unlogged, "the table is unlogged: it would be empty after a crash, the events are not"},
+	{is_reserved, "the table belongs to the system or to eventsource"},
+	{is_inherited, "the table inherits, is inherited from, or is a partition"},
+	{has_policies, "the table has row level security: rows would be hidden from verification"},
+	{has_rules, "the table has rules: they would be passed by"},
+	{has_no_key, "the table has no primary key that is checked at once"},
+};
+
+List *
+es_target_check(Relation rel)
+{
+	List	   *problems = NIL;
+
+	if (is_not_table(rel))
+		return list_make1(pstrdup("the target is not an ordinary table (partitioned tables, views and foreign tables cannot be folded into)"));
+	for (int i = 0; i < (int) lengthof(table_faults); i++)
+		if (table_faults[i].has(rel))
+			problems = lappend(problems, pstrdup(table_faults[i].problem));
+	problems = check_triggers(rel, problems);
+	problems = check_indexes(rel, problems);
+	return check_columns(rel, problems);
+}
+
+static bool
+is_not_table(Relation rel)
+{
+	return rel->rd_rel->relkind != RELKIND_RELATION;
+}
+
+static bool
+is_temporary(Relation rel)
+{
+	return rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
+}
+
+static bool
+is_unlogged(Relation rel)
+{
+	return rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
+}
+
+static bool
+is_reserved(Relation rel)
+{
+	return IsSystemRelation(rel) ||
+		RelationGetNamespace(rel) == get_namespace_oid(ES_SCHEMA, true);
+}
+
+static bool
+is_inherited(Relation rel)
+{
+	return rel->rd_rel->relispartition || rel->rd_rel->relhassubclass ||
+		has_superclass(RelationGetRelid(rel));
+}
+
+static bool
+has_policies(Relation rel)
+{
+	return rel->rd_rel->relrowsecurity;
+}
+
+static bool
+has_rules(Relation rel)
+{
+	return rel->rd_rel->relhasrules;
+}
+
+static bool
+has_no_key(Relation rel)
+{
+	return !OidIsValid(es_compat_primary_key_index(rel));
+}
+
+/* Foreign keys are triggers too. */
+static List *
+check_triggers(Relation rel, List *problems)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	bool		references = false;
+	bool		is_referenced = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		int			kind = RI_FKey_trigger_type(trigger->tgfoid);
+
+		if (kind == RI_TRIGGER_FK)
+			references = true;
+		else if (kind == RI_TRIGGER_PK)
+			is_referenced = true;
+		else if (!es_projection_is_guard(trigger))
+			problems = lappend(problems, psprintf("the table has trigger \"%s\": it would be passed by",
+												  trigger->tgname));
+	}
+	if (references)
+		problems = lappend(problems, pstrdup("the table has a foreign key: an event cannot wait for other rows"));
+	if (is_referenced)
+		problems = lappend(problems, pstrdup("foreign keys refer to the table: they would not be checked when a fold deletes a row"));
+	return problems;
+}
+
+static List *
+check_indexes(Relation rel, List *problems)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if ((index->rd_index->indisunique || index->rd_index->indisexclusion) && !index->rd_index->indimmediate)
+			problems = lappend(problems, psprintf("constraint \"%s\" is deferrable",
+												  RelationGetRelationName(index)));
+		index_close(index, AccessShareLock);
+	}
+	return problems;
+}
+
+static List *
+check_columns(Relation rel, List *problems)
+{
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		DefaultCheck check = {rel, i + 1};
+		char	   *problem = NULL;
+
+		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_STORED)
+			continue;
+		if (att->attgenerated != '\0')
+			problem = pstrdup("is a virtual generated column; make it STORED");
+		else if (att->attidentity != '\0')
+			problem = pstrdup("is an identity column: a replay would draw other numbers");
+		else
+		{
+			problem = es_expr_problem(compile_default, &check);
+			if (problem != NULL)
+				problem = psprintf("has a default that is not deterministic: %s", problem);
+		}
+		if (problem != NULL)
+			problems = lappend(problems, psprintf("column \"%s\" %s", NameStr(att->attname), problem));
+	}
+	return problems;
+}
+
+static void
+compile_default(void *arg)
+{
+	DefaultCheck *check = arg;
+	EsExprScope scope = {.owner = check->rel->rd_rel->relowner};
+	Node	   *node = build_column_default(check->rel, check->attno);
+
+	if (node != NULL)
+		(void) es_expr_compile_node(&scope, node, true);
+}
