@@ -11,13 +11,13 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "log/stream.h"
-#include "log/word.h"
+#include "log/read.h"
 #include "miscadmin.h"
 #include "project/fold.h"
 #include "rules/category.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 /* Columns of eventsource.allowed_transitions() and of eventsource.can_append() */
 #define CHOICE_COLUMNS	7
@@ -28,7 +28,8 @@ typedef struct Question
 {
 	EsDraft		draft;
 	EsEvent		event;
-	EsHead		head;
+	int64		version;		/* 0: the stream does not exist */
+	TimestampTz recorded_at;	/* of its last event */
 	const text *state;			/* NULL: none */
 	const EsCategory *category;
 	EsFold	   *fold;
@@ -112,15 +113,23 @@ ask(Question *q)
 		q->binding.row = es_fold_context_row(q->fold, q->category->context, &q->event);
 }
 
+/* The newest event of the stream, committed or ours. */
 static void
 read_head(Question *q)
 {
-	EsStream	stream;
+	EsScan	   *scan = es_scan_stream(q->draft.stream, PG_INT64_MAX, true, SnapshotSelf);
+	EsEvent		last;
 
-	memset(&q->head, 0, sizeof(EsHead));
-	if (es_stream_find(q->draft.stream, &stream))
-		es_stream_read_head(&stream, &q->head, false);
-	q->state = es_word_text(q->head.to_state);
+	q->version = 0;
+	q->recorded_at = 0;
+	q->state = NULL;
+	if (es_scan_next(scan, &last))
+	{
+		q->version = DatumGetInt64(last.value[ES_EVENT_VERSION]);
+		q->recorded_at = DatumGetTimestampTz(last.value[ES_EVENT_RECORDED_AT]);
+		q->state = es_event_text(&last, ES_EVENT_TO_STATE); /* lasts: a word */
+	}
+	es_scan_end(scan);
 }
 
 /* The event as the rules would see it. */
@@ -131,7 +140,7 @@ set_event(Question *q, int category_length)
 	const EsDraft *draft = &q->draft;
 	const char *name = VARDATA_ANY(draft->stream);
 	int			length = VARSIZE_ANY_EXHDR(draft->stream);
-	TimestampTz now = Max(GetCurrentTimestamp(), q->head.recorded_at);
+	TimestampTz now = Max(GetCurrentTimestamp(), q->recorded_at);
 
 	memset(event, 0, sizeof(EsEvent));
 	memset(event->isnull, true, sizeof(event->isnull));
@@ -142,7 +151,7 @@ set_event(Question *q, int category_length)
 				 PointerGetDatum(cstring_to_text_with_len(name + category_length + 1,
 														  length - category_length - 1)));
 	es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(draft->stream));
-	es_event_set(event, ES_EVENT_VERSION, Int64GetDatum(q->head.version + 1));
+	es_event_set(event, ES_EVENT_VERSION, Int64GetDatum(q->version + 1));
 	es_event_set(event, ES_EVENT_TYPE, PointerGetDatum(draft->type));
 	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(1));
 	es_event_set(event, ES_EVENT_DATA,

@@ -156,8 +156,6 @@ check_category_name(const text *name)
 	int			length = VARSIZE_ANY_EXHDR(name);
 	char	   *problem = es_machine_name_problem(bytes, length);
 
-	if (problem == NULL && length >= ES_MAX_WORD)
-		problem = psprintf("a category's name can have %d bytes at most", ES_MAX_WORD - 1);
 	if (problem == NULL && memchr(bytes, '-', length) != NULL)
 		problem = pstrdup("a category's name must not contain a hyphen, which separates it from the key in the names of its streams");
 	if (problem == NULL && bytes[0] == '$')

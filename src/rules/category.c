@@ -47,7 +47,7 @@ es_category_get(const char *name)
 	EsCategory	built;
 	EsCategory *entry;
 
-	if (strlen(name) >= ES_MAX_WORD)
+	if (strlen(name) > ES_MAX_WORD)
 		return &undeclared;
 	refresh_cache();
 	entry = hash_search(cache, name, HASH_FIND, NULL);
@@ -112,7 +112,7 @@ static void
 refresh_cache(void)
 {
 	uint64		generation = es_config_generation();
-	HASHCTL		ctl = {.keysize = ES_MAX_WORD, .entrysize = sizeof(EsCategory)};
+	HASHCTL		ctl = {.keysize = ES_MAX_WORD + 1, .entrysize = sizeof(EsCategory)};
 	MemoryContext context;
 
 	if (cache != NULL && cache_generation == generation &&

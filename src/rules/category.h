@@ -11,7 +11,7 @@
 
 typedef struct EsCategory
 {
-	char		name[ES_MAX_WORD];
+	char		name[ES_MAX_WORD + 1];
 	bool		declared;
 	bool		strict;
 	EsMachine  *machine;		/* or NULL */

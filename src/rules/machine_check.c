@@ -29,7 +29,8 @@ es_machine_check(const char *name, Jsonb *definition, bool is_bound, TupleDesc c
 	EsExprScope scope = {.row = context_row, .has_state = true, .owner = GetUserId()};
 
 	es_machine_build_table(machine);
-	check_start(machine, &problems);
+	if (machine->states.count > 0)
+		check_start(machine, &problems);
 	check_states(machine, &problems);
 	check_candidates(machine, &problems);
 	es_machine_compile(machine, &scope, ES_COMPILE_CHECK | (is_bound ? 0 : ES_COMPILE_SKIP_ROW),

@@ -28,7 +28,7 @@ typedef struct Task
 } Task;
 
 static void enter(EsMachine *machine, int row, const EsEntry *entry);
-static bool may_move(const EsEntry *entry, int state);
+static bool has_target(const EsEntry *entry);
 static void compile(Task *task, const char *path, int flags, EsProblems *problems);
 static void compile_task(void *arg);
 static EsExpr *compile_fill(const EsExprScope *scope, const char *source);
@@ -36,7 +36,7 @@ static const char *skip_literal(const char *p);
 
 /*
  * Fills machine->table: a state's own edges win over those of the root, and no
- * root edge leads out of a final state.
+ * root edge with a target holds in a final state.
  */
 void
 es_machine_build_table(EsMachine *machine)
@@ -55,7 +55,7 @@ es_machine_build_table(EsMachine *machine)
 		{
 			for (int state = 0; state < nstates; state++)
 			{
-				if (!machine->state[state].is_final || !may_move(entry, state))
+				if (!machine->state[state].is_final || !has_target(entry))
 					enter(machine, state, entry);
 			}
 		}
@@ -176,13 +176,13 @@ enter(EsMachine *machine, int row, const EsEntry *entry)
 	machine->table[row * machine->types.count + entry->type] = entry->first;
 }
 
-/* Could one of the candidates lead away from this state? */
+/* Does a candidate have a target, be it the state itself? */
 static bool
-may_move(const EsEntry *entry, int state)
+has_target(const EsEntry *entry)
 {
 	for (const EsEdge *edge = entry->first; edge != NULL; edge = edge->next)
 	{
-		if (edge->target != ES_STATE_NONE && edge->target != state)
+		if (edge->target != ES_STATE_NONE)
 			return true;
 	}
 	return false;

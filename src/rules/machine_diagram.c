@@ -79,6 +79,8 @@ eventsource_state_machine_diagram(PG_FUNCTION_ARGS)
 				 errhint("The view eventsource.state_machines lists what is defined.")));
 	initStringInfo(&out);
 	draw(&out, style, machine);
+	if (out.len > 0 && out.data[out.len - 1] == '\n')
+		out.len--;
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }
 

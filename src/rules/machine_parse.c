@@ -26,15 +26,18 @@ static void read_state_on(EsReader *reader, const char *path, JsonbValue *value,
 static void read_reason_label(EsReader *reader, const char *path, JsonbValue *value, void *target);
 static void read_reason_category(EsReader *reader, const char *path, JsonbValue *value, void *target);
 
-/* Reasons come before the edges that name them. */
+/*
+ * Reasons come before the edges that name them, and states before the root, so
+ * that lists begin with what is particular to a state.
+ */
 static const EsKeyRule machine_rules[] = {
 	{"label", es_json_check_string},
 	{"description", es_json_check_string},
 	{"reasons", read_reasons},
 	{"initial", read_initial},
 	{"create", read_create},
-	{"on", read_root_on},
 	{"states", read_states},
+	{"on", read_root_on},
 	{NULL, NULL}
 };
 

@@ -1,0 +1,54 @@
+\set ECHO none
+\i test/helpers.sql
+-- Categories: what can be declared, and what is refused.
+BEGIN;
+SELECT plan(30);
+
+SELECT lives_ok($$ SELECT eventsource.create_state_machine('m', '{"initial": "A", "states": {"A": {"type": "final"}}, "on": {"x": {}}}') $$, 'a machine');
+
+SELECT is(eventsource.create_category('c', 'm'), 1::bigint, 'a category');
+SELECT is(eventsource.create_category('c', state_machine => 'm', strict => true), 2::bigint, 'declared again: a new version');
+SELECT pg_temp.same_rows($$ SELECT name, version, state_machine, context, strict, subject FROM eventsource.categories $$,
+	$$ VALUES ('c', 2, 'm', NULL, true, NULL) $$, 'the view shows how it is now');
+SELECT is(type, 'category_defined', 'each is an event') FROM eventsource.events WHERE stream = '$config-category.c' AND version = 2;
+SELECT throws_ok($$ SELECT eventsource.append('c-1', 'y') $$, 'ZE006', NULL, 'a strict category refuses unknown types');
+
+-- Names.
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category(NULL) $$, '22004', 'name must not be null', 'no name');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('') $$, 'ZE011', 'name of a category is not valid', 'an empty name');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('a-b') $$, 'ZE011', 'name of a category is not valid', 'a hyphen');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('$x') $$, 'ZE011', 'name of a category is not valid', 'a reserved name');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category(repeat('c', 257)) $$, 'ZE011', 'name of a category is not valid', 'a long name');
+SELECT lives_ok($$ SELECT eventsource.create_category(repeat('c', 256), 'm') $$, 'the longest name');
+SELECT is((SELECT a.state FROM eventsource.append(repeat('c', 256) || '-1', 'x') a), 'A', 'works');
+
+-- Machines.
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('d', 'nonsense') $$, '42704', 'state machine "nonsense" does not exist', 'an unknown machine');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('d', repeat('m', 10000)) $$, '42704',
+	'state machine "' || repeat('m', 10000) || '" does not exist', 'a name that no machine can have');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('d', strict => true) $$, '0A000', 'a strict category needs a state machine', 'strict without machine');
+
+-- Contexts.
+CREATE TABLE pg_temp.no_projection (id text PRIMARY KEY);
+SELECT throws_ok($$ SELECT eventsource.create_category('d', 'm', context => 'pg_temp.no_projection') $$, '55000', NULL, 'a table that is no projection');
+SELECT throws_ok($$ SELECT eventsource.create_category('d', 'm', context => 4294967295::oid::regclass) $$, '42P01', NULL, 'no table at all');
+
+-- Subjects.
+SELECT is(eventsource.create_category('cart', subject => $$ 'customer-' || (event.data->>'customer') $$), 1::bigint, 'a subject');
+SELECT lives_ok($$ SELECT eventsource.append('cart-1', 'added', '{"customer": 7}'), eventsource.append('cart-1', 'looked_at') $$, 'events with and without');
+SELECT is(array_agg(subject ORDER BY version), '{customer-7,cart-1}', 'the stream, where the expression is NULL')
+FROM eventsource.events WHERE stream = 'cart-1';
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('cart', subject => 'nonsense') $$, 'ZE011', 'definition of category "cart" is not valid', 'a subject that does not compile');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('cart', subject => 'row.x') $$, 'ZE011', 'definition of category "cart" is not valid', 'a subject sees no row');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_category('cart', subject => 'state') $$, 'ZE011', 'definition of category "cart" is not valid', 'and no state');
+SELECT is(version, 1::bigint, 'refused declarations leave the last') FROM eventsource.categories WHERE name = 'cart';
+
+-- allowed_transitions and can_append where there is no machine.
+SELECT is_empty($$ SELECT * FROM eventsource.allowed_transitions('cart-1') $$, 'no machine, no list');
+SELECT is(allowed, true, 'everything is allowed') FROM eventsource.can_append('cart-1', 'whatever');
+SELECT throws_ok($$ SELECT eventsource.can_append('nohyphen', 'x') $$, NULL, NULL, 'except what can be no stream');
+SELECT throws_ok($$ SELECT eventsource.can_append('cart-1', NULL) $$, '22004', NULL, 'or has no type');
+SELECT throws_ok($$ SELECT eventsource.can_append('$config-x', 'x') $$, '42939', NULL, 'or is reserved');
+
+SELECT * FROM finish();
+ROLLBACK;
