@@ -34,11 +34,26 @@
 #define CHAIN_FORMAT	1
 #define FIELD_MACHINE	32
 
-static void
+static inline void
+put_bytes(StringInfo buf, const void *data, int len)
+{
+	if (unlikely(buf->len + len >= buf->maxlen))
+		enlargeStringInfo(buf, len);
+	memcpy(buf->data + buf->len, data, len);
+	buf->len += len;
+}
+
+static inline void
+put_char(StringInfo buf, char c)
+{
+	put_bytes(buf, &c, 1);
+}
+
+static inline void
 put_uint32(StringInfo buf, uint32 value)
 {
 	value = pg_hton32(value);
-	appendBinaryStringInfo(buf, (const char *) &value, sizeof(value));
+	put_bytes(buf, &value, sizeof(value));
 }
 
 static void
@@ -46,7 +61,7 @@ put_int64(StringInfo buf, int64 value)
 {
 	uint64		n = pg_hton64((uint64) value);
 
-	appendBinaryStringInfo(buf, (const char *) &n, sizeof(n));
+	put_bytes(buf, &n, sizeof(n));
 }
 
 /* Length and bytes, as UTF-8. */
@@ -64,7 +79,7 @@ put_string(StringInfo buf, const char *data, int len)
 		}
 	}
 	put_uint32(buf, len);
-	appendBinaryStringInfo(buf, data, len);
+	put_bytes(buf, data, len);
 }
 
 static void put_container(StringInfo buf, JsonbContainer *container);
@@ -77,14 +92,14 @@ put_element(StringInfo buf, JsonbContainer *container, char *base, int index)
 	int			len = getJsonbLength(container, index);
 
 	if (JBE_ISNULL(entry))
-		appendStringInfoChar(buf, 'n');
+		put_char(buf, 'n');
 	else if (JBE_ISBOOL_TRUE(entry))
-		appendStringInfoChar(buf, 't');
+		put_char(buf, 't');
 	else if (JBE_ISBOOL_FALSE(entry))
-		appendStringInfoChar(buf, 'f');
+		put_char(buf, 'f');
 	else if (JBE_ISSTRING(entry))
 	{
-		appendStringInfoChar(buf, '"');
+		put_char(buf, '"');
 		put_string(buf, data, len);
 	}
 	else if (JBE_ISNUMERIC(entry))
@@ -92,9 +107,9 @@ put_element(StringInfo buf, JsonbContainer *container, char *base, int index)
 		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out,
 																 PointerGetDatum(base + INTALIGN(getJsonbOffset(container, index)))));
 
-		appendStringInfoChar(buf, '#');
+		put_char(buf, '#');
 		put_uint32(buf, strlen(digits));
-		appendStringInfoString(buf, digits);
+		put_bytes(buf, digits, strlen(digits));
 		pfree(digits);
 	}
 	else
@@ -111,7 +126,7 @@ put_container(StringInfo buf, JsonbContainer *container)
 	{
 		char	   *base = (char *) (container->children + count * 2);
 
-		appendStringInfoChar(buf, '{');
+		put_char(buf, '{');
 		put_uint32(buf, count);
 		for (int i = 0; i < count; i++)
 		{
@@ -125,7 +140,7 @@ put_container(StringInfo buf, JsonbContainer *container)
 
 		if (!JsonContainerIsScalar(container))
 		{
-			appendStringInfoChar(buf, '[');
+			put_char(buf, '[');
 			put_uint32(buf, count);
 		}
 		for (int i = 0; i < count; i++)
@@ -137,8 +152,8 @@ put_container(StringInfo buf, JsonbContainer *container)
 static int
 begin_field(StringInfo buf, int number, char tag)
 {
-	appendStringInfoChar(buf, (char) number);
-	appendStringInfoChar(buf, tag);
+	put_char(buf, (char) number);
+	put_char(buf, tag);
 	put_uint32(buf, 0);
 	return buf->len;
 }
@@ -159,8 +174,8 @@ put_text_field(StringInfo buf, int number, const text *value)
 		(void) begin_field(buf, number, 0);
 		return;
 	}
-	appendStringInfoChar(buf, (char) number);
-	appendStringInfoChar(buf, 't');
+	put_char(buf, (char) number);
+	put_char(buf, 't');
 	put_string(buf, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
@@ -193,7 +208,7 @@ put_field(StringInfo buf, const EsEvent *event, EsEventColumn col)
 			break;
 		case ES_EVENT_IS_SYNTHETIC:
 			start = begin_field(buf, number, 'b');
-			appendStringInfoChar(buf, DatumGetBool(event->value[col]) ? 1 : 0);
+			put_char(buf, DatumGetBool(event->value[col]) ? 1 : 0);
 			break;
 		case ES_EVENT_DATA:
 		case ES_EVENT_METADATA:
@@ -226,10 +241,10 @@ es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendStringInfoString(&buf, "ES");
-	appendStringInfoChar(&buf, CHAIN_FORMAT);
-	appendBinaryStringInfo(&buf, (const char *) es_log_id()->data, UUID_LEN);
-	appendBinaryStringInfo(&buf, (const char *) previous, ES_HASH_SIZE);
+	put_bytes(&buf, "ES", 2);
+	put_char(&buf, CHAIN_FORMAT);
+	put_bytes(&buf, es_log_id()->data, UUID_LEN);
+	put_bytes(&buf, previous, ES_HASH_SIZE);
 	for (EsEventColumn col = 0; col < ES_EVENT_NCOLUMNS; col++)
 	{
 		if (col != ES_EVENT_CATEGORY && col != ES_EVENT_KEY && col != ES_EVENT_HASH)

@@ -33,6 +33,9 @@
 
 static bool bound_published;
 
+/* Last value of the sequence as this transaction read it last; -1: not yet. */
+static int64 last_read = -1;
+
 /*
  * Highest position this backend has seen drawn.  It survives rollback, as the
  * sequence does; a lower draw means that somebody moved the sequence back.
@@ -81,7 +84,8 @@ es_position_publish(void)
 	if (bound_published)
 		return;
 
-	bound = read_sequence() + 1;
+	/* An older value makes a lower bound, which is as good. */
+	bound = (last_read >= 0 ? last_read : read_sequence()) + 1;
 	if (unlikely(highest_seen_seq != es_catalog_oid(ES_REL_POSITION_SEQ)))
 	{
 		highest_seen = es_segment_max_position();
@@ -120,7 +124,8 @@ es_position_next(void)
 int64
 es_position_last(void)
 {
-	return read_sequence();
+	last_read = read_sequence();
+	return last_read;
 }
 
 int64
@@ -149,7 +154,10 @@ static void
 at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	{
 		bound_published = false;
+		last_read = -1;
+	}
 }
 
 void

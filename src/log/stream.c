@@ -42,7 +42,7 @@
 #include "utils/snapmgr.h"
 
 #define MAX_STREAM_LOCKS	1000
-#define MAX_CACHED_STREAMS	20000
+#define MAX_CACHED_STREAMS	50000
 
 typedef struct NameEntry
 {
@@ -156,27 +156,44 @@ es_stream_note_version(const text *name, int64 version)
 }
 
 static const text *
-remember(const text *name, const EsStream *stream, TransactionId xmin)
+copy_name(const text *name)
 {
-	uint64		hash = hash_name(name);
 	int			len = VARSIZE_ANY_EXHDR(name);
-	bool		found;
-	NameEntry  *entry;
-	IdEntry    *id_entry;
-	text	   *copy;
+	text	   *copy = MemoryContextAlloc(cache_context, VARHDRSZ + len);
 
-	copy = MemoryContextAlloc(cache_context, VARHDRSZ + len);
 	SET_VARSIZE(copy, VARHDRSZ + len);
 	memcpy(VARDATA(copy), VARDATA_ANY(name), len);
+	return copy;
+}
 
-	entry = hash_search(by_name, &hash, HASH_ENTER, &found);
-	entry->stream = *stream;
-	entry->name = copy;
-	id_entry = hash_search(by_id, &stream->id, HASH_ENTER, &found);
-	id_entry->name = copy;
+static void
+note_fresh(TransactionId xmin)
+{
 	if (TransactionIdIsCurrentTransactionId(xmin))
 		has_fresh = true;
-	return copy;
+}
+
+static void
+remember_by_name(const text *name, const EsStream *stream, TransactionId xmin)
+{
+	uint64		hash = hash_name(name);
+	bool		found;
+	NameEntry  *entry = hash_search(by_name, &hash, HASH_ENTER, &found);
+
+	entry->stream = *stream;
+	entry->name = copy_name(name);
+	note_fresh(xmin);
+}
+
+static const text *
+remember_by_id(int64 id, const text *name, TransactionId xmin)
+{
+	bool		found;
+	IdEntry    *entry = hash_search(by_id, &id, HASH_ENTER, &found);
+
+	entry->name = copy_name(name);
+	note_fresh(xmin);
+	return entry->name;
 }
 
 /* ---- locks ---- */
@@ -262,7 +279,7 @@ es_stream_find(const text *name, EsStream *stream)
 		stream->id = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
 		stream->first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
 		stream->version_hint = 0;
-		(void) remember(name, stream, HeapTupleHeaderGetXmin(tuple->t_data));
+		remember_by_name(name, stream, HeapTupleHeaderGetXmin(tuple->t_data));
 	}
 	else
 		memset(stream, 0, sizeof(*stream));
@@ -298,11 +315,9 @@ es_stream_name(int64 id)
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
-		EsStream	stream = {id, 0, 0};
 
-		stream.first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
-		result = remember(DatumGetTextPP(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull)),
-						  &stream, HeapTupleHeaderGetXmin(tuple->t_data));
+		result = remember_by_id(id, DatumGetTextPP(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull)),
+								HeapTupleHeaderGetXmin(tuple->t_data));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -341,7 +356,7 @@ es_stream_insert(const text *name, const EsStream *stream)
 	es_catalog_insert(rel, values, nulls);
 	table_close(rel, NoLock);
 	ensure_cache();
-	(void) remember(name, stream, GetCurrentTransactionId());
+	remember_by_name(name, stream, GetCurrentTransactionId());
 }
 
 /* ---- where a stream's events are ---- */
