@@ -42,9 +42,14 @@ CREATE FUNCTION pg_temp.same_rows(have text, want text, description text)
 DECLARE
 	have_rows text[];
 	want_rows text[];
+	r record;
 BEGIN
-	EXECUTE 'SELECT array_agg(r::text) FROM (' || have || ') r' INTO have_rows;
-	EXECUTE 'SELECT array_agg(r::text) FROM (' || want || ') r' INTO want_rows;
+	FOR r IN EXECUTE have LOOP
+		have_rows := have_rows || r::text;
+	END LOOP;
+	FOR r IN EXECUTE want LOOP
+		want_rows := want_rows || r::text;
+	END LOOP;
 	RETURN is(have_rows, want_rows, description);
 END
 $$;
