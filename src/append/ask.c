@@ -5,9 +5,13 @@
  * Reads the newest committed state like an append does, but takes no lock on
  * the stream: what is possible here may no longer be when it is tried.  Whoever
  * must be sure locks the stream first (lock_stream).
+ *
+ * What an append would raise becomes an answer here.  So decisions run in an
+ * internal subtransaction, which is rolled back when they raise an error.
  */
 #include "append/draft.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -17,6 +21,8 @@
 #include "rules/category.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 /* Columns of eventsource.allowed_transitions() and of eventsource.can_append() */
@@ -34,26 +40,33 @@ typedef struct Question
 	const EsCategory *category;
 	EsFold	   *fold;
 	EsBinding	binding;
+	const EsChoice *choice;		/* being judged */
+	EsStep		step;			/* the answer */
+	EsRefusal	refusal;		/* says why not */
+	bool		allowed;
 } Question;
 
 PG_FUNCTION_INFO_V1(eventsource_allowed_transitions);
 PG_FUNCTION_INFO_V1(eventsource_can_append);
 
 static void ask(Question *q);
+static void decide(Question *q);
+static void judge(Question *q);
 static void read_head(Question *q);
 static void set_event(Question *q, int category_length);
 static void set_subject(Question *q);
-static void emit_choice(ReturnSetInfo *rsinfo, Question *q, const EsChoice *choice);
-static void judge_choice(Question *q, const EsChoice *choice, Datum *value, bool *isnull);
+static bool attempt(void (*work) (Question *q), Question *q);
+static bool is_answer(int sqlstate);
+static void emit_choice(ReturnSetInfo *rsinfo, Question *q);
 static Datum codes_array(List *codes);
-static Datum answer(FunctionCallInfo fcinfo, const EsStep *step, const EsRefusal *refusal);
+static Datum answer(FunctionCallInfo fcinfo, const Question *q);
 
 /* allowed_transitions(stream text) */
 Datum
 eventsource_allowed_transitions(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Question	q;
+	Question	q = {0};
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -66,7 +79,11 @@ eventsource_allowed_transitions(PG_FUNCTION_ARGS)
 	if (q.category->machine == NULL)
 		return (Datum) 0;
 	foreach(lc, es_machine_choices(q.category->machine, q.state))
-		emit_choice(rsinfo, &q, lfirst(lc));
+	{
+		CHECK_FOR_INTERRUPTS();
+		q.choice = lfirst(lc);
+		emit_choice(rsinfo, &q);
+	}
 	return (Datum) 0;
 }
 
@@ -74,24 +91,16 @@ eventsource_allowed_transitions(PG_FUNCTION_ARGS)
 Datum
 eventsource_can_append(PG_FUNCTION_ARGS)
 {
-	Question	q;
-	EsStep		step = {.verdict = ES_LEGAL};
-	EsRefusal	refusal = {0};
+	Question	q = {0};
 
 	es_draft_init(&q.draft);
 	q.draft.stream = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
 	q.draft.type = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
 	q.draft.data = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	q.draft.reason = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
-	ask(&q);
-	if (q.category->machine != NULL)
-	{
-		es_machine_step(q.category->machine, q.state, &q.binding,
-						es_draft_default_reason(), true, &step);
-		if (step.verdict != ES_LEGAL)
-			es_machine_refusal(q.category->machine, &step, &q.event, &refusal);
-	}
-	return answer(fcinfo, &step, &refusal);
+	es_batch_settle();
+	q.allowed = attempt(decide, &q) && q.step.verdict == ES_LEGAL;
+	return answer(fcinfo, &q);
 }
 
 /* Completes a question from its draft; errors for what no append could be. */
@@ -106,11 +115,89 @@ ask(Question *q)
 	read_head(q);
 	set_event(q, category_length);
 	set_subject(q);
-	memset(&q->binding, 0, sizeof(EsBinding));
 	q->binding.event = &q->event;
 	q->binding.state = q->state;
 	if (OidIsValid(q->category->context))
 		q->binding.row = es_fold_context_row(q->fold, q->category->context, &q->event);
+}
+
+/* Everything that an append decides before it writes. */
+static void
+decide(Question *q)
+{
+	EsMachine  *machine;
+
+	ask(q);
+	machine = q->category->machine;
+	q->step.verdict = ES_LEGAL;
+	if (machine == NULL)
+		return;
+	es_machine_step(machine, q->state, &q->binding, es_draft_default_reason(), true, &q->step);
+	if (q->step.verdict == ES_LEGAL)
+		(void) es_machine_fill(machine, &q->step, &q->binding);
+	else
+		es_machine_refusal(machine, &q->step, &q->event, &q->refusal);
+}
+
+/* Do the guards of the choice hold? */
+static void
+judge(Question *q)
+{
+	es_event_set(&q->event, ES_EVENT_TYPE, PointerGetDatum(q->choice->type));
+	q->allowed = es_machine_choice_holds(q->category->machine, q->choice, q->state, &q->binding);
+}
+
+/*
+ * Does the work; false if it raised an error that an append would have raised,
+ * which is kept as the refusal.
+ */
+static bool
+attempt(void (*work) (Question *q), Question *q)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		work(q);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (!is_answer(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		q->refusal.sqlstate = error->sqlerrcode;
+		q->refusal.message = error->message;
+		q->refusal.detail = error->detail;
+		q->refusal.hint = error->hint;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+/* Not so: lost connections, cancellation, exhausted resources, broken rules of our own. */
+static bool
+is_answer(int sqlstate)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return class != ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
 }
 
 /* The newest event of the stream, committed or ours. */
@@ -182,14 +269,18 @@ set_subject(Question *q)
 		es_event_set(&q->event, ES_EVENT_SUBJECT, subject);
 }
 
-/* type, target, reason, reasons, guard, label, is_allowed */
+/*
+ * type, target, reason, reasons, guard, label, is_allowed: whether the guards
+ * hold; unknown (NULL) where they ask for what only the caller of append() will
+ * say.
+ */
 static void
-emit_choice(ReturnSetInfo *rsinfo, Question *q, const EsChoice *choice)
+emit_choice(ReturnSetInfo *rsinfo, Question *q)
 {
+	const EsChoice *choice = q->choice;
 	Datum		values[CHOICE_COLUMNS];
 	bool		nulls[CHOICE_COLUMNS] = {0};
 
-	CHECK_FOR_INTERRUPTS();
 	values[0] = PointerGetDatum(choice->type);
 	values[1] = PointerGetDatum(choice->target);
 	values[2] = CStringGetTextDatum(choice->reason);
@@ -202,23 +293,12 @@ emit_choice(ReturnSetInfo *rsinfo, Question *q, const EsChoice *choice)
 	nulls[5] = choice->label == NULL;
 	if (!nulls[5])
 		values[5] = CStringGetTextDatum(choice->label);
-	judge_choice(q, choice, &values[6], &nulls[6]);
+	nulls[6] = choice->is_guarded && choice->depends_on_event;
+	if (choice->is_guarded && !choice->depends_on_event)
+		values[6] = BoolGetDatum(attempt(judge, q) && q->allowed);
+	else
+		values[6] = BoolGetDatum(true);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/*
- * Do its guards hold?  Unknown (NULL) where they ask for what only the caller
- * of append() will say, or cannot be evaluated without that.
- */
-static void
-judge_choice(Question *q, const EsChoice *choice, Datum *value, bool *isnull)
-{
-	*isnull = choice->is_guarded && choice->depends_on_event;
-	*value = BoolGetDatum(true);
-	if (!choice->is_guarded || choice->depends_on_event)
-		return;
-	es_event_set(&q->event, ES_EVENT_TYPE, PointerGetDatum(choice->type));
-	*value = BoolGetDatum(es_machine_choice_holds(q->category->machine, choice, q->state, &q->binding));
 }
 
 static Datum
@@ -235,25 +315,27 @@ codes_array(List *codes)
 
 /* allowed, sqlstate, message, hint, state */
 static Datum
-answer(FunctionCallInfo fcinfo, const EsStep *step, const EsRefusal *refusal)
+answer(FunctionCallInfo fcinfo, const Question *q)
 {
-	bool		allowed = step->verdict == ES_LEGAL;
+	const EsRefusal *refusal = &q->refusal;
 	Datum		values[ANSWER_COLUMNS] = {0};
 	bool		nulls[ANSWER_COLUMNS] = {0};
 	TupleDesc	desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = BoolGetDatum(allowed);
-	nulls[1] = nulls[2] = nulls[3] = allowed;
-	nulls[4] = !allowed || step->to_state == NULL;
-	if (!allowed)
+	values[0] = BoolGetDatum(q->allowed);
+	nulls[1] = nulls[2] = q->allowed;
+	nulls[3] = q->allowed || refusal->hint == NULL;
+	nulls[4] = !q->allowed || q->step.to_state == NULL;
+	if (!q->allowed)
 	{
 		values[1] = CStringGetTextDatum(unpack_sql_state(refusal->sqlstate));
 		values[2] = CStringGetTextDatum(refusal->message);
-		values[3] = CStringGetTextDatum(refusal->hint);
 	}
+	if (!nulls[3])
+		values[3] = CStringGetTextDatum(refusal->hint);
 	if (!nulls[4])
-		values[4] = PointerGetDatum(step->to_state);
+		values[4] = PointerGetDatum(q->step.to_state);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }

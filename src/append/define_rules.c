@@ -17,6 +17,7 @@
 #include "log/config.h"
 #include "log/stream.h"
 #include "miscadmin.h"
+#include "project/projection.h"
 #include "rules/category.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -36,7 +37,7 @@ static void warn_of_lost_states(const char *name, Jsonb *definition);
 static void check_category_name(const text *name);
 static void check_strict(const EsCategoryText *category);
 static char *context_name(Oid relid);
-static void check_context(const char *category, const char *context);
+static void check_context(const char *category, Oid relid, const char *context);
 static Jsonb *read_machine(const char *name);
 static List *check_category(const EsCategoryText *category);
 static void compile_subject(void *arg);
@@ -96,7 +97,7 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 	{
 		category.context = context_name(PG_GETARG_OID(2));
-		check_context(name, category.context);
+		check_context(name, PG_GETARG_OID(2), category.context);
 	}
 	problems = check_category(&category);
 	if (problems != NIL)
@@ -191,14 +192,32 @@ context_name(Oid relid)
 }
 
 static void
-check_context(const char *category, const char *context)
+check_context(const char *category, Oid relid, const char *context)
 {
-	if (es_config_read("projection", context, 0) == NULL)
+	const EsProjection *projection = es_projection_get(relid);
+	const char *problem = NULL;
+	ListCell   *lc;
+
+	if (projection == NULL)
+		problem = "It is not a projection.";
+	else if (projection->stream_row == NULL)
+		problem = "Its rows do not each belong to one stream.";
+	else
+	{
+		problem = "It does not fold the events of this category.";
+		foreach(lc, projection->categories)
+		{
+			if (strcmp(lfirst(lc), category) == 0)
+				problem = NULL;
+		}
+	}
+	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s is not a projection", context),
-				 errdetail("The context of category \"%s\" must be an inline projection keyed by the stream.", category),
-				 errhint("Make it one with eventsource.create_projection() first.")));
+				 errmsg("%s cannot be the context of category \"%s\"", context, category),
+				 errdetail_internal("%s", problem),
+				 errhint("A context is an inline projection of the category, keyed by the stream: "
+						 "make it with eventsource.create_projection() first.")));
 }
 
 /* Everything that only the whole of the category's definition shows. */

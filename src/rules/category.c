@@ -161,6 +161,12 @@ compile(EsCategory *category, const EsDefinition *definition)
 	category->strict = text.strict;
 	if (text.context != NULL)
 		row = open_context(category, text.context);
+	if (text.subject != NULL && !OidIsValid(definition->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("owner of category \"%s\" does not exist any more", category->name),
+				 errdetail("Its subject expression had the rights of that role."),
+				 errhint("Declare the category again with eventsource.create_category().")));
 	if (text.subject != NULL)
 		category->subject = es_expr_compile(&scope, text.subject, TEXTOID, -1);
 	if (text.state_machine == NULL)

@@ -20,6 +20,7 @@
 /* One expression to be compiled. */
 typedef struct Task
 {
+	const char *machine;
 	const EsExprScope *scope;
 	const char *source;
 	bool		is_guard;
@@ -102,7 +103,7 @@ void
 es_machine_compile(EsMachine *machine, const EsExprScope *scope,
 				   int flags, EsProblems *problems)
 {
-	Task		task = {.scope = scope, .context = CurrentMemoryContext};
+	Task		task = {.machine = machine->name, .scope = scope, .context = CurrentMemoryContext};
 	ListCell   *lc;
 
 	foreach(lc, machine->entries)
@@ -193,6 +194,13 @@ compile(Task *task, const char *path, int flags, EsProblems *problems)
 {
 	char	   *problem;
 
+	/* Nobody's rights are left to evaluate with, and the caller's will not do. */
+	if (!OidIsValid(task->scope->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("owner of state machine \"%s\" does not exist any more", task->machine),
+				 errdetail("Its guards and fill values had the rights of that role."),
+				 errhint("Define the machine again with eventsource.create_state_machine().")));
 	if ((flags & ES_COMPILE_SKIP_ROW) && es_machine_source_names(task->source, "row"))
 		return;
 	if (!(flags & ES_COMPILE_CHECK))

@@ -177,18 +177,31 @@ say_fill_given(const Case *c, EsRefusal *refusal)
 	refusal->hint = pstrdup("Leave the field out.");
 }
 
-/* Types with an edge from a state, for a hint; empty if there are none. */
+/*
+ * Types with an edge from a state, for a hint, beginning with those that only
+ * some states allow; empty if there are none.
+ */
 static char *
 allowed_types(const EsMachine *machine, int state)
 {
-	Bitmapset  *types = NULL;
+	EsEdge	  **root = es_machine_root_edges(machine);
+	Bitmapset  *own = NULL;
+	Bitmapset  *common = NULL;
 
 	for (int type = 0; type < machine->types.count; type++)
 	{
-		if (es_machine_candidates(machine, state, type) != NULL)
-			types = bms_add_member(types, type);
+		EsEdge	   *edge = es_machine_candidates(machine, state, type);
+
+		if (edge != NULL && edge == root[type])
+			common = bms_add_member(common, type);
+		else if (edge != NULL)
+			own = bms_add_member(own, type);
 	}
-	return types == NULL ? "" : es_words_list(&machine->types, types);
+	if (own == NULL || common == NULL)
+		return own == NULL && common == NULL ? ""
+			: es_words_list(&machine->types, own == NULL ? common : own);
+	return psprintf("%s, %s", es_words_list(&machine->types, own),
+					es_words_list(&machine->types, common));
 }
 
 static char *

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Categories: what can be declared, and what is refused.
 BEGIN;
-SELECT plan(30);
+SELECT plan(41);
 
 SELECT lives_ok($$ SELECT eventsource.create_state_machine('m', '{"initial": "A", "states": {"A": {"type": "final"}}, "on": {"x": {}}}') $$, 'a machine');
 
@@ -33,6 +33,28 @@ CREATE TABLE pg_temp.no_projection (id text PRIMARY KEY);
 SELECT throws_ok($$ SELECT eventsource.create_category('d', 'm', context => 'pg_temp.no_projection') $$, '55000', NULL, 'a table that is no projection');
 SELECT throws_ok($$ SELECT eventsource.create_category('d', 'm', context => 4294967295::oid::regclass) $$, '42P01', NULL, 'no table at all');
 
+CREATE SCHEMA ctx;
+CREATE TABLE ctx.per_stream (id text PRIMARY KEY, n int, extra int);
+CREATE TABLE ctx.shared (day text PRIMARY KEY, n int);
+SELECT lives_ok($$ SELECT eventsource.create_projection('ctx.per_stream', '{d}', '{"*": "n = coalesce(row.n, 0) + 1"}') $$, 'a projection of category d');
+SELECT lives_ok($$ SELECT eventsource.create_projection('ctx.shared', '{d}', '{"z": "n = coalesce(row.n, 0) + 1"}',
+	key => '{"day": "event.data->>''day''"}', mode => 'inline') $$, 'another, with shared rows');
+SELECT is(split_part(pg_temp.refusal($$ SELECT eventsource.create_category('d', 'm', context => 'ctx.shared') $$), E'\n', 2),
+	'DETAIL: Its rows do not each belong to one stream.', 'a context must be keyed by the stream');
+SELECT is(split_part(pg_temp.refusal($$ SELECT eventsource.create_category('e', 'm', context => 'ctx.per_stream') $$), E'\n', 2),
+	'DETAIL: It does not fold the events of this category.', 'and be a projection of the category');
+SELECT lives_ok($$ SELECT eventsource.create_state_machine('looks', '{"initial": "A", "states": {"A": {"type": "final"}},
+	"on": {"x": {"guard": {"few": "coalesce(row.n, 0) < 2"}}, "y": {"guard": {"odd": "1 / (row.n - 1) = 1"}}}}') $$, 'a machine that looks at it');
+SELECT lives_ok($$ SELECT eventsource.create_category('d', 'looks', context => 'ctx.per_stream'), eventsource.append('d-1', 'x') $$, 'together they work');
+SELECT pg_temp.same_rows($$ SELECT type, is_allowed FROM eventsource.allowed_transitions('d-1') ORDER BY type $$,
+	$$ VALUES ('x', true), ('y', false) $$, 'a guard that fails is one that does not hold');
+SELECT is(allowed || ' ' || sqlstate || ': ' || message, 'false 22012: division by zero', 'can_append tells how it fails') FROM eventsource.can_append('d-1', 'y');
+
+-- The context's table changes.
+SELECT lives_ok($$ ALTER TABLE ctx.per_stream DROP COLUMN extra $$, 'a column that nobody needs can go');
+SELECT lives_ok($$ SELECT eventsource.append('d-1', 'x') $$, 'and all goes on');
+SELECT throws_ok($$ SELECT eventsource.append('d-1', 'x') $$, 'ZE005', NULL, 'by the same rules');
+
 -- Subjects.
 SELECT is(eventsource.create_category('cart', subject => $$ 'customer-' || (event.data->>'customer') $$), 1::bigint, 'a subject');
 SELECT lives_ok($$ SELECT eventsource.append('cart-1', 'added', '{"customer": 7}'), eventsource.append('cart-1', 'looked_at') $$, 'events with and without');
@@ -46,9 +68,9 @@ SELECT is(version, 1::bigint, 'refused declarations leave the last') FROM events
 -- allowed_transitions and can_append where there is no machine.
 SELECT is_empty($$ SELECT * FROM eventsource.allowed_transitions('cart-1') $$, 'no machine, no list');
 SELECT is(allowed, true, 'everything is allowed') FROM eventsource.can_append('cart-1', 'whatever');
-SELECT throws_ok($$ SELECT eventsource.can_append('nohyphen', 'x') $$, NULL, NULL, 'except what can be no stream');
-SELECT throws_ok($$ SELECT eventsource.can_append('cart-1', NULL) $$, '22004', NULL, 'or has no type');
-SELECT throws_ok($$ SELECT eventsource.can_append('$config-x', 'x') $$, '42939', NULL, 'or is reserved');
+SELECT is(allowed || ' ' || sqlstate, 'false 42602', 'except what can be no stream') FROM eventsource.can_append('nohyphen', 'x');
+SELECT is(allowed || ' ' || sqlstate, 'false 22004', 'or has no type') FROM eventsource.can_append('cart-1', NULL);
+SELECT is(allowed || ' ' || sqlstate, 'false 42939', 'or is reserved') FROM eventsource.can_append('$config-x', 'x');
 
 SELECT * FROM finish();
 ROLLBACK;
