@@ -63,7 +63,7 @@ SELECT is(pg_temp.attempt(), 'F E', 'the same in an exception block');
 
 -- Events remember the version that allowed them.
 SELECT pg_temp.same_rows($$ SELECT s.name, w.word FROM eventsource.event e JOIN eventsource.stream s ON s.id = e.stream
-		JOIN eventsource.word w ON w.id = e.machine ORDER BY e.position $$,
+		JOIN eventsource.word w ON w.id = e.machine WHERE s.name LIKE 'v-%' ORDER BY e.position $$,
 	$$ VALUES ('v-1', 'v@1'), ('v-2', 'v@2'), ('v-3', 'v@2'), ('v-4', 'v@2'), ('v-5', 'v@3'), ('v-6', 'v@3') $$,
 	'each event has its machine');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions() $$, 'and is legal under it');
