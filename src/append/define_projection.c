@@ -23,6 +23,7 @@
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/open.h"
+#include "log/segment.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "project/projection.h"
@@ -201,6 +202,7 @@ lock_target(Oid relid, const char *verb)
 				 errdetail("Only who owns the table may %s a projection that writes it.", verb),
 				 errhint("Let the table's owner do it.")));
 	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
+	es_segment_wide_lock();
 	return table_open(relid, ShareRowExclusiveLock);
 }
 
