@@ -59,7 +59,8 @@ eventsource_create_state_machine(PG_FUNCTION_ARGS)
 
 	if (name == NULL || PG_ARGISNULL(1))
 		refuse_null(name == NULL ? "name" : "definition",
-					"SELECT eventsource.create_state_machine('door', '{\"initial\": \"OPEN\", \"states\": {...}}').");
+					"SELECT eventsource.create_state_machine('door', "
+					"'{\"initial\": \"OPEN\", \"states\": {...}}').");
 	definition = PG_GETARG_JSONB_P(1);
 	problem = es_machine_name_problem(name, strlen(name));
 	if (problem != NULL)
@@ -158,7 +159,8 @@ check_category_name(const text *name)
 	char	   *problem = es_machine_name_problem(bytes, length);
 
 	if (problem == NULL && memchr(bytes, '-', length) != NULL)
-		problem = pstrdup("a category's name must not contain a hyphen, which separates it from the key in the names of its streams");
+		problem = pstrdup("a category's name must not contain a hyphen, "
+						  "which separates it from the key in the names of its streams");
 	if (problem == NULL && bytes[0] == '$')
 		problem = pstrdup("names that begin with $ are reserved");
 	if (problem != NULL)
@@ -172,7 +174,8 @@ check_strict(const EsCategoryText *category)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a strict category needs a state machine"),
-				 errdetail("A strict category refuses event types that are not known, and without a state machine none are."),
+				 errdetail("A strict category refuses event types that are not known, "
+						   "and without a state machine none are."),
 				 errhint("Give the category a state machine, or leave strict out.")));
 }
 

@@ -29,6 +29,7 @@
 static MemoryContext cache_context = NULL;
 static HTAB *cache = NULL;
 static uint64 cache_generation = 0;
+static uint64 cache_epoch = 0;	/* of the machines that are pointed to */
 
 /* Names too long for create_category() can only be undeclared. */
 static const EsCategory undeclared = {.context = InvalidOid};
@@ -115,7 +116,7 @@ refresh_cache(void)
 	HASHCTL		ctl = {.keysize = ES_MAX_WORD + 1, .entrysize = sizeof(EsCategory)};
 	MemoryContext context;
 
-	if (cache != NULL && cache_generation == generation &&
+	if (cache != NULL && cache_generation == generation && cache_epoch == es_machine_epoch() &&
 		hash_get_num_entries(cache) < MAX_CATEGORIES)
 		return;
 	if (cache != NULL)
@@ -130,6 +131,7 @@ refresh_cache(void)
 						HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	cache_context = context;
 	cache_generation = generation;
+	cache_epoch = es_machine_epoch();
 }
 
 static void

@@ -17,8 +17,8 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* Machines that are kept at most; beyond, all are forgotten. */
-#define MAX_MACHINES	1000
+/* Machines are kept up to this size; beyond it, all are forgotten. */
+#define MAX_CACHE_SIZE	(64 * 1024 * 1024)
 
 /* Compared as bytes, so zeroed before it is filled. */
 typedef struct CacheKey
@@ -38,6 +38,8 @@ typedef struct CacheEntry
 static MemoryContext cache_context = NULL;
 static HTAB *cache = NULL;
 static uint64 cache_generation = 0;
+static uint64 cache_epoch = 0;	/* counts the caches there were */
+static bool cache_is_full = false;
 
 static EsMachine *get(const char *name, int64 version, TupleDesc row, Oid relid, bool inspected);
 static void refresh_cache(void);
@@ -58,6 +60,12 @@ EsMachine *
 es_machine_inspect(const char *name, int64 version)
 {
 	return get(name, version, NULL, InvalidOid, true);
+}
+
+uint64
+es_machine_epoch(void)
+{
+	return cache_epoch;
 }
 
 int64
@@ -126,8 +134,7 @@ refresh_cache(void)
 	HASHCTL		ctl = {.keysize = sizeof(CacheKey), .entrysize = sizeof(CacheEntry)};
 	MemoryContext context;
 
-	if (cache != NULL && cache_generation == generation &&
-		hash_get_num_entries(cache) < MAX_MACHINES)
+	if (cache != NULL && cache_generation == generation && !cache_is_full)
 		return;
 	if (cache != NULL)
 	{
@@ -141,6 +148,8 @@ refresh_cache(void)
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	cache_context = context;
 	cache_generation = generation;
+	cache_epoch++;
+	cache_is_full = false;
 }
 
 /* Compiles in a context of its own, which joins the cache only when all is well. */
@@ -160,6 +169,7 @@ build(const char *name, int64 version, TupleDesc row, bool inspected)
 	machine = build_from(definition, row, inspected);
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, cache_context);
+	cache_is_full = MemoryContextMemAllocated(cache_context, true) > MAX_CACHE_SIZE;
 	return machine;
 }
 

@@ -79,6 +79,13 @@ extern List *es_machine_choices(EsMachine *machine, const text *from);
 /* Do all guards of the choice hold? */
 extern bool es_machine_choice_holds(EsMachine *machine, const EsChoice *choice, const text *from,
 									const EsBinding *binding);
+
+/*
+ * Grows when machines are forgotten: whoever keeps a pointer to one beyond its
+ * transaction must drop it then.
+ */
+extern uint64 es_machine_epoch(void);
+
 extern int64 es_machine_version(const EsMachine *machine);
 
 /* "name@version", as events remember it. */

@@ -118,7 +118,8 @@ check_start(const EsMachine *machine, EsProblems *problems)
 		return;
 	if (!machine->has_create)
 	{
-		es_machine_problem(problems, "initial: say in which state a stream starts, or which events create one");
+		es_machine_problem(problems,
+						   "initial: say in which state a stream starts, or which events create one");
 		return;
 	}
 	foreach(lc, machine->entries)
@@ -154,7 +155,8 @@ check_states(const EsMachine *machine, EsProblems *problems)
 		if (!reached[state])
 			es_machine_problem(problems, "states.%s: no event leads to this state", name);
 		if (!out && !machine->state[state].is_final)
-			es_machine_problem(problems, "states.%s: no event leads out of this state, and it is not final", name);
+			es_machine_problem(problems,
+							   "states.%s: no event leads out of this state, and it is not final", name);
 		if (out && machine->state[state].is_final)
 			es_machine_problem(problems, "states.%s: the state is final, but events lead out of it", name);
 	}

@@ -159,7 +159,7 @@ eventsource_state_machine_edges(PG_FUNCTION_ARGS)
 				(errcode(ES_ERRCODE_INVALID_DEFINITION),
 				 errmsg("this is not the definition of a state machine"),
 				 errdetail("%s", (char *) linitial(problems.lines)),
-				 errhint("eventsource.create_state_machine() lists everything that is wrong with a definition.")));
+				 errhint("eventsource.create_state_machine() lists all that is wrong with one.")));
 	es_machine_build_table(machine);
 	root = es_machine_root_edges(machine);
 	order = es_machine_order(machine, &nstates);

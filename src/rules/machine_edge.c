@@ -164,9 +164,11 @@ read_reason(EsReader *reader, const char *path, JsonbValue *value, void *target)
 						   "%s: must be \"required\", \"optional\" or \"forbidden\", not %s",
 						   path, es_json_quote(value));
 	if (edge->reason == ES_REASON_RULE_FORBIDDEN && edge->reasons != NULL)
-		es_machine_problem(reader->problems, "%s: a reason cannot be forbidden where reasons are listed", path);
+		es_machine_problem(reader->problems,
+						   "%s: a reason cannot be forbidden where reasons are listed", path);
 	if (edge->reason == ES_REASON_RULE_REQUIRED && reader->machine->ndeclared == 0)
-		es_machine_problem(reader->problems, "%s: a reason cannot be required where the machine declares none", path);
+		es_machine_problem(reader->problems,
+						   "%s: a reason cannot be required where the machine declares none", path);
 }
 
 static void

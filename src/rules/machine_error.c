@@ -135,7 +135,8 @@ say_guard(const Case *c, EsRefusal *refusal)
 	refusal->message = psprintf("event type \"%s\" is rejected by guard \"%s\" %s",
 								c->type, c->step->guard, c->where);
 	refusal->detail = psprintf("%s The guard is: %s", refusal->detail, source);
-	refusal->hint = psprintf("Append the event when the guard holds; eventsource.allowed_transitions() shows what is possible now.");
+	refusal->hint = pstrdup("Append the event when the guard holds; "
+							"eventsource.allowed_transitions() shows what is possible now.");
 	refusal->constraint = c->step->guard;
 }
 

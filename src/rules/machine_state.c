@@ -49,7 +49,8 @@ eventsource_state_at(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown basis \"%s\"", basis),
 				 errdetail("The basis says which time of an event counts."),
-				 errhint("Use 'recorded' (what was known at that time) or 'occurred' (what had happened by then).")));
+				 errhint("Use 'recorded' (what was known at that time) "
+						 "or 'occurred' (what had happened by then).")));
 	if (state == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(state);
