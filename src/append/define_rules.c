@@ -45,8 +45,8 @@ static TupleDesc context_columns(Oid relid);
 static void lock_machine(const char *name);
 static Jsonb *wrap_definition(const char *name, Jsonb *definition);
 static char *get_text(FunctionCallInfo fcinfo, int arg);
-static void refuse_null(const char *argument, const char *example) pg_attribute_noreturn();
-static void refuse_problems(const char *what, List *problems) pg_attribute_noreturn();
+static void refuse_null(const char *argument, const char *example);
+static void refuse_problems(const char *what, List *problems);
 
 /* create_state_machine(name text, definition jsonb): its version */
 Datum

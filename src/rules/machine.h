@@ -100,9 +100,8 @@ extern const text *es_machine_label(const EsMachine *machine);
 extern void es_machine_step(EsMachine *machine, const text *from, const EsBinding *binding,
 							const text *default_reason, bool check_guards, EsStep *step);
 
-/* Raises the error of a step that is not ES_LEGAL. */
-extern void es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event)
-			pg_attribute_noreturn();
+/* Raises the error of a step that is not ES_LEGAL; never returns. */
+extern void es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event);
 
 /* Event data with the edge's fill values added; same pointer if it has none. */
 extern Jsonb *es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding);

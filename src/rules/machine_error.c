@@ -83,7 +83,6 @@ es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event)
 			 errhint("%s", refusal.hint),
 			 refusal.constraint == NULL ? 0
 			 : err_generic_string(PG_DIAG_CONSTRAINT_NAME, refusal.constraint)));
-	pg_unreachable();
 }
 
 static void
