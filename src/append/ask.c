@@ -44,6 +44,7 @@ typedef struct Question
 	EsStep		step;			/* the answer */
 	EsRefusal	refusal;		/* says why not */
 	bool		allowed;
+	bool		is_known;		/* false: that depends on what the caller says */
 } Question;
 
 PG_FUNCTION_INFO_V1(eventsource_allowed_transitions);
@@ -144,7 +145,8 @@ static void
 judge(Question *q)
 {
 	es_event_set(&q->event, ES_EVENT_TYPE, PointerGetDatum(q->choice->type));
-	q->allowed = es_machine_choice_holds(q->category->machine, q->choice, q->state, &q->binding);
+	q->allowed = es_machine_choice_holds(q->category->machine, q->choice, q->state, &q->binding,
+										 &q->is_known);
 }
 
 /*
@@ -293,11 +295,14 @@ emit_choice(ReturnSetInfo *rsinfo, Question *q)
 	nulls[5] = choice->label == NULL;
 	if (!nulls[5])
 		values[5] = CStringGetTextDatum(choice->label);
-	nulls[6] = choice->is_guarded && choice->depends_on_event;
-	if (choice->is_guarded && !choice->depends_on_event)
-		values[6] = BoolGetDatum(attempt(judge, q) && q->allowed);
-	else
-		values[6] = BoolGetDatum(true);
+	q->is_known = q->allowed = true;
+	if (choice->guard != NULL && !attempt(judge, q))
+	{
+		q->is_known = true;
+		q->allowed = false;
+	}
+	nulls[6] = !q->is_known;
+	values[6] = BoolGetDatum(q->allowed);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

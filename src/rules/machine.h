@@ -69,16 +69,17 @@ typedef struct EsChoice
 	List	   *reasons;		/* const text *; NIL: no list to choose from */
 	const char *guard;			/* the expressions, or NULL */
 	const char *label;
-	bool		is_guarded;
-	bool		depends_on_event;	/* a guard names what only the caller knows */
 	void	   *edge;			/* machine.c's own */
 } EsChoice;
 
 extern List *es_machine_choices(EsMachine *machine, const text *from);
 
-/* Do all guards of the choice hold? */
+/*
+ * Do the guards of the choice hold?  *is_known is set to false where that
+ * depends on what only the caller of append() will say: data, reason and such.
+ */
 extern bool es_machine_choice_holds(EsMachine *machine, const EsChoice *choice, const text *from,
-									const EsBinding *binding);
+									const EsBinding *binding, bool *is_known);
 
 /*
  * Grows when machines are forgotten: whoever keeps a pointer to one beyond its

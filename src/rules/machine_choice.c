@@ -26,7 +26,6 @@ static EsChoice *make_choice(const EsMachine *machine, int state, int type, EsEd
 static const text *target_of(const EsMachine *machine, int state, const EsEdge *edge);
 static const char *reason_rule(const EsEdge *edge);
 static char *guard_text(const EsEdge *edge);
-static bool depends_on_event(const EsEdge *edge);
 static void emit_edge(ReturnSetInfo *rsinfo, const EsMachine *machine, int state, int type,
 					  const EsEdge *edge, bool is_root);
 static Datum reasons_array(const EsMachine *machine, const EsEdge *edge);
@@ -73,8 +72,6 @@ make_choice(const EsMachine *machine, int state, int type, EsEdge *edge)
 	}
 	choice->guard = guard_text(edge);
 	choice->label = edge->label;
-	choice->is_guarded = edge->nguards > 0;
-	choice->depends_on_event = depends_on_event(edge);
 	choice->edge = edge;
 	return choice;
 }
@@ -116,23 +113,6 @@ guard_text(const EsEdge *edge)
 	for (int i = 0; i < edge->nguards; i++)
 		appendStringInfo(&all, "%s(%s)", i > 0 ? " AND " : "", edge->guards[i].source);
 	return all.data;
-}
-
-/* Does a guard name what only the appending caller knows? */
-static bool
-depends_on_event(const EsEdge *edge)
-{
-	static const char *const words[] = {"data", "metadata", "reason", "actor", "occurred_at"};
-
-	for (int i = 0; i < edge->nguards; i++)
-	{
-		for (size_t j = 0; j < lengthof(words); j++)
-		{
-			if (es_machine_source_names(edge->guards[i].source, words[j]))
-				return true;
-		}
-	}
-	return false;
 }
 
 /*

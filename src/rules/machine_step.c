@@ -15,7 +15,9 @@
 
 static EsEdge *choose(EsMachine *machine, EsEdge *first, const EsBinding *binding,
 					  const text *default_reason, EsStep *step);
+static bool depends_on_caller(const char *source);
 static const EsGuard *find_rejecting(EsEdge *edge, const EsBinding *binding);
+static bool guard_holds(EsGuard *guard, const EsBinding *binding);
 static EsVerdict judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
 static const text *effective_reason(const EsMachine *machine, const EsEdge *edge,
 									const text *given, const text *default_reason);
@@ -133,13 +135,39 @@ es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding
 
 bool
 es_machine_choice_holds(EsMachine *machine, const EsChoice *choice, const text *from,
-						const EsBinding *binding)
+						const EsBinding *binding, bool *is_known)
 {
+	EsEdge	   *edge = choice->edge;
 	EsBinding	mine;
 	EsEvent		event;
 
+	*is_known = true;
 	bind(&mine, binding, &event, es_machine_stands(machine, from), NULL);
-	return find_rejecting(choice->edge, &mine) == NULL;
+	for (int i = 0; i < edge->nguards; i++)
+	{
+		if (depends_on_caller(edge->guards[i].source))
+			*is_known = false;
+		else if (!guard_holds(&edge->guards[i], &mine))
+		{
+			*is_known = true;
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Does a guard name what only the caller of append() will say? */
+static bool
+depends_on_caller(const char *source)
+{
+	static const char *const words[] = {"data", "metadata", "reason", "actor"};
+
+	for (size_t i = 0; i < lengthof(words); i++)
+	{
+		if (es_machine_source_names(source, words[i]))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -174,18 +202,22 @@ find_rejecting(EsEdge *edge, const EsBinding *binding)
 {
 	for (int i = 0; i < edge->nguards; i++)
 	{
-		EsGuard    *guard = &edge->guards[i];
-
-		if (guard->expr == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("guard \"%s\" cannot be evaluated", guard->name),
-					 errdetail("It names \"row\", and here is no context row."),
-					 errhint("Give the category a context with eventsource.create_category().")));
-		if (!es_expr_eval_bool(guard->expr, binding))
-			return guard;
+		if (!guard_holds(&edge->guards[i], binding))
+			return &edge->guards[i];
 	}
 	return NULL;
+}
+
+static bool
+guard_holds(EsGuard *guard, const EsBinding *binding)
+{
+	if (guard->expr == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("guard \"%s\" cannot be evaluated", guard->name),
+				 errdetail("It names \"row\", and here is no context row."),
+				 errhint("Give the category a context with eventsource.create_category().")));
+	return es_expr_eval_bool(guard->expr, binding);
 }
 
 static EsVerdict

@@ -5,7 +5,7 @@ BEGIN;
 \o /dev/null
 \i examples/lead_lifecycle.sql
 \o
-SELECT plan(51);
+SELECT plan(52);
 
 -- Brings a new lead into a state by the shortest way; returns its stream.
 CREATE FUNCTION pg_temp.lead_in(wanted text, stream text) RETURNS text LANGUAGE plpgsql AS $$
@@ -72,6 +72,13 @@ SELECT throws_ok($$ SELECT eventsource.append('lead-t', 'timeout_21d_no_response
 	'ZE005', 'event type "timeout_21d_no_response" is rejected by guard "twenty_one_days" in state "CONTACTING"', 'too early');
 SELECT is((SELECT a.state FROM eventsource.append('lead-t', 'timeout_21d_no_response', occurred_at => '2026-01-23 00:00Z') a), 'ARCHIVED', 'CONTACTING > ARCHIVED');
 SELECT is(pg_temp.step('QUALIFIED', 'timeout_180d_no_progress', occurred_at => '2026-06-30 00:00Z'), 'ZE005 half_a_year', 'half a year is half a year');
+
+-- What an agent could do next, by the lead's row as it is.
+SELECT pg_temp.same_rows($$ SELECT type, target, is_allowed FROM eventsource.allowed_transitions(pg_temp.lead_in('CONTACTING', 'lead-n')) ORDER BY type $$,
+	$$ VALUES ('bogus_contact_detected', 'TRASHED', true), ('contact_attempted', 'CONTACTING', true), ('contact_info_updated', 'CONTACTING', true),
+		('flag_cleared', 'CONTACTING', NULL), ('flag_set', 'CONTACTING', NULL), ('lead_assigned', 'CONTACTING', NULL),
+		('motivation_confirmed', 'QUALIFIED', true), ('note_added', 'CONTACTING', true), ('timeout_21d_no_response', 'ARCHIVED', false) $$,
+	'allowed_transitions: some things are not up to the row');
 
 -- There are no others.
 SELECT is((SELECT count(DISTINCT (from_state, type)) FROM eventsource.state_machine_transitions

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Machines change: versions, what is in force when, and what a rollback undoes.
 BEGIN;
-SELECT plan(32);
+SELECT plan(33);
 
 CREATE FUNCTION pg_temp.state_after(stream text, type text) RETURNS text LANGUAGE sql AS $$
 	SELECT a.state FROM eventsource.append($1, $2) a $$;
@@ -60,11 +60,20 @@ BEGIN
 END
 $$;
 SELECT is(pg_temp.attempt(), 'F E', 'the same in an exception block');
+CREATE FUNCTION pg_temp.attempt_at_once() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_temp.define('F'), 1 / (length(pg_temp.state_after('v-9', 'go')) - 1);
+	RETURN 'no error';
+EXCEPTION WHEN division_by_zero THEN
+	RETURN pg_temp.state_after('v-9', 'go');
+END
+$$;
+SELECT is(pg_temp.attempt_at_once(), 'E', 'and within one command');
 
 -- Events remember the version that allowed them.
 SELECT pg_temp.same_rows($$ SELECT s.name, w.word FROM eventsource.event e JOIN eventsource.stream s ON s.id = e.stream
 		JOIN eventsource.word w ON w.id = e.machine WHERE s.name LIKE 'v-%' ORDER BY e.position $$,
-	$$ VALUES ('v-1', 'v@1'), ('v-2', 'v@2'), ('v-3', 'v@2'), ('v-4', 'v@2'), ('v-5', 'v@3'), ('v-6', 'v@3') $$,
+	$$ VALUES ('v-1', 'v@1'), ('v-2', 'v@2'), ('v-3', 'v@2'), ('v-4', 'v@2'), ('v-5', 'v@3'), ('v-6', 'v@3'), ('v-9', 'v@3') $$,
 	'each event has its machine');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions() $$, 'and is legal under it');
 
