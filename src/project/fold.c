@@ -36,7 +36,7 @@ typedef struct RowEntry
 	EsRow	   *row;
 	uint32		hash;
 	char		status;
-} RowEntry;
+}			RowEntry;
 
 static bool same_row(const EsRow *a, const EsRow *b);
 
@@ -165,7 +165,7 @@ es_fold_context_problem(Oid target, const char *category)
 		return pstrdup("its rows are not one per stream: its key must follow from event.key or event.stream alone");
 	foreach(lc, projection->categories)
 		if (strcmp(lfirst(lc), category) == 0)
-			return NULL;
+		return NULL;
 	return psprintf("it does not fold category \"%s\"", category);
 }
 

@@ -33,12 +33,12 @@ typedef enum EsSharing
 typedef struct EsRowIdentity
 {
 	EsSharing	sharing;
-	int			key;			/* the key column that tells streams (or events)
-								 * apart */
+	int			key;			/* the key column that tells streams (or
+								 * events) apart */
 	EsEventColumn column;		/* what that column is */
 	bool		must_spell;		/* it is read as another type, and must be
-								 * written the way that type prints it, lest two
-								 * streams meet in one row */
+								 * written the way that type prints it, lest
+								 * two streams meet in one row */
 } EsRowIdentity;
 
 /* What the events of one type do to a row. */

@@ -30,7 +30,7 @@ typedef struct Compiler
 	const char *label;
 	EsRule	   *rule;
 	EsExprScope scope;
-} Compiler;
+}			Compiler;
 
 /* What a rule's object says; NULL where it says nothing. */
 typedef struct RuleText
@@ -40,7 +40,7 @@ typedef struct RuleText
 	JsonbValue *where;
 	JsonbValue *each;
 	JsonbValue *missing;
-} RuleText;
+}			RuleText;
 
 /* One expression to compile, and where it goes. */
 typedef struct Part
@@ -54,30 +54,30 @@ typedef struct Part
 	List	   *attnos;
 	Oid			item_type;
 	TupleDesc	item_row;
-} Part;
+}			Part;
 
-static void compile_rules(Compiler *compiler, JsonbValue *rules);
-static void compile_rule(Compiler *compiler, const JsonbValue *type, JsonbValue *value);
-static bool read_rule(Compiler *compiler, JsonbValue *value, RuleText *text);
-static void compile_each(Compiler *compiler, JsonbValue *each);
-static void compile_keys(Compiler *compiler, JsonbValue *key);
-static void compile_stream_key(Compiler *compiler);
-static void refuse_other_keys(Compiler *compiler, JsonbValue *key);
-static void compile_where(Compiler *compiler, JsonbValue *where);
-static void compile_set(Compiler *compiler, JsonbValue *set);
-static void read_missing(Compiler *compiler, JsonbValue *missing);
-static void identify_row(Compiler *compiler);
-static void settle_sharing(Compiler *compiler);
+static void compile_rules(Compiler * compiler, JsonbValue *rules);
+static void compile_rule(Compiler * compiler, const JsonbValue *type, JsonbValue *value);
+static bool read_rule(Compiler * compiler, JsonbValue *value, RuleText * text);
+static void compile_each(Compiler * compiler, JsonbValue *each);
+static void compile_keys(Compiler * compiler, JsonbValue *key);
+static void compile_stream_key(Compiler * compiler);
+static void refuse_other_keys(Compiler * compiler, JsonbValue *key);
+static void compile_where(Compiler * compiler, JsonbValue *where);
+static void compile_set(Compiler * compiler, JsonbValue *set);
+static void read_missing(Compiler * compiler, JsonbValue *missing);
+static void identify_row(Compiler * compiler);
+static void settle_sharing(Compiler * compiler);
 static bool tells_apart(const EsKeyColumn *key, bool *must_spell);
 static bool depends_on_place(const EsRule *rule, int nkeys);
 static bool follows_from_stream(const EsRule *rule, int nkeys);
-static bool compile_part(Compiler *compiler, const char *what, void (*compile) (void *arg), Part *part);
+static bool compile_part(Compiler * compiler, const char *what, void (*compile) (void *arg), Part * part);
 static void compile_scalar_part(void *arg);
 static void compile_set_part(void *arg);
 static void compile_each_part(void *arg);
-static void complain(Compiler *compiler, const char *format,...) pg_attribute_printf(2, 3);
+static void complain(Compiler * compiler, const char *format,...) pg_attribute_printf(2, 3);
 static void raise_in_context(void *arg);
-static bool get_string(Compiler *compiler, const char *what, JsonbValue *value, char **string);
+static bool get_string(Compiler * compiler, const char *what, JsonbValue *value, char **string);
 static JsonbValue *find(Jsonb *data, const char *key);
 static const char *column_name(const EsTarget *target, AttrNumber attno);
 
@@ -113,7 +113,7 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 }
 
 static void
-compile_rules(Compiler *compiler, JsonbValue *rules)
+compile_rules(Compiler * compiler, JsonbValue *rules)
 {
 	EsJsonPair *pairs;
 	int			count;
@@ -135,11 +135,11 @@ compile_rules(Compiler *compiler, JsonbValue *rules)
 }
 
 static void
-compile_rule(Compiler *compiler, const JsonbValue *type, JsonbValue *value)
+compile_rule(Compiler * compiler, const JsonbValue *type, JsonbValue *value)
 {
 	EsProjection *projection = compiler->projection;
 	EsRule	   *rule = palloc0(sizeof(EsRule));
-	RuleText	text = {0};
+	RuleText text = {0};
 
 	compiler->label = psprintf("rule %s", es_json_quote(type));
 	compiler->rule = rule;
@@ -172,7 +172,7 @@ compile_rule(Compiler *compiler, const JsonbValue *type, JsonbValue *value)
 
 /* A SET list alone, or an object that holds one. */
 static bool
-read_rule(Compiler *compiler, JsonbValue *value, RuleText *text)
+read_rule(Compiler * compiler, JsonbValue *value, RuleText * text)
 {
 	struct
 	{
@@ -190,7 +190,8 @@ read_rule(Compiler *compiler, JsonbValue *value, RuleText *text)
 
 	if (value->type == jbvString)
 	{
-		text->set = value;
+		text	  ->set = value;
+
 		return true;
 	}
 	if (!es_json_is_object(value))
@@ -217,7 +218,7 @@ read_rule(Compiler *compiler, JsonbValue *value, RuleText *text)
 }
 
 static void
-compile_each(Compiler *compiler, JsonbValue *each)
+compile_each(Compiler * compiler, JsonbValue *each)
 {
 	Part		part = {.scope = &compiler->scope};
 
@@ -232,7 +233,7 @@ compile_each(Compiler *compiler, JsonbValue *each)
 
 /* One expression per column of the primary key, from an object by column. */
 static void
-compile_keys(Compiler *compiler, JsonbValue *key)
+compile_keys(Compiler * compiler, JsonbValue *key)
 {
 	EsTarget   *target = compiler->projection->target;
 
@@ -266,7 +267,7 @@ compile_keys(Compiler *compiler, JsonbValue *key)
 
 /* Without a word about it, the key is the stream's. */
 static void
-compile_stream_key(Compiler *compiler)
+compile_stream_key(Compiler * compiler)
 {
 	EsTarget   *target = compiler->projection->target;
 	Form_pg_attribute att = TupleDescAttr(target->desc, target->keys[0].attno - 1);
@@ -285,7 +286,7 @@ compile_stream_key(Compiler *compiler)
 }
 
 static void
-refuse_other_keys(Compiler *compiler, JsonbValue *key)
+refuse_other_keys(Compiler * compiler, JsonbValue *key)
 {
 	EsTarget   *target = compiler->projection->target;
 	EsJsonPair *pairs;
@@ -305,7 +306,7 @@ refuse_other_keys(Compiler *compiler, JsonbValue *key)
 }
 
 static void
-compile_where(Compiler *compiler, JsonbValue *where)
+compile_where(Compiler * compiler, JsonbValue *where)
 {
 	Part		part = {.scope = &compiler->scope,.type = BOOLOID,.typmod = -1};
 
@@ -315,7 +316,7 @@ compile_where(Compiler *compiler, JsonbValue *where)
 }
 
 static void
-compile_set(Compiler *compiler, JsonbValue *set)
+compile_set(Compiler * compiler, JsonbValue *set)
 {
 	EsTarget   *target = compiler->projection->target;
 	Part		part = {.scope = &compiler->scope};
@@ -343,7 +344,7 @@ compile_set(Compiler *compiler, JsonbValue *set)
 }
 
 static void
-read_missing(Compiler *compiler, JsonbValue *missing)
+read_missing(Compiler * compiler, JsonbValue *missing)
 {
 	static const char *const words[] = {
 		[ES_MISSING_CREATE] = "create",
@@ -370,7 +371,7 @@ read_missing(Compiler *compiler, JsonbValue *missing)
  * key where the category is known; of one event if it holds the position.
  */
 static void
-identify_row(Compiler *compiler)
+identify_row(Compiler * compiler)
 {
 	EsTarget   *target = compiler->projection->target;
 	EsRule	   *rule = compiler->rule;
@@ -405,7 +406,7 @@ identify_row(Compiler *compiler)
 
 /* One rule that shares rows, or tells them apart in its own way: all share. */
 static void
-settle_sharing(Compiler *compiler)
+settle_sharing(Compiler * compiler)
 {
 	EsProjection *projection = compiler->projection;
 	List	   *rules = list_copy(projection->rules);
@@ -493,7 +494,7 @@ follows_from_stream(const EsRule *rule, int nkeys)
 
 /* False if it could not be compiled. */
 static bool
-compile_part(Compiler *compiler, const char *what, void (*compile) (void *arg), Part *part)
+compile_part(Compiler * compiler, const char *what, void (*compile) (void *arg), Part * part)
 {
 	char	   *problem;
 
@@ -534,7 +535,7 @@ compile_each_part(void *arg)
 }
 
 static void
-complain(Compiler *compiler, const char *format,...)
+complain(Compiler * compiler, const char *format,...)
 {
 	StringInfoData line;
 	va_list		args;
@@ -571,7 +572,7 @@ raise_in_context(void *arg)
 
 /* False if there is none; complains about what is not a string. */
 static bool
-get_string(Compiler *compiler, const char *what, JsonbValue *value, char **string)
+get_string(Compiler * compiler, const char *what, JsonbValue *value, char **string)
 {
 	if (value == NULL)
 		return false;

@@ -41,37 +41,26 @@ typedef struct CheckContext
 	Node	   *set_allowed;	/* the one node that may return a set */
 	List	   *clock_words;	/* where the text has literals like 'now' */
 	Node	   *at;				/* whose location errors tell */
-} CheckContext;
-
-/* How a STABLE function of PostgreSQL's own depends on its surroundings. */
-typedef enum StableKind
-{
-	STABLE_REFUSED,
-	STABLE_PINNED,				/* on pinned settings alone */
-	STABLE_PRINTS,				/* on how its arguments are printed */
-	STABLE_PRINTS_JSON,			/* the same, through casts to json */
-	STABLE_READS,				/* on how its result's columns are read */
-	STABLE_FORMATS_NUMBER,		/* on lc_numeric, by format */
-	STABLE_FORMATS_TIME			/* on lc_time, by format */
-} StableKind;
+}			CheckContext;
 
 static bool check_walker(Node *node, void *arg);
-static void check_node(Node *node, CheckContext *context);
+static void check_node(Node *node, CheckContext * context);
+static bool is_plain_node(Node *node);
+static bool check_calling_node(Node *node, CheckContext * context);
+static void refuse_node(Node *node, CheckContext * context);
+static void check_comparison(Oid type, CheckContext * context);
 static bool check_function(Oid function, void *arg);
-static void check_call(Node *node, Oid function, List *args, Oid result, CheckContext *context);
-static void check_printed(Oid type, bool as_json, CheckContext *context);
-static void check_read(Oid type, bool nested, CheckContext *context);
-static void check_read_base(Oid type, bool nested, CheckContext *context);
-static void check_columns(Oid type, bool printed, CheckContext *context);
-static void check_domain(Oid type, CheckContext *context);
-static void check_constant(Const *constant, CheckContext *context);
-static StableKind stable_kind(Oid function);
+static void check_call(Node *node, Oid function, List *args, Oid result, CheckContext * context);
+static void check_printed(Oid type, bool as_json, CheckContext * context);
+static void check_read(Oid type, bool nested, CheckContext * context);
+static void check_read_base(Oid type, bool nested, CheckContext * context);
+static void check_columns(Oid type, bool printed, CheckContext * context);
+static void check_domain(Oid type, CheckContext * context);
+static void check_constant(Const *constant, CheckContext * context);
 static bool format_is_free(List *args, const char *local);
-static bool reads_zone_words(Oid function);
 static bool holds_datetime(Oid type);
 static bool names_objects(Oid type);
-static bool reads_clock(Oid input_function);
-static void refuse(CheckContext *context, const char *what, const char *why, const char *hint);
+static void refuse(CheckContext * context, const char *what, const char *why, const char *hint);
 
 void
 es_expr_check_tree(ParseState *pstate, Node *node, bool set_returning, List *clock_words,
@@ -112,11 +101,25 @@ check_walker(Node *node, void *arg)
 }
 
 static void
-check_node(Node *node, CheckContext *context)
+check_node(Node *node, CheckContext * context)
 {
-	List	   *printed = NIL;
-	ListCell   *lc;
+	if (IsA(node, CaseWhen))
+		return;					/* has no type */
+	if (!is_plain_node(node) && !check_calling_node(node, context))
+	{
+		refuse_node(node, context);
+		return;
+	}
+	if (context->refuse && names_objects(exprType(node)))
+		refuse(context, psprintf("type %s is not allowed", format_type_be(exprType(node))),
+			   "Its values are object identifiers, which do not survive a dump and restore.",
+			   "Use the name as text.");
+}
 
+/* Nodes that call nothing which depends on anything but their inputs. */
+static bool
+is_plain_node(Node *node)
+{
 	switch (nodeTag(node))
 	{
 		case T_Param:
@@ -138,80 +141,97 @@ check_node(Node *node, CheckContext *context)
 		case T_BooleanTest:
 		case T_CoerceToDomainValue:
 		case T_SubscriptingRef:
-			break;
-		case T_CaseWhen:
-			return;				/* has no type */
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Nodes whose functions or constants must be looked at; false for others. */
+static bool
+check_calling_node(Node *node, CheckContext * context)
+{
+	List	   *printed = NIL;
+	ListCell   *lc;
+
+	switch (nodeTag(node))
+	{
 		case T_Const:
 			check_constant((Const *) node, context);
-			break;
+			return true;
 		case T_FuncExpr:
 			check_call(node, ((FuncExpr *) node)->funcid, ((FuncExpr *) node)->args,
 					   ((FuncExpr *) node)->funcresulttype, context);
-			break;
+			return true;
 		case T_OpExpr:
 		case T_DistinctExpr:
 		case T_NullIfExpr:
 			set_opfuncid((OpExpr *) node);
 			check_call(node, ((OpExpr *) node)->opfuncid, ((OpExpr *) node)->args,
 					   ((OpExpr *) node)->opresulttype, context);
-			break;
+			return true;
 		case T_ScalarArrayOpExpr:
 		case T_RowCompareExpr:
 			(void) check_functions_in_node(node, check_function, context);
-			break;
+			return true;
 		case T_MinMaxExpr:
-			{
-				Oid			type = ((MinMaxExpr *) node)->minmaxtype;
-				Oid			compare = lookup_type_cache(type, TYPECACHE_CMP_PROC)->cmp_proc;
-
-				if (OidIsValid(compare))
-					(void) check_function(compare, context);
-				break;
-			}
+			check_comparison(((MinMaxExpr *) node)->minmaxtype, context);
+			return true;
 		case T_CoerceViaIO:
 			check_printed(exprType((Node *) ((CoerceViaIO *) node)->arg), false, context);
 			check_read(((CoerceViaIO *) node)->resulttype, false, context);
-			break;
+			return true;
 		case T_CoerceToDomain:
 			check_domain(((CoerceToDomain *) node)->resulttype, context);
-			break;
-		case T_SQLValueFunction:
-			refuse(context, "CURRENT_DATE, CURRENT_USER and their like are not allowed",
-				   "Their value depends on when and by whom the expression is evaluated.",
-				   "Use what the event carries: event.occurred_at, event.recorded_at, event.actor, event.recorded_by.");
-			return;
-		case T_NextValueExpr:
-			refuse(context, "a sequence is not allowed", "Every evaluation would draw another value.", NULL);
-			return;
-		case T_Aggref:
-		case T_GroupingFunc:
-			refuse(context, "aggregate functions are not allowed", "There is one event and one row to look at.",
-				   "Keep the running value in a column and add to it: total = row.total + ...");
-			return;
-		case T_WindowFunc:
-			refuse(context, "window functions are not allowed", "There is one event and one row to look at.", NULL);
-			return;
-		case T_SubLink:
-		case T_Query:
-			refuse(context, "subqueries are not allowed",
-				   "An expression sees the event and the row, no tables.", NULL);
-			return;
+			return true;
 		default:
-			if (es_compat_is_json_constructor(node, &printed))
-			{
-				foreach(lc, printed)
-					check_printed(exprType(lfirst(lc)), true, context);
-				break;
-			}
-			refuse(context, "this construct is not allowed",
-				   "Only operators, functions, casts, CASE, COALESCE, arrays and rows are.", NULL);
-			return;
+			if (!es_compat_is_json_constructor(node, &printed))
+				return false;
+			foreach(lc, printed)
+				check_printed(exprType(lfirst(lc)), true, context);
+			return true;
 	}
+}
 
-	if (context->refuse && names_objects(exprType(node)))
-		refuse(context, psprintf("type %s is not allowed", format_type_be(exprType(node))),
-			   "Its values are object identifiers, which do not survive a dump and restore.",
-			   "Use the name as text.");
+static void
+refuse_node(Node *node, CheckContext * context)
+{
+	static const struct
+	{
+		NodeTag		tag;
+		const char *what;
+		const char *why;
+		const char *hint;
+	}			refused[] = {
+		{T_SQLValueFunction, "CURRENT_DATE, CURRENT_USER and their like are not allowed",
+			"Their value depends on when and by whom the expression is evaluated.",
+		"Use what the event carries: event.occurred_at, event.recorded_at, event.actor, event.recorded_by."},
+		{T_NextValueExpr, "a sequence is not allowed", "Every evaluation would draw another value.",
+		"Use event.position, or a value that the event carries."},
+		{T_Aggref, "aggregate functions are not allowed", "There is one event and one row to look at.",
+		"Keep the running value in a column and add to it: total = row.total + ..."},
+		{T_GroupingFunc, "GROUPING is not allowed", "There is one event and one row to look at.", NULL},
+		{T_WindowFunc, "window functions are not allowed", "There is one event and one row to look at.", NULL},
+		{T_SubLink, "subqueries are not allowed", "An expression sees the event and the row, no tables.", NULL},
+		{T_Invalid, "this construct is not allowed",
+		"Operators, functions, casts, CASE, COALESCE, arrays and rows are.", NULL},
+	};
+	int			i = 0;
+
+	if (!context->refuse)
+		return;
+	while (refused[i].tag != nodeTag(node) && refused[i].tag != T_Invalid)
+		i++;
+	refuse(context, refused[i].what, refused[i].why, refused[i].hint);
+}
+
+static void
+check_comparison(Oid type, CheckContext * context)
+{
+	Oid			compare = lookup_type_cache(type, TYPECACHE_CMP_PROC)->cmp_proc;
+
+	if (OidIsValid(compare))
+		(void) check_function(compare, context);
 }
 
 /* Callback for a function whose arguments do not matter. */
@@ -228,12 +248,12 @@ check_function(Oid function, void *arg)
 			refuse(context, psprintf("function %s is temporary", format_procedure(function)),
 				   "It ends with this session.", NULL);
 	}
-	if (reads_zone_words(function))
+	if (es_expr_reads_zone_words(function))
 		context->traits->zone_words = true;
 	if (volatility == PROVOLATILE_IMMUTABLE || !context->refuse)
 		return false;
 	if (function < FirstNormalObjectId && volatility == PROVOLATILE_STABLE &&
-		stable_kind(function) != STABLE_REFUSED)
+		es_expr_stable_kind(function) != ES_STABLE_REFUSED)
 		return false;
 	refuse(context, psprintf("function %s is not allowed", format_procedure(function)),
 		   volatility == PROVOLATILE_VOLATILE ?
@@ -246,9 +266,9 @@ check_function(Oid function, void *arg)
 }
 
 static void
-check_call(Node *node, Oid function, List *args, Oid result, CheckContext *context)
+check_call(Node *node, Oid function, List *args, Oid result, CheckContext * context)
 {
-	StableKind	kind;
+	EsStableKind kind;
 	ListCell   *lc;
 
 	if (context->refuse && node != context->set_allowed &&
@@ -261,22 +281,22 @@ check_call(Node *node, Oid function, List *args, Oid result, CheckContext *conte
 	if (function >= FirstNormalObjectId || func_volatile(function) != PROVOLATILE_STABLE)
 		return;
 
-	kind = stable_kind(function);
+	kind = es_expr_stable_kind(function);
 	switch (kind)
 	{
-		case STABLE_PRINTS:
-		case STABLE_PRINTS_JSON:
+		case ES_STABLE_PRINTS:
+		case ES_STABLE_PRINTS_JSON:
 			foreach(lc, args)
-				check_printed(exprType(lfirst(lc)), kind == STABLE_PRINTS_JSON, context);
+				check_printed(exprType(lfirst(lc)), kind == ES_STABLE_PRINTS_JSON, context);
 			break;
-		case STABLE_READS:
+		case ES_STABLE_READS:
 			check_read(result, true, context);
 			break;
-		case STABLE_FORMATS_NUMBER:
+		case ES_STABLE_FORMATS_NUMBER:
 			if (!format_is_free(args, "LDGldg"))
 				context->traits->locale = true;
 			break;
-		case STABLE_FORMATS_TIME:
+		case ES_STABLE_FORMATS_TIME:
 			if (!format_is_free(args, "TMtm"))
 				context->traits->locale = true;
 			break;
@@ -290,7 +310,7 @@ check_call(Node *node, Oid function, List *args, Oid result, CheckContext *conte
  * and what else depends on the session is refused.
  */
 static void
-check_printed(Oid type, bool as_json, CheckContext *context)
+check_printed(Oid type, bool as_json, CheckContext * context)
 {
 	Oid			base = getBaseType(type);
 	Oid			element = get_element_type(base);
@@ -320,7 +340,7 @@ check_printed(Oid type, bool as_json, CheckContext *context)
 
 /* Text is read as a value of this type; nested: as a part of something else. */
 static void
-check_read(Oid type, bool nested, CheckContext *context)
+check_read(Oid type, bool nested, CheckContext * context)
 {
 	Oid			base = getBaseType(type);
 	Oid			element = get_element_type(base);
@@ -345,21 +365,21 @@ check_read(Oid type, bool nested, CheckContext *context)
 }
 
 static void
-check_read_base(Oid type, bool nested, CheckContext *context)
+check_read_base(Oid type, bool nested, CheckContext * context)
 {
 	Oid			function;
 	Oid			param;
 
 	getTypeInputInfo(type, &function, &param);
 	(void) check_function(function, context);
-	if (nested && context->refuse && reads_clock(function))
+	if (nested && context->refuse && es_expr_reads_clock(function))
 		refuse(context, psprintf("a cast that reads %s inside another value is not allowed", format_type_be(type)),
 			   "Words like \"now\" would be read as the moment of evaluation.",
 			   "Take the part out as text and cast it by itself.");
 }
 
 static void
-check_columns(Oid type, bool printed, CheckContext *context)
+check_columns(Oid type, bool printed, CheckContext * context)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, -1);
 
@@ -379,7 +399,7 @@ check_columns(Oid type, bool printed, CheckContext *context)
 
 /* Its CHECKs are evaluated with the cast. */
 static void
-check_domain(Oid type, CheckContext *context)
+check_domain(Oid type, CheckContext * context)
 {
 	DomainConstraintRef *ref = palloc0(sizeof(DomainConstraintRef));
 	ParseState *pstate = context->pstate;
@@ -400,7 +420,7 @@ check_domain(Oid type, CheckContext *context)
 
 /* 'now'::timestamptz has become a constant already: the raw literal tells. */
 static void
-check_constant(Const *constant, CheckContext *context)
+check_constant(Const *constant, CheckContext * context)
 {
 	if (context->refuse && list_member_int(context->clock_words, constant->location) &&
 		holds_datetime(constant->consttype))
@@ -424,128 +444,6 @@ holds_datetime(Oid type)
 	return get_typtype(base) == TYPTYPE_COMPOSITE || TypeCategory(base) == TYPCATEGORY_DATETIME;
 }
 
-static StableKind
-stable_kind(Oid function)
-{
-	switch (function)
-	{
-		case F_DATE_IN:
-		case F_DATE_OUT:
-		case F_TIME_IN:
-		case F_TIMESTAMP_IN:
-		case F_TIMESTAMP_OUT:
-		case F_TIMESTAMPTZ_IN:
-		case F_TIMESTAMPTZ_OUT:
-		case F_INTERVAL_IN:
-		case F_INTERVAL_OUT:
-		case F_ENUM_IN:
-		case F_ENUM_OUT:
-		case F_DATE_TIMESTAMPTZ:
-		case F_TIME_TIMESTAMPTZ:
-		case F_TIMESTAMP_TIMESTAMPTZ:
-		case F_TIMESTAMPTZ_TIMESTAMP:
-		case F_TIMESTAMPTZ_DATE:
-		case F_TIMESTAMPTZ_DATE_TIME:
-		case F_DATE_PART_TEXT_TIMESTAMPTZ:
-		case F_EXTRACT_TEXT_TIMESTAMPTZ:
-		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ:
-		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
-		case F_TIMESTAMPTZ_PL_INTERVAL:
-		case F_TIMESTAMPTZ_MI_INTERVAL:
-		case F_INTERVAL_PL_TIMESTAMPTZ:
-		case F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8:
-		case F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8_TEXT:
-		case F_GENERATE_SERIES_TIMESTAMPTZ_TIMESTAMPTZ_INTERVAL:
-		case F_DATE_CMP_TIMESTAMPTZ:
-		case F_DATE_EQ_TIMESTAMPTZ:
-		case F_DATE_NE_TIMESTAMPTZ:
-		case F_DATE_LT_TIMESTAMPTZ:
-		case F_DATE_LE_TIMESTAMPTZ:
-		case F_DATE_GT_TIMESTAMPTZ:
-		case F_DATE_GE_TIMESTAMPTZ:
-		case F_TIMESTAMP_CMP_TIMESTAMPTZ:
-		case F_TIMESTAMP_EQ_TIMESTAMPTZ:
-		case F_TIMESTAMP_NE_TIMESTAMPTZ:
-		case F_TIMESTAMP_LT_TIMESTAMPTZ:
-		case F_TIMESTAMP_LE_TIMESTAMPTZ:
-		case F_TIMESTAMP_GT_TIMESTAMPTZ:
-		case F_TIMESTAMP_GE_TIMESTAMPTZ:
-		case F_TIMESTAMPTZ_CMP_DATE:
-		case F_TIMESTAMPTZ_EQ_DATE:
-		case F_TIMESTAMPTZ_NE_DATE:
-		case F_TIMESTAMPTZ_LT_DATE:
-		case F_TIMESTAMPTZ_LE_DATE:
-		case F_TIMESTAMPTZ_GT_DATE:
-		case F_TIMESTAMPTZ_GE_DATE:
-		case F_TIMESTAMPTZ_CMP_TIMESTAMP:
-		case F_TIMESTAMPTZ_EQ_TIMESTAMP:
-		case F_TIMESTAMPTZ_NE_TIMESTAMP:
-		case F_TIMESTAMPTZ_LT_TIMESTAMP:
-		case F_TIMESTAMPTZ_LE_TIMESTAMP:
-		case F_TIMESTAMPTZ_GT_TIMESTAMP:
-		case F_TIMESTAMPTZ_GE_TIMESTAMP:
-		case F_OVERLAPS_TIMESTAMPTZ_INTERVAL_TIMESTAMPTZ_INTERVAL:
-		case F_OVERLAPS_TIMESTAMPTZ_INTERVAL_TIMESTAMPTZ_TIMESTAMPTZ:
-		case F_OVERLAPS_TIMESTAMPTZ_TIMESTAMPTZ_TIMESTAMPTZ_INTERVAL:
-		case F_JSONB_PATH_EXISTS_TZ:
-		case F_JSONB_PATH_MATCH_TZ:
-		case F_JSONB_PATH_QUERY_TZ:
-		case F_JSONB_PATH_QUERY_ARRAY_TZ:
-		case F_JSONB_PATH_QUERY_FIRST_TZ:
-#ifdef F_DATE_ADD_TIMESTAMPTZ_INTERVAL
-		case F_DATE_ADD_TIMESTAMPTZ_INTERVAL:
-		case F_DATE_SUBTRACT_TIMESTAMPTZ_INTERVAL:
-#endif
-			return STABLE_PINNED;
-		case F_ARRAY_TO_STRING_ANYARRAY_TEXT:
-		case F_ARRAY_TO_STRING_ANYARRAY_TEXT_TEXT:
-		case F_TEXTANYCAT:
-		case F_ANYTEXTCAT:
-		case F_CONCAT:
-		case F_CONCAT_WS:
-		case F_FORMAT_TEXT:
-		case F_FORMAT_TEXT_ANY:
-		case F_QUOTE_LITERAL_ANYELEMENT:
-		case F_QUOTE_NULLABLE_ANYELEMENT:
-			return STABLE_PRINTS;
-		case F_TO_JSON:
-		case F_TO_JSONB:
-		case F_ROW_TO_JSON_RECORD:
-		case F_ROW_TO_JSON_RECORD_BOOL:
-		case F_ARRAY_TO_JSON_ANYARRAY:
-		case F_ARRAY_TO_JSON_ANYARRAY_BOOL:
-		case F_JSON_BUILD_ARRAY_:
-		case F_JSON_BUILD_ARRAY_ANY:
-		case F_JSON_BUILD_OBJECT_:
-		case F_JSON_BUILD_OBJECT_ANY:
-		case F_JSONB_BUILD_ARRAY_:
-		case F_JSONB_BUILD_ARRAY_ANY:
-		case F_JSONB_BUILD_OBJECT_:
-		case F_JSONB_BUILD_OBJECT_ANY:
-			return STABLE_PRINTS_JSON;
-		case F_JSON_POPULATE_RECORD:
-		case F_JSON_POPULATE_RECORDSET:
-		case F_JSONB_POPULATE_RECORD:
-		case F_JSONB_POPULATE_RECORDSET:
-			return STABLE_READS;
-		case F_TO_CHAR_INT4_TEXT:
-		case F_TO_CHAR_INT8_TEXT:
-		case F_TO_CHAR_NUMERIC_TEXT:
-		case F_TO_CHAR_FLOAT4_TEXT:
-		case F_TO_CHAR_FLOAT8_TEXT:
-		case F_TO_NUMBER:
-			return STABLE_FORMATS_NUMBER;
-		case F_TO_CHAR_TIMESTAMP_TEXT:
-		case F_TO_CHAR_TIMESTAMPTZ_TEXT:
-		case F_TO_CHAR_INTERVAL_TEXT:
-		case F_TO_DATE:
-		case F_TO_TIMESTAMP_TEXT_TEXT:
-			return STABLE_FORMATS_TIME;
-		default:
-			return STABLE_REFUSED;
-	}
-}
-
 /* True if the format is a constant without any of the letters "local". */
 static bool
 format_is_free(List *args, const char *local)
@@ -554,30 +452,6 @@ format_is_free(List *args, const char *local)
 
 	return IsA(format, Const) && !format->constisnull && format->consttype == TEXTOID &&
 		strpbrk(TextDatumGetCString(format->constvalue), local) == NULL;
-}
-
-bool
-es_expr_has_clock_word(const char *text)
-{
-	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
-
-	while (*text != '\0')
-	{
-		size_t		length = 0;
-
-		while (isalpha((unsigned char) text[length]))
-			length++;
-		if (length == 0)
-		{
-			text++;
-			continue;
-		}
-		for (int i = 0; i < (int) lengthof(words); i++)
-			if (strlen(words[i]) == length && pg_strncasecmp(text, words[i], length) == 0)
-				return true;
-		text += length;
-	}
-	return false;
 }
 
 /* Types whose values are oids, printed as names. */
@@ -604,41 +478,8 @@ names_objects(Oid type)
 	}
 }
 
-/* By the setting timezone_abbreviations, whatever their volatility says. */
-static bool
-reads_zone_words(Oid function)
-{
-	switch (function)
-	{
-		case F_TIMESTAMPTZ_IN:
-		case F_TIMEZONE_TEXT_TIMESTAMP:
-		case F_TIMEZONE_TEXT_TIMESTAMPTZ:
-		case F_TO_TIMESTAMP_TEXT_TEXT:
-		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
-		case F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8_TEXT:
-			return true;
-		default:
-			return false;
-	}
-}
-
-static bool
-reads_clock(Oid input_function)
-{
-	switch (input_function)
-	{
-		case F_DATE_IN:
-		case F_TIME_IN:
-		case F_TIMESTAMP_IN:
-		case F_TIMESTAMPTZ_IN:
-			return true;
-		default:
-			return false;
-	}
-}
-
 static void
-refuse(CheckContext *context, const char *what, const char *why, const char *hint)
+refuse(CheckContext * context, const char *what, const char *why, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ES_ERRCODE_INVALID_DEFINITION),
@@ -646,70 +487,4 @@ refuse(CheckContext *context, const char *what, const char *why, const char *hin
 			 errdetail("%s", why),
 			 hint ? errhint("%s", hint) : 0,
 			 context->pstate ? parser_errposition(context->pstate, exprLocation(context->at)) : 0));
-}
-
-/*
- * At run time: the input functions of dates and times, wrapped.
- */
-#define GUARDED_INPUT(function) \
-	static Datum \
-	guarded_##function(PG_FUNCTION_ARGS) \
-	{ \
-		refuse_clock_word(PG_GETARG_CSTRING(0)); \
-		return function(fcinfo); \
-	}
-
-static void
-refuse_clock_word(const char *text)
-{
-	if (es_expr_has_clock_word(text))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
-				 errmsg("\"%s\" is not a date or time of its own", text),
-				 errdetail("It would mean the moment of evaluation, and another one at every replay."),
-				 errhint("Let the event carry the date itself.")));
-}
-
-GUARDED_INPUT(date_in)
-GUARDED_INPUT(time_in)
-GUARDED_INPUT(timestamp_in)
-GUARDED_INPUT(timestamptz_in)
-
-/*
- * Steps of a ready expression are only read here, and their function's address
- * replaced: no node of the planned tree could say it without a function that
- * everyone may execute.
- */
-void
-es_expr_guard_clock(ExprState *state)
-{
-	for (int i = 0; i < state->steps_len; i++)
-	{
-		ExprEvalStep *step = &state->steps[i];
-		ExprEvalOp	op = ExecEvalStepOp(state, step);
-		FmgrInfo   *input;
-
-		if (op == EEOP_ARRAYCOERCE && step->d.arraycoerce.elemexprstate != NULL)
-			es_expr_guard_clock(step->d.arraycoerce.elemexprstate);
-		if (!es_compat_is_iocoerce(op))
-			continue;
-		input = step->d.iocoerce.finfo_in;
-		switch (input->fn_oid)
-		{
-			case F_DATE_IN:
-				input->fn_addr = guarded_date_in;
-				break;
-			case F_TIME_IN:
-				input->fn_addr = guarded_time_in;
-				break;
-			case F_TIMESTAMP_IN:
-				input->fn_addr = guarded_timestamp_in;
-				break;
-			case F_TIMESTAMPTZ_IN:
-				input->fn_addr = guarded_timestamptz_in;
-				break;
-			default:
-				break;
-		}
-	}
 }

@@ -1,8 +1,9 @@
 /*
  * expr_parts.h
- *		What the files of the expression compiler share: expr.c (plans and
- *		values), expr_parse.c (text and names), expr_check.c (what is allowed),
- *		expr_room.c (settings and rights).
+ *		What the files of the expression compiler share: expr.c (plans),
+ *		expr_eval.c (values), expr_parse.c and expr_names.c (text and names),
+ *		expr_check.c and expr_stable.c (what is allowed), expr_room.c (settings
+ *		and rights).
  */
 #ifndef ES_RULES_EXPR_PARTS_H
 #define ES_RULES_EXPR_PARTS_H
@@ -10,6 +11,7 @@
 #include "nodes/execnodes.h"
 #include "parser/parse_node.h"
 #include "rules/expr.h"
+#include "utils/plancache.h"
 
 /* What a name in an expression stands for. */
 typedef enum EsNameKind
@@ -44,6 +46,57 @@ typedef struct EsExprText
 	List	   *clock_words;	/* locations of literals such as 'now' */
 } EsExprText;
 
+/* What a look at the whole tree tells about how it must be evaluated. */
+typedef struct EsExprTraits
+{
+	bool		foreign;		/* calls code that is not PostgreSQL's own:
+								 * needs the owner's rights and search_path */
+	bool		locale;			/* formats by lc_numeric and friends */
+	bool		zone_words;		/* reads time zone abbreviations */
+} EsExprTraits;
+
+/* How much there is to do at an evaluation. */
+typedef enum EsExprShape
+{
+	ES_SHAPE_GENERAL,
+	ES_SHAPE_NAME,				/* a parameter as it stands */
+	ES_SHAPE_CONSTANT
+} EsExprShape;
+
+struct EsExpr
+{
+	/* What to compile, and for whom. */
+	MemoryContext context;
+	EsExprScope scope;			/* with a row descriptor of its own */
+	const char *source;			/* NULL if node is given */
+	Node	   *node;			/* given expression, columns already named */
+	AttrNumber	target;			/* column of a SET list, or 0 */
+	bool		returns_set;
+	bool		check;			/* refuse what is not deterministic */
+	Oid			wanted_type;
+	int32		wanted_typmod;
+
+	/* What came of it. */
+	EsExprTraits traits;
+	EsExprShape shape;
+	Oid			type;
+	int16		typlen;
+	bool		typbyval;
+	int			nuses;
+	EsNameUse  *uses;
+	ParamListInfo params;
+	CachedExpression *plan;
+	MemoryContextCallback cleanup;
+
+	/* Of transaction number made_in. */
+	uint64		made_in;
+	ExprState  *state;
+	bool		running;		/* code of users is being evaluated */
+};
+
+/* Compiles what the expression says, anew if its plan is no longer valid. */
+extern void es_expr_recompile(EsExpr *expr);
+
 /*
  * Text to a tree with collations, not yet checked or planned.  target: column
  * of a SET list, or 0 for a scalar expression; a valid type: what to coerce to.
@@ -64,14 +117,17 @@ extern Node *es_expr_name_columns(EsExprText *text, Node *node);
 extern void es_expr_begin_errors(EsExprText *text, ErrorContextCallback *callback);
 extern void es_expr_end_errors(ErrorContextCallback *callback);
 
-/* What a look at the whole tree tells about how it must be evaluated. */
-typedef struct EsExprTraits
-{
-	bool		foreign;		/* calls code that is not PostgreSQL's own: needs
-								 * the owner's rights and search_path */
-	bool		locale;			/* formats by lc_numeric and friends */
-	bool		zone_words;		/* reads time zone abbreviations */
-} EsExprTraits;
+/* p_pre_columnref_hook, with an EsExprText as its state. */
+extern Node *es_expr_resolve_name(ParseState *pstate, ColumnRef *cref);
+
+/* Columns of "row"; InvalidAttrNumber for a name it has not. */
+extern AttrNumber es_expr_find_row_column(TupleDesc row, const char *name);
+extern Node *es_expr_use_row_column(EsExprText *text, AttrNumber attno, int location);
+extern char *es_expr_row_hint(TupleDesc row);
+
+/* Raises ZE011.  hint may be NULL; so may pstate where the place is not known. */
+extern void es_expr_invalid(ParseState *pstate, int location, char *message, char *hint)
+			pg_attribute_noreturn();
 
 /*
  * Raises ZE011 unless the value of "node" depends on nothing but its
@@ -80,6 +136,26 @@ typedef struct EsExprTraits
  */
 extern void es_expr_check_tree(ParseState *pstate, Node *node, bool set_returning,
 							   List *clock_words, EsExprTraits *traits);
+
+/* How a STABLE function of PostgreSQL's own depends on its surroundings. */
+typedef enum EsStableKind
+{
+	ES_STABLE_REFUSED,
+	ES_STABLE_PINNED,			/* on pinned settings alone */
+	ES_STABLE_PRINTS,			/* on how its arguments are printed */
+	ES_STABLE_PRINTS_JSON,		/* the same, through casts to json */
+	ES_STABLE_READS,			/* on how its result's columns are read */
+	ES_STABLE_FORMATS_NUMBER,	/* on lc_numeric, by format */
+	ES_STABLE_FORMATS_TIME		/* on lc_time, by format */
+} EsStableKind;
+
+extern EsStableKind es_expr_stable_kind(Oid function);
+
+/* Depends on the setting timezone_abbreviations. */
+extern bool es_expr_reads_zone_words(Oid function);
+
+/* An input function that reads words such as 'now'. */
+extern bool es_expr_reads_clock(Oid input_function);
 
 /* True if the text holds a word that dates and times read off the clock. */
 extern bool es_expr_has_clock_word(const char *text);
