@@ -120,8 +120,10 @@ cpu_time() {
 	sql -c "SELECT round(seconds * 1e6 / $n, 2) FROM bench.cpu"
 }
 
+# Short and often: what one event costs depends on what else the caches hold.
 row_cpu() {
-	compare 'append, CPU of the backend per event' us '<= 1.00' cpu_time append $((seconds * 5000))
+	rounds=$((rounds * 3)) compare 'append, CPU of the backend per event' us '<= 1.00' \
+		cpu_time append $((seconds * 2000))
 }
 
 # batch_throughput SIZE SIDE: events a second. The number of a stream is a prefix,
@@ -146,7 +148,7 @@ batch_throughput() {
 row_batch() {
 	local size
 	for size in 10 100; do
-		compare "append_events of $size" 'events/s' '>= 1.00' batch_throughput "$size"
+		compare "append_events of $size" /s '>= 1.00' batch_throughput "$size"
 	done
 }
 
@@ -173,7 +175,7 @@ copy_throughput() {
 	calculate "$events / $(duration copy_load "$1")"
 }
 
-row_copy() { compare 'COPY of 200,000 events' 'events/s' '>= 0.70' copy_throughput; }
+row_copy() { compare 'COPY of 200,000 events' /s '>= 0.70' copy_throughput; }
 
 row_projection() {
 	compare 'append + one inline projection, 1 client' /s '>= 1.00' throughput projection 1 off
@@ -181,17 +183,18 @@ row_projection() {
 }
 
 # wal_bytes SIDE: per event. Full-page images are off for this row: they depend on
-# how long ago the last checkpoint was.
+# how long ago the last checkpoint was. Enough events for the indexes to split pages
+# at their usual rate.
 wal_bytes() {
-	local events=10000 start
+	local events=$((seconds * 10000)) start
 	start=$(sql -c 'SELECT pg_current_wal_insert_lsn()')
-	run_script "append.$1.sql" -t $events >"$work/out"
+	PGOPTIONS='-c synchronous_commit=off' run_script "append.$1.sql" -t $events >"$work/out"
 	sql -c "SELECT round((pg_current_wal_insert_lsn() - '$start') / $events, 1)"
 }
 
 row_wal() {
 	set_server full_page_writes off
-	compare 'WAL per event' 'bytes' '<= 1.15' wal_bytes
+	compare 'WAL per event' bytes '<= 1.15' wal_bytes
 	set_server full_page_writes on
 }
 
@@ -214,10 +217,10 @@ disk_bytes() {
 	calculate "($(disk_used "$1") - $start) / $events"
 }
 
-row_disk() { rounds=1 compare 'disk per event, indexes included' 'bytes' '<= 1.10' disk_bytes; }
+row_disk() { rounds=1 compare 'disk per event, indexes included' bytes '<= 1.10' disk_bytes; }
 
 row_read() {
-	compare 'reading 1,000 events of the feed' 'reads/s' '>= 0.80' throughput read 1 off
+	compare 'reading 1,000 events of the feed' /s '>= 0.80' throughput read 1 off
 }
 
 # rebuild_rate SIDE: rebuilds a second of 20,000 rows from 200,000 events among
@@ -267,7 +270,7 @@ row_long() {
 	make_log bench_long 1000000
 	append_cost plain >/dev/null
 	append_cost eventsource >/dev/null
-	compare 'append at 10 million events (plain: at 100 thousand)' 'us' '<= 1.20' append_cost
+	compare 'append at 10 million events (plain: at 100 thousand)' us '<= 1.20' append_cost
 }
 
 # ---- the run ----

@@ -1,5 +1,6 @@
 -- setup.sql: both sides of the comparison, with the same events in each: 100,000
--- orders and 100,000 accounts that exist, and 20,000 ledgers of ten events.
+-- orders and 100,000 accounts that exist, and 20,000 ledgers of ten events, in no
+-- order but that of versions.
 -- Run by run.sh, in a database that has the extension and nothing else.
 \set ON_ERROR_STOP on
 \o /dev/null
@@ -52,7 +53,8 @@ SELECT stream, version, 'step_done' AS type,
 		UNION ALL
 		SELECT 'account-' || lpad(n::text, 5, '0'), 1 FROM generate_series(0, 99999) n
 		UNION ALL
-		SELECT 'ledger-' || n, v FROM generate_series(1, 10) v, generate_series(1, 20000) n) s (stream, version);
+		SELECT 'ledger-' || n, v FROM generate_series(1, 10) v, generate_series(1, 20000) n) s (stream, version)
+ ORDER BY version, random();
 
 INSERT INTO bench.plain_event (stream, version, type, data, metadata)
 SELECT stream, version, type, data, metadata FROM seed;
