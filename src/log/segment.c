@@ -43,6 +43,7 @@ static int	max_segments;
 static bool segments_valid;
 static Oid	parent_oid;			/* of the log the list was read from */
 static bool wide_lock_held;		/* by this transaction */
+static SubTransactionId wide_lock_subid;	/* which goes with this part of it */
 static int64 requested_in;		/* ahead of this segment a worker was sent */
 
 typedef struct AttachRequest
@@ -426,7 +427,10 @@ eventsource_attach_main(Datum arg)
 void
 es_segment_wide_lock(void)
 {
+	if (wide_lock_held)
+		return;
 	wide_lock_held = true;
+	wide_lock_subid = GetCurrentSubTransactionId();
 }
 
 static void
@@ -445,6 +449,12 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		segments_valid = false;
+	if (!wide_lock_held || wide_lock_subid != mySubid)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		wide_lock_held = false;
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		wide_lock_subid = parentSubid;
 }
 
 void
