@@ -52,7 +52,7 @@ main() {
 	cd "$ROOT/examples"
 	tell -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION eventsource'
 	tell -v ON_ERROR_STOP=1 -f lead_lifecycle.sql
-	tell -f demo.sql 2>&1
+	tell <demo.sql 2>&1
 
 	cat <<-END
 

@@ -17,6 +17,4 @@ extern void es_log_open(void);
 /* Identity of the log; an error if it is not open. */
 extern const pg_uuid_t *es_log_id(void);
 
-extern void es_log_init(void);
-
 #endif							/* ES_LOG_OPEN_H */
