@@ -54,17 +54,17 @@ typedef struct Proposal
 	char	   *mode;
 	char	   *each;
 	Jsonb	   *settings;
-}			Proposal;
+} Proposal;
 
-static void read_proposal(FunctionCallInfo fcinfo, Proposal * proposal);
+static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
 static Relation lock_target(Oid relid, const char *verb);
 static List *check_categories(ArrayType *category);
 static char *category_problem(const char *name, int length);
-static List *check_rest(const Proposal * proposal, Relation rel, EsDefinition *definition);
+static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition);
 static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection);
-static void refuse_sharing(const Proposal * proposal, const EsProjection *projection);
+static void refuse_sharing(const Proposal *proposal, const EsProjection *projection);
 static void raise_problems(Relation rel, List *problems);
-static Jsonb *proposal_to_jsonb(const Proposal * proposal, EsSharing sharing);
+static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
 static void put(JsonbParseState **state, const char *key, JsonbValue *value);
 static void put_string(JsonbParseState **state, const char *key, const char *string);
 static void put_jsonb(JsonbParseState **state, const char *key, Jsonb *value);
@@ -169,7 +169,7 @@ eventsource_projection_guard(PG_FUNCTION_ARGS)
 }
 
 static void
-read_proposal(FunctionCallInfo fcinfo, Proposal * proposal)
+read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 {
 	static const char *const names[] = {"target", "category", "rules"};
 
@@ -252,7 +252,7 @@ category_problem(const char *name, int length)
 }
 
 static List *
-check_rest(const Proposal * proposal, Relation rel, EsDefinition *definition)
+check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
 {
 	List	   *problems = es_target_check(rel);
 	Oid			other = es_projection_relid(definition);
@@ -293,7 +293,7 @@ refuse_unless_empty_or_equal(Relation rel, EsProjection *projection)
 
 /* Rows of several streams belong into a worker, which this version has not. */
 static void
-refuse_sharing(const Proposal * proposal, const EsProjection *projection)
+refuse_sharing(const Proposal *proposal, const EsProjection *projection)
 {
 	if (proposal->mode != NULL ? strcmp(proposal->mode, "inline") == 0 : projection->sharing != ES_ROW_SHARED)
 		return;
@@ -323,7 +323,7 @@ raise_problems(Relation rel, List *problems)
 }
 
 static Jsonb *
-proposal_to_jsonb(const Proposal * proposal, EsSharing sharing)
+proposal_to_jsonb(const Proposal *proposal, EsSharing sharing)
 {
 	static const char *const keyed_by[] = {
 		[ES_ROW_SHARED] = "data",

@@ -36,7 +36,7 @@ typedef struct RowEntry
 	EsRow	   *row;
 	uint32		hash;
 	char		status;
-}			RowEntry;
+} RowEntry;
 
 static bool same_row(const EsRow *a, const EsRow *b);
 

@@ -26,9 +26,9 @@ typedef struct KeyLockCount
 {
 	Oid			relid;
 	int			count;
-}			KeyLockCount;
+} KeyLockCount;
 
-static KeyLockCount * counts = NULL;
+static KeyLockCount *counts = NULL;
 static int	ncounts = 0;
 static int	max_counts = 0;
 
@@ -37,7 +37,7 @@ typedef struct WantedLock
 {
 	Oid			relid;
 	uint64		hash;
-}			WantedLock;
+} WantedLock;
 
 typedef struct Wanted
 {
@@ -47,15 +47,15 @@ typedef struct Wanted
 	int			count;
 	int			max;
 	WantedLock *locks;
-}			Wanted;
+} Wanted;
 
 static bool lock_keys(const EsEvent *event);
-static void want_rule(Wanted * wanted);
+static void want_rule(Wanted *wanted);
 static void want_item(Datum item, bool isnull, void *arg);
-static void want_key(Wanted * wanted, const EsBinding *binding);
+static void want_key(Wanted *wanted, const EsBinding *binding);
 static int	compare_wanted(const void *a, const void *b);
-static void take(const WantedLock * lock);
-static KeyLockCount * count_of(Oid relid);
+static void take(const WantedLock *lock);
+static KeyLockCount *count_of(Oid relid);
 static void forget_counts(XactEvent event, void *arg);
 
 void
@@ -115,7 +115,7 @@ lock_keys(const EsEvent *event)
 }
 
 static void
-want_rule(Wanted * wanted)
+want_rule(Wanted *wanted)
 {
 	EsBinding	binding = {.event = wanted->event};
 
@@ -135,7 +135,7 @@ want_item(Datum item, bool isnull, void *arg)
 }
 
 static void
-want_key(Wanted * wanted, const EsBinding *binding)
+want_key(Wanted *wanted, const EsBinding *binding)
 {
 	Datum		key[INDEX_MAX_KEYS];
 
@@ -153,8 +153,8 @@ want_key(Wanted * wanted, const EsBinding *binding)
 static int
 compare_wanted(const void *a, const void *b)
 {
-	const		WantedLock *x = a;
-	const		WantedLock *y = b;
+	const WantedLock *x = a;
+	const WantedLock *y = b;
 
 	if (x->relid != y->relid)
 		return x->relid < y->relid ? -1 : 1;
@@ -163,7 +163,7 @@ compare_wanted(const void *a, const void *b)
 
 /* The table first: whoever has it whole keeps us out here. */
 static void
-take(const WantedLock * lock)
+take(const WantedLock *lock)
 {
 	KeyLockCount *count = count_of(lock->relid);
 	LOCKTAG		tag;

@@ -38,7 +38,7 @@ typedef struct CacheEntry
 	EsDefinition *definition;
 	Oid			relid;			/* InvalidOid: the table is gone */
 	EsProjection *projection;	/* NULL until compiled */
-}			CacheEntry;
+} CacheEntry;
 
 typedef struct CategoryEntry
 {
@@ -46,7 +46,7 @@ typedef struct CategoryEntry
 	List	   *entries;		/* of CacheEntry */
 	List	   *projections;	/* of EsProjection; once ready */
 	bool		ready;
-}			CategoryEntry;
+} CategoryEntry;
 
 static MemoryContext cache_context = NULL;
 static uint64 cache_generation = 0;
@@ -55,8 +55,8 @@ static List *cache_entries = NIL;
 
 static void refresh_cache(void);
 static void add_definition(EsDefinition *definition);
-static void add_category(CacheEntry * entry, const JsonbValue *category);
-static EsProjection *compile_entry(CacheEntry * entry);
+static void add_category(CacheEntry *entry, const JsonbValue *category);
+static EsProjection *compile_entry(CacheEntry *entry);
 static Oid	guard_function(void);
 static Oid	find_guard(Oid relid, const char *name);
 static Oid	relid_by_name(const char *name);
@@ -68,6 +68,7 @@ es_projection_list(const text *category)
 	int			length = VARSIZE_ANY_EXHDR(category);
 	CategoryEntry *found;
 	MemoryContext caller;
+	bool		ready;
 	ListCell   *lc;
 
 	refresh_cache();
@@ -81,18 +82,20 @@ es_projection_list(const text *category)
 	if (found->ready)
 		return found->projections;
 
+	/* A table of that name may yet be made: what is gone is looked for again. */
+	ready = true;
 	foreach(lc, found->entries)
-		(void) compile_entry(lfirst(lc));
+		ready &= compile_entry(lfirst(lc)) != NULL;
 	caller = MemoryContextSwitchTo(cache_context);
 	foreach(lc, found->entries)
 	{
 		CacheEntry *entry = lfirst(lc);
 
 		if (entry->projection != NULL)
-			found->projections = lappend(found->projections, entry->projection);
+			found->projections = list_append_unique_ptr(found->projections, entry->projection);
 	}
 	MemoryContextSwitchTo(caller);
-	found->ready = true;
+	found->ready = ready;
 	return found->projections;
 }
 
@@ -215,7 +218,7 @@ add_definition(EsDefinition *definition)
 }
 
 static void
-add_category(CacheEntry * entry, const JsonbValue *category)
+add_category(CacheEntry *entry, const JsonbValue *category)
 {
 	char		name[ES_MAX_WORD + 1];
 	CategoryEntry *found;
@@ -237,7 +240,7 @@ add_category(CacheEntry * entry, const JsonbValue *category)
 
 /* NULL if the table is gone: with it went the projection. */
 static EsProjection *
-compile_entry(CacheEntry * entry)
+compile_entry(CacheEntry *entry)
 {
 	MemoryContext context;
 	MemoryContext caller;

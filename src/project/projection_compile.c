@@ -30,7 +30,7 @@ typedef struct Compiler
 	const char *label;
 	EsRule	   *rule;
 	EsExprScope scope;
-}			Compiler;
+} Compiler;
 
 /* What a rule's object says; NULL where it says nothing. */
 typedef struct RuleText
@@ -40,7 +40,7 @@ typedef struct RuleText
 	JsonbValue *where;
 	JsonbValue *each;
 	JsonbValue *missing;
-}			RuleText;
+} RuleText;
 
 /* One expression to compile, and where it goes. */
 typedef struct Part
@@ -54,30 +54,30 @@ typedef struct Part
 	List	   *attnos;
 	Oid			item_type;
 	TupleDesc	item_row;
-}			Part;
+} Part;
 
-static void compile_rules(Compiler * compiler, JsonbValue *rules);
-static void compile_rule(Compiler * compiler, const JsonbValue *type, JsonbValue *value);
-static bool read_rule(Compiler * compiler, JsonbValue *value, RuleText * text);
-static void compile_each(Compiler * compiler, JsonbValue *each);
-static void compile_keys(Compiler * compiler, JsonbValue *key);
-static void compile_stream_key(Compiler * compiler);
-static void refuse_other_keys(Compiler * compiler, JsonbValue *key);
-static void compile_where(Compiler * compiler, JsonbValue *where);
-static void compile_set(Compiler * compiler, JsonbValue *set);
-static void read_missing(Compiler * compiler, JsonbValue *missing);
-static void identify_row(Compiler * compiler);
-static void settle_sharing(Compiler * compiler);
+static void compile_rules(Compiler *compiler, JsonbValue *rules);
+static void compile_rule(Compiler *compiler, const JsonbValue *type, JsonbValue *value);
+static bool read_rule(Compiler *compiler, JsonbValue *value, RuleText *text);
+static void compile_each(Compiler *compiler, JsonbValue *each);
+static void compile_keys(Compiler *compiler, JsonbValue *key);
+static void compile_stream_key(Compiler *compiler);
+static void refuse_other_keys(Compiler *compiler, JsonbValue *key);
+static void compile_where(Compiler *compiler, JsonbValue *where);
+static void compile_set(Compiler *compiler, JsonbValue *set);
+static void read_missing(Compiler *compiler, JsonbValue *missing);
+static void identify_row(Compiler *compiler);
+static void settle_sharing(Compiler *compiler);
 static bool tells_apart(const EsKeyColumn *key, bool *must_spell);
 static bool depends_on_place(const EsRule *rule, int nkeys);
 static bool follows_from_stream(const EsRule *rule, int nkeys);
-static bool compile_part(Compiler * compiler, const char *what, void (*compile) (void *arg), Part * part);
+static bool compile_part(Compiler *compiler, const char *what, void (*compile) (void *arg), Part *part);
 static void compile_scalar_part(void *arg);
 static void compile_set_part(void *arg);
 static void compile_each_part(void *arg);
-static void complain(Compiler * compiler, const char *format,...) pg_attribute_printf(2, 3);
+static void complain(Compiler *compiler, const char *format,...) pg_attribute_printf(2, 3);
 static void raise_in_context(void *arg);
-static bool get_string(Compiler * compiler, const char *what, JsonbValue *value, char **string);
+static bool get_string(Compiler *compiler, const char *what, JsonbValue *value, char **string);
 static JsonbValue *find(Jsonb *data, const char *key);
 static const char *column_name(const EsTarget *target, AttrNumber attno);
 
@@ -113,7 +113,7 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 }
 
 static void
-compile_rules(Compiler * compiler, JsonbValue *rules)
+compile_rules(Compiler *compiler, JsonbValue *rules)
 {
 	EsJsonPair *pairs;
 	int			count;
@@ -135,7 +135,7 @@ compile_rules(Compiler * compiler, JsonbValue *rules)
 }
 
 static void
-compile_rule(Compiler * compiler, const JsonbValue *type, JsonbValue *value)
+compile_rule(Compiler *compiler, const JsonbValue *type, JsonbValue *value)
 {
 	EsProjection *projection = compiler->projection;
 	EsRule	   *rule = palloc0(sizeof(EsRule));
@@ -172,7 +172,7 @@ compile_rule(Compiler * compiler, const JsonbValue *type, JsonbValue *value)
 
 /* A SET list alone, or an object that holds one. */
 static bool
-read_rule(Compiler * compiler, JsonbValue *value, RuleText * text)
+read_rule(Compiler *compiler, JsonbValue *value, RuleText *text)
 {
 	struct
 	{
@@ -218,7 +218,7 @@ read_rule(Compiler * compiler, JsonbValue *value, RuleText * text)
 }
 
 static void
-compile_each(Compiler * compiler, JsonbValue *each)
+compile_each(Compiler *compiler, JsonbValue *each)
 {
 	Part		part = {.scope = &compiler->scope};
 
@@ -233,7 +233,7 @@ compile_each(Compiler * compiler, JsonbValue *each)
 
 /* One expression per column of the primary key, from an object by column. */
 static void
-compile_keys(Compiler * compiler, JsonbValue *key)
+compile_keys(Compiler *compiler, JsonbValue *key)
 {
 	EsTarget   *target = compiler->projection->target;
 
@@ -267,7 +267,7 @@ compile_keys(Compiler * compiler, JsonbValue *key)
 
 /* Without a word about it, the key is the stream's. */
 static void
-compile_stream_key(Compiler * compiler)
+compile_stream_key(Compiler *compiler)
 {
 	EsTarget   *target = compiler->projection->target;
 	Form_pg_attribute att = TupleDescAttr(target->desc, target->keys[0].attno - 1);
@@ -286,7 +286,7 @@ compile_stream_key(Compiler * compiler)
 }
 
 static void
-refuse_other_keys(Compiler * compiler, JsonbValue *key)
+refuse_other_keys(Compiler *compiler, JsonbValue *key)
 {
 	EsTarget   *target = compiler->projection->target;
 	EsJsonPair *pairs;
@@ -306,7 +306,7 @@ refuse_other_keys(Compiler * compiler, JsonbValue *key)
 }
 
 static void
-compile_where(Compiler * compiler, JsonbValue *where)
+compile_where(Compiler *compiler, JsonbValue *where)
 {
 	Part		part = {.scope = &compiler->scope,.type = BOOLOID,.typmod = -1};
 
@@ -316,7 +316,7 @@ compile_where(Compiler * compiler, JsonbValue *where)
 }
 
 static void
-compile_set(Compiler * compiler, JsonbValue *set)
+compile_set(Compiler *compiler, JsonbValue *set)
 {
 	EsTarget   *target = compiler->projection->target;
 	Part		part = {.scope = &compiler->scope};
@@ -328,7 +328,7 @@ compile_set(Compiler * compiler, JsonbValue *set)
 	}
 	if (!get_string(compiler, "set", set, (char **) &part.source))
 		return;
-	if (strcmp(part.source, "DELETE") == 0)
+	if (pg_strcasecmp(part.source, "DELETE") == 0)
 	{
 		compiler->rule->deletes = true;
 		return;
@@ -344,7 +344,7 @@ compile_set(Compiler * compiler, JsonbValue *set)
 }
 
 static void
-read_missing(Compiler * compiler, JsonbValue *missing)
+read_missing(Compiler *compiler, JsonbValue *missing)
 {
 	static const char *const words[] = {
 		[ES_MISSING_CREATE] = "create",
@@ -371,7 +371,7 @@ read_missing(Compiler * compiler, JsonbValue *missing)
  * key where the category is known; of one event if it holds the position.
  */
 static void
-identify_row(Compiler * compiler)
+identify_row(Compiler *compiler)
 {
 	EsTarget   *target = compiler->projection->target;
 	EsRule	   *rule = compiler->rule;
@@ -406,7 +406,7 @@ identify_row(Compiler * compiler)
 
 /* One rule that shares rows, or tells them apart in its own way: all share. */
 static void
-settle_sharing(Compiler * compiler)
+settle_sharing(Compiler *compiler)
 {
 	EsProjection *projection = compiler->projection;
 	List	   *rules = list_copy(projection->rules);
@@ -494,16 +494,10 @@ follows_from_stream(const EsRule *rule, int nkeys)
 
 /* False if it could not be compiled. */
 static bool
-compile_part(Compiler * compiler, const char *what, void (*compile) (void *arg), Part * part)
+compile_part(Compiler *compiler, const char *what, void (*compile) (void *arg), Part *part)
 {
-	char	   *problem;
+	char	   *problem = es_expr_problem(compile, part);
 
-	if (compiler->problems == NULL)
-	{
-		compile(part);
-		return true;
-	}
-	problem = es_expr_problem(compile, part);
 	if (problem == NULL)
 		return true;
 	complain(compiler, "%s: %s", what, problem);
@@ -535,7 +529,7 @@ compile_each_part(void *arg)
 }
 
 static void
-complain(Compiler * compiler, const char *format,...)
+complain(Compiler *compiler, const char *format,...)
 {
 	StringInfoData line;
 	va_list		args;
@@ -572,7 +566,7 @@ raise_in_context(void *arg)
 
 /* False if there is none; complains about what is not a string. */
 static bool
-get_string(Compiler * compiler, const char *what, JsonbValue *value, char **string)
+get_string(Compiler *compiler, const char *what, JsonbValue *value, char **string)
 {
 	if (value == NULL)
 		return false;

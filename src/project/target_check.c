@@ -30,13 +30,13 @@ typedef struct TargetFault
 {
 	bool		(*has) (Relation rel);
 	const char *problem;
-}			TargetFault;
+} TargetFault;
 
 typedef struct DefaultCheck
 {
 	Relation	rel;
 	AttrNumber	attno;
-}			DefaultCheck;
+} DefaultCheck;
 
 static bool is_not_table(Relation rel);
 static bool is_temporary(Relation rel);

@@ -41,26 +41,27 @@ typedef struct CheckContext
 	Node	   *set_allowed;	/* the one node that may return a set */
 	List	   *clock_words;	/* where the text has literals like 'now' */
 	Node	   *at;				/* whose location errors tell */
-}			CheckContext;
+} CheckContext;
 
 static bool check_walker(Node *node, void *arg);
-static void check_node(Node *node, CheckContext * context);
+static void check_node(Node *node, CheckContext *context);
 static bool is_plain_node(Node *node);
-static bool check_calling_node(Node *node, CheckContext * context);
-static void refuse_node(Node *node, CheckContext * context);
-static void check_comparison(Oid type, CheckContext * context);
+static bool check_calling_node(Node *node, CheckContext *context);
+static void refuse_node(Node *node, CheckContext *context);
+static const char *value_function_name(const SQLValueFunction *function);
+static void check_comparison(Oid type, CheckContext *context);
 static bool check_function(Oid function, void *arg);
-static void check_call(Node *node, Oid function, List *args, Oid result, CheckContext * context);
-static void check_printed(Oid type, bool as_json, CheckContext * context);
-static void check_read(Oid type, bool nested, CheckContext * context);
-static void check_read_base(Oid type, bool nested, CheckContext * context);
-static void check_columns(Oid type, bool printed, CheckContext * context);
-static void check_domain(Oid type, CheckContext * context);
-static void check_constant(Const *constant, CheckContext * context);
+static void check_call(Node *node, Oid function, List *args, Oid result, CheckContext *context);
+static void check_printed(Oid type, bool as_json, CheckContext *context);
+static void check_read(Oid type, bool nested, CheckContext *context);
+static void check_read_base(Oid type, bool nested, CheckContext *context);
+static void check_columns(Oid type, bool printed, CheckContext *context);
+static void check_domain(Oid type, CheckContext *context);
+static void check_constant(Const *constant, CheckContext *context);
 static bool format_is_free(List *args, const char *local);
 static bool holds_datetime(Oid type);
 static bool names_objects(Oid type);
-static void refuse(CheckContext * context, const char *what, const char *why, const char *hint);
+static void refuse(CheckContext *context, const char *what, const char *why, const char *hint);
 
 void
 es_expr_check_tree(ParseState *pstate, Node *node, bool set_returning, List *clock_words,
@@ -101,7 +102,7 @@ check_walker(Node *node, void *arg)
 }
 
 static void
-check_node(Node *node, CheckContext * context)
+check_node(Node *node, CheckContext *context)
 {
 	if (IsA(node, CaseWhen))
 		return;					/* has no type */
@@ -149,7 +150,7 @@ is_plain_node(Node *node)
 
 /* Nodes whose functions or constants must be looked at; false for others. */
 static bool
-check_calling_node(Node *node, CheckContext * context)
+check_calling_node(Node *node, CheckContext *context)
 {
 	List	   *printed = NIL;
 	ListCell   *lc;
@@ -194,7 +195,7 @@ check_calling_node(Node *node, CheckContext * context)
 }
 
 static void
-refuse_node(Node *node, CheckContext * context)
+refuse_node(Node *node, CheckContext *context)
 {
 	static const struct
 	{
@@ -203,9 +204,6 @@ refuse_node(Node *node, CheckContext * context)
 		const char *why;
 		const char *hint;
 	}			refused[] = {
-		{T_SQLValueFunction, "CURRENT_DATE, CURRENT_USER and their like are not allowed",
-			"Their value depends on when and by whom the expression is evaluated.",
-		"Use what the event carries: event.occurred_at, event.recorded_at, event.actor, event.recorded_by."},
 		{T_NextValueExpr, "a sequence is not allowed", "Every evaluation would draw another value.",
 		"Use event.position, or a value that the event carries."},
 		{T_Aggref, "aggregate functions are not allowed", "There is one event and one row to look at.",
@@ -220,13 +218,41 @@ refuse_node(Node *node, CheckContext * context)
 
 	if (!context->refuse)
 		return;
+	if (IsA(node, SQLValueFunction))
+		refuse(context, psprintf("%s is not allowed", value_function_name((SQLValueFunction *) node)),
+			   "Its value depends on when and by whom the expression is evaluated.",
+			   "Use what the event carries: event.occurred_at, event.recorded_at, event.actor, event.recorded_by.");
 	while (refused[i].tag != nodeTag(node) && refused[i].tag != T_Invalid)
 		i++;
 	refuse(context, refused[i].what, refused[i].why, refused[i].hint);
 }
 
+static const char *
+value_function_name(const SQLValueFunction *function)
+{
+	static const char *const names[] = {
+		[SVFOP_CURRENT_DATE] = "CURRENT_DATE",
+		[SVFOP_CURRENT_TIME] = "CURRENT_TIME",
+		[SVFOP_CURRENT_TIME_N] = "CURRENT_TIME",
+		[SVFOP_CURRENT_TIMESTAMP] = "CURRENT_TIMESTAMP",
+		[SVFOP_CURRENT_TIMESTAMP_N] = "CURRENT_TIMESTAMP",
+		[SVFOP_LOCALTIME] = "LOCALTIME",
+		[SVFOP_LOCALTIME_N] = "LOCALTIME",
+		[SVFOP_LOCALTIMESTAMP] = "LOCALTIMESTAMP",
+		[SVFOP_LOCALTIMESTAMP_N] = "LOCALTIMESTAMP",
+		[SVFOP_CURRENT_ROLE] = "CURRENT_ROLE",
+		[SVFOP_CURRENT_USER] = "CURRENT_USER",
+		[SVFOP_USER] = "USER",
+		[SVFOP_SESSION_USER] = "SESSION_USER",
+		[SVFOP_CURRENT_CATALOG] = "CURRENT_CATALOG",
+		[SVFOP_CURRENT_SCHEMA] = "CURRENT_SCHEMA",
+	};
+
+	return names[function->op];
+}
+
 static void
-check_comparison(Oid type, CheckContext * context)
+check_comparison(Oid type, CheckContext *context)
 {
 	Oid			compare = lookup_type_cache(type, TYPECACHE_CMP_PROC)->cmp_proc;
 
@@ -266,7 +292,7 @@ check_function(Oid function, void *arg)
 }
 
 static void
-check_call(Node *node, Oid function, List *args, Oid result, CheckContext * context)
+check_call(Node *node, Oid function, List *args, Oid result, CheckContext *context)
 {
 	EsStableKind kind;
 	ListCell   *lc;
@@ -310,7 +336,7 @@ check_call(Node *node, Oid function, List *args, Oid result, CheckContext * cont
  * and what else depends on the session is refused.
  */
 static void
-check_printed(Oid type, bool as_json, CheckContext * context)
+check_printed(Oid type, bool as_json, CheckContext *context)
 {
 	Oid			base = getBaseType(type);
 	Oid			element = get_element_type(base);
@@ -340,7 +366,7 @@ check_printed(Oid type, bool as_json, CheckContext * context)
 
 /* Text is read as a value of this type; nested: as a part of something else. */
 static void
-check_read(Oid type, bool nested, CheckContext * context)
+check_read(Oid type, bool nested, CheckContext *context)
 {
 	Oid			base = getBaseType(type);
 	Oid			element = get_element_type(base);
@@ -365,7 +391,7 @@ check_read(Oid type, bool nested, CheckContext * context)
 }
 
 static void
-check_read_base(Oid type, bool nested, CheckContext * context)
+check_read_base(Oid type, bool nested, CheckContext *context)
 {
 	Oid			function;
 	Oid			param;
@@ -379,7 +405,7 @@ check_read_base(Oid type, bool nested, CheckContext * context)
 }
 
 static void
-check_columns(Oid type, bool printed, CheckContext * context)
+check_columns(Oid type, bool printed, CheckContext *context)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, -1);
 
@@ -399,7 +425,7 @@ check_columns(Oid type, bool printed, CheckContext * context)
 
 /* Its CHECKs are evaluated with the cast. */
 static void
-check_domain(Oid type, CheckContext * context)
+check_domain(Oid type, CheckContext *context)
 {
 	DomainConstraintRef *ref = palloc0(sizeof(DomainConstraintRef));
 	ParseState *pstate = context->pstate;
@@ -420,7 +446,7 @@ check_domain(Oid type, CheckContext * context)
 
 /* 'now'::timestamptz has become a constant already: the raw literal tells. */
 static void
-check_constant(Const *constant, CheckContext * context)
+check_constant(Const *constant, CheckContext *context)
 {
 	if (context->refuse && list_member_int(context->clock_words, constant->location) &&
 		holds_datetime(constant->consttype))
@@ -479,7 +505,7 @@ names_objects(Oid type)
 }
 
 static void
-refuse(CheckContext * context, const char *what, const char *why, const char *hint)
+refuse(CheckContext *context, const char *what, const char *why, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ES_ERRCODE_INVALID_DEFINITION),

@@ -71,15 +71,18 @@ es_expr_resolve_name(ParseState *pstate, ColumnRef *cref)
 		{"state", resolve_state},
 		{"item", resolve_item},
 	};
+	EsExprText *text = pstate->p_ref_hook_state;
 	Node	   *first = linitial(cref->fields);
+	const char *name = IsA(first, String) ? strVal(first) : "*";
 
-	if (IsA(first, String))
-		for (int i = 0; i < (int) lengthof(names); i++)
-			if (strcmp(strVal(first), names[i].name) == 0)
-				return names[i].resolve(pstate, pstate->p_ref_hook_state, cref);
+	for (int i = 0; i < (int) lengthof(names); i++)
+		if (strcmp(name, names[i].name) == 0)
+			return names[i].resolve(pstate, text, cref);
 
 	es_expr_invalid(pstate, cref->location,
 					psprintf("\"%s\" is not known here", NameListToString(cref->fields)),
+					text->scope->row != NULL && es_expr_find_row_column(text->scope->row, name) != InvalidAttrNumber ?
+					psprintf("Say row.%s.", name) :
 					pstrdup("Columns are named as event.column and row.column; text stands in single quotes."));
 }
 
