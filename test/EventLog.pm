@@ -10,7 +10,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_server create_log has_function problems_of wait_until error_of);
+our @EXPORT = qw(new_server create_log has_function problems_of wait_until error_of processes_of
+  kill_server);
 
 # A running server with a database "log" that holds the extension. Settings are
 # lines of postgresql.conf.
@@ -60,6 +61,38 @@ sub wait_until
 		return $result if $result || time > $limit;
 		sleep 0.02;
 	}
+}
+
+# Process ids of a server, all or those whose title is like this. The postmaster's
+# own is not among them.
+sub processes_of
+{
+	my ($node, $title) = @_;
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my @pids;
+
+	for my $process (glob '/proc/[0-9]*')
+	{
+		open my $stat, '<', "$process/stat" or next;
+		my $line = <$stat> // '';
+		next unless $line =~ /^(\d+) \(.*\) \S (\d+) / && $2 == $postmaster;
+		my $pid = $1;
+		open my $command, '<', "$process/cmdline" or next;
+		push @pids, $pid if !defined $title || (<$command> // '') =~ $title;
+	}
+	return @pids;
+}
+
+# SIGKILL for all processes of a server; returns when they are gone.
+sub kill_server
+{
+	my ($node) = @_;
+	my @children = processes_of($node);
+
+	$node->kill9;
+	kill 'KILL', @children;
+	wait_until(sub { !grep { -d "/proc/$_" } @children }) or die 'server processes stay';
+	return;
 }
 
 # Runs SQL that must fail; what psql says about it, with the SQLSTATE.
@@ -136,7 +169,7 @@ END
 $$;
 INSERT INTO problem
 SELECT format('feed and view differ at %s (%s, %s) (%s, %s)', position, f.stream, f.version, e.stream, e.version)
-  FROM feed f FULL JOIN (SELECT * FROM ev WHERE category <> '$config') e USING (position)
+  FROM feed f FULL JOIN ev e USING (position)
  WHERE (f.stream, f.version, f.hash) IS DISTINCT FROM (e.stream, e.version, e.hash);
 INSERT INTO problem SELECT format('feed out of order at %s', position)
   FROM (SELECT position, lag(position) OVER (ORDER BY n) AS before FROM feed) o WHERE position <= before;
