@@ -4,10 +4,10 @@
 # counts is the ratio, never a time. Run by "make bench" on a fresh cluster; PG*
 # variables name a database that has the extension and nothing else.
 #
-#   BENCH_SECONDS   length of one measurement (3)
+#   BENCH_SECONDS   length of one measurement (2)
 #   BENCH_ROUNDS    measurements of each side (5)
 #   BENCH_ROWS      only these: append cpu batch copy projection wal disk read rebuild
-#   BENCH_LONG=1    also "long": 10 million events (adds about ten minutes, 10 GB)
+#   BENCH_LONG=1    also "long": 10 million events (adds some ten minutes and 20 GB)
 #   BENCH_OUT       file to add the table to
 #
 # The plain side is in setup.sql and *.plain.sql: prepared statements, the same
@@ -20,7 +20,7 @@ shopt -s inherit_errexit
 export LC_ALL=C
 cd "$(dirname "$0")"
 
-seconds=${BENCH_SECONDS:-3} rounds=${BENCH_ROUNDS:-5}
+seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5}
 rows=${BENCH_ROWS:-append cpu batch copy projection wal disk read rebuild${BENCH_LONG:+ long}}
 
 type=step_done
