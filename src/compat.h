@@ -11,6 +11,15 @@
 #error "eventsource supports PostgreSQL 15 to 18"
 #endif
 
+/* 18 moved the attribute in front of the declaration, under another name. */
+#if PG_VERSION_NUM >= 180000
+#define ES_NORETURN pg_noreturn
+#elif defined(__GNUC__)
+#define ES_NORETURN __attribute__((noreturn))
+#else
+#define ES_NORETURN
+#endif
+
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "executor/execExpr.h"

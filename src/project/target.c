@@ -60,7 +60,7 @@ static void check_invisible(const EsTarget *target, Relation rel, Relation index
 							TupleTableSlot *slot);
 static bool fetch_by_key(Relation rel, Relation index, Snapshot snapshot, ScanKey keys, int nkeys,
 						 TupleTableSlot *slot);
-static void lost_race(const EsTarget *target) pg_attribute_noreturn();
+static void lost_race(const EsTarget *target);
 static void expect_written(EsWriter *writer, TM_Result result);
 static void open_indexes(EsWriter *writer);
 

@@ -8,6 +8,9 @@
 #ifndef ES_RULES_EXPR_PARTS_H
 #define ES_RULES_EXPR_PARTS_H
 
+#include "postgres.h"
+
+#include "compat.h"
 #include "nodes/execnodes.h"
 #include "parser/parse_node.h"
 #include "rules/expr.h"
@@ -126,8 +129,7 @@ extern Node *es_expr_use_row_column(EsExprText *text, AttrNumber attno, int loca
 extern char *es_expr_row_hint(TupleDesc row);
 
 /* Raises ZE011.  hint may be NULL; so may pstate where the place is not known. */
-extern void es_expr_invalid(ParseState *pstate, int location, char *message, char *hint)
-			pg_attribute_noreturn();
+ES_NORETURN extern void es_expr_invalid(ParseState *pstate, int location, char *message, char *hint);
 
 /*
  * Raises ZE011 unless the value of "node" depends on nothing but its
