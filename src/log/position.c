@@ -44,9 +44,9 @@ static int64 highest_seen;
 static Oid	highest_seen_seq;
 
 static int64
-read_sequence(void)
+read_sequence(LOCKMODE lockmode)
 {
-	Relation	rel = relation_open(es_catalog_oid(ES_REL_POSITION_SEQ), RowExclusiveLock);
+	Relation	rel = relation_open(es_catalog_oid(ES_REL_POSITION_SEQ), lockmode);
 	Buffer		buffer = ReadBuffer(rel, 0);
 	Page		page;
 	HeapTupleData tuple;
@@ -85,7 +85,7 @@ es_position_publish(void)
 		return;
 
 	/* An older value makes a lower bound, which is as good. */
-	bound = (last_read >= 0 ? last_read : read_sequence()) + 1;
+	bound = (last_read >= 0 ? last_read : read_sequence(RowExclusiveLock)) + 1;
 	if (unlikely(highest_seen_seq != es_catalog_oid(ES_REL_POSITION_SEQ)))
 	{
 		highest_seen = es_segment_max_position();
@@ -124,15 +124,21 @@ es_position_next(void)
 int64
 es_position_last(void)
 {
-	last_read = read_sequence();
+	last_read = read_sequence(RowExclusiveLock);
 	return last_read;
 }
 
 int64
 es_position_watermark(void)
 {
-	int64		mark = read_sequence();
-	LockData   *locks = GetLockStatusData();
+	int64		mark;
+	LockData   *locks;
+
+	/* A standby sees neither the locks nor the sequence's true value. */
+	PreventCommandDuringRecovery("reading final events");
+	mark = read_sequence(AccessShareLock);
+	locks = GetLockStatusData();
+
 
 	for (int i = 0; i < locks->nelements; i++)
 	{
