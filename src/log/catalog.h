@@ -62,7 +62,6 @@ extern void es_catalog_run(const char *fmt,...) pg_attribute_printf(1, 2);
 								 * none, Share */
 #define ES_LOCK_KEY		5		/* hash of a shared projection's key,
 								 * Exclusive */
-#define ES_LOCK_SEGMENT	6		/* whoever adds segments, Exclusive */
 
 extern void es_catalog_init(void);
 

@@ -9,10 +9,14 @@
  * can be had, when the worker would wait for it (it holds the wide lock), or
  * when the extension itself was made by its transaction.
  *
- * Whoever attaches holds the lock ES_LOCK_SEGMENT to the end of its
- * transaction and looks again after getting it.  The list of segments is
- * cached per backend and read again when a position is not covered, or when
- * the parent was invalidated.
+ * Whoever attaches holds SHARE UPDATE EXCLUSIVE on the parent to the end of its
+ * transaction, and looks again after getting it.  An appender that waits for a
+ * worker is out of the deadlock detector's sight, and may hold what the worker
+ * wants or what another waits for in front of it; hence a worker waits for no
+ * lock longer than a moment, and the appender then does the work itself.
+ *
+ * The list of segments is cached per backend and read again when a position is
+ * not covered, or when the parent was invalidated.
  */
 #include "log/segment.h"
 
@@ -25,9 +29,10 @@
 #include "log/position.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
-#include "storage/lock.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -37,12 +42,16 @@
 
 #define SEGMENTS_AHEAD	2
 
+/* How long a worker waits for a lock. */
+#define WORKER_PATIENCE_MS	1000
+#define WORKER_NAP_MS		10
+
 static EsSegment *segments;		/* in TopMemoryContext */
 static int	n_segments;
 static int	max_segments;
 static bool segments_valid;
 static Oid	parent_oid;			/* of the log the list was read from */
-static bool wide_lock_held;		/* by this transaction */
+static bool wide_lock_held;		/* a worker would wait for this transaction */
 static SubTransactionId wide_lock_subid;	/* which goes with this part of it */
 static int64 requested_in;		/* ahead of this segment a worker was sent */
 
@@ -297,19 +306,34 @@ es_segment_attach(int64 position)
 	es_segment_lock();
 	load_segments();
 	if (search(position) != NULL)
+	{
+		UnlockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareUpdateExclusiveLock);
 		return;
+	}
 	choose_bounds(position, es_guc_segment_size, &bounds.lower, &bounds.upper);
 	es_catalog_as_owner(create_segment_callback, &bounds);
 	segments_valid = false;
+	es_segment_wide_lock();
 }
 
 void
 es_segment_lock(void)
 {
-	LOCKTAG		tag;
+	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareUpdateExclusiveLock);
+}
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, ES_LOCK_SEGMENT);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+/* The same for a worker, which gives up after a while. */
+static bool
+lock_in_worker(void)
+{
+	for (int waited = 0; waited < WORKER_PATIENCE_MS; waited += WORKER_NAP_MS)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConditionalLockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareUpdateExclusiveLock))
+			return true;
+		pg_usleep(WORKER_NAP_MS * 1000L);
+	}
+	return false;
 }
 
 /* Starts a worker; waits for its end if told to.  False if none can be had. */
@@ -409,6 +433,7 @@ eventsource_attach_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(request.database, request.owner, 0);
 	es_guc_segment_size = request.segment_size;
+	SetConfigOption("lock_timeout", CppAsString2(WORKER_PATIENCE_MS), PGC_SUSET, PGC_S_OVERRIDE);
 
 	for (int i = 0; i <= SEGMENTS_AHEAD; i++)
 	{
@@ -416,6 +441,8 @@ eventsource_attach_main(Datum arg)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
+		if (!lock_in_worker())
+			return;
 		if (!es_log_is_open())
 			es_log_open();
 		es_segment_attach(request.position + (int64) i * request.segment_size);

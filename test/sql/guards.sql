@@ -7,7 +7,8 @@ SELECT plan(93);
 
 CREATE TEMP TABLE guarded AS
 SELECT c.relname::text AS name FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
-	AND c.relname IN ('event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'log', 'local');
+	AND c.relname IN ('event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'log', 'local')
+ORDER BY name;
 INSERT INTO guarded SELECT 'SEGMENT';
 SELECT is(count(*), 9::bigint, 'eight tables and a segment') FROM guarded;
 
