@@ -4,6 +4,7 @@
  */
 #include "eventsource.h"
 
+#include "append/draft.h"
 #include "append/hall.h"
 #include "fmgr.h"
 #include "log/catalog.h"
@@ -81,5 +82,6 @@ _PG_init(void)
 	es_config_init();
 	es_expr_init();
 	es_fold_init();
+	es_draft_register();
 	es_batch_init();
 }

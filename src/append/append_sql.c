@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
+#include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(eventsource_append);
 PG_FUNCTION_INFO_V1(eventsource_append_events);
@@ -59,7 +60,7 @@ eventsource_append(PG_FUNCTION_ARGS)
 	EsDraft		draft;
 	EsAppended	result;
 	EsBatch    *batch;
-	TupleDesc	desc = result_desc(fcinfo);
+	TupleDesc	desc;
 	Datum		values[RESULT_COLUMNS];
 	bool		nulls[RESULT_COLUMNS];
 	HeapTuple	tuple;
@@ -88,7 +89,9 @@ eventsource_append(PG_FUNCTION_ARGS)
 	es_batch_add(batch, &draft, &result);
 	es_batch_flush(batch);
 	result_values(&result, values, nulls);
+	desc = lookup_rowtype_tupdesc(get_fn_expr_rettype(fcinfo->flinfo), -1);
 	tuple = heap_form_tuple(desc, values, nulls);
+	ReleaseTupleDesc(desc);
 	es_batch_end(batch);
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }

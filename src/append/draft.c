@@ -14,7 +14,9 @@
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 void
 es_draft_init(EsDraft *draft)
@@ -151,10 +153,38 @@ es_draft_default_reason(void)
 	return from_setting(es_guc_reason, "eventsource.reason");
 }
 
+/* The session user's name, kept until a role changes or is another one. */
+static text *user_name;
+static Oid	named_user;
+
+static void
+forget_session_user(Datum arg, int cacheid, uint32 hashvalue)
+{
+	named_user = InvalidOid;
+}
+
 const text *
 es_draft_recorded_by(void)
 {
-	return cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
+	if (named_user != GetSessionUserId())
+	{
+		char	   *name = GetUserNameFromId(GetSessionUserId(), false);
+		int			len = strlen(name);
+
+		if (user_name == NULL)
+			user_name = MemoryContextAlloc(TopMemoryContext, VARHDRSZ + NAMEDATALEN);
+		SET_VARSIZE(user_name, VARHDRSZ + len);
+		memcpy(VARDATA(user_name), name, len);
+		named_user = GetSessionUserId();
+		pfree(name);
+	}
+	return user_name;
+}
+
+void
+es_draft_register(void)
+{
+	CacheRegisterSyscacheCallback(AUTHOID, forget_session_user, (Datum) 0);
 }
 
 const text *

@@ -29,6 +29,9 @@ extern const text *es_draft_recorded_by(void);
 /* Digest of what was asked for, to tell a repetition from another event. */
 extern void es_draft_digest(const EsDraft *draft, uint8 *digest);
 
+/* At module load. */
+extern void es_draft_register(void);
+
 /* {} */
 extern Jsonb *es_draft_empty_object(void);
 

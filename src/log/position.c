@@ -84,13 +84,17 @@ es_position_publish(void)
 	if (bound_published)
 		return;
 
-	/* An older value makes a lower bound, which is as good. */
-	bound = (last_read >= 0 ? last_read : read_sequence(RowExclusiveLock)) + 1;
 	if (unlikely(highest_seen_seq != es_catalog_oid(ES_REL_POSITION_SEQ)))
 	{
 		highest_seen = es_segment_max_position();
 		highest_seen_seq = es_catalog_oid(ES_REL_POSITION_SEQ);
+
+		/* Others go on: the sequence must be read after what it is held against. */
+		last_read = -1;
 	}
+
+	/* An older value makes a lower bound, which is as good. */
+	bound = (last_read >= 0 ? last_read : read_sequence(RowExclusiveLock)) + 1;
 	if (bound <= highest_seen)
 		refuse_sequence(bound);
 
@@ -138,7 +142,6 @@ es_position_watermark(void)
 	PreventCommandDuringRecovery("reading final events");
 	mark = read_sequence(AccessShareLock);
 	locks = GetLockStatusData();
-
 
 	for (int i = 0; i < locks->nelements; i++)
 	{

@@ -15,8 +15,10 @@
  * SnapshotSelf, which sees what is committed now and what we wrote ourselves,
  * whatever command wrote it.
  *
- * Names and ids are cached per backend.  What a transaction has not committed
- * yet may be in the cache; a rollback puts all of it aside (see word.c).
+ * Names and ids are cached per backend, in two generations: when the newer is
+ * full it becomes the older, and what is found in the older is copied to the
+ * newer.  What a transaction has not committed yet may be in the cache; a
+ * rollback puts all of it aside (see word.c).
  */
 #include "log/stream.h"
 
@@ -42,7 +44,7 @@
 #include "utils/snapmgr.h"
 
 #define MAX_STREAM_LOCKS	1000
-#define MAX_CACHED_STREAMS	50000
+#define CACHE_GENERATION	50000	/* entries; about 100 bytes each */
 
 typedef struct NameEntry
 {
@@ -57,9 +59,15 @@ typedef struct IdEntry
 	const text *name;
 } IdEntry;
 
-static MemoryContext cache_context;
-static HTAB *by_name;
-static HTAB *by_id;
+typedef struct Generation
+{
+	MemoryContext context;		/* NULL: empty */
+	HTAB	   *by_name;
+	HTAB	   *by_id;
+} Generation;
+
+static Generation newer;
+static Generation older;
 static bool has_fresh;
 static Oid	cached_table;
 
@@ -92,42 +100,61 @@ es_stream_category_length(const text *name)
 
 /* ---- cache ---- */
 
+/* Pointers into it may still be in use: it goes with the transaction. */
+static void
+put_generation_aside(Generation *generation)
+{
+	if (generation->context != NULL)
+	{
+		if (TopTransactionContext != NULL)
+			MemoryContextSetParent(generation->context, TopTransactionContext);
+		else
+			MemoryContextDelete(generation->context);
+	}
+	memset(generation, 0, sizeof(*generation));
+}
+
 static void
 put_aside(void)
 {
-	if (cache_context != NULL)
-	{
-		if (TopTransactionContext != NULL)
-			MemoryContextSetParent(cache_context, TopTransactionContext);
-		else
-			MemoryContextDelete(cache_context);
-	}
-	cache_context = NULL;
-	by_name = by_id = NULL;
+	put_generation_aside(&newer);
+	put_generation_aside(&older);
 	has_fresh = false;
+}
+
+static void
+begin_generation(void)
+{
+	HASHCTL		ctl;
+
+	if (older.context != NULL)
+		MemoryContextDelete(older.context);
+	older = newer;
+	newer.context = AllocSetContextCreate(TopMemoryContext, "eventsource streams",
+										  ALLOCSET_DEFAULT_SIZES);
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(uint64);
+	ctl.entrysize = sizeof(NameEntry);
+	ctl.hcxt = newer.context;
+	newer.by_name = hash_create("eventsource streams by name", 256, &ctl,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(IdEntry);
+	newer.by_id = hash_create("eventsource streams by id", 256, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 static void
 ensure_cache(void)
 {
-	HASHCTL		ctl;
-
-	if (cache_context != NULL && cached_table == es_catalog_oid(ES_REL_STREAM))
-		return;
-	put_aside();
-	cached_table = es_catalog_oid(ES_REL_STREAM);
-	cache_context = AllocSetContextCreate(TopMemoryContext, "eventsource streams",
-										  ALLOCSET_DEFAULT_SIZES);
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(uint64);
-	ctl.entrysize = sizeof(NameEntry);
-	ctl.hcxt = cache_context;
-	by_name = hash_create("eventsource streams by name", 256, &ctl,
-						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	ctl.keysize = sizeof(int64);
-	ctl.entrysize = sizeof(IdEntry);
-	by_id = hash_create("eventsource streams by id", 256, &ctl,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	if (unlikely(cached_table != es_catalog_oid(ES_REL_STREAM)))
+	{
+		put_aside();
+		cached_table = es_catalog_oid(ES_REL_STREAM);
+	}
+	if (newer.context == NULL ||
+		hash_get_num_entries(newer.by_name) + hash_get_num_entries(newer.by_id) >= CACHE_GENERATION)
+		begin_generation();
 }
 
 static uint64
@@ -144,22 +171,11 @@ same_text(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
-/* The newest version this backend has seen of a cached stream. */
-void
-es_stream_note_version(const text *name, int64 version)
-{
-	uint64		hash = hash_name(name);
-	NameEntry  *entry = by_name == NULL ? NULL : hash_search(by_name, &hash, HASH_FIND, NULL);
-
-	if (entry != NULL && same_text(entry->name, name))
-		entry->stream.version_hint = version;
-}
-
 static const text *
 copy_name(const text *name)
 {
 	int			len = VARSIZE_ANY_EXHDR(name);
-	text	   *copy = MemoryContextAlloc(cache_context, VARHDRSZ + len);
+	text	   *copy = MemoryContextAlloc(newer.context, VARHDRSZ + len);
 
 	SET_VARSIZE(copy, VARHDRSZ + len);
 	memcpy(VARDATA(copy), VARDATA_ANY(name), len);
@@ -173,27 +189,74 @@ note_fresh(TransactionId xmin)
 		has_fresh = true;
 }
 
-static void
+static NameEntry *
 remember_by_name(const text *name, const EsStream *stream, TransactionId xmin)
 {
 	uint64		hash = hash_name(name);
 	bool		found;
-	NameEntry  *entry = hash_search(by_name, &hash, HASH_ENTER, &found);
+	NameEntry  *entry = hash_search(newer.by_name, &hash, HASH_ENTER, &found);
 
 	entry->stream = *stream;
 	entry->name = copy_name(name);
 	note_fresh(xmin);
+	return entry;
 }
 
 static const text *
 remember_by_id(int64 id, const text *name, TransactionId xmin)
 {
 	bool		found;
-	IdEntry    *entry = hash_search(by_id, &id, HASH_ENTER, &found);
+	IdEntry    *entry = hash_search(newer.by_id, &id, HASH_ENTER, &found);
 
 	entry->name = copy_name(name);
 	note_fresh(xmin);
 	return entry->name;
+}
+
+static NameEntry *
+recall_by_name(const text *name)
+{
+	uint64		hash = hash_name(name);
+	NameEntry  *entry;
+
+	ensure_cache();
+	entry = hash_search(newer.by_name, &hash, HASH_FIND, NULL);
+	if (entry != NULL && same_text(entry->name, name))
+		return entry;
+	if (older.context != NULL)
+	{
+		entry = hash_search(older.by_name, &hash, HASH_FIND, NULL);
+		if (entry != NULL && same_text(entry->name, name))
+			return remember_by_name(name, &entry->stream, InvalidTransactionId);
+	}
+	return NULL;
+}
+
+static const text *
+recall_by_id(int64 id)
+{
+	IdEntry    *entry;
+
+	ensure_cache();
+	entry = hash_search(newer.by_id, &id, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry->name;
+	if (older.context != NULL)
+	{
+		entry = hash_search(older.by_id, &id, HASH_FIND, NULL);
+		if (entry != NULL)
+			return remember_by_id(id, entry->name, InvalidTransactionId);
+	}
+	return NULL;
+}
+
+void
+es_stream_note_version(const text *name, int64 version)
+{
+	NameEntry  *entry = recall_by_name(name);
+
+	if (entry != NULL)
+		entry->stream.version_hint = version;
 }
 
 /* ---- locks ---- */
@@ -249,17 +312,14 @@ es_stream_lock(const text *name)
 bool
 es_stream_find(const text *name, EsStream *stream)
 {
-	uint64		hash = hash_name(name);
-	NameEntry  *entry;
+	NameEntry  *entry = recall_by_name(name);
 	Relation	rel;
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
 	bool		found;
 
-	ensure_cache();
-	entry = hash_search(by_name, &hash, HASH_FIND, NULL);
-	if (entry != NULL && same_text(entry->name, name))
+	if (entry != NULL)
 	{
 		*stream = entry->stream;
 		return true;
@@ -279,7 +339,7 @@ es_stream_find(const text *name, EsStream *stream)
 		stream->id = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
 		stream->first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
 		stream->version_hint = 0;
-		remember_by_name(name, stream, HeapTupleHeaderGetXmin(tuple->t_data));
+		(void) remember_by_name(name, stream, HeapTupleHeaderGetXmin(tuple->t_data));
 	}
 	else
 		memset(stream, 0, sizeof(*stream));
@@ -291,23 +351,14 @@ es_stream_find(const text *name, EsStream *stream)
 const text *
 es_stream_name(int64 id)
 {
-	IdEntry    *entry;
+	const text *result = recall_by_id(id);
 	Relation	rel;
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
-	const text *result = NULL;
 
-	ensure_cache();
-	entry = hash_search(by_id, &id, HASH_FIND, NULL);
-	if (entry != NULL)
-		return entry->name;
-
-	if (hash_get_num_entries(by_id) > MAX_CACHED_STREAMS)
-	{
-		put_aside();
-		ensure_cache();
-	}
+	if (result != NULL)
+		return result;
 	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_STREAM_PKEY), true, SnapshotSelf, 1, &key);
@@ -356,7 +407,7 @@ es_stream_insert(const text *name, const EsStream *stream)
 	es_catalog_insert(rel, values, nulls);
 	table_close(rel, NoLock);
 	ensure_cache();
-	remember_by_name(name, stream, GetCurrentTransactionId());
+	(void) remember_by_name(name, stream, GetCurrentTransactionId());
 }
 
 /* ---- where a stream's events are ---- */
@@ -437,8 +488,6 @@ at_xact(XactEvent event, void *arg)
 	if (has_fresh && event != XACT_EVENT_COMMIT)
 		put_aside();
 	has_fresh = false;
-	if (by_name != NULL && hash_get_num_entries(by_name) > MAX_CACHED_STREAMS)
-		put_aside();
 	stream_locks = 0;
 	log_locked = wide_lock = false;
 }

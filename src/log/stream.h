@@ -50,7 +50,10 @@ extern void es_stream_expect_distinct(const text *const *names, int count);
 /* Finds a stream, ours or committed; false if it does not exist. */
 extern bool es_stream_find(const text *name, EsStream *stream);
 
-/* Name of the stream with an id, lasting to the end of the transaction. */
+/*
+ * Name of the stream with an id.  It lasts to the end of the transaction, or
+ * until tens of thousands of others were asked for: copy it to keep it.
+ */
 extern const text *es_stream_name(int64 id);
 
 /* An id for a new stream of a category. */
