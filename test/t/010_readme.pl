@@ -134,6 +134,7 @@ if ($ENV{README_OUT})
 
 my $undocumented = $node->safe_psql(
 	'shop', <<'SQL');
+LOAD 'eventsource';
 SELECT p.proname FROM pg_proc p
  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> 'trigger'::regtype
    AND coalesce(obj_description(p.oid, 'pg_proc'), '') !~ '^Private'
