@@ -33,7 +33,7 @@ CREATE FUNCTION eventsource.projection_definitions()
 	RETURNS TABLE (name text, target regclass, version bigint, event_position bigint, definition jsonb)
 	AS 'MODULE_PATHNAME', 'eventsource_projection_definitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.projection_definitions() IS
-	'What the view eventsource.projections is made of: the current definition of each projection.';
+	'Private, for views: the current definition of each projection.';
 
 CREATE VIEW eventsource.projections AS
 SELECT d.target,
