@@ -45,6 +45,7 @@ typedef struct CheckContext
 
 static bool check_walker(Node *node, void *arg);
 static void check_node(Node *node, CheckContext *context);
+static void check_type(Oid type, CheckContext *context);
 static bool is_plain_node(Node *node);
 static bool check_calling_node(Node *node, CheckContext *context);
 static void refuse_node(Node *node, CheckContext *context);
@@ -111,8 +112,17 @@ check_node(Node *node, CheckContext *context)
 		refuse_node(node, context);
 		return;
 	}
-	if (context->refuse && names_objects(exprType(node)))
-		refuse(context, psprintf("type %s is not allowed", format_type_be(exprType(node))),
+	check_type(exprType(node), context);
+}
+
+static void
+check_type(Oid type, CheckContext *context)
+{
+	/* What works on arrays, rows, domains and ranges keeps notes about them. */
+	if (type != UNKNOWNOID && (get_typtype(type) != TYPTYPE_BASE || OidIsValid(get_element_type(type))))
+		context->traits->transient = true;
+	if (context->refuse && names_objects(type))
+		refuse(context, psprintf("type %s is not allowed", format_type_be(type)),
 			   "Its values are object identifiers, which do not survive a dump and restore.",
 			   "Use the name as text.");
 }
@@ -270,6 +280,7 @@ check_function(Oid function, void *arg)
 	if (function >= FirstNormalObjectId)
 	{
 		context->traits->foreign = true;
+		context->traits->transient = true;
 		if (context->refuse && isTempNamespace(get_func_namespace(function)))
 			refuse(context, psprintf("function %s is temporary", format_procedure(function)),
 				   "It ends with this session.", NULL);

@@ -2,10 +2,12 @@
  * expr_eval.c
  *		Values of compiled expressions.
  *
- * An executable state is made once per transaction: what a user may execute is
- * decided when it is made, and functions may keep things in it that end with
- * the transaction.  States live in one context per transaction.  Code of users
- * is run with the owner's rights, PostgreSQL's own under pinned settings alone
+ * What a user may execute is decided when an executable state is made, and
+ * functions may keep things in it that end with the transaction.  So a state is
+ * made once per transaction, in a context that dies with it; but if there is
+ * nothing in the expression except PostgreSQL's own functions over scalars,
+ * which keep nothing, it lasts until some function changes.  Code of users is
+ * run with the owner's rights, PostgreSQL's own under pinned settings alone
  * (expr_room.c).
  */
 #include "postgres.h"
@@ -16,7 +18,9 @@
 #include "miscadmin.h"
 #include "rules/expr_parts.h"
 #include "utils/datum.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 typedef struct SetCollector
 {
@@ -27,34 +31,47 @@ typedef struct SetCollector
 	int			max;
 	Datum	   *items;
 	bool	   *nulls;
-}			SetCollector;
+} SetCollector;
 
-/* One for all expressions of a transaction, gone with it. */
+/* For the states of a transaction, gone with it. */
 static MemoryContext transaction_context = NULL;
-static MemoryContext scratch_context = NULL;
 static ExprContext *transaction_econtext = NULL;
 static uint64 transaction_number = 1;
 
+/* For those that last. */
+static MemoryContext scratch_context = NULL;
+static ExprContext *lasting_econtext = NULL;
+static uint64 function_number = 1;
+
 static void prepare(EsExpr *expr);
 static void make_state(EsExpr *expr);
+static MemoryContext state_context(EsExpr *expr);
 static void begin_transaction_state(void);
+static void note_function_change(Datum arg, int cache, uint32 hash);
 static void end_transaction_state(XactEvent event, void *arg);
 static void bind_names(EsExpr *expr, const EsBinding *binding);
 static Datum name_value(const EsNameUse *use, const EsBinding *binding, bool *isnull);
 static Datum evaluate(EsExpr *expr, const EsBinding *binding, bool *isnull);
-static Datum evaluate_pinned(EsExpr *expr, bool *isnull);
-static Datum evaluate_in_room(EsExpr *expr, bool *isnull);
-static void refuse_recursion(void) pg_attribute_noreturn();
-static void collect_set(EsExpr *expr, const EsBinding *binding, SetCollector * set);
-static void collect_in_room(EsExpr *expr, SetCollector * set);
-static void collect_pinned(EsExpr *expr, SetCollector * set);
-static void collect_items(EsExpr *expr, SetCollector * set);
-static void keep_item(SetCollector * set, Datum item, bool isnull);
+static Datum evaluate_pinned(EsExpr *expr, ExprContext *econtext, bool *isnull);
+static Datum evaluate_in_room(EsExpr *expr, ExprContext *econtext, bool *isnull);
+static void refuse_recursion(void);
+static void collect_set(EsExpr *expr, const EsBinding *binding, SetCollector *set);
+static void collect_in_room(EsExpr *expr, SetCollector *set);
+static void collect_pinned(EsExpr *expr, SetCollector *set);
+static void collect_items(EsExpr *expr, SetCollector *set);
+static void keep_item(SetCollector *set, Datum item, bool isnull);
 
 void
 es_expr_init(void)
 {
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+	scratch_context = AllocSetContextCreate(TopMemoryContext, "eventsource expression scratch",
+											ALLOCSET_DEFAULT_SIZES);
+	lasting_econtext = CreateStandaloneExprContext();
+	MemoryContextSwitchTo(caller);
 	RegisterXactCallback(end_transaction_state, NULL);
+	CacheRegisterSyscacheCallback(PROCOID, note_function_change, (Datum) 0);
 }
 
 Datum
@@ -77,7 +94,6 @@ es_expr_eval_bool(EsExpr *expr, const EsBinding *binding)
 	bool		isnull;
 	bool		result;
 
-	begin_transaction_state();
 	scratch = expr->traits.foreign ?
 		AllocSetContextCreate(caller, "eventsource condition", ALLOCSET_SMALL_SIZES) : scratch_context;
 	MemoryContextSwitchTo(scratch);
@@ -109,12 +125,11 @@ es_expr_eval_set(EsExpr *expr, const EsBinding *binding,
 static void
 prepare(EsExpr *expr)
 {
-	begin_transaction_state();
 	if (!expr->plan->is_valid && !expr->running)
 		es_expr_recompile(expr);
 	if (expr->returns_set || expr->shape == ES_SHAPE_CONSTANT)
 		return;
-	if (expr->state == NULL || expr->made_in != transaction_number)
+	if (expr->state == NULL || expr->made_in != (expr->traits.transient ? transaction_number : function_number))
 		make_state(expr);
 }
 
@@ -122,19 +137,36 @@ prepare(EsExpr *expr)
 static void
 make_state(EsExpr *expr)
 {
-	MemoryContext caller = MemoryContextSwitchTo(transaction_context);
+	MemoryContext caller = MemoryContextSwitchTo(state_context(expr));
 	Oid			user;
 	int			security;
 
 	GetUserIdAndSecContext(&user, &security);
 	if (OidIsValid(expr->scope.owner))
 		SetUserIdAndSecContext(expr->scope.owner, security | SECURITY_RESTRICTED_OPERATION);
+	expr->made_in = expr->traits.transient ? transaction_number : function_number;
 	expr->state = ExecInitExpr((Expr *) expr->plan->expr, NULL);
 	if (expr->check)
 		es_expr_guard_clock(expr->state);
-	expr->made_in = transaction_number;
 	SetUserIdAndSecContext(user, security);
 	MemoryContextSwitchTo(caller);
+}
+
+/* Where a new state goes; the old one is not needed any more. */
+static MemoryContext
+state_context(EsExpr *expr)
+{
+	expr->state = NULL;
+	if (expr->traits.transient)
+	{
+		begin_transaction_state();
+		return transaction_context;
+	}
+	if (expr->lasting_context == NULL)
+		expr->lasting_context = AllocSetContextCreate(expr->context, "eventsource expression state",
+													  ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(expr->lasting_context);
+	return expr->lasting_context;
 }
 
 static void
@@ -144,14 +176,17 @@ begin_transaction_state(void)
 
 	if (transaction_context != NULL)
 		return;
-	caller = MemoryContextSwitchTo(TopTransactionContext);
 	transaction_context = AllocSetContextCreate(TopTransactionContext, "eventsource expressions",
 												ALLOCSET_DEFAULT_SIZES);
-	scratch_context = AllocSetContextCreate(transaction_context, "eventsource expression scratch",
-											ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(transaction_context);
+	caller = MemoryContextSwitchTo(transaction_context);
 	transaction_econtext = CreateStandaloneExprContext();
 	MemoryContextSwitchTo(caller);
+}
+
+static void
+note_function_change(Datum arg, int cache, uint32 hash)
+{
+	function_number++;
 }
 
 /* The contexts themselves die with TopTransactionContext. */
@@ -167,7 +202,6 @@ end_transaction_state(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			transaction_number++;
 			transaction_context = NULL;
-			scratch_context = NULL;
 			transaction_econtext = NULL;
 			break;
 		default:
@@ -215,6 +249,7 @@ name_value(const EsNameUse *use, const EsBinding *binding, bool *isnull)
 static Datum
 evaluate(EsExpr *expr, const EsBinding *binding, bool *isnull)
 {
+	ExprContext *econtext;
 	ParamListInfo outer;
 	Datum		value;
 
@@ -230,15 +265,17 @@ evaluate(EsExpr *expr, const EsBinding *binding, bool *isnull)
 		refuse_recursion();
 
 	bind_names(expr, binding);
-	outer = transaction_econtext->ecxt_param_list_info;
-	transaction_econtext->ecxt_param_list_info = expr->params;
-	value = es_expr_wants_room(&expr->traits) ? evaluate_in_room(expr, isnull) : evaluate_pinned(expr, isnull);
-	transaction_econtext->ecxt_param_list_info = outer;
+	econtext = expr->traits.transient ? transaction_econtext : lasting_econtext;
+	outer = econtext->ecxt_param_list_info;
+	econtext->ecxt_param_list_info = expr->params;
+	value = es_expr_wants_room(&expr->traits) ? evaluate_in_room(expr, econtext, isnull) :
+		evaluate_pinned(expr, econtext, isnull);
+	econtext->ecxt_param_list_info = outer;
 	return value;
 }
 
 static Datum
-evaluate_pinned(EsExpr *expr, bool *isnull)
+evaluate_pinned(EsExpr *expr, ExprContext *econtext, bool *isnull)
 {
 	EsPins		saved;
 	volatile Datum value = (Datum) 0;
@@ -246,7 +283,7 @@ evaluate_pinned(EsExpr *expr, bool *isnull)
 	es_expr_pin(&saved);
 	PG_TRY();
 	{
-		value = ExecEvalExpr(expr->state, transaction_econtext, isnull);
+		value = ExecEvalExpr(expr->state, econtext, isnull);
 	}
 	PG_FINALLY();
 	{
@@ -258,7 +295,7 @@ evaluate_pinned(EsExpr *expr, bool *isnull)
 
 /* After an error the state may be half way through: a new one is made. */
 static Datum
-evaluate_in_room(EsExpr *expr, bool *isnull)
+evaluate_in_room(EsExpr *expr, ExprContext *econtext, bool *isnull)
 {
 	EsRoom		room;
 	Datum		value;
@@ -267,7 +304,7 @@ evaluate_in_room(EsExpr *expr, bool *isnull)
 	expr->running = true;
 	PG_TRY();
 	{
-		value = ExecEvalExpr(expr->state, transaction_econtext, isnull);
+		value = ExecEvalExpr(expr->state, econtext, isnull);
 	}
 	PG_CATCH();
 	{
@@ -293,7 +330,7 @@ refuse_recursion(void)
 }
 
 static void
-collect_set(EsExpr *expr, const EsBinding *binding, SetCollector * set)
+collect_set(EsExpr *expr, const EsBinding *binding, SetCollector *set)
 {
 	prepare(expr);
 	if (expr->running)
@@ -306,7 +343,7 @@ collect_set(EsExpr *expr, const EsBinding *binding, SetCollector * set)
 }
 
 static void
-collect_in_room(EsExpr *expr, SetCollector * set)
+collect_in_room(EsExpr *expr, SetCollector *set)
 {
 	EsRoom		room;
 
@@ -325,7 +362,7 @@ collect_in_room(EsExpr *expr, SetCollector * set)
 }
 
 static void
-collect_pinned(EsExpr *expr, SetCollector * set)
+collect_pinned(EsExpr *expr, SetCollector *set)
 {
 	EsPins		saved;
 
@@ -342,7 +379,7 @@ collect_pinned(EsExpr *expr, SetCollector * set)
 }
 
 static void
-collect_items(EsExpr *expr, SetCollector * set)
+collect_items(EsExpr *expr, SetCollector *set)
 {
 	MemoryContext work = AllocSetContextCreate(set->keep, "eventsource each", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext arguments = AllocSetContextCreate(work, "eventsource each arguments", ALLOCSET_SMALL_SIZES);
@@ -370,7 +407,7 @@ collect_items(EsExpr *expr, SetCollector * set)
 }
 
 static void
-keep_item(SetCollector * set, Datum item, bool isnull)
+keep_item(SetCollector *set, Datum item, bool isnull)
 {
 	MemoryContext caller = MemoryContextSwitchTo(set->keep);
 

@@ -54,6 +54,8 @@ typedef struct EsExprTraits
 {
 	bool		foreign;		/* calls code that is not PostgreSQL's own:
 								 * needs the owner's rights and search_path */
+	bool		transient;		/* functions may keep things for the time of
+								 * the transaction */
 	bool		locale;			/* formats by lc_numeric and friends */
 	bool		zone_words;		/* reads time zone abbreviations */
 } EsExprTraits;
@@ -91,9 +93,10 @@ struct EsExpr
 	CachedExpression *plan;
 	MemoryContextCallback cleanup;
 
-	/* Of transaction number made_in. */
+	/* Executable, see expr_eval.c. */
 	uint64		made_in;
 	ExprState  *state;
+	MemoryContext lasting_context;
 	bool		running;		/* code of users is being evaluated */
 };
 
