@@ -13,7 +13,7 @@ CREATE FUNCTION eventsource.create_category(
 	RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_category' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_category(text, text, regclass, boolean, text) IS
-	'Declares a category of streams, or changes it; returns the version of its definition. state_machine: the machine, always in its latest version, that decides on every append. context: an inline projection keyed by the stream, whose row guards and fill values see as "row". strict: refuse event types that are not known. subject: expression over event that says whom an event is about (default: its stream). Errors: ZE011, undefined_object, feature_not_supported.';
+	'Declares a category of streams, or declares it anew: what is left out then is taken away. Returns the version of its definition. state_machine: the machine, always in its latest version, that decides on every append. context: an inline projection keyed by the stream, whose row guards and fill values see as "row". strict: refuse event types that are not known. subject: expression over event that says whom an event is about (default: its stream). Errors: ZE011, undefined_object, feature_not_supported.';
 
 -- Definitions as views. Each is an event in a stream of category $config, read
 -- by stream, so that the size of the log does not matter.

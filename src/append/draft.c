@@ -54,7 +54,7 @@ check_word(const text *word, const char *what, int limit)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be empty", what),
 				 errdetail("An empty string names nothing."),
-				 errhint("Leave it out, or pass NULL, for the default.")));
+				 errhint("Give it a name; what has a default can be left out.")));
 	if (len > limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
