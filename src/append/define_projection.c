@@ -194,6 +194,7 @@ static Relation
 lock_target(Oid relid, const char *verb)
 {
 	char	   *name = get_rel_name(relid);
+	Relation	rel;
 
 	if (name != NULL && !has_privs_of_role(GetUserId(), es_target_owner(relid)))
 		ereport(ERROR,
@@ -203,7 +204,14 @@ lock_target(Oid relid, const char *verb)
 				 errhint("Let the table's owner do it.")));
 	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
 	es_segment_wide_lock();
-	return table_open(relid, ShareRowExclusiveLock);
+	rel = try_table_open(relid, ShareRowExclusiveLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u does not exist", relid),
+				 errdetail("No relation has this OID, or it was dropped meanwhile."),
+				 errhint("Name the table: 'schema.table'.")));
+	return rel;
 }
 
 static List *

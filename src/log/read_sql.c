@@ -159,16 +159,19 @@ eventsource_stream_version(PG_FUNCTION_ARGS)
 Datum
 eventsource_stream_head(PG_FUNCTION_ARGS)
 {
+	const text *name = es_stream_find_name(PG_GETARG_INT64(0));
 	TupleDesc	desc;
 	EsScan	   *scan;
 	EsEvent		event;
-	Datum		values[4];
+	Datum		values[4] = {0};
 	bool		nulls[4] = {true, true, true, true};
 	HeapTuple	result;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	scan = es_scan_stream(es_stream_name(PG_GETARG_INT64(0)), PG_INT64_MAX, true, GetActiveSnapshot());
+	if (name == NULL)
+		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	scan = es_scan_stream(name, PG_INT64_MAX, true, GetActiveSnapshot());
 	if (es_scan_next(scan, &event))
 	{
 		static const EsEventColumn columns[] = {ES_EVENT_VERSION, ES_EVENT_POSITION,

@@ -349,7 +349,7 @@ es_stream_find(const text *name, EsStream *stream)
 }
 
 const text *
-es_stream_name(int64 id)
+es_stream_find_name(int64 id)
 {
 	const text *result = recall_by_id(id);
 	Relation	rel;
@@ -372,13 +372,21 @@ es_stream_name(int64 id)
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	if (result == NULL)
+	return result;
+}
+
+const text *
+es_stream_name(int64 id)
+{
+	const text *name = es_stream_find_name(id);
+
+	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("stream " INT64_FORMAT " has events but no name", id),
 				 errdetail("Table \"eventsource.stream\" lacks its row."),
 				 errhint("Restore the dump as a whole: its tables stand together.")));
-	return result;
+	return name;
 }
 
 int64

@@ -56,6 +56,9 @@ extern bool es_stream_find(const text *name, EsStream *stream);
  */
 extern const text *es_stream_name(int64 id);
 
+/* The same, but NULL if there is no such stream. */
+extern const text *es_stream_find_name(int64 id);
+
 /* An id for a new stream of a category. */
 extern int64 es_stream_new_id(const text *category);
 
