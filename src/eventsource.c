@@ -66,7 +66,8 @@ define_settings(void)
 	DefineCustomIntVariable("eventsource.segment_size",
 							"How many positions a new segment of the log holds.",
 							"Segments that are there keep their size.",
-							&es_guc_segment_size, 10000000, 100, PG_INT32_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+							&es_guc_segment_size, 10000000, 100, PG_INT32_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("eventsource");
 }
 

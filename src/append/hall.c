@@ -322,6 +322,12 @@ check_expected_version(const EsDraft *draft, int64 version)
 			 errhint("Read the stream again, decide again, and retry the transaction.")));
 }
 
+static void
+set_text(EsEvent *event, EsEventColumn col, const char *data, int len)
+{
+	es_event_set(event, col, PointerGetDatum(cstring_to_text_with_len(data, len)));
+}
+
 /* Everything that is known before the rules speak. */
 static void
 fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 stream_id, int category_len)
@@ -329,21 +335,22 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 	const char *name = VARDATA_ANY(draft->stream);
 	int			len = VARSIZE_ANY_EXHDR(draft->stream);
 	TimestampTz now = GetCurrentTimestamp();
+	int32		schema_version = draft->schema_version != 0 ? draft->schema_version : 1;
+	const Jsonb *data = draft->data != NULL ? draft->data : es_draft_empty_object();
 
+	now = Max(now, head->recorded_at);
 	memset(event, 0, sizeof(*event));
 	memset(event->isnull, true, sizeof(event->isnull));
 	event->stream_id = stream_id;
 	event->has_key = draft->idempotency_key != NULL;
-	now = Max(now, head->recorded_at);
 	es_event_set(event, ES_EVENT_STREAM, PointerGetDatum(draft->stream));
-	es_event_set(event, ES_EVENT_CATEGORY, PointerGetDatum(cstring_to_text_with_len(name, category_len)));
-	es_event_set(event, ES_EVENT_KEY, PointerGetDatum(cstring_to_text_with_len(name + category_len + 1,
-																			   len - category_len - 1)));
+	set_text(event, ES_EVENT_CATEGORY, name, category_len);
+	set_text(event, ES_EVENT_KEY, name + category_len + 1, len - category_len - 1);
 	es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(draft->stream));
 	es_event_set(event, ES_EVENT_VERSION, Int64GetDatum(head->version + 1));
 	es_event_set(event, ES_EVENT_TYPE, PointerGetDatum(draft->type));
-	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(draft->schema_version != 0 ? draft->schema_version : 1));
-	es_event_set(event, ES_EVENT_DATA, PointerGetDatum(draft->data != NULL ? draft->data : es_draft_empty_object()));
+	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(schema_version));
+	es_event_set(event, ES_EVENT_DATA, PointerGetDatum(data));
 	es_event_set(event, ES_EVENT_METADATA, PointerGetDatum(es_draft_metadata(draft)));
 	es_event_set(event, ES_EVENT_ACTOR, PointerGetDatum(es_draft_actor(draft)));
 	es_event_set(event, ES_EVENT_RECORDED_BY, PointerGetDatum(es_draft_recorded_by()));

@@ -104,8 +104,8 @@ put_element(StringInfo buf, JsonbContainer *container, char *base, int index)
 	}
 	else if (JBE_ISNUMERIC(entry))
 	{
-		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out,
-																 PointerGetDatum(base + INTALIGN(getJsonbOffset(container, index)))));
+		Datum		number = PointerGetDatum(base + INTALIGN(getJsonbOffset(container, index)));
+		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out, number));
 
 		put_char(buf, '#');
 		put_uint32(buf, strlen(digits));

@@ -171,7 +171,12 @@ es_event_form(const EsEvent *event, TupleTableSlot *slot)
 {
 	Datum	   *v = slot->tts_values;
 	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
+	int16		flags = 0;
 
+	if (DatumGetBool(event->value[ES_EVENT_IS_SYNTHETIC]))
+		flags |= ES_EVENT_SYNTHETIC;
+	if (event->has_key)
+		flags |= ES_EVENT_HAS_KEY;
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, 0, COL_COUNT * sizeof(bool));
 	v[COL_POSITION] = event->value[ES_EVENT_POSITION];
@@ -187,8 +192,7 @@ es_event_form(const EsEvent *event, TupleTableSlot *slot)
 	v[COL_REASON] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_REASON)));
 	v[COL_MACHINE] = Int32GetDatum(es_word_id(event->machine));
 	v[COL_SCHEMA_VERSION] = Int16GetDatum((int16) DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
-	v[COL_FLAGS] = Int16GetDatum((DatumGetBool(event->value[ES_EVENT_IS_SYNTHETIC]) ? ES_EVENT_SYNTHETIC : 0) |
-								 (event->has_key ? ES_EVENT_HAS_KEY : 0));
+	v[COL_FLAGS] = Int16GetDatum(flags);
 	v[COL_HASH] = event->value[ES_EVENT_HASH];
 	v[COL_DATA] = event->value[ES_EVENT_DATA];
 	v[COL_METADATA] = event->value[ES_EVENT_METADATA];
