@@ -143,7 +143,7 @@ check_triggers(Relation rel, List *problems)
 			references = true;
 		else if (kind == RI_TRIGGER_PK)
 			is_referenced = true;
-		else if (!es_projection_is_guard(trigger))
+		else if (!trigger->tgisinternal && !es_projection_is_guard(trigger))
 			problems = lappend(problems, psprintf("the table has trigger \"%s\": it would be passed by",
 												  trigger->tgname));
 	}

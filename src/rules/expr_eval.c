@@ -44,6 +44,8 @@ static ExprContext *lasting_econtext = NULL;
 static uint64 function_number = 1;
 
 static void prepare(EsExpr *expr);
+static void compile_again(EsExpr *expr);
+static void recompile(void *arg);
 static void make_state(EsExpr *expr);
 static MemoryContext state_context(EsExpr *expr);
 static void begin_transaction_state(void);
@@ -125,12 +127,31 @@ es_expr_eval_set(EsExpr *expr, const EsBinding *binding,
 static void
 prepare(EsExpr *expr)
 {
-	if (!expr->plan->is_valid && !expr->running)
-		es_expr_recompile(expr);
+	if (unlikely(!expr->plan->is_valid && !expr->running))
+		compile_again(expr);
 	if (expr->returns_set || expr->shape == ES_SHAPE_CONSTANT)
 		return;
 	if (expr->state == NULL || expr->made_in != (expr->traits.transient ? transaction_number : function_number))
 		make_state(expr);
+}
+
+static void
+compile_again(EsExpr *expr)
+{
+	char	   *problem = es_expr_problem(recompile, expr);
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_INVALID_DEFINITION),
+				 errmsg("an expression can no longer be compiled"),
+				 errdetail("%s", problem),
+				 errhint("A function or type that it uses has changed: change it back, or define anew what the expression belongs to.")));
+}
+
+static void
+recompile(void *arg)
+{
+	es_expr_recompile(arg);
 }
 
 /* Rights to execute are checked here, and are the owner's. */

@@ -27,14 +27,14 @@ typedef struct NumberPin
 	int			value;
 	const char *setting;
 	const char *text;
-}			NumberPin;
+} NumberPin;
 
 typedef struct FlagPin
 {
 	bool	   *variable;
 	bool		value;
 	const char *setting;
-}			FlagPin;
+} FlagPin;
 
 /* DateStyle covers two variables. */
 static const NumberPin number_pins[] = {

@@ -21,7 +21,7 @@ typedef struct StableFunction
 {
 	Oid			function;
 	EsStableKind kind;
-}			StableFunction;
+} StableFunction;
 
 static void refuse_clock_word(const char *text);
 

@@ -1,0 +1,118 @@
+\set ECHO none
+\i test/helpers.sql
+-- Whose rights an expression has: those of who defined it, whoever appends; what belongs to
+-- the table has those of the table's owner. No caller changes what a name means.
+BEGIN;
+SELECT plan(22);
+
+CREATE ROLE expr_definer;
+CREATE ROLE expr_appender;
+CREATE ROLE expr_guest IN ROLE expr_definer;
+SELECT eventsource.grant_admin('expr_definer') IS NULL AS granted,
+	eventsource.grant_writer('expr_appender') IS NULL AS granted \gset
+CREATE SCHEMA definer AUTHORIZATION expr_definer;
+CREATE SCHEMA appender AUTHORIZATION expr_appender;
+GRANT USAGE ON SCHEMA definer TO expr_appender;
+
+SET ROLE expr_definer;
+-- They lie about being immutable, to tell who runs them and with which search_path.
+CREATE FUNCTION definer.who() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN current_user; END $$;
+CREATE FUNCTION definer.path() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN current_setting('search_path'); END $$;
+CREATE FUNCTION definer.loud(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN upper(t); END $$;
+CREATE FUNCTION definer.attack(what text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+	CASE what
+		WHEN 'role' THEN PERFORM set_config('role', session_user, false);
+		WHEN 'insert' THEN INSERT INTO definer.loot VALUES (1);
+		WHEN 'append' THEN PERFORM eventsource.append('rights-again', 'seen');
+		ELSE RETURN what;
+	END CASE;
+	RETURN 'done';
+END
+$$;
+CREATE FUNCTION definer.check_who(t text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN current_user = 'expr_definer' AND current_setting('search_path') = 'pg_catalog, pg_temp';
+END
+$$;
+CREATE FUNCTION definer.index_who(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_user <> 'expr_definer' OR current_setting('search_path') <> 'pg_catalog, pg_temp' THEN
+		RAISE 'index of %', current_user;
+	END IF;
+	RETURN t;
+END
+$$;
+CREATE TABLE definer.loot (n int);
+CREATE TABLE definer.seen (id text PRIMARY KEY, who text, path text, loud text, attack text,
+	made text GENERATED ALWAYS AS (definer.who()) STORED, CONSTRAINT checked CHECK (definer.check_who(who)));
+CREATE INDEX ON definer.seen (definer.index_who(who));
+SET LOCAL search_path = definer, public;
+SELECT eventsource.create_projection('definer.seen', '{rights}', jsonb_build_object('seen', $$
+	who = definer.who(), path = definer.path(), loud = definer.loud(event.data->>'text'),
+	attack = definer.attack(coalesce(event.data->>'attack', ''))$$)) AS version \gset
+RESET search_path;
+
+SELECT is(eventsource.stream_version('rights-0'), 0::bigint, 'nothing happened yet');
+RESET ROLE;
+SELECT is(version, 1::bigint, 'a superuser appends') FROM eventsource.append('rights-1', 'seen', '{"text": "hey"}');
+SELECT is(who, 'expr_definer', 'a function sees the definer as its user') FROM definer.seen WHERE id = '1';
+SELECT is(path, 'pg_catalog, pg_temp', 'and search_path without any schema of users') FROM definer.seen WHERE id = '1';
+SELECT is(made, 'expr_definer', 'a generated column is computed by the owner of the table') FROM definer.seen WHERE id = '1';
+SELECT is(current_user::text || current_setting('search_path'), session_user || '"$user", public', 'the caller is who he was');
+
+SET ROLE expr_appender;
+CREATE FUNCTION appender.upper(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 'forged by ' || current_user; END $$;
+CREATE FUNCTION pg_temp.upper(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 'forged by ' || current_user; END $$;
+SET LOCAL search_path = appender, pg_catalog;
+SELECT upper('x') AS upper \gset caller_
+SELECT version FROM eventsource.append('rights-1', 'seen', '{"text": "hey"}') \gset caller_
+RESET search_path;
+RESET ROLE;
+SELECT is(:'caller_upper'::text, 'forged by expr_appender', 'a caller''s own upper()');
+SELECT is(:caller_version, 2, 'is no hindrance');
+SELECT is(loud, 'HEY', 'nor does a definer''s function fall for it') FROM definer.seen WHERE id = '1';
+
+-- What a function must not do, even for a superuser.
+SELECT is(pg_temp.refusal($$ SELECT eventsource.append('rights-2', 'seen', '{"attack": "role"}') $$) LIKE
+	'42501: cannot set parameter "role" within security-restricted operation%', true, 'take on another role');
+SELECT is(pg_temp.refusal($$ SELECT eventsource.append('rights-2', 'seen', '{"attack": "insert"}') $$) LIKE
+	'0A000: INSERT is not allowed in a non-volatile function%', true, 'write');
+SELECT is(pg_temp.refusal($$ SELECT eventsource.append('rights-2', 'seen', '{"attack": "append"}') $$) LIKE '%not allowed%'
+	OR pg_temp.refusal($$ SELECT eventsource.append('rights-2', 'seen', '{"attack": "append"}') $$) LIKE '%within itself%', true, 'append');
+SELECT is(eventsource.stream_version('rights-2'), 0::bigint, 'nothing of it stays');
+SELECT is(version, 3::bigint, 'and the expressions work again') FROM eventsource.append('rights-1', 'seen', '{"text": "hey"}');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('definer.seen') $$, 'a superuser''s replay sees what was folded');
+
+-- Rights are the definer's even where the caller has more.
+CREATE SCHEMA vault;
+CREATE FUNCTION vault.code(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 'code ' || t; END $$;
+CREATE TABLE definer.coded (id text PRIMARY KEY, code text);
+ALTER TABLE definer.coded OWNER TO expr_definer;
+SET ROLE expr_definer;
+SELECT is(pg_temp.refusal($$ SELECT eventsource.create_projection('definer.coded', '{code}', '{"seen": "code = vault.code(event.type)"}') $$) LIKE
+	'ZE011:%permission denied for schema vault%', true, 'a definer needs the right to look into the schema');
+RESET ROLE;
+GRANT USAGE ON SCHEMA vault TO expr_definer;
+SET ROLE expr_guest;
+SELECT eventsource.create_projection('definer.coded', '{code}', '{"seen": "code = vault.code(event.type)", "plain": "code = event.type"}') AS version \gset
+RESET ROLE;
+SELECT is(version, 1::bigint, 'a function that all may execute') FROM eventsource.append('code-1', 'seen');
+REVOKE EXECUTE ON FUNCTION vault.code(text) FROM PUBLIC;
+SELECT is(pg_temp.refusal($$ SELECT eventsource.append('code-1', 'seen') $$) LIKE '42501: permission denied for function code%', true,
+	'and one that the definer may execute no more, though the caller may');
+GRANT EXECUTE ON FUNCTION vault.code(text) TO expr_guest;
+SELECT is(version, 2::bigint, 'until he may again') FROM eventsource.append('code-1', 'seen');
+
+-- The definer goes; who is left must not step in for him.
+REVOKE ALL ON FUNCTION vault.code(text) FROM expr_guest;
+DROP ROLE expr_guest;
+ALTER TABLE definer.coded ADD COLUMN extra int;
+SELECT pg_temp.refuses($$ SELECT eventsource.append('code-1', 'seen') $$, 'ZE011', 'projection definer.coded cannot be compiled',
+	'without the definer his functions are not run');
+SELECT is(pg_temp.refusal($$ SELECT eventsource.append('code-1', 'seen') $$) LIKE '%the role that defined this expression no longer exists%', true,
+	'which is what the error says');
+SELECT is(eventsource.create_projection('definer.coded', '{code}', '{"seen": "code = event.type", "plain": "code = event.type"}'), 2::bigint,
+	'another definition mends it');
+SELECT * FROM finish();
+ROLLBACK;
