@@ -29,6 +29,7 @@ my $node = new_server(
 	'crash',
 	'restart_after_crash = on',
 	'synchronous_commit = on',
+	'deadlock_timeout = 50ms',    # transactions that meet in two rows
 	"eventsource.segment_size = $segment_sizes[0]");
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $has_projections = has_function($node, 'log', 'create_projection');
@@ -187,13 +188,16 @@ my @victims = sort keys %kill;
 
 $node->safe_psql('log', <<'SQL');
 CREATE TABLE balance (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0, last bigint);
-CREATE TABLE total (type text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+CREATE TABLE total (n text PRIMARY KEY, events bigint NOT NULL DEFAULT 0, last text);
 SQL
 if ($has_projections)
 {
 	$node->safe_psql('log', <<'SQL');
 SELECT eventsource.create_projection('balance', ARRAY['account'],
 	jsonb_build_object('paid', $$ n = row.n + (event.data->>'n')::bigint, last = event.version $$));
+SELECT eventsource.create_projection('total', ARRAY['account'],
+	jsonb_build_object('paid', $$ events = row.events + 1, last = event.stream $$),
+	key => jsonb_build_object('n', $$ event.data->>'n' $$), mode => 'inline');
 SQL
 }
 
@@ -204,7 +208,11 @@ sub projection_problems
 SELECT * FROM (SELECT key, sum((data->>'n')::bigint) AS n, max(version) AS last
 				 FROM eventsource.events WHERE category = 'account' GROUP BY key) e
   FULL JOIN balance b USING (key)
- WHERE (e.n, e.last) IS DISTINCT FROM (b.n, b.last) LIMIT 10
+ WHERE (e.n, e.last) IS DISTINCT FROM (b.n, b.last) LIMIT 10;
+SELECT * FROM (SELECT data->>'n' AS n, count(*) AS events, (array_agg(stream ORDER BY position DESC))[1] AS last
+				 FROM eventsource.events WHERE category = 'account' GROUP BY 1) e
+  FULL JOIN total t USING (n)
+ WHERE (e.events, e.last) IS DISTINCT FROM (t.events, t.last) LIMIT 10
 SQL
 }
 
