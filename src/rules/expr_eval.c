@@ -4,9 +4,10 @@
  *
  * What a user may execute is decided when an executable state is made, and
  * functions may keep things in it that end with the transaction.  So a state is
- * made once per transaction, in a context that dies with it; but if there is
- * nothing in the expression except PostgreSQL's own functions over scalars,
- * which keep nothing, it lasts until some function changes.  Code of users is
+ * made once per transaction, in a context that dies with it, and anew when a
+ * function or type changes; but if there is nothing in the expression except
+ * PostgreSQL's own functions over scalars, which keep nothing, it lasts until
+ * some function changes.  Code of users is
  * run with the owner's rights, PostgreSQL's own under pinned settings alone
  * (expr_room.c).
  */
@@ -36,7 +37,7 @@ typedef struct SetCollector
 /* For the states of a transaction, gone with it. */
 static MemoryContext transaction_context = NULL;
 static ExprContext *transaction_econtext = NULL;
-static uint64 transaction_number = 1;
+static uint64 transient_number = 1;
 
 /* For those that last. */
 static MemoryContext scratch_context = NULL;
@@ -50,6 +51,7 @@ static void make_state(EsExpr *expr);
 static MemoryContext state_context(EsExpr *expr);
 static void begin_transaction_state(void);
 static void note_function_change(Datum arg, int cache, uint32 hash);
+static void note_type_change(Datum arg, int cache, uint32 hash);
 static void end_transaction_state(XactEvent event, void *arg);
 static void bind_names(EsExpr *expr, const EsBinding *binding);
 static Datum name_value(const EsNameUse *use, const EsBinding *binding, bool *isnull);
@@ -74,6 +76,7 @@ es_expr_init(void)
 	MemoryContextSwitchTo(caller);
 	RegisterXactCallback(end_transaction_state, NULL);
 	CacheRegisterSyscacheCallback(PROCOID, note_function_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, note_type_change, (Datum) 0);
 }
 
 Datum
@@ -131,7 +134,7 @@ prepare(EsExpr *expr)
 		compile_again(expr);
 	if (expr->returns_set || expr->shape == ES_SHAPE_CONSTANT)
 		return;
-	if (expr->state == NULL || expr->made_in != (expr->traits.transient ? transaction_number : function_number))
+	if (expr->state == NULL || expr->made_in != (expr->traits.transient ? transient_number : function_number))
 		make_state(expr);
 }
 
@@ -165,7 +168,7 @@ make_state(EsExpr *expr)
 	GetUserIdAndSecContext(&user, &security);
 	if (OidIsValid(expr->scope.owner))
 		SetUserIdAndSecContext(expr->scope.owner, security | SECURITY_RESTRICTED_OPERATION);
-	expr->made_in = expr->traits.transient ? transaction_number : function_number;
+	expr->made_in = expr->traits.transient ? transient_number : function_number;
 	expr->state = ExecInitExpr((Expr *) expr->plan->expr, NULL);
 	if (expr->check)
 		es_expr_guard_clock(expr->state);
@@ -204,10 +207,18 @@ begin_transaction_state(void)
 	MemoryContextSwitchTo(caller);
 }
 
+/* Constraints of domains are part of a state. */
+static void
+note_type_change(Datum arg, int cache, uint32 hash)
+{
+	transient_number++;
+}
+
 static void
 note_function_change(Datum arg, int cache, uint32 hash)
 {
 	function_number++;
+	transient_number++;
 }
 
 /* The contexts themselves die with TopTransactionContext. */
@@ -221,7 +232,7 @@ end_transaction_state(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PARALLEL_ABORT:
 		case XACT_EVENT_PREPARE:
-			transaction_number++;
+			transient_number++;
 			transaction_context = NULL;
 			transaction_econtext = NULL;
 			break;
