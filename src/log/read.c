@@ -130,9 +130,12 @@ es_scan_stream(const text *name, int64 from_version, bool backward, Snapshot sna
 	scan->from = from_version;
 	scan->whole = true;
 	if (!es_stream_find(name, &stream))
+	{
+		es_stream_note_missing(name, snapshot);
 		return scan;
+	}
 	scan->stream_id = stream.id;
-	parts = es_stream_parts(&stream);
+	parts = es_stream_parts(&stream, snapshot);
 	n_parts = list_length(parts);
 	scan->segments = MemoryContextAlloc(scan->context, n_parts * sizeof(EsSegment));
 	for (int k = 0; k < n_parts; k++)

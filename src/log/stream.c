@@ -348,6 +348,24 @@ es_stream_find(const text *name, EsStream *stream)
 	return found;
 }
 
+void
+es_stream_note_missing(const text *name, Snapshot snapshot)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+
+	if (!IsolationIsSerializable() || !IsMVCCSnapshot(snapshot))
+		return;
+	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
+	ScanKeyInit(&key, 3, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(name));
+	key.sk_collation = C_COLLATION_OID;
+	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_STREAM_NAME_IDX), true, snapshot, 1, &key);
+	(void) systable_getnext(scan);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
 const text *
 es_stream_find_name(int64 id)
 {
@@ -457,7 +475,7 @@ es_stream_enter_segment(const EsStream *stream, int64 position, int64 version)
 }
 
 List *
-es_stream_parts(const EsStream *stream)
+es_stream_parts(const EsStream *stream, Snapshot snapshot)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM_SEGMENT), AccessShareLock);
 	Relation	index = index_open(es_catalog_oid(ES_REL_STREAM_SEGMENT_PKEY), AccessShareLock);
@@ -470,7 +488,7 @@ es_stream_parts(const EsStream *stream)
 	part->first_position = stream->first_position;
 	part->first_version = 1;
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream->id));
-	scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 1, &key);
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
 		bool		isnull;

@@ -7,6 +7,7 @@
 
 #include "eventsource.h"
 #include "nodes/pg_list.h"
+#include "utils/snapshot.h"
 
 typedef struct EsStream
 {
@@ -51,6 +52,12 @@ extern void es_stream_expect_distinct(const text *const *names, int count);
 extern bool es_stream_find(const text *name, EsStream *stream);
 
 /*
+ * For a reader under SERIALIZABLE that found no such stream: whoever makes it
+ * conflicts with the reader.
+ */
+extern void es_stream_note_missing(const text *name, Snapshot snapshot);
+
+/*
  * Name of the stream with an id.  It lasts to the end of the transaction, or
  * until tens of thousands of others were asked for: copy it to keep it.
  */
@@ -82,7 +89,7 @@ typedef struct EsStreamPart
 
 /* Where in the log the stream has events: its first event in each segment, in
  * order.  List of EsStreamPart. */
-extern List *es_stream_parts(const EsStream *stream);
+extern List *es_stream_parts(const EsStream *stream, Snapshot snapshot);
 
 extern void es_stream_init(void);
 
