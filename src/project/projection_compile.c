@@ -14,7 +14,6 @@
 #include "rules/machine_json.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 
 /* A definition being compiled. */
 typedef struct Compiler
