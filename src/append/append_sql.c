@@ -172,6 +172,8 @@ eventsource_lock_stream(PG_FUNCTION_ARGS)
 	(void) es_stream_category_length(name);
 	PreventCommandIfReadOnly("eventsource.lock_stream()");
 	es_batch_settle();
+	if (!es_log_is_open())
+		es_segment_open_log();
 	es_stream_lock(name);
 	(void) es_stream_find(name, &stream);
 	writer = es_writer_begin();

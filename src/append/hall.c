@@ -165,6 +165,14 @@ es_batch_end(EsBatch *batch)
 	MemoryContextDelete(batch->context);
 }
 
+/* Before any lock is taken that the opening worker could wait for. */
+static void
+ensure_log_is_open(void)
+{
+	if (!es_log_is_open())
+		es_segment_open_log();
+}
+
 static int
 compare_locks(const void *a, const void *b)
 {
@@ -185,6 +193,7 @@ es_batch_lock(EsBatch *batch, const EsDraft *drafts, int count)
 		names[i] = drafts[i].stream;
 	}
 	qsort(names, count, sizeof(text *), compare_locks);
+	ensure_log_is_open();
 	es_stream_expect_distinct(names, count);
 	for (int i = 0; i < count; i++)
 	{
@@ -493,8 +502,7 @@ es_batch_add(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	int			category_len = es_draft_check(given);
 
 	memset(result, 0, sizeof(*result));
-	if (!es_log_is_open())
-		es_segment_open_log();
+	ensure_log_is_open();
 	enter_stream(batch, draft->stream);
 	if (draft->idempotency_key != NULL && find_duplicate(batch, draft, result))
 	{
