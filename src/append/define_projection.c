@@ -61,6 +61,7 @@ static Relation lock_target(Oid relid, const char *verb);
 static List *check_categories(ArrayType *category);
 static char *category_problem(const char *name, int length);
 static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition);
+static char *qualified_name(Oid relid);
 static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection);
 static void refuse_sharing(const Proposal *proposal, const EsProjection *projection);
 static void raise_problems(Relation rel, List *problems);
@@ -268,8 +269,7 @@ check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
 	if (OidIsValid(other) && other != RelationGetRelid(rel))
 		problems = lappend(problems, psprintf("the name %s still belongs to the projection that is now called %s: drop that first",
 											  definition->name,
-											  quote_qualified_identifier(get_namespace_name(get_rel_namespace(other)),
-																		 get_rel_name(other))));
+											  qualified_name(other)));
 	if (proposal->mode != NULL && strcmp(proposal->mode, "inline") != 0 && strcmp(proposal->mode, "async") != 0)
 		problems = lappend(problems, psprintf("mode: must be inline or async, not \"%s\"", proposal->mode));
 	if (proposal->settings != NULL && !JB_ROOT_IS_OBJECT(proposal->settings))
@@ -277,6 +277,12 @@ check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
 	else if (proposal->settings != NULL && JB_ROOT_COUNT(proposal->settings) > 0)
 		problems = lappend(problems, pstrdup("settings: there are none in this version"));
 	return problems;
+}
+
+static char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
 /* What a user keeps in a table is not ours to delete. */

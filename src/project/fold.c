@@ -76,7 +76,8 @@ typedef struct Step
 
 static void wake(EsFold *fold);
 static List *projections_of(EsFold *fold, const EsEvent *event);
-static void apply_rule(EsFold *fold, const EsProjection *projection, const EsRule *rule, const EsEvent *event);
+static void apply_rule(EsFold *fold, const EsProjection *projection, const EsRule *rule,
+					   const EsEvent *event);
 static void apply_item(Datum item, bool isnull, void *arg);
 static void apply_once(Step *step, EsBinding *binding);
 static void change_row(Step *step, EsBinding *binding, EsRow *row);
@@ -86,7 +87,8 @@ static void note_position(Step *step, EsRow *row);
 static TupleTableSlot *row_slot(const EsTarget *target, HeapTuple image);
 static TupleTableSlot *start_slot(const EsTarget *target, const Datum *key);
 static EsRow *read_row(EsFold *fold, const EsTarget *target, const Datum *key);
-static void expect_spelling(const EsProjection *projection, const EsRule *rule, const EsEvent *event, Datum key);
+static void expect_spelling(const EsProjection *projection, const EsRule *rule, const EsEvent *event,
+							Datum key);
 static void write_rows(const EsTarget *target, List *rows, bool is_replay);
 static void describe_step(void *arg);
 

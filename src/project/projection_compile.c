@@ -85,12 +85,13 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 {
 	EsProjection *projection = palloc0(sizeof(EsProjection));
 	Compiler	compiler = {.projection = projection,.problems = problems};
-	ErrorContextCallback context = {.previous = error_context_stack,.callback = raise_in_context,.arg = &compiler};
+	ErrorContextCallback context = {.callback = raise_in_context,.arg = &compiler};
 	JsonbValue *categories = find(definition->data, "category");
 	JsonbValue *elements = NULL;
 	int			count = categories != NULL && es_json_is_array(categories) ?
 		es_json_elements(categories, &elements) : 0;
 
+	context.previous = error_context_stack;
 	projection->name = pstrdup(definition->name);
 	projection->version = definition->version;
 	projection->definer = definition->owner;

@@ -60,6 +60,7 @@ static void check_invisible(const EsTarget *target, Relation rel, Relation index
 							TupleTableSlot *slot);
 static bool fetch_by_key(Relation rel, Relation index, Snapshot snapshot, ScanKey keys, int nkeys,
 						 TupleTableSlot *slot);
+static int	name_table(const EsTarget *target);
 static void lost_race(const EsTarget *target);
 static void expect_written(EsWriter *writer, TM_Result result);
 static void open_indexes(EsWriter *writer);
@@ -224,8 +225,7 @@ es_target_check_row(const EsTarget *target, TupleTableSlot *slot)
 							NameStr(att->attname), target->name),
 					 errdetail("The event would leave the row without it."),
 					 errhint("Give the column a default, or let the rule set it."),
-					 err_generic_string(PG_DIAG_SCHEMA_NAME, get_namespace_name(get_rel_namespace(target->relid))),
-					 err_generic_string(PG_DIAG_TABLE_NAME, get_rel_name(target->relid)),
+					 name_table(target),
 					 err_generic_string(PG_DIAG_COLUMN_NAME, NameStr(att->attname))));
 	}
 	foreach(lc, target->checks)
@@ -240,10 +240,17 @@ es_target_check_row(const EsTarget *target, TupleTableSlot *slot)
 							target->name, rule->name),
 					 errdetail("The event would leave a row that the constraint forbids."),
 					 errhint("The event is refused; append one that keeps the constraint."),
-					 err_generic_string(PG_DIAG_SCHEMA_NAME, get_namespace_name(get_rel_namespace(target->relid))),
-					 err_generic_string(PG_DIAG_TABLE_NAME, get_rel_name(target->relid)),
+					 name_table(target),
 					 err_generic_string(PG_DIAG_CONSTRAINT_NAME, rule->name)));
 	}
+}
+
+/* The fields of an error that tell the table. */
+static int
+name_table(const EsTarget *target)
+{
+	err_generic_string(PG_DIAG_SCHEMA_NAME, get_namespace_name(get_rel_namespace(target->relid)));
+	return err_generic_string(PG_DIAG_TABLE_NAME, get_rel_name(target->relid));
 }
 
 /*

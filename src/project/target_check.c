@@ -162,8 +162,9 @@ check_indexes(Relation rel, List *problems)
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
 
-		if ((index->rd_index->indisunique || index->rd_index->indisexclusion) && !index->rd_index->indimmediate)
+		if ((form->indisunique || form->indisexclusion) && !form->indimmediate)
 			problems = lappend(problems, psprintf("constraint \"%s\" is deferrable",
 												  RelationGetRelationName(index)));
 		index_close(index, AccessShareLock);

@@ -74,6 +74,7 @@ es_expr_resolve_name(ParseState *pstate, ColumnRef *cref)
 	EsExprText *text = pstate->p_ref_hook_state;
 	Node	   *first = linitial(cref->fields);
 	const char *name = IsA(first, String) ? strVal(first) : "*";
+	TupleDesc	row = text->scope->row;
 
 	for (int i = 0; i < (int) lengthof(names); i++)
 		if (strcmp(name, names[i].name) == 0)
@@ -81,7 +82,7 @@ es_expr_resolve_name(ParseState *pstate, ColumnRef *cref)
 
 	es_expr_invalid(pstate, cref->location,
 					psprintf("\"%s\" is not known here", NameListToString(cref->fields)),
-					text->scope->row != NULL && es_expr_find_row_column(text->scope->row, name) != InvalidAttrNumber ?
+					row != NULL && es_expr_find_row_column(row, name) != InvalidAttrNumber ?
 					psprintf("Say row.%s.", name) :
 					pstrdup("Columns are named as event.column and row.column; text stands in single quotes."));
 }
@@ -93,7 +94,8 @@ resolve_event(ParseState *pstate, EsExprText *text, ColumnRef *cref)
 
 	for (int i = 0; i < ES_EVENT_NCOLUMNS; i++)
 	{
-		EsNameUse	use = {ES_NAME_EVENT, i, event_columns[i].type, -1, get_typcollation(event_columns[i].type)};
+		Oid			type = event_columns[i].type;
+		EsNameUse	use = {ES_NAME_EVENT, i, type, -1, get_typcollation(type)};
 
 		if (strcmp(name, event_columns[i].name) != 0)
 			continue;
@@ -162,8 +164,9 @@ resolve_item(ParseState *pstate, EsExprText *text, ColumnRef *cref)
 			node = ParseFuncOrColumn(pstate, list_make1(field), list_make1(whole), NULL, NULL, false,
 									 cref->location);
 		if (node == NULL)
-			es_expr_invalid(pstate, cref->location, psprintf("\"%s\" is not known: item is of type %s",
-															 NameListToString(cref->fields), format_type_be(type)),
+			es_expr_invalid(pstate, cref->location,
+							psprintf("\"%s\" is not known: item is of type %s",
+									 NameListToString(cref->fields), format_type_be(type)),
 							type == JSONBOID ? pstrdup("Fields of jsonb are taken with ->> : item->>'field'.") : NULL);
 	}
 	return node;

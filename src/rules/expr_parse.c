@@ -149,15 +149,14 @@ transform_part(ParseState *pstate, EsExprText *text, AttrNumber target, ResTarge
 	(void) inspect_raw(raw, pstate);
 	(void) inspect_raw((Node *) item->indirection, pstate);
 	node = transformExpr(pstate, raw, EXPR_KIND_OTHER);
-	if (item->indirection != NIL)
-		return transformAssignmentIndirection(pstate,
-											  before ? before : es_expr_use_row_column(text, target, item->location),
-											  item->name, false, att->atttypid, att->atttypmod,
-											  att->attcollation, item->indirection,
-											  list_head(item->indirection), node,
-											  COERCION_ASSIGNMENT, item->location);
-
-	return node;
+	if (item->indirection == NIL)
+		return node;
+	if (before == NULL)
+		before = es_expr_use_row_column(text, target, item->location);
+	return transformAssignmentIndirection(pstate, before, item->name, false, att->atttypid, att->atttypmod,
+										  att->attcollation, item->indirection,
+										  list_head(item->indirection), node,
+										  COERCION_ASSIGNMENT, item->location);
 }
 
 static Node *
