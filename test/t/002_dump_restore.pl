@@ -170,6 +170,10 @@ SQL
 		like(error_of($node, $db, "SELECT eventsource.append('door-2', 'flew')"),
 			qr/ERROR:  ZE006:/, "$db: the machine decides");
 	}
+	if ($has_projections)
+	{
+		like(error_of($node, $db, 'UPDATE door SET n = 0'), qr/ERROR:  ZE010:/, "$db: the projection is guarded");
+	}
 	$node->safe_psql('postgres', "DROP DATABASE $quoted");
 }
 

@@ -112,11 +112,14 @@ SELECT count(*) FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_obj
 	FROM generate_series(2, 2500) i));
 ROLLBACK TO a;
 SELECT eventsource.append('wide-2', 'happened');
+SELECT eventsource.lock_stream('wide-4');
 SQL
 is($node->safe_psql('log', "SET lock_timeout = '2s'; SELECT version FROM eventsource.append('wide-3', 'happened')"),
 	1, 'the wide lock is gone with its savepoint');
 like(error_of($node, 'log', "SET lock_timeout = '100ms'; SELECT eventsource.append('wide-2', 'happened')"),
-	qr/ERROR:  55P03:/, 'the lock of a stream is taken again');
+	qr/ERROR:  55P03:/, 'a stream is locked again');
+like(error_of($node, 'log', "SET lock_timeout = '100ms'; SELECT eventsource.lock_stream('wide-4')"),
+	qr/ERROR:  55P03:/, 'and one that is only read');
 like(error_of($node, 'log', "SET lock_timeout = '100ms'; SELECT eventsource.append('wide-1', 'happened')"),
 	qr/ERROR:  55P03:/, 'the lock from before is still there');
 my $mark = $node->safe_psql('log', "SELECT position FROM eventsource.events WHERE stream = 'wide-3'");
