@@ -48,7 +48,7 @@ SELECT d.target,
 	   d.definition -> 'key' AS key,
 	   d.definition ->> 'each' AS each
   FROM eventsource.projection_definitions() d
-  LEFT JOIN eventsource.event e ON e.position = d.event_position;
+  LEFT JOIN eventsource.events e ON e.position = d.event_position;
 
 COMMENT ON VIEW eventsource.projections IS
 	'The projections, one row each, as they are defined now.';

@@ -2,6 +2,8 @@
 \i test/helpers.sql
 -- A table that follows its events: created, changed, deleted, in the appending transaction.
 BEGIN;
+SET LOCAL timezone = 'UTC';
+SET LOCAL datestyle = 'ISO, MDY';
 SELECT plan(36);
 
 CREATE TABLE account (
