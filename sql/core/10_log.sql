@@ -60,14 +60,15 @@ CREATE TABLE eventsource.local (
 -- Cached positions would lie below a bound published later.
 CREATE SEQUENCE eventsource.position_seq CACHE 1;
 
--- Words are ids here and 0 is none, so that no row needs a null bitmap.
+-- Words are ids here and 0 is none, so that no row needs a null bitmap. What is
+-- most often the same as another column is empty then: subject (the stream) and
+-- occurred (recorded_at; else 8 bytes, microseconds since 2000, big-endian).
 -- The segments are its partitions; they are made at run time.
 CREATE TABLE eventsource.event (
 	position       bigint      NOT NULL,
 	stream         bigint      NOT NULL,
 	version        bigint      NOT NULL,
 	recorded_at    timestamptz NOT NULL,
-	occurred_at    timestamptz NOT NULL,
 	type           integer     NOT NULL,
 	actor          integer     NOT NULL,
 	recorded_by    integer     NOT NULL,
@@ -80,7 +81,8 @@ CREATE TABLE eventsource.event (
 	hash           bytea       NOT NULL,
 	data           jsonb       NOT NULL,
 	metadata       jsonb       NOT NULL,
-	subject        text        NOT NULL
+	subject        text        NOT NULL,
+	occurred       bytea       NOT NULL
 ) PARTITION BY RANGE (position);
 
 COMMENT ON TABLE eventsource.word IS 'Private: dictionary of words that events repeat. Append-only.';

@@ -1,5 +1,10 @@
 -- What users read of the log.
 
+CREATE FUNCTION eventsource.occurred_at(recorded_at timestamptz, occurred bytea) RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'eventsource_occurred_at' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION eventsource.occurred_at(timestamptz, bytea) IS
+	'Private, for views: business time of a row of the log.';
+
 CREATE VIEW eventsource.events AS
 SELECT e.position,
 	   s.name AS stream,
@@ -17,7 +22,7 @@ SELECT e.position,
 	   f.word AS from_state,
 	   o.word AS to_state,
 	   (e.flags & 1) <> 0 AS is_synthetic,
-	   e.occurred_at,
+	   eventsource.occurred_at(e.recorded_at, e.occurred) AS occurred_at,
 	   e.recorded_at,
 	   e.hash,
 	   i.key AS idempotency_key

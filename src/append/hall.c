@@ -454,7 +454,6 @@ place_event(EsBatch *batch, EsEvent *event)
 	head->position = position;
 	head->to_state = es_word_id(es_event_text(event, ES_EVENT_TO_STATE));
 	head->recorded_at = DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]);
-	head->occurred_at = DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]);
 	memcpy(head->hash, VARDATA(hash), ES_HASH_SIZE);
 	es_stream_note_version(es_event_text(event, ES_EVENT_STREAM), head->version);
 }

@@ -4,13 +4,16 @@
  *
  * The words of an event are stored as ids of the dictionary (0: none), its
  * category, key and stream name as the stream's id, its subject as '' when that
- * is the stream itself.  No column is ever null, which spares the null bitmap.
+ * is the stream itself, its business time as '' when it is recorded_at.  No
+ * column is ever null, which spares the null bitmap.
  */
 #include "log/event.h"
 
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "fmgr.h"
 #include "log/word.h"
+#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
@@ -20,7 +23,6 @@ typedef enum Column
 	COL_STREAM,
 	COL_VERSION,
 	COL_RECORDED_AT,
-	COL_OCCURRED_AT,
 	COL_TYPE,
 	COL_ACTOR,
 	COL_RECORDED_BY,
@@ -34,8 +36,47 @@ typedef enum Column
 	COL_DATA,
 	COL_METADATA,
 	COL_SUBJECT,
+	COL_OCCURRED,
 	COL_COUNT
 } Column;
+
+PG_FUNCTION_INFO_V1(eventsource_occurred_at);
+
+/* ---- business time ---- */
+
+static TimestampTz
+occurred_at(TimestampTz recorded_at, const bytea *occurred)
+{
+	uint64		n;
+
+	if (VARSIZE_ANY_EXHDR(occurred) != sizeof(n))
+		return recorded_at;
+	memcpy(&n, VARDATA_ANY(occurred), sizeof(n));
+	return (TimestampTz) pg_ntoh64(n);
+}
+
+static const bytea *
+form_occurred(const EsEvent *event)
+{
+	TimestampTz occurred = DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]);
+	uint64		n = pg_hton64((uint64) occurred);
+	bytea	   *result;
+
+	if (occurred == DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]))
+		return es_empty_text();
+	result = palloc(VARHDRSZ + sizeof(n));
+	SET_VARSIZE(result, VARHDRSZ + sizeof(n));
+	memcpy(VARDATA(result), &n, sizeof(n));
+	return result;
+}
+
+Datum
+eventsource_occurred_at(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(occurred_at(PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_BYTEA_PP(1)));
+}
+
+/* ---- columns ---- */
 
 void
 es_event_key_stream(ScanKey key, int64 stream_id)
@@ -103,7 +144,6 @@ es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head)
 	head->position = DatumGetInt64(column(segment, tuple, COL_POSITION));
 	head->to_state = DatumGetInt32(column(segment, tuple, COL_TO_STATE));
 	head->recorded_at = DatumGetTimestampTz(column(segment, tuple, COL_RECORDED_AT));
-	head->occurred_at = DatumGetTimestampTz(column(segment, tuple, COL_OCCURRED_AT));
 	hash = DatumGetByteaPP(column(segment, tuple, COL_HASH));
 	memset(head->hash, 0, ES_HASH_SIZE);
 	memcpy(head->hash, VARDATA_ANY(hash), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(hash)));
@@ -146,7 +186,9 @@ es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event)
 	es_event_set(event, ES_EVENT_POSITION, v[COL_POSITION]);
 	es_event_set(event, ES_EVENT_VERSION, v[COL_VERSION]);
 	es_event_set(event, ES_EVENT_RECORDED_AT, v[COL_RECORDED_AT]);
-	es_event_set(event, ES_EVENT_OCCURRED_AT, v[COL_OCCURRED_AT]);
+	es_event_set(event, ES_EVENT_OCCURRED_AT,
+				 TimestampTzGetDatum(occurred_at(DatumGetTimestampTz(v[COL_RECORDED_AT]),
+												 DatumGetByteaPP(v[COL_OCCURRED]))));
 	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(DatumGetInt16(v[COL_SCHEMA_VERSION])));
 	set_text(event, ES_EVENT_TYPE, es_word_text(DatumGetInt32(v[COL_TYPE])));
 	set_text(event, ES_EVENT_ACTOR, es_word_text(DatumGetInt32(v[COL_ACTOR])));
@@ -183,7 +225,7 @@ es_event_form(const EsEvent *event, TupleTableSlot *slot)
 	v[COL_STREAM] = Int64GetDatum(event->stream_id);
 	v[COL_VERSION] = event->value[ES_EVENT_VERSION];
 	v[COL_RECORDED_AT] = event->value[ES_EVENT_RECORDED_AT];
-	v[COL_OCCURRED_AT] = event->value[ES_EVENT_OCCURRED_AT];
+	v[COL_OCCURRED] = PointerGetDatum(form_occurred(event));
 	v[COL_TYPE] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_TYPE)));
 	v[COL_ACTOR] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_ACTOR)));
 	v[COL_RECORDED_BY] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_RECORDED_BY)));

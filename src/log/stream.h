@@ -24,7 +24,6 @@ typedef struct EsHead
 	int64		position;
 	int32		to_state;		/* word */
 	TimestampTz recorded_at;
-	TimestampTz occurred_at;
 	uint8		hash[ES_HASH_SIZE];
 } EsHead;
 
