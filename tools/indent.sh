@@ -16,8 +16,11 @@ files=("$@")
 [ ${#files[@]} -gt 0 ] || exit 0
 
 "$ROOT/tools/chroot.sh" make 18
-# Our types are the words that are written like one.
-types=$(cat "${files[@]}" | grep -owE "Es[A-Z][A-Za-z0-9]*" | sort -u | paste -sd " " - || true)
+# Our types: what a typedef ends with, and the words that are written like one.
+types=$({
+	sed -nE 's/^\} *([A-Za-z0-9]+);.*/\1/p; s/^typedef [^(]* \*?([A-Za-z0-9]+);.*/\1/p' "${files[@]}"
+	cat "${files[@]}" | grep -owE "Es[A-Z][A-Za-z0-9]*" || true
+} | sort -u | paste -sd " " -)
 pgindent="pgindent --typedefs=/usr/share/postgresql/18/typedefs.list --list-of-typedefs='${types:-Es}'"
 in_18() {
 	"$ROOT/tools/chroot.sh" run 18 env PATH=/usr/lib/postgresql/18/bin:/usr/bin:/bin LC_ALL=C sh -c "$@"
