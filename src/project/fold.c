@@ -19,6 +19,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "errors.h"
@@ -76,6 +77,7 @@ typedef struct Step
 
 static void wake(EsFold *fold);
 static List *projections_of(EsFold *fold, const EsEvent *event);
+static void lock_target(Oid relid);
 static void apply_rule(EsFold *fold, const EsProjection *projection, const EsRule *rule,
 					   const EsEvent *event);
 static void apply_item(Datum item, bool isnull, void *arg);
@@ -126,7 +128,7 @@ es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event)
 	TupleTableSlot *slot = NULL;
 	ListCell   *lc;
 
-	LockRelationOid(target, RowExclusiveLock);
+	lock_target(target);
 	foreach(lc, projections_of(fold, event))
 	{
 		EsProjection *projection = lfirst(lc);
@@ -341,11 +343,18 @@ projections_of(EsFold *fold, const EsEvent *event)
 			EsProjection *projection = lfirst(lc);
 
 			if (es_projection_rule(projection, es_event_text(event, ES_EVENT_TYPE)) != NULL)
-				LockRelationOid(projection->target->relid, RowExclusiveLock);
+				lock_target(projection->target->relid);
 		}
 		if (fold->generation == es_config_generation())
 			return projections;
 	}
+}
+
+/* A standby may ask what would be allowed, but not lock to write. */
+static void
+lock_target(Oid relid)
+{
+	LockRelationOid(relid, RecoveryInProgress() ? AccessShareLock : RowExclusiveLock);
 }
 
 static void

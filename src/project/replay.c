@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "project/replay.h"
+#include "rules/expr_parts.h"
 #include "rules/machine_json.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -296,15 +297,25 @@ trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot)
 	return traced;
 }
 
+/*
+ * Types of the table may have casts to json of their own: they run with the
+ * rights of the table's owner, like all code that belongs to it.
+ */
 static void
 put_difference(ReturnSetInfo *result, EsRow *row)
 {
-	Jsonb	   *expected = row->now == NULL ? NULL : row_to_jsonb(row->target, row->now);
-	Jsonb	   *found = row->found == NULL ? NULL : row_to_jsonb(row->target, row->found);
+	EsExprTraits traits = {.foreign = true};
+	EsRoom		room;
+	Jsonb	   *expected;
+	Jsonb	   *found;
 	int64		position = parting_position(row);
 	Datum		values[4];
 	bool		nulls[4];
 
+	es_expr_enter_room(&room, row->target->owner, false, &traits);
+	expected = row->now == NULL ? NULL : row_to_jsonb(row->target, row->now);
+	found = row->found == NULL ? NULL : row_to_jsonb(row->target, row->found);
+	es_expr_leave_room(&room);
 	values[0] = JsonbPGetDatum(key_to_jsonb(row->target, expected != NULL ? expected : found));
 	values[1] = JsonbPGetDatum(expected);
 	values[2] = JsonbPGetDatum(found);

@@ -3,7 +3,8 @@
  *		What the files of the expression compiler share: expr.c (plans),
  *		expr_eval.c (values), expr_parse.c and expr_names.c (text and names),
  *		expr_check.c and expr_stable.c (what is allowed), expr_room.c (settings
- *		and rights).
+ *		and rights).  The room also serves project/, where code that belongs to
+ *		a table is run.
  */
 #ifndef ES_RULES_EXPR_PARTS_H
 #define ES_RULES_EXPR_PARTS_H

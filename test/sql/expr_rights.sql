@@ -3,7 +3,7 @@
 -- Whose rights an expression has: those of who defined it, whoever appends; what belongs to
 -- the table has those of the table's owner. No caller changes what a name means.
 BEGIN;
-SELECT plan(22);
+SELECT plan(23);
 
 CREATE ROLE expr_definer;
 CREATE ROLE expr_appender;
@@ -83,6 +83,20 @@ SELECT is(pg_temp.refusal($$ SELECT eventsource.append('rights-2', 'seen', '{"at
 SELECT is(eventsource.stream_version('rights-2'), 0::bigint, 'nothing of it stays');
 SELECT is(version, 3::bigint, 'and the expressions work again') FROM eventsource.append('rights-1', 'seen', '{"text": "hey"}');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('definer.seen') $$, 'a superuser''s replay sees what was folded');
+
+-- A type's own cast to json belongs to the table, too: verification shows rows as its owner.
+SET ROLE expr_definer;
+CREATE TYPE definer.mood AS ENUM ('sad', 'ok');
+CREATE FUNCTION definer.mood_json(definer.mood) RETURNS json IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN to_json(current_user); END $$;
+CREATE CAST (definer.mood AS json) WITH FUNCTION definer.mood_json(definer.mood);
+CREATE TABLE definer.felt (id text PRIMARY KEY, mood definer.mood);
+SELECT eventsource.create_projection('definer.felt', '{rights}', '{"felt": "mood = ''ok''"}') AS version \gset
+RESET ROLE;
+SELECT count(eventsource.append('rights-1', 'felt')) AS n \gset
+ALTER TABLE definer.felt DISABLE TRIGGER ALL;
+UPDATE definer.felt SET mood = 'sad';
+SELECT is(found->>'mood', 'expr_definer', 'verify_projection prints a row with the rights of the table''s owner')
+FROM eventsource.verify_projection('definer.felt');
 
 -- Rights are the definer's even where the caller has more.
 CREATE SCHEMA vault;
