@@ -1,8 +1,8 @@
 # 007_first_segments.pl: many sessions open a log and attach its segments at once,
-# with background workers to do it and without any. Transactions that attached
-# one are rolled back, prepared or die; the others go on.
+# with background workers to do it and without any; transactions that may have
+# attached one are rolled back, the others go on.
 
-
+use strict;
 use warnings;
 
 use EventLog;
