@@ -38,11 +38,14 @@ static void check_category_name(const text *name);
 static void check_strict(const EsCategoryText *category);
 static char *context_name(Oid relid);
 static void check_context(const char *category, Oid relid, const char *context);
+static void warn_of_loss(const char *name, const EsCategoryText *category);
+static char *arguments(const EsCategoryText *category);
 static Jsonb *read_machine(const char *name);
 static List *check_category(const EsCategoryText *category);
 static void compile_subject(void *arg);
 static TupleDesc context_columns(Oid relid);
 static void lock_machine(const char *name);
+static void lock_definition(const char *kind, const char *name);
 static Jsonb *wrap_definition(const char *name, Jsonb *definition);
 static char *get_text(FunctionCallInfo fcinfo, int arg);
 static void refuse_null(const char *argument, const char *example);
@@ -103,6 +106,8 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 	problems = check_category(&category);
 	if (problems != NIL)
 		refuse_problems(psprintf("definition of category \"%s\"", name), problems);
+	lock_definition("category", name);
+	warn_of_loss(name, &category);
 	PG_RETURN_INT64(es_define("category", name, "category_defined",
 							  es_category_write(name, &category)));
 }
@@ -244,6 +249,75 @@ check_category(const EsCategoryText *category)
 	return problems;
 }
 
+/* What a new declaration leaves out is taken away, which is seldom what was meant. */
+static void
+warn_of_loss(const char *name, const EsCategoryText *category)
+{
+	EsDefinition *stored = es_config_read("category", name, 0);
+	EsCategoryText lost;
+	EsCategoryText both = *category;
+	StringInfoData what;
+
+	if (stored == NULL)
+		return;
+	es_category_read(stored->data, &lost);
+	initStringInfo(&what);
+	if (category->state_machine != NULL)
+		lost.state_machine = NULL;
+	else if (lost.state_machine != NULL)
+	{
+		both.state_machine = lost.state_machine;
+		appendStringInfoString(&what, ", state machine");
+	}
+	/* A context whose table is gone is no loss. */
+	if (category->context != NULL ||
+		(lost.context != NULL && !OidIsValid(es_category_context(lost.context))))
+		lost.context = NULL;
+	else if (lost.context != NULL)
+	{
+		both.context = lost.context;
+		appendStringInfoString(&what, ", context");
+	}
+	lost.strict = lost.strict && !category->strict;
+	if (lost.strict)
+	{
+		both.strict = true;
+		appendStringInfoString(&what, ", strictness");
+	}
+	if (category->subject != NULL)
+		lost.subject = NULL;
+	else if (lost.subject != NULL)
+	{
+		both.subject = lost.subject;
+		appendStringInfoString(&what, ", subject");
+	}
+	if (what.len > 0)
+		ereport(WARNING,
+				(errmsg("category \"%s\" loses its %s", name, what.data + strlen(", ")),
+				 errdetail("What a declaration leaves out is taken away; before, there was%s.",
+						   arguments(&lost) + strlen(",")),
+				 errhint("To keep it: SELECT eventsource.create_category(%s%s).",
+						 quote_literal_cstr(name), arguments(&both))));
+}
+
+/* As create_category() takes them, each after a comma. */
+static char *
+arguments(const EsCategoryText *category)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	if (category->state_machine != NULL)
+		appendStringInfo(&list, ", state_machine => %s", quote_literal_cstr(category->state_machine));
+	if (category->context != NULL)
+		appendStringInfo(&list, ", context => %s", quote_literal_cstr(category->context));
+	if (category->strict)
+		appendStringInfoString(&list, ", strict => true");
+	if (category->subject != NULL)
+		appendStringInfo(&list, ", subject => %s", quote_literal_cstr(category->subject));
+	return list.data;
+}
+
 static Jsonb *
 read_machine(const char *name)
 {
@@ -283,7 +357,13 @@ context_columns(Oid relid)
 static void
 lock_machine(const char *name)
 {
-	es_stream_lock(cstring_to_text(psprintf("%s-state_machine.%s", ES_CONFIG_CATEGORY, name)));
+	lock_definition("state_machine", name);
+}
+
+static void
+lock_definition(const char *kind, const char *name)
+{
+	es_stream_lock(cstring_to_text(psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name)));
 }
 
 /* What is stored: the definition as it was given, under its name. */

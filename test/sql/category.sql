@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Categories: what can be declared, and what is refused.
 BEGIN;
-SELECT plan(41);
+SELECT plan(48);
 
 SELECT lives_ok($$ SELECT eventsource.create_state_machine('m', '{"initial": "A", "states": {"A": {"type": "final"}}, "on": {"x": {}}}') $$, 'a machine');
 
@@ -54,6 +54,19 @@ SELECT is(allowed || ' ' || sqlstate || ': ' || message, 'false 22012: division 
 SELECT lives_ok($$ ALTER TABLE ctx.per_stream DROP COLUMN extra $$, 'a column that nobody needs can go');
 SELECT lives_ok($$ SELECT eventsource.append('d-1', 'x') $$, 'and all goes on');
 SELECT throws_ok($$ SELECT eventsource.append('d-1', 'x') $$, 'ZE005', NULL, 'by the same rules');
+
+-- What a declaration leaves out is taken away, with a warning that says how to keep it.
+SELECT is(eventsource.create_category('d', 'looks', context => 'ctx.per_stream', strict => true, subject => $$ event.data->>'it''s' $$), 2::bigint, 'nothing is lost');
+\echo # the machine, the context, strict and the subject:
+SELECT is(eventsource.create_category('d'), 3::bigint, 'all is lost');
+SELECT is(eventsource.create_category('d'), 4::bigint, 'nothing more to lose');
+SELECT is(eventsource.create_category('d', 'looks', context => 'ctx.per_stream', subject => 'event.key'), 5::bigint, 'all is back');
+\echo # the subject:
+SELECT is(eventsource.create_category('d', 'm', context => 'ctx.per_stream'), 6::bigint, 'another machine, but no subject');
+\echo # the context:
+SELECT is(eventsource.create_category('d', 'm', strict => true), 7::bigint, 'no context');
+\echo # strict:
+SELECT is(eventsource.create_category('d', 'm'), 8::bigint, 'no longer strict');
 
 -- Subjects.
 SELECT is(eventsource.create_category('cart', subject => $$ 'customer-' || (event.data->>'customer') $$), 1::bigint, 'a subject');
