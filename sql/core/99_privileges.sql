@@ -1,11 +1,20 @@
--- Nothing is granted to PUBLIC; these hand out rights.
+-- Nothing is granted to PUBLIC; these hand out rights. Each calls the one before
+-- it, so that grant_reader checks for all whether the caller may grant: GRANT
+-- itself would only warn, once for every object.
 
 CREATE FUNCTION eventsource.grant_reader(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	f regprocedure;
 	v regclass;
+	owner regrole := (SELECT e.extowner FROM pg_extension e WHERE e.extname = 'eventsource');
 BEGIN
+	IF NOT pg_has_role(owner, 'USAGE') THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = 'permission denied to grant rights on the event store',
+			DETAIL = format('Role %I does not have the rights of %s, the owner of the extension.', current_user, owner),
+			HINT = 'Let the owner or a superuser call this function.';
+	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA eventsource TO %s', role);
 	FOR v IN SELECT c.oid FROM pg_class c
 			  WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind = 'v' LOOP
@@ -13,13 +22,14 @@ BEGIN
 	END LOOP;
 	FOR f IN SELECT p.oid FROM pg_proc p
 			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> 'trigger'::regtype
-				AND p.proname <> ALL (eventsource.writer_functions() || eventsource.admin_functions()) LOOP
+				AND p.proname <> ALL (eventsource.writer_functions() || eventsource.admin_functions()
+									  || eventsource.owner_functions()) LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION eventsource.grant_reader(regrole) IS
-	'Lets a role read: all views and reading functions.';
+	'Lets a role read: all views and reading functions. For the owner of the extension and superusers. Errors: 42501.';
 
 CREATE FUNCTION eventsource.grant_writer(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -35,7 +45,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.grant_writer(regrole) IS
-	'Lets a role append, and read.';
+	'Lets a role append, and read. For the owner of the extension and superusers. Errors: 42501.';
 
 CREATE FUNCTION eventsource.grant_admin(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -50,7 +60,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.grant_admin(regrole) IS
-	'Lets a role define categories, state machines and projections, append, and read.';
+	'Lets a role define categories, state machines and projections, append, and read; not grant these rights to others. For the owner of the extension and superusers. Errors: 42501.';
 
 CREATE FUNCTION eventsource.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -61,10 +71,16 @@ COMMENT ON FUNCTION eventsource.writer_functions() IS
 CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 	RETURN ARRAY['create_state_machine', 'create_category', 'create_projection', 'drop_projection',
-				 'rebuild_projection', 'grant_reader', 'grant_writer', 'grant_admin',
-				 'writer_functions', 'admin_functions']::name[];
+				 'rebuild_projection']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';
+
+CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin',
+				 'writer_functions', 'admin_functions', 'owner_functions']::name[];
+COMMENT ON FUNCTION eventsource.owner_functions() IS
+	'Private: functions that are granted to nobody.';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA eventsource FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA eventsource FROM PUBLIC;

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Nothing for PUBLIC; a reader reads, a writer appends, neither touches a table; recorded_by cannot be forged.
 BEGIN;
-SELECT plan(61);
+SELECT plan(66);
 
 CREATE ROLE "es nobody";
 CREATE ROLE es_reader;
@@ -64,7 +64,8 @@ UNION ALL SELECT 'touch', c FROM unnest(ARRAY['SELECT nextval(''eventsource.posi
 	'SELECT last_value FROM eventsource.stream_seq', 'UPDATE eventsource.events SET data = ''{}''', 'DELETE FROM eventsource.events',
 	'ALTER VIEW eventsource.events RENAME TO e', 'SET LOCAL session_replication_role = replica', 'SET LOCAL eventsource.segment_size = 100',
 	'CREATE TABLE eventsource.mine ()', 'CREATE OR REPLACE VIEW eventsource.mine AS SELECT 1', 'SELECT eventsource.grant_reader(''es_reader'')',
-	'SELECT eventsource.writer_functions()', 'DROP EXTENSION eventsource']) AS c;
+	'SELECT eventsource.grant_writer(''es_reader'')', 'SELECT eventsource.grant_admin(''es_reader'')',
+	'SELECT eventsource.writer_functions()', 'SELECT eventsource.admin_functions()', 'SELECT eventsource.owner_functions()', 'DROP EXTENSION eventsource']) AS c;
 
 SELECT is(pg_temp.as_role('es nobody', command), '42501', 'nobody:' || command) FROM command WHERE kind <> 'touch';
 SELECT is_empty($$ SELECT command FROM command WHERE kind = 'touch' AND pg_temp.as_role('es nobody', command) NOT IN ('42501') $$, 'nobody: nothing at all');
@@ -74,8 +75,30 @@ SELECT is(pg_temp.as_role('es "writer"', command), 'done', 'a writer:' || comman
 SELECT is_empty($$ SELECT command FROM command WHERE kind = 'touch' AND pg_temp.as_role('es "writer"', command) NOT IN ('42501') $$, 'a writer: no table');
 SELECT is(pg_temp.as_role('es_heir', $$ SELECT eventsource.append('priv-1', 'x') $$), 'done', 'a member of the writers writes');
 SELECT is_empty($$ SELECT command FROM command WHERE kind <> 'touch' AND pg_temp.as_role('es_admin', command) <> 'done' $$, 'an administrator reads and appends');
-SELECT is_empty($$ SELECT command FROM command WHERE kind = 'touch' AND command !~ 'grant_reader|writer_functions'
+SELECT is_empty($$ SELECT command FROM command WHERE kind = 'touch'
 	AND pg_temp.as_role('es_admin', command) NOT IN ('42501') $$, 'an administrator: no table');
+
+-- Who may call these functions but owns nothing gets one error, not a heap of warnings.
+GRANT EXECUTE ON FUNCTION eventsource.grant_reader(regrole), eventsource.grant_writer(regrole), eventsource.grant_admin(regrole) TO es_admin;
+CREATE FUNCTION pg_temp.refusal_as(role text, command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	refusal text;
+BEGIN
+	EXECUTE format('SET LOCAL ROLE %I', role);
+	refusal := pg_temp.refusal(command);
+	RESET ROLE;
+	RETURN refusal;
+END
+$$;
+SELECT is(pg_temp.refusal_as('es_admin', format('SELECT eventsource.%I(''es_reader'')', f)),
+	format(E'42501: permission denied to grant rights on the event store\nDETAIL: Role es_admin does not have the rights of %s, the owner of the extension.\nHINT: Let the owner or a superuser call this function.',
+		(SELECT e.extowner::regrole FROM pg_extension e WHERE e.extname = 'eventsource')), f || ' is for the owner of the extension')
+FROM unnest(ARRAY['grant_reader', 'grant_writer', 'grant_admin']) AS f;
+CREATE ROLE es_deputy;
+CREATE ROLE es_new;
+DO $$ BEGIN EXECUTE format('GRANT %I TO es_deputy', (SELECT e.extowner::regrole::text FROM pg_extension e WHERE e.extname = 'eventsource')); END $$;
+SELECT is(pg_temp.refusal_as('es_deputy', $$ SELECT eventsource.grant_writer('es_new') $$), 'not refused', 'and for those who have the owner''s rights');
+SELECT is_empty($$ SELECT command FROM command WHERE kind <> 'touch' AND pg_temp.as_role('es_new', command) <> 'done' $$, 'whose grants are good');
 
 -- recorded_by is the role of the session, not the one it acts as.
 SET LOCAL ROLE "es ""writer""";
