@@ -5,7 +5,7 @@ CREATE FUNCTION eventsource.read_stream(
 	RETURNS SETOF eventsource.events
 	AS 'MODULE_PATHNAME', 'eventsource_read_stream' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 20;
 COMMENT ON FUNCTION eventsource.read_stream(text, bigint, bigint, boolean) IS
-	'Events of one stream in order of version, from from_version on; backward: from there down (NULL: from the end). At most max_count (NULL: all). No rows for a stream that does not exist.';
+	'Events of one stream in order of version, none below from_version, at most max_count (NULL: all); backward: from the end down, so that max_count => 10, backward => true gives the last ten. No rows for a stream that does not exist.';
 
 CREATE FUNCTION eventsource.read_category(
 	category text, after_position bigint DEFAULT 0, max_count bigint DEFAULT 1000)

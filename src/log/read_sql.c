@@ -64,9 +64,12 @@ get_name(FunctionCallInfo fcinfo, int arg, const char *what)
 	return PG_GETARG_TEXT_PP(arg);
 }
 
-/* Puts events into the result; returns the LSN to flush before returning. */
+/*
+ * Puts events into the result, up to one of a lower version; returns the LSN to
+ * flush before returning.
+ */
 static XLogRecPtr
-put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 max_count)
+put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 lowest_version, int64 max_count)
 {
 	EsEvent		event;
 	XLogRecPtr	flush = InvalidXLogRecPtr;
@@ -75,9 +78,12 @@ put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 max_count)
 
 	while (max_count-- > 0 && es_scan_next(scan, &event))
 	{
-		const text *key = event.has_key ?
-			es_idempotency_key(event.stream_id, DatumGetInt64(event.value[ES_EVENT_VERSION])) : NULL;
+		int64		version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
+		const text *key;
 
+		if (version < lowest_version)
+			break;
+		key = event.has_key ? es_idempotency_key(event.stream_id, version) : NULL;
 		memcpy(values, event.value, sizeof(event.value));
 		memcpy(nulls, event.isnull, sizeof(event.isnull));
 		values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
@@ -94,13 +100,14 @@ eventsource_read_stream(PG_FUNCTION_ARGS)
 {
 	text	   *stream = get_name(fcinfo, 0, "stream");
 	bool		backward = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
-	int64		from = PG_ARGISNULL(1) ? (backward ? PG_INT64_MAX : 1) : PG_GETARG_INT64(1);
+	int64		from = PG_ARGISNULL(1) ? 1 : PG_GETARG_INT64(1);
 	int64		max_count = get_max_count(fcinfo, 2);
 
 	(void) es_stream_category_length(stream);
 	InitMaterializedSRF(fcinfo, 0);
 	(void) put_events((ReturnSetInfo *) fcinfo->resultinfo,
-					  es_scan_stream(stream, from, backward, GetActiveSnapshot()), max_count);
+					  es_scan_stream(stream, backward ? PG_INT64_MAX : from, backward, GetActiveSnapshot()),
+					  from, max_count);
 	return (Datum) 0;
 }
 
@@ -117,7 +124,7 @@ read_final(FunctionCallInfo fcinfo, List *categories, int64 after, int64 max_cou
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = categories == NIL ? es_scan_whole_log(after, watermark, snapshot) :
 		es_scan_log(after, watermark, categories, snapshot);
-	flush = put_events((ReturnSetInfo *) fcinfo->resultinfo, scan, max_count);
+	flush = put_events((ReturnSetInfo *) fcinfo->resultinfo, scan, 1, max_count);
 	UnregisterSnapshot(snapshot);
 	if (!XLogRecPtrIsInvalid(flush))
 		XLogFlush(flush);

@@ -7,7 +7,7 @@ SELECT count(*) AS done FROM eventsource.append_events((
 	FROM generate_series(1, 24) AS n)) \gset
 SELECT eventsource.append('read2-1', 'full', '{"a": 1}', 'why', 'me', '{"m": 1}', occurred_at => '2001-01-01', idempotency_key => 'k', schema_version => 3) IS NULL AS done \gset
 BEGIN;
-SELECT plan(58);
+SELECT plan(63);
 
 -- read_stream: read1-1 has the events 1, 7, 13, 19.
 SELECT pg_temp.same_rows($$ SELECT version, data FROM eventsource.read_stream('read1-1') $$,
@@ -20,10 +20,12 @@ FROM (VALUES
 	('''read1-1'', 9223372036854775807', '{}'),
 	('''read1-1'', 1, 2', '{1,2}'), ('''read1-1'', 2, 2', '{2,3}'), ('''read1-1'', 1, 0', '{}'),
 	('''read1-1'', 1, 9223372036854775807', '{1,2,3,4}'), ('''read1-1'', 1, NULL', '{1,2,3,4}'),
-	('''read1-1'', backward => true', '{1}'), ('''read1-1'', NULL, backward => true', '{4,3,2,1}'),
-	('''read1-1'', 3, backward => true', '{3,2,1}'), ('''read1-1'', 3, 2, true', '{3,2}'), ('''read1-1'', NULL, 1, true', '{4}'),
-	('''read1-1'', 0, backward => true', '{}'), ('''read1-1'', -1, backward => true', '{}'),
-	('''read1-1'', 9223372036854775807, backward => true', '{4,3,2,1}'),
+	('''read1-1'', backward => true', '{4,3,2,1}'), ('''read1-1'', NULL, backward => true', '{4,3,2,1}'),
+	('''read1-1'', max_count => 2, backward => true', '{4,3}'), ('''read1-1'', max_count => 9, backward => true', '{4,3,2,1}'),
+	('''read1-1'', 3, backward => true', '{4,3}'), ('''read1-1'', 2, 2, true', '{4,3}'), ('''read1-1'', 4, 2, true', '{4}'),
+	('''read1-1'', NULL, 1, true', '{4}'), ('''read1-1'', 1, 0, true', '{}'), ('''read1-1'', 5, backward => true', '{}'),
+	('''read1-1'', 0, backward => true', '{4,3,2,1}'), ('''read1-1'', -9223372036854775808, backward => true', '{4,3,2,1}'),
+	('''read1-1'', 9223372036854775807, backward => true', '{}'),
 	('''read1-1'', 1, NULL, NULL', '{1,2,3,4}'), ('''read1-nowhere''', '{}'), ('''readnowhere-1''', '{}'),
 	('''read1-nowhere'', NULL, NULL, true', '{}')) AS v (arguments, wanted);
 SELECT pg_temp.refuses($$ SELECT * FROM eventsource.read_stream(NULL) $$, '22004', 'stream must not be null', 'no stream');

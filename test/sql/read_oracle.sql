@@ -58,7 +58,7 @@ SELECT pg_temp.agree(
 SELECT pg_temp.agree(
 	$$ SELECT r.* FROM eventsource.streams s, generate_series(1, 40, 3) AS f, LATERAL eventsource.read_stream(s.stream, f, 4, true) AS r WHERE s.category = 'oracle1' $$,
 	$$ SELECT e.* FROM eventsource.streams s, generate_series(1, 40, 3) AS f, LATERAL (
-			SELECT * FROM eventsource.events WHERE stream = s.stream AND version <= f ORDER BY version DESC LIMIT 4) AS e
+			SELECT * FROM eventsource.events WHERE stream = s.stream AND version >= f ORDER BY version DESC LIMIT 4) AS e
 		WHERE s.category = 'oracle1' $$,
 	'slices of four backward');
 SELECT pg_temp.agree('SELECT stream, eventsource.stream_version(stream), version FROM eventsource.streams',
