@@ -27,6 +27,6 @@ COMMENT ON FUNCTION eventsource.append_events(jsonb) IS
 	'Appends an array of events, objects with the arguments of append() as keys, to any streams: all or nothing. Locks are taken in one order, so that batches do not deadlock. One row per event, in order.';
 
 CREATE FUNCTION eventsource.lock_stream(stream text, OUT version bigint, OUT state text)
-	AS 'MODULE_PATHNAME', 'eventsource_lock_stream' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+	AS 'MODULE_PATHNAME', 'eventsource_lock_stream' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.lock_stream(text) IS
 	'Locks a stream until the end of the transaction and returns its version (0 if it does not exist) and state: read, decide, append.';

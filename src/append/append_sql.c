@@ -160,8 +160,8 @@ eventsource_append_events(PG_FUNCTION_ARGS)
 Datum
 eventsource_lock_stream(PG_FUNCTION_ARGS)
 {
-	text	   *name = PG_GETARG_TEXT_PP(0);
-	TupleDesc	desc = result_desc(fcinfo);
+	text	   *name;
+	TupleDesc	desc;
 	EsStream	stream;
 	EsHead		head;
 	EsWriter   *writer;
@@ -169,6 +169,14 @@ eventsource_lock_stream(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("stream must not be null"),
+				 errdetail("Nothing would be locked."),
+				 errhint("SELECT * FROM eventsource.lock_stream('lead-42').")));
+	name = PG_GETARG_TEXT_PP(0);
+	desc = result_desc(fcinfo);
 	(void) es_stream_category_length(name);
 	PreventCommandIfReadOnly("eventsource.lock_stream()");
 	es_batch_settle();

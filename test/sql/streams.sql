@@ -9,7 +9,7 @@ SELECT pg_temp.same_rows($$ SELECT version, state FROM eventsource.lock_stream('
 	'lock_stream says the same');
 SELECT is_empty($$ SELECT FROM eventsource.streams WHERE stream = 'streams-1' $$, 'and makes no stream');
 SELECT is(eventsource.stream_version(NULL), NULL, 'the version of NULL is NULL');
-SELECT is(eventsource.lock_stream(NULL)::text, NULL, 'and so is its lock');
+SELECT pg_temp.refuses('SELECT eventsource.lock_stream(NULL)', '22004', 'stream must not be null', 'but there is nothing to lock');
 
 SELECT count(*) AS done FROM eventsource.append_events('[{"stream": "streams-1", "type": "x"}, {"stream": "streams-2", "type": "x"},
 	{"stream": "streams-1", "type": "x"}, {"stream": "streams-1", "type": "x"}, {"stream": "streams-a-b", "type": "x"}]') \gset
