@@ -126,7 +126,7 @@ CREATE FUNCTION eventsource.allowed_transitions(stream text)
 	RETURNS TABLE (type text, target text, reason text, reasons text[], guard text, label text, is_allowed boolean)
 	AS 'MODULE_PATHNAME', 'eventsource_allowed_transitions' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.allowed_transitions(text) IS
-	'What can happen next to a stream, existing or not: event types, the state each leads to (target), whether it takes a reason (required, optional, forbidden) and which codes, and whether its guards hold now (is_allowed; NULL where they depend on what the event will say). No rows where the category has no state machine: there everything is allowed.';
+	'What can happen next to a stream, existing or not: event types, the state each leads to (target), whether it takes a reason (required, optional, forbidden) and which codes (NULL: it does not say), and whether its guards hold now (is_allowed; NULL where they depend on what the event will say). No rows where the category has no state machine: there everything is allowed.';
 
 CREATE FUNCTION eventsource.can_append(
 	stream text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL,

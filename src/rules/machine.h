@@ -95,8 +95,8 @@ extern const text *es_machine_label(const EsMachine *machine);
 /*
  * Decides one event from state "from" (NULL: the stream has no event yet).
  * Never raises for an illegal step.  binding->event needs type, data, reason;
- * default_reason (or NULL) serves an event without one where the edge takes a
- * reason; check_guards false takes the first candidate as it stands.
+ * default_reason (or NULL) serves an event without one where the edge says that
+ * it takes a reason; check_guards false takes the first candidate as it stands.
  */
 extern void es_machine_step(EsMachine *machine, const text *from, const EsBinding *binding,
 							const text *default_reason, bool check_guards, EsStep *step);

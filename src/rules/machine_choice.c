@@ -65,7 +65,7 @@ make_choice(const EsMachine *machine, int state, int type, EsEdge *edge)
 		while ((code = bms_next_member(edge->reasons, code)) >= 0)
 			choice->reasons = lappend(choice->reasons, unconstify(text *, machine->reasons.word[code]));
 	}
-	else if (edge->reason != ES_REASON_RULE_FORBIDDEN)
+	else if (edge->reason == ES_REASON_RULE_REQUIRED || edge->reason == ES_REASON_RULE_OPTIONAL)
 	{
 		for (code = 0; code < machine->ndeclared; code++)
 			choice->reasons = lappend(choice->reasons, unconstify(text *, machine->reasons.word[code]));
@@ -91,6 +91,7 @@ static const char *
 reason_rule(const EsEdge *edge)
 {
 	static const char *const names[] = {
+		[ES_REASON_RULE_UNSAID] = "optional",
 		[ES_REASON_RULE_OPTIONAL] = "optional",
 		[ES_REASON_RULE_REQUIRED] = "required",
 		[ES_REASON_RULE_FORBIDDEN] = "forbidden"

@@ -231,14 +231,15 @@ judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason)
 }
 
 /*
- * The default serves an event without a reason where the edge takes one.  A
- * code that the edge does not know is an error only where one is required.
+ * The default serves an event without a reason where the edge says that it
+ * takes one.  A code that the edge does not know is an error only where one is
+ * required.
  */
 static const text *
 effective_reason(const EsMachine *machine, const EsEdge *edge,
 				 const text *given, const text *default_reason)
 {
-	if (given != NULL || default_reason == NULL)
+	if (given != NULL || default_reason == NULL || edge->reason == ES_REASON_RULE_UNSAID)
 		return given;
 	if (edge->reason == ES_REASON_RULE_REQUIRED ||
 		es_machine_takes_reason(machine, edge, default_reason))

@@ -37,6 +37,8 @@ typedef struct EsWordSet
 
 typedef enum EsReasonRule
 {
+	ES_REASON_RULE_UNSAID,		/* like optional, but the session's default is
+								 * not for it */
 	ES_REASON_RULE_OPTIONAL,
 	ES_REASON_RULE_REQUIRED,
 	ES_REASON_RULE_FORBIDDEN

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Stepping: what a state machine allows, and what it says where it does not.
 BEGIN;
-SELECT plan(63);
+SELECT plan(68);
 
 -- A refused statement as text: sqlstate, message, hint, constraint.
 CREATE FUNCTION pg_temp.refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
@@ -26,13 +26,13 @@ RETURNS text LANGUAGE sql AS $$ SELECT a.state FROM eventsource.append($1, $2, $
 SELECT is(eventsource.create_state_machine('door', '{
 	"initial": "OPEN",
 	"states": {
-		"OPEN": {"on": {"close": "CLOSED", "paint": {"reasons": ["ugly", "old"]}, "look": "OPEN"}},
+		"OPEN": {"on": {"close": "CLOSED", "paint": {"reasons": ["ugly", "old"]}, "look": "OPEN", "mend": {"reason": "optional"}}},
 		"CLOSED": {"on": {
-			"open": "OPEN",
+			"open": {"target": "OPEN", "reason": "optional"},
 			"knock": {"reason": "forbidden"},
 			"lock": {"target": "LOCKED", "guard": {"has_key": "event.data ? ''key''"}}}},
 		"LOCKED": {"type": "final", "on": {"rattle": {}}}},
-	"on": {"look": {}, "inspect": {"reason": "required"}, "burn": {"target": "LOCKED"}},
+	"on": {"look": {}, "inspect": {"reason": "required"}, "burn": {"target": "LOCKED"}, "burnish": {}},
 	"reasons": {"ugly": {"category": "taste"}, "old": {"category": "age"}, "routine": {}}
 }'), 1::bigint, 'a definition has a version');
 SELECT is(eventsource.create_category('door', 'door'), 1::bigint, 'so has a category');
@@ -47,13 +47,13 @@ SELECT is(pg_temp.state_after('door-1', 'look'), 'OPEN', 'an edge may lead back 
 SELECT is(pg_temp.state_after('door-2', 'look'), 'OPEN', 'a first event that moves nothing leaves the initial state');
 
 SELECT is(pg_temp.refused($$ SELECT eventsource.append('door-1', 'lock') $$),
-	'ZE002 | event type "lock" is not allowed in state "OPEN" | Allowed in state "OPEN": look, close, paint, burn, inspect.',
+	'ZE002 | event type "lock" is not allowed in state "OPEN" | Allowed in state "OPEN": look, mend, close, paint, burn, burnish, inspect.',
 	'ZE002: the hint lists what is allowed');
 SELECT is(pg_temp.refused($$ SELECT eventsource.append('door-9', 'open') $$),
-	'ZE002 | event type "open" is not allowed in state "OPEN" | Allowed in state "OPEN": look, close, paint, burn, inspect.',
+	'ZE002 | event type "open" is not allowed in state "OPEN" | Allowed in state "OPEN": look, mend, close, paint, burn, burnish, inspect.',
 	'ZE002: also for the first event');
 SELECT is(pg_temp.refused($$ SELECT eventsource.append('door-1', 'opne') $$),
-	'ZE006 | event type "opne" is unknown to state machine "door@1" | It knows: look, close, paint, lock, open, knock, rattle, burn, inspect.',
+	'ZE006 | event type "opne" is unknown to state machine "door@1" | It knows: look, mend, close, paint, lock, open, knock, rattle, burn, burnish, inspect.',
 	'ZE006: the hint lists what is known');
 SELECT is(eventsource.stream_version('door-9'), 0::bigint, 'a refused event leaves no stream');
 SELECT is(eventsource.stream_version('door-1'), 3::bigint, 'and no version');
@@ -87,8 +87,16 @@ SELECT is(pg_temp.state_after('door-1', 'knock'), 'CLOSED', 'the setting gives n
 SELECT is(pg_temp.state_after('door-1', 'open'), 'OPEN', 'it does where one is optional');
 SELECT is(pg_temp.state_after('door-1', 'paint'), 'OPEN', 'and where one is required');
 SELECT is(pg_temp.state_after('door-1', 'paint', reason => 'ugly'), 'OPEN', 'what the caller says comes first');
-SELECT is(array_agg(reason ORDER BY version), '{NULL,old,old,ugly}', 'and so the log has it')
-FROM (SELECT version, reason FROM eventsource.events WHERE stream = 'door-1' ORDER BY version DESC LIMIT 4) e;
+SELECT is(pg_temp.state_after('door-1', 'look'), 'OPEN', 'none where nothing is said about reasons');
+SELECT is(pg_temp.state_after('door-1', 'burnish'), 'OPEN', 'not for every state, either');
+SELECT is(pg_temp.state_after('door-1', 'look', reason => 'routine'), 'OPEN', 'though one can be given there');
+SELECT is(array_agg(reason ORDER BY version), '{NULL,old,old,ugly,NULL,NULL,routine}', 'and so the log has it')
+FROM (SELECT version, reason FROM eventsource.events WHERE stream = 'door-1' ORDER BY version DESC LIMIT 7) e;
+SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('door-1') $$, 'and a replay agrees');
+SELECT pg_temp.same_rows($$ SELECT type, reason, reasons FROM eventsource.allowed_transitions('door-1') ORDER BY type $$,
+	$$ VALUES ('burn', 'optional', NULL), ('burnish', 'optional', NULL), ('close', 'optional', NULL),
+		('inspect', 'required', '{old,ugly,routine}'), ('look', 'optional', NULL), ('mend', 'optional', '{old,ugly,routine}'),
+		('paint', 'required', '{old,ugly}') $$, 'codes are offered where the machine says something about reasons');
 SET LOCAL eventsource.reason = 'no_such';
 SELECT is(pg_temp.state_after('door-1', 'close'), 'CLOSED', 'a setting that is no code is ignored where a reason is optional');
 SELECT is(pg_temp.state_after('door-1', 'open'), 'OPEN', 'here too');
@@ -104,7 +112,7 @@ SELECT is(pg_temp.refused($$ SELECT eventsource.append('door-1', 'lock') $$),
 	'ZE005: the constraint is named after the guard');
 SELECT is(pg_temp.state_after('door-1', 'lock', '{"key": 1}'), 'LOCKED', 'a guard that holds lets pass');
 SELECT is(pg_temp.refused($$ SELECT eventsource.append('door-1', 'open') $$),
-	'ZE002 | event type "open" is not allowed in state "LOCKED" | Allowed in state "LOCKED": rattle, look, inspect.',
+	'ZE002 | event type "open" is not allowed in state "LOCKED" | Allowed in state "LOCKED": rattle, look, burnish, inspect.',
 	'nothing leads out of a final state');
 SELECT is(pg_temp.state_after('door-1', 'look'), 'LOCKED', 'but what moves nothing is allowed there');
 SELECT is(pg_temp.state_after('door-1', 'rattle'), 'LOCKED', 'also what only that state allows');
