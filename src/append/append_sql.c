@@ -102,6 +102,7 @@ drafts_from_array(Jsonb *events, int *count)
 	JsonbIterator *it;
 	JsonbValue	v;
 	EsDraft    *drafts;
+	EsDraftContext context;
 	int			n = 0;
 
 	if (!JB_ROOT_IS_ARRAY(events) || JB_ROOT_IS_SCALAR(events))
@@ -111,6 +112,7 @@ drafts_from_array(Jsonb *events, int *count)
 				 errdetail("A single event also stands in an array."),
 				 errhint("For example '[{\"stream\": \"lead-42\", \"type\": \"note_added\"}]'.")));
 	drafts = palloc(Max(1, JB_ROOT_COUNT(events)) * sizeof(EsDraft));
+	es_draft_begin_errors(&context);
 	it = JsonbIteratorInit(&events->root);
 	(void) JsonbIteratorNext(&it, &v, true);
 	while (JsonbIteratorNext(&it, &v, true) == WJB_ELEM)
@@ -122,9 +124,13 @@ drafts_from_array(Jsonb *events, int *count)
 					 errmsg("event %d of the batch is not an object", n + 1),
 					 errdetail("Each element must be an object with the arguments of eventsource.append as keys."),
 					 errhint("For example {\"stream\": \"lead-42\", \"type\": \"note_added\"}.")));
-		n++;
+		es_draft_init(&drafts[n]);
+		context.draft = &drafts[n];
+		context.number = ++n;
 		es_draft_from_json(&drafts[n - 1], v.val.binary.data, n);
+		context.draft = NULL;
 	}
+	es_draft_end_errors(&context);
 	*count = n;
 	return drafts;
 }
@@ -141,12 +147,17 @@ eventsource_append_events(PG_FUNCTION_ARGS)
 	es_batch_lock(batch, drafts, count);
 	for (int i = 0; i < count; i++)
 	{
+		EsDraftContext context;
 		EsAppended	result;
 		Datum		values[RESULT_COLUMNS];
 		bool		nulls[RESULT_COLUMNS];
 
 		CHECK_FOR_INTERRUPTS();
+		es_draft_begin_errors(&context);
+		context.draft = &drafts[i];
+		context.number = i + 1;
 		es_batch_add(batch, &drafts[i], &result);
+		es_draft_end_errors(&context);
 		result_values(&result, values, nulls);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		if (es_batch_is_full(batch))

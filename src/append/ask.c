@@ -55,7 +55,6 @@ static void decide(Question *q);
 static void judge(Question *q);
 static void read_head(Question *q);
 static void set_event(Question *q, int category_length);
-static void set_subject(Question *q);
 static bool attempt(void (*work) (Question *q), Question *q);
 static bool is_answer(int sqlstate);
 static void emit_choice(ReturnSetInfo *rsinfo, Question *q);
@@ -109,13 +108,16 @@ static void
 ask(Question *q)
 {
 	int			category_length = es_draft_check(&q->draft);
+	const text *subject;
 
 	es_batch_settle();
 	q->category = es_category_get(pnstrdup(VARDATA_ANY(q->draft.stream), category_length));
 	q->fold = es_fold_begin(CurrentMemoryContext);
 	read_head(q);
 	set_event(q, category_length);
-	set_subject(q);
+	subject = es_category_subject(q->category, &q->event);
+	if (subject != NULL)
+		es_event_set(&q->event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
 	q->binding.event = &q->event;
 	q->binding.state = q->state;
 	if (OidIsValid(q->category->context))
@@ -255,20 +257,6 @@ set_event(Question *q, int category_length)
 	es_event_set(event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum(false));
 	es_event_set(event, ES_EVENT_OCCURRED_AT, TimestampTzGetDatum(now));
 	es_event_set(event, ES_EVENT_RECORDED_AT, TimestampTzGetDatum(now));
-}
-
-static void
-set_subject(Question *q)
-{
-	EsBinding	binding = {.event = &q->event};
-	Datum		subject;
-	bool		isnull;
-
-	if (q->category->subject == NULL)
-		return;
-	subject = es_expr_eval(q->category->subject, &binding, &isnull);
-	if (!isnull && VARSIZE_ANY_EXHDR(DatumGetPointer(subject)) > 0)
-		es_event_set(&q->event, ES_EVENT_SUBJECT, subject);
 }
 
 /*

@@ -10,8 +10,10 @@
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "log/chain.h"
 #include "log/stream.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -131,6 +133,52 @@ es_draft_check(const EsDraft *draft)
 				 errdetail("Something that happened has a time."),
 				 errhint("Leave it out for now.")));
 	return category_len;
+}
+
+/* ---- context of errors ---- */
+
+static void
+append_name(StringInfo buf, const char *what, const text *name, int limit)
+{
+	if (name == NULL)
+		return;
+	appendStringInfo(buf, ", %s \"%.*s\"", what,
+					 pg_mbcliplen(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), limit), VARDATA_ANY(name));
+}
+
+static void
+describe_draft(void *arg)
+{
+	EsDraftContext *context = arg;
+	StringInfoData names;
+
+	if (context->draft == NULL)
+		return;
+	initStringInfo(&names);
+	append_name(&names, "stream", context->draft->stream, ES_MAX_STREAM_NAME);
+	append_name(&names, "type", context->draft->type, ES_MAX_WORD);
+	if (context->number > 0)
+		errcontext("event %d of the batch%s", context->number, names.data);
+	else
+		errcontext("inserted event%s", names.data);
+	pfree(names.data);
+}
+
+void
+es_draft_begin_errors(EsDraftContext *context)
+{
+	context->callback.previous = error_context_stack;
+	context->callback.callback = describe_draft;
+	context->callback.arg = context;
+	context->draft = NULL;
+	context->number = 0;
+	error_context_stack = &context->callback;
+}
+
+void
+es_draft_end_errors(EsDraftContext *context)
+{
+	error_context_stack = context->callback.previous;
 }
 
 /* ---- defaults ---- */

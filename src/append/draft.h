@@ -15,6 +15,21 @@ extern void es_draft_from_json(EsDraft *draft, JsonbContainer *object, int numbe
 /* Errors for missing and oversized values; returns the length of the category. */
 extern int	es_draft_check(const EsDraft *draft);
 
+/*
+ * While it is in force, an error says in its CONTEXT which draft it met: its
+ * number in a batch (0: a row of an INSERT), its stream and its type.  The
+ * caller sets draft (NULL: none) and number.
+ */
+typedef struct EsDraftContext
+{
+	ErrorContextCallback callback;
+	const EsDraft *draft;
+	int			number;
+} EsDraftContext;
+
+extern void es_draft_begin_errors(EsDraftContext *context);
+extern void es_draft_end_errors(EsDraftContext *context);
+
 /* Metadata as given, with the settings' correlation and causation ids. */
 extern Jsonb *es_draft_metadata(const EsDraft *draft);
 

@@ -186,12 +186,17 @@ void
 es_batch_lock(EsBatch *batch, const EsDraft *drafts, int count)
 {
 	const text **names = palloc(count * sizeof(text *));
+	EsDraftContext context;
 
+	es_draft_begin_errors(&context);
 	for (int i = 0; i < count; i++)
 	{
+		context.draft = &drafts[i];
+		context.number = i + 1;
 		(void) es_draft_check(&drafts[i]);
 		names[i] = drafts[i].stream;
 	}
+	es_draft_end_errors(&context);
 	qsort(names, count, sizeof(text *), compare_locks);
 	ensure_log_is_open();
 	es_stream_expect_distinct(names, count);
@@ -401,19 +406,10 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsHead *head)
 {
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
 	const EsCategory *category = es_category_get(name);
+	const text *subject = es_category_subject(category, event);
 
-	if (category->subject != NULL)
-	{
-		EsBinding	binding;
-		bool		isnull;
-		Datum		subject;
-
-		memset(&binding, 0, sizeof(binding));
-		binding.event = event;
-		subject = es_expr_eval(category->subject, &binding, &isnull);
-		if (!isnull && VARSIZE_ANY_EXHDR(DatumGetPointer(subject)) > 0)
-			es_event_set(event, ES_EVENT_SUBJECT, subject);
-	}
+	if (subject != NULL)
+		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
 	if (category->machine != NULL)
 		apply_machine(batch, category, event, head);
 	else if (event->isnull[ES_EVENT_REASON])

@@ -107,6 +107,7 @@ append_row(TriggerData *trigger)
 	Datum		values[ES_EVENT_NCOLUMNS + 1];
 	bool		nulls[ES_EVENT_NCOLUMNS + 1];
 	EsDraft		draft;
+	EsDraftContext context;
 	EsAppended	result;
 	EsBatch    *batch;
 
@@ -116,7 +117,10 @@ append_row(TriggerData *trigger)
 	refuse_columns(desc, nulls);
 	draft_from_row(&draft, values, nulls);
 	batch = es_batch_of_statement();
+	es_draft_begin_errors(&context);
+	context.draft = &draft;
 	es_batch_add(batch, &draft, &result);
+	es_draft_end_errors(&context);
 	if (es_batch_is_full(batch))
 		es_batch_flush(batch);
 	return returned_row(desc, values, nulls, &result);

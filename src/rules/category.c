@@ -64,6 +64,25 @@ es_category_get(const char *name)
 	return entry;
 }
 
+const text *
+es_category_subject(const EsCategory *category, const EsEvent *event)
+{
+	EsBinding	binding = {.event = event};
+	EsExprUse	use = {.what = "subject",.owner_kind = "category"};
+	Datum		subject;
+	bool		isnull;
+
+	if (category->subject == NULL)
+		return NULL;
+	use.owner = es_event_text(event, ES_EVENT_CATEGORY);
+	es_expr_begin_use(&use, event);
+	subject = es_expr_eval(category->subject, &binding, &isnull);
+	es_expr_end_use(&use);
+	if (isnull || VARSIZE_ANY_EXHDR(DatumGetPointer(subject)) == 0)
+		return NULL;
+	return (const text *) DatumGetPointer(subject);
+}
+
 void
 es_category_read(Jsonb *data, EsCategoryText *category)
 {

@@ -24,6 +24,9 @@ typedef struct EsCategory
  * of the transaction. */
 extern const EsCategory *es_category_get(const char *name);
 
+/* Whom the event is about, by the category's expression; NULL: its stream. */
+extern const text *es_category_subject(const EsCategory *category, const EsEvent *event);
+
 /*
  * What is written about a category, nothing compiled.  Strings are palloc'd,
  * NULL where nothing is said.

@@ -88,6 +88,24 @@ extern bool es_expr_eval_bool(EsExpr *expr, const EsBinding *binding);
 extern void es_expr_eval_set(EsExpr *expr, const EsBinding *binding,
 							 void (*each) (Datum item, bool isnull, void *arg), void *arg);
 
+/* What an expression is to the definition that it stands in. */
+typedef struct EsExprUse
+{
+	const char *what;			/* "guard" */
+	const char *name;			/* its name there, or NULL */
+	const char *owner_kind;		/* "state machine" */
+	const text *owner;
+	const EsEvent *event;		/* the rest is set by es_expr_begin_use() */
+	ErrorContextCallback callback;
+} EsExprUse;
+
+/*
+ * From begin to end, an error names the use and the event in its CONTEXT.  The
+ * event needs stream, type and version.
+ */
+extern void es_expr_begin_use(EsExprUse *use, const EsEvent *event);
+extern void es_expr_end_use(EsExprUse *use);
+
 /*
  * Runs compile() and returns NULL, or the text of the ZE011 (or parser) error
  * it raised: lets a definition list all its problems.  Runs in an internal

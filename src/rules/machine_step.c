@@ -16,8 +16,7 @@
 static EsEdge *choose(EsMachine *machine, EsEdge *first, const EsBinding *binding,
 					  const text *default_reason, EsStep *step);
 static bool depends_on_caller(const char *source);
-static const EsGuard *find_rejecting(EsEdge *edge, const EsBinding *binding);
-static bool guard_holds(EsGuard *guard, const EsBinding *binding);
+static const EsGuard *find_rejecting(const EsMachine *machine, EsEdge *edge, const EsBinding *binding);
 static EsVerdict judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
 static const text *effective_reason(const EsMachine *machine, const EsEdge *edge,
 									const text *given, const text *default_reason);
@@ -117,8 +116,14 @@ es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding
 		pushJsonbValue(&state, token, token < WJB_BEGIN_ARRAY ? &value : NULL);
 	for (int i = 0; i < edge->nfills; i++)
 	{
+		EsExprUse	use = {.what = "fill",.name = edge->fills[i].field,
+		.owner_kind = "state machine",.owner = machine->label};
+		Datum		filled;
 		bool		isnull;
-		Datum		filled = es_expr_eval(edge->fills[i].expr, &mine, &isnull);
+
+		es_expr_begin_use(&use, mine.event);
+		filled = es_expr_eval(edge->fills[i].expr, &mine, &isnull);
+		es_expr_end_use(&use);
 
 		value.type = jbvString;
 		value.val.string.val = edge->fills[i].field;
@@ -147,13 +152,33 @@ es_machine_choice_holds(EsMachine *machine, const EsChoice *choice, const text *
 	{
 		if (depends_on_caller(edge->guards[i].source))
 			*is_known = false;
-		else if (!guard_holds(&edge->guards[i], &mine))
+		else if (!es_machine_guard_holds(machine, &edge->guards[i], &mine))
 		{
 			*is_known = true;
 			return false;
 		}
 	}
 	return true;
+}
+
+/* An error, if the guard names "row" and there is no context row. */
+bool
+es_machine_guard_holds(const EsMachine *machine, EsGuard *guard, const EsBinding *binding)
+{
+	EsExprUse	use = {.what = "guard",.name = guard->name,
+	.owner_kind = "state machine",.owner = machine->label};
+	bool		holds;
+
+	es_expr_begin_use(&use, binding->event);
+	if (guard->expr == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("guard \"%s\" cannot be evaluated", guard->name),
+				 errdetail("It names \"row\", and here is no context row."),
+				 errhint("Give the category a context with eventsource.create_category().")));
+	holds = es_expr_eval_bool(guard->expr, binding);
+	es_expr_end_use(&use);
+	return holds;
 }
 
 /* Does a guard name what only the caller of append() will say? */
@@ -188,7 +213,7 @@ choose(EsMachine *machine, EsEdge *first, const EsBinding *binding,
 			return edge;
 		bind(&mine, binding, &event, es_machine_stands(machine, step->from_state),
 			 effective_reason(machine, edge, step->reason, default_reason));
-		rejecting = find_rejecting(edge, &mine);
+		rejecting = find_rejecting(machine, edge, &mine);
 		if (rejecting == NULL)
 			return edge;
 		step->guard = rejecting->name;
@@ -198,26 +223,14 @@ choose(EsMachine *machine, EsEdge *first, const EsBinding *binding,
 }
 
 static const EsGuard *
-find_rejecting(EsEdge *edge, const EsBinding *binding)
+find_rejecting(const EsMachine *machine, EsEdge *edge, const EsBinding *binding)
 {
 	for (int i = 0; i < edge->nguards; i++)
 	{
-		if (!guard_holds(&edge->guards[i], binding))
+		if (!es_machine_guard_holds(machine, &edge->guards[i], binding))
 			return &edge->guards[i];
 	}
 	return NULL;
-}
-
-static bool
-guard_holds(EsGuard *guard, const EsBinding *binding)
-{
-	if (guard->expr == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("guard \"%s\" cannot be evaluated", guard->name),
-				 errdetail("It names \"row\", and here is no context row."),
-				 errhint("Give the category a context with eventsource.create_category().")));
-	return es_expr_eval_bool(guard->expr, binding);
 }
 
 static EsVerdict

@@ -150,6 +150,7 @@ extern EsMachine *es_machine_inspect(const char *name, int64 version);
 extern int	es_machine_start(const EsMachine *machine);
 extern const text *es_machine_stands(const EsMachine *machine, const text *from);
 extern const char *es_machine_given_field(const EsEdge *edge, Jsonb *data);
+extern bool es_machine_guard_holds(const EsMachine *machine, EsGuard *guard, const EsBinding *binding);
 extern bool es_machine_takes_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
 
 /* The candidates of a type from a state (or ES_STATE_NONE); NULL: none. */

@@ -217,7 +217,7 @@ guards_hold(const EsMachine *machine, EsEdge *edge, const EsEvent *event)
 	{
 		EsGuard    *guard = &edge->guards[i];
 
-		if (guard->expr != NULL && !es_expr_eval_bool(guard->expr, &binding))
+		if (guard->expr != NULL && !es_machine_guard_holds(machine, guard, &binding))
 			return false;
 	}
 	return true;
