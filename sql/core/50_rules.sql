@@ -13,7 +13,7 @@ CREATE FUNCTION eventsource.create_category(
 	RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_category' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_category(text, text, regclass, boolean, text) IS
-	'Declares a category of streams, or declares it anew: what is left out then is taken away. Returns the version of its definition. state_machine: the machine, always in its latest version, that decides on every append. context: an inline projection keyed by the stream, whose row guards and fill values see as "row". strict: refuse event types that are not known. subject: expression over event that says whom an event is about (default: its stream). Errors: ZE011, undefined_object, feature_not_supported.';
+	'Declares a category of streams, or declares it anew: what is left out then is taken away, with a warning. Returns the version of its definition. state_machine: the machine, always in its latest version, that decides on every append. context: an inline projection keyed by the stream, whose row guards and fill values see as "row". strict: refuse event types that are not known. subject: expression over event that says whom an event is about (default: its stream). Errors: ZE011, undefined_object, feature_not_supported.';
 
 -- Definitions as views. Each is an event in a stream of category $config, read
 -- by stream, so that the size of the log does not matter.
@@ -97,7 +97,7 @@ SELECT e.data ->> 'name' AS name,
 	   e.data ->> 'owner' AS owner,
 	   e.recorded_at AS defined_at
   FROM eventsource.stream s
- CROSS JOIN LATERAL eventsource.read_stream(s.name, from_version => NULL, max_count => 1, backward => true) e
+ CROSS JOIN LATERAL eventsource.read_stream(s.name, max_count => 1, backward => true) e
  WHERE s.name >= '$config-category.' AND s.name < '$config-category/';
 COMMENT ON VIEW eventsource.categories IS
 	'Declared categories of streams, as they are now. Others are allowed too, and have no rules.';

@@ -51,8 +51,8 @@ SELECT d.target,
   LEFT JOIN eventsource.events e ON e.position = d.event_position;
 
 COMMENT ON VIEW eventsource.projections IS
-	'The projections, one row each, as they are defined now.';
-COMMENT ON COLUMN eventsource.projections.target IS 'The table; NULL if it was dropped.';
+	'The projections, one row each, as they are defined now. One whose table was dropped does nothing any more; what was defined stays to be seen, with target NULL, until a table of the same name becomes a projection.';
+COMMENT ON COLUMN eventsource.projections.target IS 'The table; NULL if it was dropped: the projection does nothing then.';
 COMMENT ON COLUMN eventsource.projections.name IS 'Name of the definition: the table''s, when it was first defined.';
 COMMENT ON COLUMN eventsource.projections.category IS 'Categories whose events it folds.';
 COMMENT ON COLUMN eventsource.projections.mode IS 'inline: in the transaction that appends.';

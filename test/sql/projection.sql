@@ -4,7 +4,7 @@
 BEGIN;
 SET LOCAL timezone = 'UTC';
 SET LOCAL datestyle = 'ISO, MDY';
-SELECT plan(36);
+SELECT plan(40);
 
 CREATE TABLE account (
 	id bigint PRIMARY KEY,
@@ -87,5 +87,15 @@ SELECT is((length(body), n)::text, '(32000,21)', 'a long value is kept while oth
 SELECT count(eventsource.append('doc-1', 'copied')) AS n \gset
 SELECT is((body, length(copy), n)::text, '(,32000,21)', 'and can move to another column') FROM doc;
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('doc') $$, 'and compare with a replay');
+
+-- A table that is dropped takes its projection out of force, but not out of sight.
+DROP TABLE doc;
+SELECT is(version, 1::bigint, 'nothing is folded into a table that is gone') FROM eventsource.append('doc-2', 'written');
+SELECT is(name || ' ' || (target IS NULL), 'public.doc true', 'the view shows that') FROM eventsource.projections WHERE name LIKE '%doc';
+CREATE TABLE doc (id text PRIMARY KEY, n int DEFAULT 0);
+SELECT eventsource.create_projection('doc', '{doc}', '{"counted": "n = row.n + 1"}') AS version \gset
+SELECT is(name || ' ' || target, 'public.doc doc', 'until another table has the name') FROM eventsource.projections WHERE name LIKE '%doc';
+SELECT eventsource.drop_projection('doc') IS NULL AS done \gset
+SELECT is_empty($$ SELECT FROM eventsource.projections WHERE name LIKE '%doc' $$, 'and is dropped in order');
 SELECT * FROM finish();
 ROLLBACK;
