@@ -85,4 +85,5 @@ _PG_init(void)
 	es_fold_init();
 	es_draft_register();
 	es_batch_init();
+	es_view_init();
 }

@@ -72,10 +72,14 @@ CREATE TRIGGER append_statement AFTER INSERT ON eventsource.events
 CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON eventsource.events
 	FOR EACH STATEMENT EXECUTE FUNCTION eventsource.append_row();
 
--- A view's triggers cannot be made ALWAYS by ALTER TABLE, and under
--- session_replication_role = replica an INSERT would be lost without a word.
-UPDATE pg_catalog.pg_trigger SET tgenabled = 'A'
- WHERE tgrelid = 'eventsource.events'::pg_catalog.regclass;
+-- A view's triggers cannot be made ALWAYS, so that under
+-- session_replication_role = replica an INSERT would be lost without a word; the
+-- default of a column that no INSERT may give is evaluated all the same.
+CREATE FUNCTION eventsource.position_by_trigger() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_position_by_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.position_by_trigger() IS
+	'Private, default of events.position: NULL, or an error where the view''s triggers do not fire (session_replication_role = replica).';
+ALTER VIEW eventsource.events ALTER COLUMN position SET DEFAULT eventsource.position_by_trigger();
 
 CREATE FUNCTION eventsource.stream_head(stream_id bigint,
 	OUT version bigint, OUT event_position bigint, OUT state text, OUT recorded_at timestamptz)

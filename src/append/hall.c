@@ -72,6 +72,7 @@ struct EsBatch
 };
 
 static EsBatch *statement_batch;
+static bool in_hall;				/* es_batch_add or es_batch_flush is at work */
 
 /* ---- batches ---- */
 
@@ -91,6 +92,23 @@ new_batch(MemoryContext parent)
 	batch->writer = es_writer_begin();
 	MemoryContextSwitchTo(old);
 	return batch;
+}
+
+/*
+ * What runs while an event is decided or written (a guard, a rule, a CHECK) may
+ * be anybody's code, and must not append or look at heads: the batch is in the
+ * midst of its work.
+ */
+static void
+enter_hall(void)
+{
+	if (in_hall)
+		ereport(ERROR,
+				(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
+				 errmsg("cannot append while another event is being decided"),
+				 errdetail("A guard, rule, constraint or default that is evaluated for an event called a function that appends or locks a stream."),
+				 errhint("Expressions must only compute; append in a statement of its own.")));
+	in_hall = true;
 }
 
 EsBatch *
@@ -118,6 +136,8 @@ es_batch_settle(void)
 {
 	EsBatch    *batch = statement_batch;
 
+	if (in_hall)
+		enter_hall();			/* refuses */
 	if (batch == NULL)
 		return;
 	if (batch->n_events > 0 && batch->subid != GetCurrentSubTransactionId())
@@ -137,11 +157,9 @@ es_batch_is_full(const EsBatch *batch)
 	return batch->n_events >= BATCH_MAX_EVENTS || batch->bytes >= BATCH_MAX_BYTES;
 }
 
-void
-es_batch_flush(EsBatch *batch)
+static void
+write_events(EsBatch *batch)
 {
-	if (batch->n_events == 0)
-		return;
 	es_writer_insert(batch->writer, batch->events, batch->n_events);
 	es_fold_flush(batch->fold);
 	if (batch->has_definition)
@@ -155,6 +173,23 @@ es_batch_flush(EsBatch *batch)
 		hash_destroy(batch->streams);
 		batch->streams = NULL;
 	}
+}
+
+void
+es_batch_flush(EsBatch *batch)
+{
+	if (batch->n_events == 0)
+		return;
+	enter_hall();
+	PG_TRY();
+	{
+		write_events(batch);
+	}
+	PG_FINALLY();
+	{
+		in_hall = false;
+	}
+	PG_END_TRY();
 }
 
 void
@@ -486,8 +521,8 @@ copy_draft(EsDraft *copy, const EsDraft *draft)
 #undef COPY
 }
 
-void
-es_batch_add(EsBatch *batch, const EsDraft *given, EsAppended *result)
+static void
+add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->event_context);
 	EsDraft		copy;
@@ -513,7 +548,6 @@ es_batch_add(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	}
 	if (bs->stream.id == 0)
 		bs->stream.id = es_stream_new_id(cstring_to_text_with_len(VARDATA_ANY(draft->stream), category_len));
-	bs->id = 0;					/* unknown should what follows fail */
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
 	if (!draft->is_definition)
 		apply_rules(batch, &event, &bs->head);
@@ -536,6 +570,21 @@ es_batch_add(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	result->version = bs->head.version;
 	result->state = es_event_text(&event, ES_EVENT_TO_STATE);
 	MemoryContextSwitchTo(old);
+}
+
+void
+es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result)
+{
+	enter_hall();
+	PG_TRY();
+	{
+		add_event(batch, draft, result);
+	}
+	PG_FINALLY();
+	{
+		in_hall = false;
+	}
+	PG_END_TRY();
 }
 
 /* ---- end of transactions ---- */

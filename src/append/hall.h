@@ -70,4 +70,7 @@ extern void es_batch_settle(void);
 
 extern void es_batch_init(void);
 
+/* view_trigger.c */
+extern void es_view_init(void);
+
 #endif							/* ES_APPEND_HALL_H */

@@ -5,6 +5,12 @@
  *
  * The row trigger decides each event and returns the row as it will be; rows
  * are written in batches, the last by the AFTER STATEMENT trigger.
+ *
+ * A view's triggers do not fire under session_replication_role = replica (ALTER
+ * TABLE cannot make them ALWAYS, and pg_upgrade would not survive it).  An
+ * INSERT would then vanish: the default of a column refuses it.  An UPDATE or
+ * DELETE would report success for nothing: an executor hook refuses it, in every
+ * session that has loaded the library before.
  */
 #include "postgres.h"
 
@@ -14,10 +20,15 @@
 #include "errors.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "log/catalog.h"
+#include "log/event.h"
+#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(eventsource_append_row);
+PG_FUNCTION_INFO_V1(eventsource_position_by_trigger);
+PG_FUNCTION_INFO_V1(eventsource_occurred_at);
 
 #define COL_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS	/* the view has one column more */
 
@@ -126,6 +137,16 @@ append_row(TriggerData *trigger)
 	return returned_row(desc, values, nulls, &result);
 }
 
+static void
+refuse_change(const char *operation)
+{
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_APPEND_ONLY),
+			 errmsg("%s on \"eventsource.events\" is not allowed", operation),
+			 errdetail("The event log is append-only."),
+			 errhint("What happened stays; append an event that corrects it.")));
+}
+
 Datum
 eventsource_append_row(PG_FUNCTION_ARGS)
 {
@@ -138,16 +159,61 @@ eventsource_append_row(PG_FUNCTION_ARGS)
 				 errdetail("It was called as an ordinary function."),
 				 errhint("It stands on the view eventsource.events by itself.")));
 	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ES_ERRCODE_APPEND_ONLY),
-				 errmsg("%s on \"eventsource.events\" is not allowed",
-						TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "UPDATE" : "DELETE"),
-				 errdetail("The event log is append-only."),
-				 errhint("What happened stays; append an event that corrects it.")));
+		refuse_change(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "UPDATE" : "DELETE");
 	if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
 	{
 		es_batch_settle();
 		return PointerGetDatum(NULL);
 	}
 	return PointerGetDatum(append_row(trigger));
+}
+
+/* Default of the view's column position, which no INSERT may give. */
+Datum
+eventsource_position_by_trigger(PG_FUNCTION_ARGS)
+{
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_APPEND_ONLY),
+				 errmsg("INSERT on \"eventsource.events\" is not possible under session_replication_role = replica"),
+				 errdetail("The triggers of a view do not fire then."),
+				 errhint("Append with eventsource.append(), which works under every setting.")));
+	PG_RETURN_NULL();
+}
+
+/* The view's column occurred_at. */
+Datum
+eventsource_occurred_at(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(es_event_occurred_at(PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_BYTEA_PP(1)));
+}
+
+static ExecutorStart_hook_type next_executor_start;
+
+static void
+refuse_change_under_replica(QueryDesc *query, int eflags)
+{
+	ListCell   *lc;
+
+	if (unlikely(SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA))
+	{
+		foreach(lc, query->plannedstmt->resultRelations)
+		{
+			RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->plannedstmt->rtable);
+
+			if (query->operation != CMD_INSERT && es_catalog_is(ES_REL_EVENTS_VIEW, rte->relid))
+				refuse_change(query->operation == CMD_DELETE ? "DELETE" : "UPDATE");
+		}
+	}
+	if (next_executor_start)
+		next_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+void
+es_view_init(void)
+{
+	next_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = refuse_change_under_replica;
 }

@@ -91,6 +91,18 @@ es_catalog_oid(EsRelation which)
 	return oids[which];
 }
 
+bool
+es_catalog_is(EsRelation which, Oid relid)
+{
+	if (unlikely(!oids_valid))
+	{
+		Oid			schema = get_namespace_oid(ES_SCHEMA, true);
+
+		return OidIsValid(schema) && get_relname_relid(relation_names[which], schema) == relid;
+	}
+	return oids[which] == relid;
+}
+
 Oid
 es_catalog_schema(void)
 {

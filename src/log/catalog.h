@@ -37,6 +37,9 @@ typedef enum EsRelation
 extern Oid	es_catalog_oid(EsRelation which);
 extern Oid	es_catalog_schema(void);
 
+/* Is it this one?  False, without an error, if the extension is not there. */
+extern bool es_catalog_is(EsRelation which, Oid relid);
+
 /* Owner of the log. */
 extern Oid	es_catalog_owner(void);
 

@@ -16,9 +16,9 @@
  * JSON: 'n', 't', 'f'; '#' and '"' with length and bytes, a number as decimal
  * digits with the scale it was written with; '[' with a count and that many
  * values; '{' with a count and that many pairs of (length, key bytes, value),
- * keys in jsonb's order: shorter first, then bytewise.  All text is UTF-8,
- * whatever the database's encoding, so that a dump restored under another one
- * verifies.
+ * keys shorter first, then bytewise, as jsonb has them in UTF-8.  All text is
+ * UTF-8, whatever the database's encoding, so that a dump restored under another
+ * one verifies.
  */
 #include "log/chain.h"
 
@@ -64,20 +64,25 @@ put_int64(StringInfo buf, int64 value)
 	put_bytes(buf, &n, sizeof(n));
 }
 
+/* The same string in UTF-8; the one given if it is so already. */
+static const char *
+to_utf8(const char *data, int *len)
+{
+	char	   *utf8;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return data;
+	utf8 = pg_server_to_any(data, *len, PG_UTF8);
+	if (utf8 != data)
+		*len = strlen(utf8);
+	return utf8;
+}
+
 /* Length and bytes, as UTF-8. */
 static void
 put_string(StringInfo buf, const char *data, int len)
 {
-	if (GetDatabaseEncoding() != PG_UTF8)
-	{
-		char	   *utf8 = pg_server_to_any(data, len, PG_UTF8);
-
-		if (utf8 != data)
-		{
-			data = utf8;
-			len = strlen(utf8);
-		}
-	}
+	data = to_utf8(data, &len);
 	put_uint32(buf, len);
 	put_bytes(buf, data, len);
 }
@@ -116,6 +121,48 @@ put_element(StringInfo buf, JsonbContainer *container, char *base, int index)
 		put_container(buf, (JsonbContainer *) (base + INTALIGN(getJsonbOffset(container, index))));
 }
 
+typedef struct ObjectKey
+{
+	const char *data;			/* UTF-8 */
+	int			len;
+	int			index;
+} ObjectKey;
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	const ObjectKey *x = a;
+	const ObjectKey *y = b;
+
+	return x->len != y->len ? x->len - y->len : memcmp(x->data, y->data, x->len);
+}
+
+/* jsonb has the keys in order, but in that of the database's encoding. */
+static void
+put_object(StringInfo buf, JsonbContainer *container, int count)
+{
+	char	   *base = (char *) (container->children + count * 2);
+	ObjectKey  *keys = palloc(Max(1, count) * sizeof(ObjectKey));
+
+	put_char(buf, '{');
+	put_uint32(buf, count);
+	for (int i = 0; i < count; i++)
+	{
+		keys[i].index = i;
+		keys[i].len = getJsonbLength(container, i);
+		keys[i].data = to_utf8(base + getJsonbOffset(container, i), &keys[i].len);
+	}
+	if (GetDatabaseEncoding() != PG_UTF8)
+		qsort(keys, count, sizeof(ObjectKey), compare_keys);
+	for (int i = 0; i < count; i++)
+	{
+		put_uint32(buf, keys[i].len);
+		put_bytes(buf, keys[i].data, keys[i].len);
+		put_element(buf, container, base, count + keys[i].index);
+	}
+	pfree(keys);
+}
+
 static void
 put_container(StringInfo buf, JsonbContainer *container)
 {
@@ -123,17 +170,7 @@ put_container(StringInfo buf, JsonbContainer *container)
 
 	check_stack_depth();
 	if (JsonContainerIsObject(container))
-	{
-		char	   *base = (char *) (container->children + count * 2);
-
-		put_char(buf, '{');
-		put_uint32(buf, count);
-		for (int i = 0; i < count; i++)
-		{
-			put_string(buf, base + getJsonbOffset(container, i), getJsonbLength(container, i));
-			put_element(buf, container, base, count + i);
-		}
-	}
+		put_object(buf, container, count);
 	else
 	{
 		char	   *base = (char *) (container->children + count);

@@ -9,9 +9,10 @@
  */
 #include "log/event.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
-#include "fmgr.h"
+#include "catalog/pg_index.h"
 #include "log/word.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
@@ -40,12 +41,10 @@ typedef enum Column
 	COL_COUNT
 } Column;
 
-PG_FUNCTION_INFO_V1(eventsource_occurred_at);
-
 /* ---- business time ---- */
 
-static TimestampTz
-occurred_at(TimestampTz recorded_at, const bytea *occurred)
+TimestampTz
+es_event_occurred_at(TimestampTz recorded_at, const bytea *occurred)
 {
 	uint64		n;
 
@@ -70,10 +69,48 @@ form_occurred(const EsEvent *event)
 	return result;
 }
 
-Datum
-eventsource_occurred_at(PG_FUNCTION_ARGS)
+/* ---- indexes ---- */
+
+bool
+es_event_is_index(Relation index, EsEventIndex which)
 {
-	PG_RETURN_TIMESTAMPTZ(occurred_at(PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_BYTEA_PP(1)));
+	Form_pg_index form = index->rd_index;
+	const int16 *keys = form->indkey.values;
+
+	if (!form->indisunique || !form->indimmediate || !form->indisvalid ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		return false;
+	if (which == ES_INDEX_POSITION)
+		return form->indnkeyatts == 1 && keys[0] == COL_POSITION + 1;
+	return form->indnkeyatts == 2 && keys[0] == COL_STREAM + 1 && keys[1] == COL_VERSION + 1;
+}
+
+/*
+ * The list is asked for under the table's lock, as everywhere: a concurrent
+ * REINDEX may have put another index into an old one's place.
+ */
+Relation
+es_event_open_index(Relation segment, EsEventIndex which, LOCKMODE lockmode)
+{
+	List	   *indexes = RelationGetIndexList(segment);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), lockmode);
+
+		if (es_event_is_index(index, which))
+		{
+			list_free(indexes);
+			return index;
+		}
+		index_close(index, lockmode);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("segment \"%s\" of the log lacks an index", RelationGetRelationName(segment)),
+			 errdetail("Each segment needs a unique index on (position) and one on (stream, version)."),
+			 errhint("Finish the restore, or create the index.")));
 }
 
 /* ---- columns ---- */
@@ -187,7 +224,7 @@ es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event)
 	es_event_set(event, ES_EVENT_VERSION, v[COL_VERSION]);
 	es_event_set(event, ES_EVENT_RECORDED_AT, v[COL_RECORDED_AT]);
 	es_event_set(event, ES_EVENT_OCCURRED_AT,
-				 TimestampTzGetDatum(occurred_at(DatumGetTimestampTz(v[COL_RECORDED_AT]),
+				 TimestampTzGetDatum(es_event_occurred_at(DatumGetTimestampTz(v[COL_RECORDED_AT]),
 												 DatumGetByteaPP(v[COL_OCCURRED]))));
 	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(DatumGetInt16(v[COL_SCHEMA_VERSION])));
 	set_text(event, ES_EVENT_TYPE, es_word_text(DatumGetInt32(v[COL_TYPE])));

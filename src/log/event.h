@@ -17,6 +17,18 @@
 #define ES_EVENT_SYNTHETIC		0x0001
 #define ES_EVENT_HAS_KEY		0x0002	/* has an idempotency key */
 
+/* The two indexes that every segment has; it may have more. */
+typedef enum EsEventIndex
+{
+	ES_INDEX_POSITION,			/* unique (position) */
+	ES_INDEX_STREAM				/* unique (stream, version) */
+} EsEventIndex;
+
+extern bool es_event_is_index(Relation index, EsEventIndex which);
+
+/* Opens one of them; an error if a segment lacks it. */
+extern Relation es_event_open_index(Relation segment, EsEventIndex which, LOCKMODE lockmode);
+
 extern void es_event_key_stream(ScanKey key, int64 stream_id);
 extern void es_event_key_version(ScanKey key, StrategyNumber strategy, int64 version);
 extern void es_event_key_position(ScanKey key, StrategyNumber strategy, int64 position);
@@ -28,6 +40,9 @@ extern void es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head
  * detoasted into the current memory context or point into the tuple.
  */
 extern void es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event);
+
+/* Business time of a row, from its columns recorded_at and occurred. */
+extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *occurred);
 
 /* The stream and the position of a row, for filters that need no more. */
 extern int64 es_event_stream_id(Relation segment, HeapTuple tuple);

@@ -32,6 +32,7 @@
 #include "utils/resowner.h"
 
 static bool bound_published;
+static int64 published_bound;
 
 /* Last value of the sequence as this transaction read it last; -1: not yet. */
 static int64 last_read = -1;
@@ -70,8 +71,8 @@ refuse_sequence(int64 position)
 			(errcode(ES_ERRCODE_APPEND_ONLY),
 			 errmsg("the sequence of positions was moved backwards"),
 			 errdetail("It is about to give " INT64_FORMAT ", but positions up to " INT64_FORMAT " were given already.",
-					   position, highest_seen),
-			 errhint("SELECT setval('eventsource.position_seq', max(position)) FROM eventsource.events, as the owner of the extension.")));
+					   position, Max(highest_seen, published_bound - 1)),
+			 errhint("As the owner of the extension: SELECT setval('eventsource.position_seq', max(position)) FROM eventsource.events; the sequence must have CACHE 1.")));
 }
 
 void
@@ -110,6 +111,7 @@ es_position_publish(void)
 	}
 	PG_END_TRY();
 	bound_published = true;
+	published_bound = bound;
 }
 
 int64
@@ -119,7 +121,7 @@ es_position_next(void)
 
 	Assert(bound_published);
 	position = nextval_internal(es_catalog_oid(ES_REL_POSITION_SEQ), false);
-	if (position <= highest_seen)
+	if (position <= highest_seen || position < published_bound)
 		refuse_sequence(position);
 	highest_seen = position;
 	return position;

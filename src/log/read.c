@@ -87,7 +87,7 @@ scan_positions(int64 after, int64 upto, Snapshot snapshot)
 {
 	EsScan	   *scan = new_scan(snapshot);
 	int			count;
-	const EsSegment *all = es_segment_all(&count);
+	const EsSegment *all = es_segment_upto(upto, &count);
 
 	scan->by_position = true;
 	scan->from = after;
@@ -192,8 +192,8 @@ open_segment(EsScan *scan)
 	}
 	old = MemoryContextSwitchTo(scan->context);
 	scan->rel = table_open(segment->table, AccessShareLock);
-	scan->index = index_open(scan->by_position ? segment->position_index : segment->stream_index,
-							 AccessShareLock);
+	scan->index = es_event_open_index(scan->rel, scan->by_position ? ES_INDEX_POSITION : ES_INDEX_STREAM,
+									  AccessShareLock);
 	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, 2, keys);
 	MemoryContextSwitchTo(old);
 	return true;

@@ -25,6 +25,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "log/catalog.h"
+#include "log/event.h"
 #include "log/open.h"
 #include "log/position.h"
 #include "miscadmin.h"
@@ -50,6 +51,7 @@ static EsSegment *segments;		/* in TopMemoryContext */
 static int	n_segments;
 static int	max_segments;
 static bool segments_valid;
+static bool attached_here;		/* by the open transaction */
 static Oid	parent_oid;			/* of the log the list was read from */
 static bool wide_lock_held;		/* a worker would wait for this transaction */
 static SubTransactionId wide_lock_subid;	/* which goes with this part of it */
@@ -58,7 +60,6 @@ static int64 requested_in;		/* ahead of this segment a worker was sent */
 typedef struct AttachRequest
 {
 	Oid			database;
-	Oid			owner;
 	int64		position;
 	int			segment_size;
 } AttachRequest;
@@ -75,42 +76,6 @@ mark_stale(Datum arg, Oid relid)
 	for (int i = 0; i < n_segments && segments_valid; i++)
 		if (segments[i].table == relid)
 			segments_valid = false;
-}
-
-/* Fills in the two indexes of a segment, known by their first column. */
-static bool
-find_indexes(EsSegment *segment)
-{
-	Relation	rel = try_table_open(segment->table, AccessShareLock);
-	List	   *indexes;
-	ListCell   *lc;
-
-	if (rel == NULL)
-		return false;
-	indexes = RelationGetIndexList(rel);
-	segment->position_index = segment->stream_index = InvalidOid;
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		if (index->rd_index->indisunique && index->rd_index->indisvalid)
-		{
-			if (index->rd_index->indkey.values[0] == 1 && index->rd_index->indnkeyatts == 1)
-				segment->position_index = RelationGetRelid(index);
-			else if (index->rd_index->indkey.values[0] == 2 && index->rd_index->indnkeyatts == 2)
-				segment->stream_index = RelationGetRelid(index);
-		}
-		index_close(index, NoLock);
-	}
-	list_free(indexes);
-	table_close(rel, NoLock);
-	if (!OidIsValid(segment->position_index) || !OidIsValid(segment->stream_index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("segment \"%s\" of the log lacks an index", get_rel_name(segment->table)),
-				 errdetail("Each segment needs a unique index on (position) and one on (stream, version)."),
-				 errhint("Finish the restore, or create the index.")));
-	return true;
 }
 
 static void
@@ -136,7 +101,7 @@ load_segments(void)
 		segment.upper = DatumGetInt64(heap_getattr(tuple, 2, desc, &isnull));
 		segment.table = get_relname_relid(NameStr(*DatumGetName(heap_getattr(tuple, 3, desc, &isnull))),
 										  es_catalog_schema());
-		if (!OidIsValid(segment.table) || !find_indexes(&segment))
+		if (!OidIsValid(segment.table))
 			continue;
 		if (n_segments == max_segments)
 		{
@@ -158,6 +123,15 @@ const EsSegment *
 es_segment_all(int *count)
 {
 	if (!segments_valid)
+		load_segments();
+	*count = n_segments;
+	return segments;
+}
+
+const EsSegment *
+es_segment_upto(int64 position, int *count)
+{
+	if (!segments_valid || n_segments == 0 || position >= segments[n_segments - 1].upper)
 		load_segments();
 	*count = n_segments;
 	return segments;
@@ -208,7 +182,7 @@ es_segment_max_position(void)
 	for (int i = count - 1; i >= 0; i--)
 	{
 		Relation	rel = table_open(all[i].table, AccessShareLock);
-		Relation	index = index_open(all[i].position_index, AccessShareLock);
+		Relation	index = es_event_open_index(rel, ES_INDEX_POSITION, AccessShareLock);
 		SysScanDesc scan = systable_beginscan_ordered(rel, index, SnapshotAny, 0, NULL);
 		HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
 		int64		position = 0;
@@ -311,6 +285,7 @@ es_segment_attach(int64 position)
 		return;
 	}
 	choose_bounds(position, es_guc_segment_size, &bounds.lower, &bounds.upper);
+	attached_here = true;
 	es_catalog_as_owner(create_segment_callback, &bounds);
 	segments_valid = false;
 	es_segment_wide_lock();
@@ -355,7 +330,6 @@ attach_in_worker(int64 position, bool wait)
 	strlcpy(worker.bgw_name, "eventsource segment attacher", sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type, "eventsource segment attacher", sizeof(worker.bgw_type));
 	request.database = MyDatabaseId;
-	request.owner = es_catalog_owner();
 	request.position = position;
 	request.segment_size = es_guc_segment_size;
 	memcpy(worker.bgw_extra, &request, sizeof(request));
@@ -431,7 +405,8 @@ eventsource_attach_main(Datum arg)
 
 	memcpy(&request, MyBgworkerEntry->bgw_extra, sizeof(request));
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(request.database, request.owner, 0);
+	/* As nobody in particular: the owner of the log may have no LOGIN. */
+	BackgroundWorkerInitializeConnectionByOid(request.database, InvalidOid, 0);
 	es_guc_segment_size = request.segment_size;
 	SetConfigOption("lock_timeout", CppAsString2(WORKER_PATIENCE_MS), PGC_SUSET, PGC_S_OVERRIDE);
 
@@ -466,15 +441,16 @@ at_xact(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		wide_lock_held = false;
-		if (event != XACT_EVENT_COMMIT)
+		if (event != XACT_EVENT_COMMIT && attached_here)
 			segments_valid = false;
+		attached_here = false;
 	}
 }
 
 static void
 at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
+	if (event == SUBXACT_EVENT_ABORT_SUB && attached_here)
 		segments_valid = false;
 	if (!wide_lock_held || wide_lock_subid != mySubid)
 		return;

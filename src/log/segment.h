@@ -12,14 +12,18 @@ typedef struct EsSegment
 	int64		lower;			/* first position */
 	int64		upper;			/* first position beyond */
 	Oid			table;
-	Oid			position_index; /* unique (position) */
-	Oid			stream_index;	/* unique (stream, version) */
 } EsSegment;
 
 /*
  * The attached segments, in order; valid until the next call into this module.
  */
 extern const EsSegment *es_segment_all(int *count);
+
+/*
+ * The same for a reader up to a position, which must not miss a segment that
+ * somebody has attached since the list was read.
+ */
+extern const EsSegment *es_segment_upto(int64 position, int *count);
 
 /* The segment that covers a position; NULL if there is none. */
 extern const EsSegment *es_segment_at(int64 position);

@@ -5,7 +5,7 @@
  * Rows go straight through the table and index access methods: no plan, no
  * executor state, no triggers (the guards refuse every other way in).
  *
- * A writer keeps one segment open with its two indexes and a scan on (stream,
+ * A writer keeps one segment open with its indexes and a scan on (stream,
  * version) that is restarted for each head.  It belongs to the resource owner
  * under which it was opened, which may not be the current one when a nested
  * statement makes it write.  Locks: ROW EXCLUSIVE on segment and indexes, to
@@ -37,12 +37,12 @@
 /* Above this many rows a ring buffer and kept pages pay. */
 #define BULK_ROWS	100
 
-enum
+typedef struct WriterIndex
 {
-	BY_POSITION,
-	BY_STREAM,
-	N_INDEXES
-};
+	Relation	rel;
+	IndexInfo  *info;
+	bool		is_plain;		/* columns alone, every row */
+} WriterIndex;
 
 struct EsWriter
 {
@@ -50,9 +50,11 @@ struct EsWriter
 	ResourceOwner owner;
 	EsSegment	segment;
 	Relation	rel;			/* NULL: closed */
-	Relation	index[N_INDEXES];
-	IndexInfo  *info[N_INDEXES];
-	IndexScanDesc scan;			/* on BY_STREAM; made by the first head */
+	WriterIndex *indexes;		/* all that are ready, not only our two */
+	int			n_indexes;
+	int			by_stream;		/* which one is on (stream, version) */
+	EState	   *estate;			/* for indexes that are not plain, or NULL */
+	IndexScanDesc scan;			/* on by_stream; made by the first head */
 	TupleTableSlot *read_slot;
 	TupleTableSlot **slots;		/* for writing; made as needed */
 	int			n_slots;
@@ -68,22 +70,50 @@ es_writer_begin(void)
 	return writer;
 }
 
+/*
+ * Every index that is ready gets its entries, valid or not: one that is being
+ * built concurrently relies on it.
+ */
+static void
+open_indexes(EsWriter *writer)
+{
+	List	   *oids = RelationGetIndexList(writer->rel);
+	ListCell   *lc;
+
+	writer->indexes = palloc(Max(1, list_length(oids)) * sizeof(WriterIndex));
+	writer->n_indexes = 0;
+	writer->by_stream = -1;
+	foreach(lc, oids)
+	{
+		WriterIndex *index = &writer->indexes[writer->n_indexes];
+
+		index->rel = index_open(lfirst_oid(lc), RowExclusiveLock);
+		index->info = BuildIndexInfo(index->rel);
+		if (!index->info->ii_ReadyForInserts)
+		{
+			index_close(index->rel, NoLock);
+			continue;
+		}
+		index->is_plain = index->info->ii_Expressions == NIL && index->info->ii_Predicate == NIL;
+		if (writer->by_stream < 0 && es_event_is_index(index->rel, ES_INDEX_STREAM))
+			writer->by_stream = writer->n_indexes;
+		writer->n_indexes++;
+	}
+	list_free(oids);
+	if (writer->by_stream < 0)
+		(void) es_event_open_index(writer->rel, ES_INDEX_STREAM, AccessShareLock);	/* says so */
+}
+
 static void
 open_segment(EsWriter *writer, const EsSegment *segment)
 {
-	Oid			index_oid[N_INDEXES] = {segment->position_index, segment->stream_index};
-
 	if (writer->rel != NULL && writer->segment.table == segment->table)
 		return;
 	es_writer_close(writer);
 	writer->segment = *segment;
 	writer->owner = CurrentResourceOwner;
 	writer->rel = table_open(writer->segment.table, RowExclusiveLock);
-	for (int i = 0; i < N_INDEXES; i++)
-	{
-		writer->index[i] = index_open(index_oid[i], RowExclusiveLock);
-		writer->info[i] = BuildIndexInfo(writer->index[i]);
-	}
+	open_indexes(writer);
 }
 
 void
@@ -103,8 +133,11 @@ es_writer_close(EsWriter *writer)
 	for (int i = 0; i < writer->n_slots; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	writer->n_slots = 0;
-	for (int i = 0; i < N_INDEXES; i++)
-		index_close(writer->index[i], NoLock);
+	if (writer->estate != NULL)
+		FreeExecutorState(writer->estate);
+	writer->estate = NULL;
+	for (int i = 0; i < writer->n_indexes; i++)
+		index_close(writer->indexes[i].rel, NoLock);
 	table_close(writer->rel, NoLock);
 	writer->rel = NULL;
 	CurrentResourceOwner = current;
@@ -123,7 +156,8 @@ find_head(EsWriter *writer, int64 stream_id, int64 from_version, EsHead *head, T
 	if (writer->scan == NULL)
 	{
 		writer->read_slot = table_slot_create(writer->rel, NULL);
-		writer->scan = es_compat_index_beginscan(writer->rel, writer->index[BY_STREAM], SnapshotSelf, 2);
+		writer->scan = es_compat_index_beginscan(writer->rel, writer->indexes[writer->by_stream].rel,
+												 SnapshotSelf, 2);
 	}
 	es_event_key_stream(&keys[0], stream_id);
 	es_event_key_version(&keys[1], BTGreaterEqualStrategyNumber, from_version);
@@ -138,6 +172,9 @@ find_head(EsWriter *writer, int64 stream_id, int64 from_version, EsHead *head, T
 		*xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	}
 	ExecClearTuple(writer->read_slot);
+
+	/* Keeps no page pinned while the client of a COPY takes its time. */
+	index_rescan(writer->scan, keys, 2, NULL, 0);
 	return found;
 }
 
@@ -217,17 +254,46 @@ ensure_slots(EsWriter *writer, int count)
 			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
 }
 
-static void
-insert_index_entry(EsWriter *writer, int which, TupleTableSlot *slot)
+/* False: the index does not want the row. */
+static bool
+form_index_entry(EsWriter *writer, WriterIndex *index, TupleTableSlot *slot, Datum *values, bool *nulls)
 {
-	IndexInfo  *info = writer->info[which];
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	IndexInfo  *info = index->info;
+	ExprContext *econtext;
 
-	for (int k = 0; k < info->ii_NumIndexKeyAttrs; k++)
-		values[k] = slot->tts_values[info->ii_IndexAttrNumbers[k] - 1];
-	(void) index_insert(writer->index[which], values, nulls, &slot->tts_tid, writer->rel,
-						UNIQUE_CHECK_YES, false, info);
+	if (index->is_plain)
+	{
+		for (int k = 0; k < info->ii_NumIndexAttrs; k++)
+			values[k] = slot_getattr(slot, info->ii_IndexAttrNumbers[k], &nulls[k]);
+		return true;
+	}
+	if (writer->estate == NULL)
+		writer->estate = CreateExecutorState();
+	econtext = GetPerTupleExprContext(writer->estate);
+	econtext->ecxt_scantuple = slot;
+	if (info->ii_Predicate != NIL)
+	{
+		if (info->ii_PredicateState == NULL)
+			info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate, writer->estate);
+		if (!ExecQual(info->ii_PredicateState, econtext))
+			return false;
+	}
+	FormIndexDatum(info, slot, writer->estate, values, nulls);
+	return true;
+}
+
+static void
+insert_index_entry(EsWriter *writer, WriterIndex *index, TupleTableSlot *slot)
+{
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	if (form_index_entry(writer, index, slot, values, nulls))
+		(void) index_insert(index->rel, values, nulls, &slot->tts_tid, writer->rel,
+							index->info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+							false, index->info);
+	if (writer->estate != NULL)
+		ResetPerTupleExprContext(writer->estate);
 }
 
 /* Row number beside its event's place in the index on (stream, version). */
@@ -258,7 +324,7 @@ insert_by_stream(EsWriter *writer, const EsEvent *events, int count)
 		order[i] = (StreamOrder) {events[i].stream_id, i};
 	qsort(order, count, sizeof(StreamOrder), compare_stream_order);
 	for (int i = 0; i < count; i++)
-		insert_index_entry(writer, BY_STREAM, writer->slots[order[i].row]);
+		insert_index_entry(writer, &writer->indexes[writer->by_stream], writer->slots[order[i].row]);
 	pfree(order);
 }
 
@@ -280,9 +346,10 @@ insert_rows(EsWriter *writer, const EsEvent *events, int count)
 		if (bulk != NULL)
 			FreeBulkInsertState(bulk);
 	}
-	for (int i = 0; i < count; i++)
-		insert_index_entry(writer, BY_POSITION, writer->slots[i]);
 	insert_by_stream(writer, events, count);
+	for (int k = 0; k < writer->n_indexes; k++)
+		for (int i = 0; i < count && k != writer->by_stream; i++)
+			insert_index_entry(writer, &writer->indexes[k], writer->slots[i]);
 	for (int i = 0; i < count; i++)
 		ExecClearTuple(writer->slots[i]);
 }

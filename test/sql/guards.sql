@@ -3,7 +3,7 @@
 -- The private tables are append-only, whoever writes, and whatever session_replication_role says.
 SELECT eventsource.append('guards-1', 'x', '{"a": 1}', idempotency_key => 'k') IS NULL AS done \gset
 BEGIN;
-SELECT plan(93);
+SELECT plan(94);
 
 CREATE TEMP TABLE guarded AS
 SELECT c.relname::text AS name FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
@@ -60,13 +60,10 @@ SELECT pg_temp.refuses_on(format('UPDATE eventsource.%%I SET %s = %1$s', pg_temp
 SELECT pg_temp.refuses_on('DELETE FROM eventsource.%I', name, 'replica') FROM guarded;
 SELECT pg_temp.refuses_on('TRUNCATE eventsource.%I', name, 'replica') FROM guarded;
 SELECT pg_temp.refuses_forgery(name, 'replica') FROM guarded;
-INSERT INTO eventsource.events (stream, type, version) VALUES ('guards-1', 'y', 2), ('guards-2', 'y', 1);
-COPY eventsource.events (stream, type) FROM STDIN;
-guards-1	z
-\.
-SELECT pg_temp.same_rows($$ SELECT stream, version, type FROM eventsource.events WHERE category = 'guards' ORDER BY 1, 2 $$,
-	$$ VALUES ('guards-1', 1, 'x'), ('guards-1', 2, 'y'), ('guards-1', 3, 'z'), ('guards-2', 1, 'y') $$,
-	'an INSERT and a COPY into the view append under replica too');
+SELECT pg_temp.refuses($$ INSERT INTO eventsource.events (stream, type) VALUES ('guards-1', 'y') $$,
+	'ZE001', 'INSERT on "eventsource.events" is not possible under session_replication_role = replica',
+	'an INSERT into the view under replica, where its triggers do not fire');
+SELECT lives_ok($$ SELECT eventsource.append('guards-1', 'z') $$, 'append() under replica');
 SELECT pg_temp.refuses($$ UPDATE eventsource.events SET data = '{}' WHERE false $$,
 	'ZE001', 'UPDATE on "eventsource.events" is not allowed', 'an UPDATE of the view under replica');
 SELECT pg_temp.refuses($$ DELETE FROM eventsource.events WHERE false $$,
@@ -90,7 +87,7 @@ SELECT setval('eventsource.position_seq', 1) AS done \gset
 SELECT pg_temp.refuses($$ SELECT eventsource.append('guards-1', 'x') $$, 'ZE001', 'the sequence of positions was moved backwards',
 	'positions that were given already are not given again');
 SELECT setval('eventsource.position_seq', :last_value) AS done \gset
-SELECT is(version, 4::bigint, 'once it is right again, appending goes on') FROM eventsource.append('guards-1', 'x');
+SELECT is(version, 3::bigint, 'once it is right again, appending goes on') FROM eventsource.append('guards-1', 'x');
 
 SELECT * FROM finish();
 ROLLBACK;
