@@ -74,7 +74,7 @@ static bool has_guard(Relation rel);
 static void create_guards(Relation rel, const char *name);
 static void create_guard(Relation rel, const char *name, const char *trigger, bool row, int16 events);
 static void drop_guards(Relation rel);
-static void refuse_if_context(const char *name);
+static void refuse_if_context(Relation rel, const char *name);
 
 Datum
 eventsource_create_projection(PG_FUNCTION_ARGS)
@@ -131,7 +131,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 				 errmsg("%s is not a projection", name),
 				 errdetail("No definition names it as its target."),
 				 errhint("eventsource.projections lists them.")));
-	refuse_if_context(name);
+	refuse_if_context(rel, name);
 	drop_guards(rel);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	(void) es_define("projection", name, "projection_dropped",
@@ -496,7 +496,7 @@ drop_guards(Relation rel)
 
 /* Guards of such a category would have no row to look at. */
 static void
-refuse_if_context(const char *name)
+refuse_if_context(Relation rel, const char *name)
 {
 	ListCell   *lc;
 
@@ -506,7 +506,7 @@ refuse_if_context(const char *name)
 		EsCategoryText category;
 
 		es_category_read(definition->data, &category);
-		if (category.context != NULL && strcmp(category.context, name) == 0)
+		if (category.context != NULL && es_category_context(category.context) == RelationGetRelid(rel))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("projection %s is the context of category \"%s\"", name, definition->name),

@@ -157,22 +157,6 @@ es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event)
 	return NULL;
 }
 
-char *
-es_fold_context_problem(Oid target, const char *category)
-{
-	EsProjection *projection = es_projection_get(target);
-	ListCell   *lc;
-
-	if (projection == NULL)
-		return pstrdup("it is no projection: create_projection makes it one");
-	if (projection->stream_row == NULL)
-		return pstrdup("its rows are not one per stream: its key must follow from event.key or event.stream alone");
-	foreach(lc, projection->categories)
-		if (strcmp(lfirst(lc), category) == 0)
-		return NULL;
-	return psprintf("it does not fold category \"%s\"", category);
-}
-
 void
 es_fold_apply(EsFold *fold, const EsEvent *event)
 {

@@ -23,12 +23,6 @@ extern EsFold *es_fold_begin(MemoryContext parent);
 extern TupleTableSlot *es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event);
 
 /*
- * What is wrong with a projection as the context of a category (palloc'd), or
- * NULL: it must have one row per stream of that category.
- */
-extern char *es_fold_context_problem(Oid target, const char *category);
-
-/*
  * Takes the transaction-level locks on the keys that the event changes in
  * projections shared between streams, in a fixed order.  Before the position
  * is drawn; all else that rules may name is known by now.

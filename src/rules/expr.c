@@ -19,6 +19,7 @@
 #include "errors.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rules/expr_parts.h"
@@ -30,6 +31,10 @@
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 
+/* Bytes of an expression that a list of problems shows. */
+#define SHOWN_WHOLE	120
+
+static char *excerpt(const char *source, int position);
 static EsExpr *make_expr(const EsExprScope *scope, const char *source);
 static void build_plan(EsExpr *expr);
 static void adopt_plan(EsExpr *expr, CachedExpression *plan);
@@ -185,7 +190,8 @@ es_expr_problem(void (*compile) (void *arg), void *arg)
 			ReThrowError(error);
 		problem = error->message;
 		if (error->internalpos > 0)
-			problem = psprintf("%s (at character %d of: %s)", problem, error->internalpos, error->internalquery);
+			problem = psprintf("%s (at character %d of: %s)", problem, error->internalpos,
+							   excerpt(error->internalquery, error->internalpos));
 		if (error->detail != NULL)
 			problem = psprintf("%s. %s", problem, error->detail);
 		if (error->hint != NULL)
@@ -193,6 +199,19 @@ es_expr_problem(void (*compile) (void *arg), void *arg)
 	}
 	PG_END_TRY();
 	return problem;
+}
+
+/* A text that is told whole if it is short, else what stands at the place. */
+static char *
+excerpt(const char *source, int position)
+{
+	int			length = strlen(source);
+	int			start;
+
+	if (length <= SHOWN_WHOLE)
+		return pstrdup(source);
+	start = pg_mbcharcliplen(source, length, Max(position - 1, 0));
+	return psprintf("... %.*s ...", pg_mbcliplen(source + start, length - start, SHOWN_WHOLE), source + start);
 }
 
 static EsExpr *

@@ -25,6 +25,7 @@ CREATE TABLE account (id text PRIMARY KEY, balance int NOT NULL DEFAULT 0 CONSTR
 	owner text CONSTRAINT one_each UNIQUE, code varchar(3), total int GENERATED ALWAYS AS (balance * 10) STORED CONSTRAINT small CHECK (total < 1000),
 	room int, during int4range, CONSTRAINT no_overlap EXCLUDE USING gist (during WITH &&) WHERE (room IS NOT NULL));
 CREATE INDEX ON account (lower(owner)) WHERE balance > 5;
+CREATE INDEX ON account USING brin (code, total);
 SELECT eventsource.create_projection('account', '{account}', jsonb_build_object(
 	'moved', $$balance = row.balance + (event.data->>'amount')::int$$,
 	'cleared', 'balance = NULL',

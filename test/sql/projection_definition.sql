@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- create_projection tells all that is wrong at once, and leaves nothing behind.
 BEGIN;
-SELECT plan(54);
+SELECT plan(57);
 
 CREATE TABLE good (id text PRIMARY KEY, a int, b text);
 CREATE TABLE wide (x text, y int, a int, PRIMARY KEY (x, y));
@@ -151,5 +151,17 @@ SELECT pg_temp.refuses($$ SELECT eventsource.create_projection('late', '{b}', '{
 	'table public.late already has rows', 'rows that are not the events'' are not overwritten');
 UPDATE late SET n = CASE id WHEN '0' THEN 50 ELSE 30 END;
 SELECT is(eventsource.create_projection('late', '{b}', '{"t": "n = row.n + 10"}'), 4::bigint, 'unless they are the same');
+
+-- While guards look at it, it stays.
+CREATE TABLE ctx (id text PRIMARY KEY, n int DEFAULT 0);
+SELECT eventsource.create_projection('ctx', '{c}', '{"t": "n = row.n + 1"}') AS version \gset
+SELECT eventsource.create_state_machine('ctx_machine', '{"initial": "ON", "states": {"ON": {"on": {"t": {"target": "ON", "guard": "coalesce(row.n, 0) < 2"}}}}}') AS version \gset
+SELECT eventsource.create_category('c', state_machine => 'ctx_machine', context => 'ctx') AS version \gset
+ALTER TABLE ctx RENAME TO ctx_renamed;
+ALTER TABLE ctx_renamed RENAME TO ctx;
+SELECT is(count(eventsource.append('c-0', 't')), 2::bigint, 'a guard that counts') FROM generate_series(1, 2);
+SELECT is(left(pg_temp.refusal($$ SELECT eventsource.append('c-0', 't') $$), 5), 'ZE005', 'by the row of the projection');
+SELECT pg_temp.refuses($$ SELECT eventsource.drop_projection('ctx') $$, '2BP01', 'projection public.ctx is the context of category "c"',
+	'a context is not dropped');
 SELECT * FROM finish();
 ROLLBACK;
