@@ -155,7 +155,7 @@ SELECT is(eventsource.create_projection('late', '{b}', '{"t": "n = row.n + 10"}'
 -- While guards look at it, it stays.
 CREATE TABLE ctx (id text PRIMARY KEY, n int DEFAULT 0);
 SELECT eventsource.create_projection('ctx', '{c}', '{"t": "n = row.n + 1"}') AS version \gset
-SELECT eventsource.create_state_machine('ctx_machine', '{"initial": "ON", "states": {"ON": {"on": {"t": {"target": "ON", "guard": "coalesce(row.n, 0) < 2"}}}}}') AS version \gset
+SELECT eventsource.create_state_machine('ctx_machine', '{"initial": "ON", "states": {"ON": {"on": {"t": {"target": "ON", "guard": "coalesce(row.n, 0) < 2"}, "off": "OFF"}}, "OFF": {"type": "final"}}}') AS version \gset
 SELECT eventsource.create_category('c', state_machine => 'ctx_machine', context => 'ctx') AS version \gset
 ALTER TABLE ctx RENAME TO ctx_renamed;
 ALTER TABLE ctx_renamed RENAME TO ctx;
