@@ -144,7 +144,7 @@ eventsource_append_events(PG_FUNCTION_ARGS)
 	EsBatch    *batch = es_batch_begin();
 
 	InitMaterializedSRF(fcinfo, 0);
-	es_batch_lock(batch, drafts, count);
+	es_batch_lock(drafts, count);
 	for (int i = 0; i < count; i++)
 	{
 		EsDraftContext context;

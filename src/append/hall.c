@@ -10,97 +10,35 @@
  * the order of their hashes), keys of shared projections, the position's bound,
  * relations written.  All are held to the end of the (sub)transaction.
  *
- * A batch decides events one by one and writes them together.  What it has
- * decided but not written is known to nobody but the batch: heads of its streams
- * and projection rows are kept in it.  Heads stay known after they are written,
- * as the streams are locked.  Everything lives in contexts of the batch, events
- * in one that each flush resets; a batch of a statement (INSERT or COPY into the
- * view) outlives the call that began it, so its context hangs below the
- * transaction's and a rollback drops it.
+ * Events are decided one by one here; batch.c keeps and writes them.
  */
 #include "append/hall.h"
 
-#include "access/xact.h"
+#include "append/batch.h"
 #include "append/draft.h"
 #include "errors.h"
 #include "log/chain.h"
-#include "log/config.h"
 #include "log/idempotency.h"
 #include "log/open.h"
 #include "log/position.h"
 #include "log/read.h"
 #include "log/segment.h"
-#include "log/stream.h"
 #include "log/word.h"
-#include "log/writer.h"
-#include "miscadmin.h"
-#include "project/fold.h"
 #include "rules/category.h"
 #include "rules/machine.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/hsearch.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#define BATCH_MAX_EVENTS	2000
-#define BATCH_MAX_BYTES		(16 * 1024 * 1024)
-#define BATCH_MAX_STREAMS	100000
-
-/* A stream that the batch has appended to, with its head as the batch left it. */
-typedef struct BatchStream
-{
-	int64		id;				/* key */
-	EsStream	stream;
-	EsHead		head;
-} BatchStream;
-
-struct EsBatch
-{
-	MemoryContext context;
-	MemoryContext event_context;	/* reset by each flush */
-	EsEvent    *events;			/* decided, not written */
-	int			n_events;
-	int			max_events;
-	Size		bytes;
-	HTAB	   *streams;		/* BatchStream by id; made by the second event */
-	BatchStream last;			/* stream of the last event */
-	EsWriter   *writer;
-	EsFold	   *fold;
-	bool		has_definition;
-	SubTransactionId subid;		/* began in this (sub)transaction */
-};
-
-static EsBatch *statement_batch;
-static bool in_hall;				/* es_batch_add or es_batch_flush is at work */
-
-/* ---- batches ---- */
-
-static EsBatch *
-new_batch(MemoryContext parent)
-{
-	MemoryContext context = AllocSetContextCreate(parent, "eventsource batch", ALLOCSET_DEFAULT_SIZES);
-	EsBatch    *batch = MemoryContextAllocZero(context, sizeof(EsBatch));
-	MemoryContext old;
-
-	batch->context = context;
-	batch->event_context = AllocSetContextCreate(context, "eventsource batch events",
-												 ALLOCSET_DEFAULT_SIZES);
-	batch->subid = GetCurrentSubTransactionId();
-	batch->fold = es_fold_begin(context);
-	old = MemoryContextSwitchTo(context);
-	batch->writer = es_writer_begin();
-	MemoryContextSwitchTo(old);
-	return batch;
-}
+static bool in_hall;			/* es_batch_add or es_batch_flush is at work */
 
 /*
  * What runs while an event is decided or written (a guard, a rule, a CHECK) may
  * be anybody's code, and must not append or look at heads: the batch is in the
  * midst of its work.
  */
-static void
-enter_hall(void)
+void
+es_hall_refuse_nested(void)
 {
 	if (in_hall)
 		ereport(ERROR,
@@ -108,139 +46,27 @@ enter_hall(void)
 				 errmsg("cannot append while another event is being decided"),
 				 errdetail("A guard, rule, constraint or default that is evaluated for an event called a function that appends or locks a stream."),
 				 errhint("Expressions must only compute; append in a statement of its own.")));
+}
+
+void
+es_hall_enter(void)
+{
+	es_hall_refuse_nested();
 	in_hall = true;
 }
 
-EsBatch *
-es_batch_begin(void)
-{
-	PreventCommandIfReadOnly("eventsource.append()");
-	PreventCommandDuringRecovery("eventsource.append()");
-	es_batch_settle();
-	return new_batch(CurrentMemoryContext);
-}
-
-EsBatch *
-es_batch_of_statement(void)
-{
-	PreventCommandIfReadOnly("INSERT");
-	if (statement_batch != NULL && statement_batch->subid != GetCurrentSubTransactionId())
-		es_batch_settle();
-	if (statement_batch == NULL)
-		statement_batch = new_batch(TopTransactionContext);
-	return statement_batch;
-}
-
 void
-es_batch_settle(void)
+es_hall_leave(void)
 {
-	EsBatch    *batch = statement_batch;
-
-	if (in_hall)
-		enter_hall();			/* refuses */
-	if (batch == NULL)
-		return;
-	if (batch->n_events > 0 && batch->subid != GetCurrentSubTransactionId())
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot append inside a subtransaction of a statement that is itself inserting into eventsource.events"),
-				 errdetail("The statement's own events are not written yet, and would be lost with the subtransaction."),
-				 errhint("Call eventsource.append_events for the batch, or append in a statement of its own.")));
-	statement_batch = NULL;
-	es_batch_flush(batch);
-	es_batch_end(batch);
-}
-
-bool
-es_batch_is_full(const EsBatch *batch)
-{
-	return batch->n_events >= BATCH_MAX_EVENTS || batch->bytes >= BATCH_MAX_BYTES;
-}
-
-static void
-write_events(EsBatch *batch)
-{
-	es_writer_insert(batch->writer, batch->events, batch->n_events);
-	es_fold_flush(batch->fold);
-	if (batch->has_definition)
-		es_config_changed();
-	batch->has_definition = false;
-	batch->n_events = 0;
-	batch->bytes = 0;
-	MemoryContextReset(batch->event_context);
-	if (batch->streams != NULL && hash_get_num_entries(batch->streams) > BATCH_MAX_STREAMS)
-	{
-		hash_destroy(batch->streams);
-		batch->streams = NULL;
-	}
-}
-
-void
-es_batch_flush(EsBatch *batch)
-{
-	if (batch->n_events == 0)
-		return;
-	enter_hall();
-	PG_TRY();
-	{
-		write_events(batch);
-	}
-	PG_FINALLY();
-	{
-		in_hall = false;
-	}
-	PG_END_TRY();
-}
-
-void
-es_batch_end(EsBatch *batch)
-{
-	Assert(batch->n_events == 0);
-	es_writer_close(batch->writer);
-	MemoryContextDelete(batch->context);
+	in_hall = false;
 }
 
 /* Before any lock is taken that the opening worker could wait for. */
-static void
-ensure_log_is_open(void)
+void
+es_hall_open_log(void)
 {
 	if (!es_log_is_open())
 		es_segment_open_log();
-}
-
-static int
-compare_locks(const void *a, const void *b)
-{
-	uint64		x = es_stream_lock_order(*(const text *const *) a);
-	uint64		y = es_stream_lock_order(*(const text *const *) b);
-
-	return x < y ? -1 : x > y ? 1 : 0;
-}
-
-void
-es_batch_lock(EsBatch *batch, const EsDraft *drafts, int count)
-{
-	const text **names = palloc(count * sizeof(text *));
-	EsDraftContext context;
-
-	es_draft_begin_errors(&context);
-	for (int i = 0; i < count; i++)
-	{
-		context.draft = &drafts[i];
-		context.number = i + 1;
-		(void) es_draft_check(&drafts[i]);
-		names[i] = drafts[i].stream;
-	}
-	es_draft_end_errors(&context);
-	qsort(names, count, sizeof(text *), compare_locks);
-	ensure_log_is_open();
-	es_stream_expect_distinct(names, count);
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		es_stream_lock(names[i]);
-	}
-	pfree(names);
 }
 
 /* ---- the stream and its head ---- */
@@ -532,7 +358,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	int			category_len = es_draft_check(given);
 
 	memset(result, 0, sizeof(*result));
-	ensure_log_is_open();
+	es_hall_open_log();
 	enter_stream(batch, draft->stream);
 	if (draft->idempotency_key != NULL && find_duplicate(batch, draft, result))
 	{
@@ -541,7 +367,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	}
 	check_expected_version(draft, bs->head.version);
 
-	if (batch == statement_batch)
+	if (batch->is_of_statement)
 	{
 		copy_draft(&copy, given);
 		draft = &copy;
@@ -575,57 +401,14 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 void
 es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result)
 {
-	enter_hall();
+	es_hall_enter();
 	PG_TRY();
 	{
 		add_event(batch, draft, result);
 	}
 	PG_FINALLY();
 	{
-		in_hall = false;
+		es_hall_leave();
 	}
 	PG_END_TRY();
-}
-
-/* ---- end of transactions ---- */
-
-static void
-at_xact(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
-			if (statement_batch != NULL && statement_batch->n_events > 0)
-				elog(ERROR, "events of an INSERT into eventsource.events were not written");
-			break;
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			statement_batch = NULL; /* its memory goes with the transaction's */
-			break;
-		default:
-			break;
-	}
-}
-
-static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
-{
-	if (statement_batch == NULL || statement_batch->subid != mySubid)
-		return;
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-	{
-		MemoryContextDelete(statement_batch->context);
-		statement_batch = NULL;
-	}
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		statement_batch->subid = parentSubid;
-}
-
-void
-es_batch_init(void)
-{
-	RegisterXactCallback(at_xact, NULL);
-	RegisterSubXactCallback(at_subxact, NULL);
 }

@@ -44,7 +44,7 @@ typedef struct EsBatch EsBatch;
 extern EsBatch *es_batch_begin(void);
 
 /* Locks the streams of all drafts, in an order that every batch follows. */
-extern void es_batch_lock(EsBatch *batch, const EsDraft *drafts, int count);
+extern void es_batch_lock(const EsDraft *drafts, int count);
 
 /*
  * Decides one event: everything but its rows is done when this returns, and

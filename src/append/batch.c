@@ -1,0 +1,213 @@
+/*
+ * batch.c
+ *		Events on their way: kept while the hall decides, and written together.
+ *
+ * What a batch has decided but not written is known to nobody but the batch:
+ * heads of its streams and projection rows are kept in it.  Heads stay known
+ * after they are written, as the streams are locked.
+ *
+ * Everything lives in contexts of the batch, events in one that each flush
+ * resets.  A batch of a statement (INSERT or COPY into the view) outlives the
+ * call that began it, so its context hangs below the transaction's and a
+ * rollback drops it.
+ */
+#include "append/batch.h"
+
+#include "access/xact.h"
+#include "append/draft.h"
+#include "log/config.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#define BATCH_MAX_EVENTS	2000
+#define BATCH_MAX_BYTES		(16 * 1024 * 1024)
+#define BATCH_MAX_STREAMS	100000
+
+static EsBatch *statement_batch;
+
+static EsBatch *
+new_batch(MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "eventsource batch", ALLOCSET_DEFAULT_SIZES);
+	EsBatch    *batch = MemoryContextAllocZero(context, sizeof(EsBatch));
+	MemoryContext old;
+
+	batch->context = context;
+	batch->event_context = AllocSetContextCreate(context, "eventsource batch events",
+												 ALLOCSET_DEFAULT_SIZES);
+	batch->subid = GetCurrentSubTransactionId();
+	batch->fold = es_fold_begin(context);
+	old = MemoryContextSwitchTo(context);
+	batch->writer = es_writer_begin();
+	MemoryContextSwitchTo(old);
+	return batch;
+}
+
+EsBatch *
+es_batch_begin(void)
+{
+	PreventCommandIfReadOnly("eventsource.append()");
+	PreventCommandDuringRecovery("eventsource.append()");
+	es_batch_settle();
+	return new_batch(CurrentMemoryContext);
+}
+
+EsBatch *
+es_batch_of_statement(void)
+{
+	PreventCommandIfReadOnly("INSERT");
+	if (statement_batch != NULL && statement_batch->subid != GetCurrentSubTransactionId())
+		es_batch_settle();
+	if (statement_batch == NULL)
+	{
+		statement_batch = new_batch(TopTransactionContext);
+		statement_batch->is_of_statement = true;
+	}
+	return statement_batch;
+}
+
+void
+es_batch_settle(void)
+{
+	EsBatch    *batch = statement_batch;
+
+	es_hall_refuse_nested();
+	if (batch == NULL)
+		return;
+	if (batch->n_events > 0 && batch->subid != GetCurrentSubTransactionId())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot append inside a subtransaction of a statement that is itself inserting into eventsource.events"),
+				 errdetail("The statement's own events are not written yet, and would be lost with the subtransaction."),
+				 errhint("Call eventsource.append_events for the batch, or append in a statement of its own.")));
+	statement_batch = NULL;
+	es_batch_flush(batch);
+	es_batch_end(batch);
+}
+
+bool
+es_batch_is_full(const EsBatch *batch)
+{
+	return batch->n_events >= BATCH_MAX_EVENTS || batch->bytes >= BATCH_MAX_BYTES;
+}
+
+static void
+write_events(EsBatch *batch)
+{
+	es_writer_insert(batch->writer, batch->events, batch->n_events);
+	es_fold_flush(batch->fold);
+	if (batch->has_definition)
+		es_config_changed();
+	batch->has_definition = false;
+	batch->n_events = 0;
+	batch->bytes = 0;
+	MemoryContextReset(batch->event_context);
+	if (batch->streams != NULL && hash_get_num_entries(batch->streams) > BATCH_MAX_STREAMS)
+	{
+		hash_destroy(batch->streams);
+		batch->streams = NULL;
+	}
+}
+
+void
+es_batch_flush(EsBatch *batch)
+{
+	if (batch->n_events == 0)
+		return;
+	es_hall_enter();
+	PG_TRY();
+	{
+		write_events(batch);
+	}
+	PG_FINALLY();
+	{
+		es_hall_leave();
+	}
+	PG_END_TRY();
+}
+
+void
+es_batch_end(EsBatch *batch)
+{
+	Assert(batch->n_events == 0);
+	es_writer_close(batch->writer);
+	MemoryContextDelete(batch->context);
+}
+
+static int
+compare_locks(const void *a, const void *b)
+{
+	uint64		x = es_stream_lock_order(*(const text *const *) a);
+	uint64		y = es_stream_lock_order(*(const text *const *) b);
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+void
+es_batch_lock(const EsDraft *drafts, int count)
+{
+	const text **names = palloc(count * sizeof(text *));
+	EsDraftContext context;
+
+	es_draft_begin_errors(&context);
+	for (int i = 0; i < count; i++)
+	{
+		context.draft = &drafts[i];
+		context.number = i + 1;
+		(void) es_draft_check(&drafts[i]);
+		names[i] = drafts[i].stream;
+	}
+	es_draft_end_errors(&context);
+	qsort(names, count, sizeof(text *), compare_locks);
+	es_hall_open_log();
+	es_stream_expect_distinct(names, count);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		es_stream_lock(names[i]);
+	}
+	pfree(names);
+}
+
+/* ---- end of transactions ---- */
+
+static void
+at_xact(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (statement_batch != NULL && statement_batch->n_events > 0)
+				elog(ERROR, "events of an INSERT into eventsource.events were not written");
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			statement_batch = NULL; /* its memory goes with the transaction's */
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (statement_batch == NULL || statement_batch->subid != mySubid)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		MemoryContextDelete(statement_batch->context);
+		statement_batch = NULL;
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		statement_batch->subid = parentSubid;
+}
+
+void
+es_batch_init(void)
+{
+	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(at_subxact, NULL);
+}

@@ -1,0 +1,51 @@
+/*
+ * batch.h
+ *		What a batch holds, for the hall alone.
+ */
+#ifndef ES_APPEND_BATCH_H
+#define ES_APPEND_BATCH_H
+
+#include "append/hall.h"
+#include "log/stream.h"
+#include "log/writer.h"
+#include "project/fold.h"
+#include "utils/hsearch.h"
+
+/* A stream that the batch has appended to, with its head as the batch left it. */
+typedef struct BatchStream
+{
+	int64		id;				/* key */
+	EsStream	stream;
+	EsHead		head;
+} BatchStream;
+
+struct EsBatch
+{
+	MemoryContext context;
+	MemoryContext event_context;	/* reset by each flush */
+	EsEvent    *events;			/* decided, not written */
+	int			n_events;
+	int			max_events;
+	Size		bytes;
+	HTAB	   *streams;		/* BatchStream by id; made by the second event */
+	BatchStream last;			/* stream of the last event */
+	EsWriter   *writer;
+	EsFold	   *fold;
+	bool		has_definition;
+	bool		is_of_statement;
+	SubTransactionId subid;		/* began in this (sub)transaction */
+};
+
+/*
+ * What runs while an event is decided or written (a guard, a rule, a CHECK) may
+ * be anybody's code, and must not append or look at heads.  Whoever enters
+ * leaves in PG_FINALLY.
+ */
+extern void es_hall_enter(void);
+extern void es_hall_leave(void);
+extern void es_hall_refuse_nested(void);
+
+/* Before any lock is taken that the opening worker could wait for. */
+extern void es_hall_open_log(void);
+
+#endif							/* ES_APPEND_BATCH_H */
