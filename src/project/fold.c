@@ -542,7 +542,7 @@ static void
 write_rows(const EsTarget *target, List *rows, bool is_replay)
 {
 	bool		replace = is_replay && target->has_other_unique;
-	EsWriter   *writer = es_target_begin_write(target);
+	EsTargetWriter *writer = es_target_begin_write(target);
 	ListCell   *lc;
 
 	foreach(lc, rows)

@@ -50,6 +50,7 @@ static void check_rows(EsFold *fold);
 static void row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key);
 static void read_key(const EsTarget *target, Jsonb *given, Datum *key);
 static Datum read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given);
+static Datum read_value(const EsTarget *target, Form_pg_attribute att, char *string);
 static Jsonb *row_to_jsonb(const EsTarget *target, HeapTuple row);
 static Jsonb *key_to_jsonb(const EsTarget *target, Jsonb *row);
 
@@ -393,8 +394,6 @@ read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given)
 	const char *name = NameStr(att->attname);
 	JsonbValue	buffer;
 	JsonbValue *value = getKeyJsonValueFromContainer(&given->root, name, strlen(name), &buffer);
-	Oid			input;
-	Oid			param;
 	char	   *string;
 
 	if (value == NULL || value->type == jbvNull || value->type == jbvBinary)
@@ -409,8 +408,24 @@ read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given)
 		string = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 	else
 		string = pstrdup(value->val.boolean ? "true" : "false");
+	return read_value(target, att, string);
+}
+
+/* The constraints of a domain belong to the table, too. */
+static Datum
+read_value(const EsTarget *target, Form_pg_attribute att, char *string)
+{
+	EsExprTraits traits = {.foreign = true};
+	EsRoom		room;
+	Oid			input;
+	Oid			param;
+	Datum		value;
+
 	getTypeInputInfo(att->atttypid, &input, &param);
-	return OidInputFunctionCall(input, string, param, att->atttypmod);
+	es_expr_enter_room(&room, target->owner, false, &traits);
+	value = OidInputFunctionCall(input, string, param, att->atttypmod);
+	es_expr_leave_room(&room);
+	return value;
 }
 
 static Jsonb *

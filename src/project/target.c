@@ -27,7 +27,9 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "project/target.h"
 #include "rewrite/rewriteHandler.h"
 #include "rules/expr_parts.h"
@@ -39,7 +41,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-struct EsWriter
+struct EsTargetWriter
 {
 	const EsTarget *target;
 	Relation	rel;
@@ -53,7 +55,9 @@ struct EsWriter
 static void add_key(EsTarget *target, Relation rel);
 static void add_columns(EsTarget *target, Relation rel);
 static void add_start(EsTarget *target, Relation rel, const EsExprScope *scope, AttrNumber attno);
+static void add_domain(EsTarget *target, const EsExprScope *scope, Form_pg_attribute att);
 static void survey_indexes(EsTarget *target, Relation rel);
+static bool has_foreign_column(const EsTarget *target, Relation index);
 static bool same_value(Form_pg_attribute att, Datum a, Datum b);
 static void check_visible(const EsTarget *target, HeapTuple row);
 static void check_invisible(const EsTarget *target, Relation rel, Relation index, ScanKey keys,
@@ -62,8 +66,8 @@ static bool fetch_by_key(Relation rel, Relation index, Snapshot snapshot, ScanKe
 						 TupleTableSlot *slot);
 static int	name_table(const EsTarget *target);
 static void lost_race(const EsTarget *target);
-static void expect_written(EsWriter *writer, TM_Result result);
-static void open_indexes(EsWriter *writer);
+static void expect_written(EsTargetWriter *writer, TM_Result result);
+static void open_indexes(EsTargetWriter *writer);
 
 EsTarget *
 es_target_make(Oid relid)
@@ -228,6 +232,14 @@ es_target_check_row(const EsTarget *target, TupleTableSlot *slot)
 					 name_table(target),
 					 err_generic_string(PG_DIAG_COLUMN_NAME, NameStr(att->attname))));
 	}
+	foreach(lc, target->domains)
+	{
+		EsColumnRule *rule = lfirst(lc);
+		bool		isnull;
+
+		if (slot->tts_isnull[rule->attno - 1])
+			(void) es_expr_eval(rule->expr, &binding, &isnull);
+	}
 	foreach(lc, target->checks)
 	{
 		EsColumnRule *rule = lfirst(lc);
@@ -257,10 +269,10 @@ name_table(const EsTarget *target)
  * The EState needs its range table: updates look into it for the columns they
  * change.  Indexes are opened by the first row that needs entries.
  */
-EsWriter *
+EsTargetWriter *
 es_target_begin_write(const EsTarget *target)
 {
-	EsWriter   *writer = palloc0(sizeof(EsWriter));
+	EsTargetWriter *writer = palloc0(sizeof(EsTargetWriter));
 
 	writer->target = target;
 	writer->rel = table_open(target->relid, NoLock);
@@ -283,7 +295,7 @@ es_target_begin_write(const EsTarget *target)
 }
 
 void
-es_target_insert(EsWriter *writer, HeapTuple row)
+es_target_insert(EsTargetWriter *writer, HeapTuple row)
 {
 	ExecStoreHeapTuple(row, writer->slot, false);
 	writer->slot->tts_tableOid = writer->target->relid;
@@ -294,7 +306,7 @@ es_target_insert(EsWriter *writer, HeapTuple row)
 }
 
 void
-es_target_update(EsWriter *writer, HeapTuple old, HeapTuple row)
+es_target_update(EsTargetWriter *writer, HeapTuple old, HeapTuple row)
 {
 	TM_FailureData failure;
 	TM_Result	result;
@@ -307,7 +319,7 @@ es_target_update(EsWriter *writer, HeapTuple old, HeapTuple row)
 }
 
 void
-es_target_delete(EsWriter *writer, HeapTuple old)
+es_target_delete(EsTargetWriter *writer, HeapTuple old)
 {
 	TM_FailureData failure;
 
@@ -317,7 +329,7 @@ es_target_delete(EsWriter *writer, HeapTuple old)
 }
 
 void
-es_target_end_write(EsWriter *writer)
+es_target_end_write(EsTargetWriter *writer)
 {
 	if (writer->in_room)
 		es_expr_leave_room(&writer->room);
@@ -392,11 +404,13 @@ add_columns(EsTarget *target, Relation rel)
 			EsColumnRule *rule = palloc0(sizeof(EsColumnRule));
 
 			rule->attno = att->attnum;
-			rule->expr = es_expr_compile_node(&whole, build_column_default(rel, att->attnum), false);
+			rule->expr = es_expr_compile_node(&whole, build_column_default(rel, att->attnum));
 			target->generated = lappend(target->generated, rule);
 		}
 		else
 			add_start(target, rel, &nothing, att->attnum);
+		if (DomainHasConstraints(att->atttypid))
+			add_domain(target, &nothing, att);
 	}
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 	{
@@ -405,7 +419,7 @@ add_columns(EsTarget *target, Relation rel)
 		if (!es_compat_is_enforced(&constr->check[i]))
 			continue;
 		rule->name = constr->check[i].ccname;
-		rule->expr = es_expr_compile_node(&whole, stringToNode(constr->check[i].ccbin), false);
+		rule->expr = es_expr_compile_node(&whole, stringToNode(constr->check[i].ccbin));
 		target->checks = lappend(target->checks, rule);
 	}
 }
@@ -419,8 +433,23 @@ add_start(EsTarget *target, Relation rel, const EsExprScope *scope, AttrNumber a
 
 	if (node == NULL)
 		return;
-	expr = es_expr_compile_node(scope, node, true);
+	expr = es_expr_compile_node(scope, node);
 	target->start[attno - 1] = es_expr_eval(expr, &binding, &target->start_isnull[attno - 1]);
+}
+
+/* Values are checked as they are assigned, but nobody assigns what is missing. */
+static void
+add_domain(EsTarget *target, const EsExprScope *scope, Form_pg_attribute att)
+{
+	EsColumnRule *rule = palloc0(sizeof(EsColumnRule));
+	int32		typmod = att->atttypmod;
+	Oid			base = getBaseTypeAndTypmod(att->atttypid, &typmod);
+	Node	   *null = (Node *) makeNullConst(base, typmod, att->attcollation);
+
+	rule->attno = att->attnum;
+	rule->expr = es_expr_compile_node(scope, coerce_to_domain(null, base, typmod, att->atttypid,
+															  COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1, false));
+	target->domains = lappend(target->domains, rule);
 }
 
 static void
@@ -436,12 +465,26 @@ survey_indexes(EsTarget *target, Relation rel)
 
 		es_expr_survey_tree((Node *) RelationGetIndexExpressions(index), &traits);
 		es_expr_survey_tree((Node *) RelationGetIndexPredicate(index), &traits);
-		target->foreign_indexes |= traits.foreign;
+		target->foreign_indexes |= traits.foreign || has_foreign_column(target, index);
 		target->has_other_unique |= lfirst_oid(lc) != target->key_index &&
 			(index->rd_index->indisunique || index->rd_index->indisexclusion);
 		index_close(index, NoLock);
 	}
 	list_free(indexes);
+}
+
+/* Types of users can bring support functions: a range's subtype_diff. */
+static bool
+has_foreign_column(const EsTarget *target, Relation index)
+{
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
+	{
+		AttrNumber	attno = index->rd_index->indkey.values[i];
+
+		if (attno > 0 && TupleDescAttr(target->desc, attno - 1)->atttypid >= FirstNormalObjectId)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -510,14 +553,14 @@ lost_race(const EsTarget *target)
 }
 
 static void
-expect_written(EsWriter *writer, TM_Result result)
+expect_written(EsTargetWriter *writer, TM_Result result)
 {
 	if (result != TM_Ok)
 		lost_race(writer->target);
 }
 
 static void
-open_indexes(EsWriter *writer)
+open_indexes(EsTargetWriter *writer)
 {
 	if (writer->result->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(writer->result, false);

@@ -48,6 +48,8 @@ typedef struct EsTarget
 	bool	   *start_isnull;
 	List	   *checks;			/* of EsColumnRule */
 	List	   *generated;		/* of EsColumnRule */
+	List	   *domains;		/* of EsColumnRule: raises if the domain of the
+								 * column takes no null */
 	bool		has_not_null;
 	bool		foreign_indexes;	/* index expressions with code of users */
 	bool		has_other_unique;	/* besides the primary key */
@@ -84,12 +86,12 @@ extern void es_target_compute_generated(const EsTarget *target, TupleTableSlot *
 extern void es_target_check_row(const EsTarget *target, TupleTableSlot *slot);
 
 /* Writing: relation and indexes are open between begin and end. */
-typedef struct EsWriter EsWriter;
+typedef struct EsTargetWriter EsTargetWriter;
 
-extern EsWriter *es_target_begin_write(const EsTarget *target);
-extern void es_target_insert(EsWriter *writer, HeapTuple row);
-extern void es_target_update(EsWriter *writer, HeapTuple old, HeapTuple row);
-extern void es_target_delete(EsWriter *writer, HeapTuple old);
-extern void es_target_end_write(EsWriter *writer);
+extern EsTargetWriter *es_target_begin_write(const EsTarget *target);
+extern void es_target_insert(EsTargetWriter *writer, HeapTuple row);
+extern void es_target_update(EsTargetWriter *writer, HeapTuple old, HeapTuple row);
+extern void es_target_delete(EsTargetWriter *writer, HeapTuple old);
+extern void es_target_end_write(EsTargetWriter *writer);
 
 #endif							/* ES_PROJECT_TARGET_H */

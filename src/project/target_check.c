@@ -32,11 +32,12 @@ typedef struct TargetFault
 	const char *problem;
 } TargetFault;
 
-typedef struct DefaultCheck
+/* An expression of the table, to be compiled. */
+typedef struct OwnExpression
 {
-	Relation	rel;
-	AttrNumber	attno;
-} DefaultCheck;
+	EsExprScope scope;
+	Node	   *node;
+} OwnExpression;
 
 static bool is_not_table(Relation rel);
 static bool is_temporary(Relation rel);
@@ -49,7 +50,9 @@ static bool has_no_key(Relation rel);
 static List *check_triggers(Relation rel, List *problems);
 static List *check_indexes(Relation rel, List *problems);
 static List *check_columns(Relation rel, List *problems);
-static void compile_default(void *arg);
+static List *check_constraints(Relation rel, List *problems);
+static char *check_expression(Relation rel, bool has_row, Node *node);
+static void compile_expression(void *arg);
 
 static const TargetFault table_faults[] = {
 	{is_temporary, "the table is temporary: it would be gone with this session, the events are not"},
@@ -73,7 +76,8 @@ es_target_check(Relation rel)
 			problems = lappend(problems, pstrdup(table_faults[i].problem));
 	problems = check_triggers(rel, problems);
 	problems = check_indexes(rel, problems);
-	return check_columns(rel, problems);
+	problems = check_columns(rel, problems);
+	return check_constraints(rel, problems);
 }
 
 static bool
@@ -178,20 +182,21 @@ check_columns(Relation rel, List *problems)
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
-		DefaultCheck check = {rel, i + 1};
+		bool		is_stored = att->attgenerated == ATTRIBUTE_GENERATED_STORED;
 		char	   *problem = NULL;
 
-		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_STORED)
+		if (att->attisdropped)
 			continue;
-		if (att->attgenerated != '\0')
+		if (att->attgenerated != '\0' && !is_stored)
 			problem = pstrdup("is a virtual generated column; make it STORED");
 		else if (att->attidentity != '\0')
 			problem = pstrdup("is an identity column: a replay would draw other numbers");
 		else
 		{
-			problem = es_expr_problem(compile_default, &check);
+			problem = check_expression(rel, is_stored, build_column_default(rel, i + 1));
 			if (problem != NULL)
-				problem = psprintf("has a default that is not deterministic: %s", problem);
+				problem = psprintf("has a %s that is not deterministic: %s",
+								   is_stored ? "value" : "default", problem);
 		}
 		if (problem != NULL)
 			problems = lappend(problems, psprintf("column \"%s\" %s", NameStr(att->attname), problem));
@@ -199,13 +204,43 @@ check_columns(Relation rel, List *problems)
 	return problems;
 }
 
-static void
-compile_default(void *arg)
+/* PostgreSQL lets a CHECK do what it likes: run queries, read the clock. */
+static List *
+check_constraints(Relation rel, List *problems)
 {
-	DefaultCheck *check = arg;
-	EsExprScope scope = {.owner = check->rel->rd_rel->relowner};
-	Node	   *node = build_column_default(check->rel, check->attno);
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
-	if (node != NULL)
-		(void) es_expr_compile_node(&scope, node, true);
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+	{
+		char	   *problem;
+
+		if (!es_compat_is_enforced(&constr->check[i]))
+			continue;
+		problem = check_expression(rel, true, stringToNode(constr->check[i].ccbin));
+		if (problem != NULL)
+			problems = lappend(problems, psprintf("constraint \"%s\" is not deterministic: %s",
+												  constr->check[i].ccname, problem));
+	}
+	return problems;
+}
+
+/* NULL if there is nothing to object to. */
+static char *
+check_expression(Relation rel, bool has_row, Node *node)
+{
+	OwnExpression expression = {.node = node};
+
+	if (node == NULL)
+		return NULL;
+	expression.scope.owner = rel->rd_rel->relowner;
+	expression.scope.row = has_row ? RelationGetDescr(rel) : NULL;
+	return es_expr_problem(compile_expression, &expression);
+}
+
+static void
+compile_expression(void *arg)
+{
+	OwnExpression *expression = arg;
+
+	(void) es_expr_compile_node(&expression->scope, expression->node);
 }

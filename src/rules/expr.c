@@ -37,7 +37,8 @@
 static char *excerpt(const char *source, int position);
 static EsExpr *make_expr(const EsExprScope *scope, const char *source);
 static void build_plan(EsExpr *expr);
-static void adopt_plan(EsExpr *expr, CachedExpression *plan);
+static void adopt_plan(EsExpr *expr, const EsExprText *text, const EsExprTraits *traits,
+					   CachedExpression *plan);
 static void free_plan(void *arg);
 static List *find_targets(EsExprText *text);
 
@@ -91,12 +92,11 @@ es_expr_compile_assignments(const EsExprScope *scope, const char *source, List *
 }
 
 EsExpr *
-es_expr_compile_node(const EsExprScope *scope, Node *node, bool check)
+es_expr_compile_node(const EsExprScope *scope, Node *node)
 {
 	EsExpr	   *expr = make_expr(scope, NULL);
 
 	expr->node = copyObject(node);
-	expr->check = check;
 	es_expr_recompile(expr);
 	return expr;
 }
@@ -105,21 +105,6 @@ Oid
 es_expr_type(const EsExpr *expr)
 {
 	return expr->type;
-}
-
-const char *
-es_expr_source(const EsExpr *expr)
-{
-	return expr->source;
-}
-
-bool
-es_expr_uses_row(const EsExpr *expr)
-{
-	for (int i = 0; i < expr->nuses; i++)
-		if (expr->uses[i].kind == ES_NAME_ROW)
-			return true;
-	return false;
 }
 
 bool
@@ -226,7 +211,6 @@ make_expr(const EsExprScope *scope, const char *source)
 	if (scope->item_row != NULL)
 		expr->scope.item_row = CreateTupleDescCopy(scope->item_row);
 	expr->source = source == NULL ? NULL : pstrdup(source);
-	expr->check = true;
 	expr->wanted_typmod = -1;
 	expr->cleanup.func = free_plan;
 	expr->cleanup.arg = expr;
@@ -256,43 +240,39 @@ build_plan(EsExpr *expr)
 {
 	EsExprText text = {.scope = &expr->scope,.source = expr->source};
 	ErrorContextCallback callback;
+	EsExprTraits traits = {0};
 	ParseState *pstate = NULL;
 	Node	   *tree;
 
-	memset(&expr->traits, 0, sizeof(EsExprTraits));
 	es_expr_begin_errors(&text, &callback);
 	if (expr->source != NULL)
 		tree = es_expr_parse(&text, expr->target, expr->wanted_type, expr->wanted_typmod, &pstate);
 	else
 		tree = es_expr_name_columns(&text, expr->node);
 
-	if (expr->check)
-		es_expr_check_tree(pstate, tree, expr->returns_set, text.clock_words, &expr->traits);
-	else
-		es_expr_survey_tree(tree, &expr->traits);
+	es_expr_check_tree(pstate, tree, expr->returns_set, text.clock_words, &traits);
 	if (expr->returns_set && !expression_returns_set(tree))
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_INVALID_DEFINITION),
 				 errmsg("\"each\" must be a set-returning function"),
 				 errhint("For instance: jsonb_array_elements(event.data->'items').")));
-	if (expr->traits.foreign && !OidIsValid(expr->scope.owner))
+	if (traits.foreign && !OidIsValid(expr->scope.owner))
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_INVALID_DEFINITION),
 				 errmsg("the role that defined this expression no longer exists"),
 				 errdetail("It calls functions that are not PostgreSQL's own, with that role's rights."),
 				 errhint("Define it again.")));
 
-	expr->nuses = text.nuses;
-
-	expr->uses = MemoryContextAlloc(expr->context, sizeof(EsNameUse) * Max(1, text.nuses));
-	if (text.nuses > 0)
-		memcpy(expr->uses, text.uses, sizeof(EsNameUse) * text.nuses);
-	adopt_plan(expr, GetCachedExpression(tree));
+	adopt_plan(expr, &text, &traits, GetCachedExpression(tree));
 	es_expr_end_errors(&callback);
 }
 
+/*
+ * All of it or, but for lack of memory, nothing: until then an expression that
+ * is compiled anew stays what it was.
+ */
 static void
-adopt_plan(EsExpr *expr, CachedExpression *plan)
+adopt_plan(EsExpr *expr, const EsExprText *text, const EsExprTraits *traits, CachedExpression *plan)
 {
 	MemoryContext caller;
 	Node	   *node = plan->expr;
@@ -304,14 +284,20 @@ adopt_plan(EsExpr *expr, CachedExpression *plan)
 		MemoryContextRegisterResetCallback(expr->context, &expr->cleanup);
 	expr->plan = plan;
 
+	expr->traits = *traits;
 	expr->state = NULL;
 	expr->type = exprType(node);
 	get_typlenbyval(expr->type, &expr->typlen, &expr->typbyval);
 	expr->shape = IsA(node, Param) ? ES_SHAPE_NAME : IsA(node, Const) ? ES_SHAPE_CONSTANT : ES_SHAPE_GENERAL;
 
 	caller = MemoryContextSwitchTo(expr->context);
-	expr->params = makeParamList(expr->nuses);
+	expr->nuses = 0;
+	expr->uses = palloc(sizeof(EsNameUse) * Max(1, text->nuses));
+	expr->params = makeParamList(text->nuses);
 	MemoryContextSwitchTo(caller);
+	if (text->nuses > 0)
+		memcpy(expr->uses, text->uses, sizeof(EsNameUse) * text->nuses);
+	expr->nuses = text->nuses;
 	for (int i = 0; i < expr->nuses; i++)
 	{
 		expr->params->params[i].pflags = 0;

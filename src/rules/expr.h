@@ -58,16 +58,13 @@ extern List *es_expr_compile_assignments(const EsExprScope *scope, const char *s
 
 /*
  * An expression that belongs to the relation itself (default, CHECK, generated
- * column), as the catalog has it; its columns are "row".  check: refuse what is
- * not deterministic.  The scope's row and owner are those of the relation.
+ * column), as the catalog has it; its columns are "row".  It must be as
+ * deterministic as any other.  The scope's row and owner are those of the
+ * relation.
  */
-extern EsExpr *es_expr_compile_node(const EsExprScope *scope, Node *node, bool check);
+extern EsExpr *es_expr_compile_node(const EsExprScope *scope, Node *node);
 
 extern Oid	es_expr_type(const EsExpr *expr);
-extern const char *es_expr_source(const EsExpr *expr);
-
-/* True if the expression names "row" (its value depends on a projection row). */
-extern bool es_expr_uses_row(const EsExpr *expr);
 
 /* True if the expression names that column of "event". */
 extern bool es_expr_uses_event(const EsExpr *expr, EsEventColumn column);

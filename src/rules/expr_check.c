@@ -46,6 +46,8 @@ typedef struct CheckContext
 static bool check_walker(Node *node, void *arg);
 static void check_node(Node *node, CheckContext *context);
 static void check_type(Oid type, CheckContext *context);
+static void note_foreign_type(Oid type, EsExprTraits *traits);
+static bool is_temporary(Oid type);
 static bool is_plain_node(Node *node);
 static bool check_calling_node(Node *node, CheckContext *context);
 static void refuse_node(Node *node, CheckContext *context);
@@ -121,10 +123,40 @@ check_type(Oid type, CheckContext *context)
 	/* What works on arrays, rows, domains and ranges keeps notes about them. */
 	if (type != UNKNOWNOID && (get_typtype(type) != TYPTYPE_BASE || OidIsValid(get_element_type(type))))
 		context->traits->transient = true;
+	note_foreign_type(type, context->traits);
+	if (context->refuse && is_temporary(type))
+		refuse(context, psprintf("type %s is temporary", format_type_be(type)), "It ends with this session.", NULL);
 	if (context->refuse && names_objects(type))
 		refuse(context, psprintf("type %s is not allowed", format_type_be(type)),
 			   "Its values are object identifiers, which do not survive a dump and restore.",
 			   "Use the name as text.");
+}
+
+/*
+ * What hangs on a type of users is looked up at run time: constraints, also of
+ * what is nested in it, support functions, casts.  Any of it may come later than
+ * the expression.  The labels of an enum alone call nothing.
+ */
+static void
+note_foreign_type(Oid type, EsExprTraits *traits)
+{
+	if (type < FirstNormalObjectId || get_typtype(type) == TYPTYPE_ENUM)
+		return;
+	traits->foreign = true;
+	traits->transient = true;
+}
+
+static bool
+is_temporary(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = isTempNamespace(((Form_pg_type) GETSTRUCT(tuple))->typnamespace);
+	ReleaseSysCache(tuple);
+	return result;
 }
 
 /* Nodes that call nothing which depends on anything but their inputs. */
@@ -355,8 +387,12 @@ check_printed(Oid type, bool as_json, CheckContext *context)
 	bool		is_varlena;
 
 	check_stack_depth();
-	if (as_json && base >= FirstNormalObjectId)
+	note_foreign_type(type, context->traits);
+	/* A cast to json may be made at any time; a row may hold a value of any type. */
+	if (as_json && (base >= FirstNormalObjectId || base == RECORDOID))
 	{
+		context->traits->foreign = true;
+		context->traits->transient = true;
 		if (find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC)
 			(void) check_function(function, context);
 	}
@@ -383,6 +419,7 @@ check_read(Oid type, bool nested, CheckContext *context)
 	Oid			element = get_element_type(base);
 
 	check_stack_depth();
+	note_foreign_type(type, context->traits);
 	if (base != type)
 		check_domain(type, context);
 

@@ -170,8 +170,7 @@ make_state(EsExpr *expr)
 		SetUserIdAndSecContext(expr->scope.owner, security | SECURITY_RESTRICTED_OPERATION);
 	expr->made_in = expr->traits.transient ? transient_number : function_number;
 	expr->state = ExecInitExpr((Expr *) expr->plan->expr, NULL);
-	if (expr->check)
-		es_expr_guard_clock(expr->state);
+	es_expr_guard_clock(expr->state);
 	SetUserIdAndSecContext(user, security);
 	MemoryContextSwitchTo(caller);
 }

@@ -78,7 +78,6 @@ struct EsExpr
 	Node	   *node;			/* given expression, columns already named */
 	AttrNumber	target;			/* column of a SET list, or 0 */
 	bool		returns_set;
-	bool		check;			/* refuse what is not deterministic */
 	Oid			wanted_type;
 	int32		wanted_typmod;
 
@@ -166,7 +165,7 @@ extern bool es_expr_reads_clock(Oid input_function);
 /* True if the text holds a word that dates and times read off the clock. */
 extern bool es_expr_has_clock_word(const char *text);
 
-/* The same traits, refusing nothing: for what PostgreSQL itself accepted. */
+/* The same traits, refusing nothing: for indexes, which PostgreSQL itself checks. */
 extern void es_expr_survey_tree(Node *node, EsExprTraits *traits);
 
 /* Makes the datetime input functions in a ready state refuse 'now' and its like. */
