@@ -9,8 +9,8 @@
 
 /*
  * Appends an event of this type to stream "$config-<kind>.<name>" and returns
- * its version.  "data" must be an object; "owner" (the current user) is added
- * to it.  Every cache built from definitions is rebuilt afterwards.
+ * its version.  "data" must be an object; the current user is added to it, as
+ * "owner", with "owner_oid" and "owner_opened".  Every cache built from definitions is rebuilt afterwards.
  */
 extern int64 es_define(const char *kind, const char *name, const char *type, Jsonb *data);
 

@@ -15,16 +15,19 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "log/catalog.h"
+#include "log/open.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "storage/sinval.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 static uint64 generation = 1;
 
@@ -104,17 +107,39 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 		generation++;
 }
 
-/* The "owner" that the hall added to the definition, if that role is there. */
+static bool
+get_number(Jsonb *data, const char *key, int64 *number)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(&data->root, key, strlen(key), &buffer);
+
+	if (value == NULL || value->type != jbvNumeric)
+		return false;
+	*number = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+	return true;
+}
+
+/*
+ * The role that es_define() noted, InvalidOid if it is gone.  Where the log was
+ * opened then, its OID decides, since the name may have come to another role;
+ * in a restored log OIDs mean nothing, and the name does.
+ */
 static Oid
 definition_owner(Jsonb *data)
 {
 	JsonbValue	buffer;
 	JsonbValue *value;
+	TimestampTz opened_at;
+	int64		noted;
+	int64		role;
 	char	   *name;
 	Oid			result;
 
 	if (!JB_ROOT_IS_OBJECT(data))
 		return InvalidOid;
+	if (es_log_opened_at(&opened_at) && get_number(data, "owner_opened", &noted) && noted == opened_at &&
+		get_number(data, "owner_oid", &role))
+		return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum((Oid) role)) ? (Oid) role : InvalidOid;
 	value = getKeyJsonValueFromContainer(&data->root, "owner", strlen("owner"), &buffer);
 	if (value == NULL || value->type != jbvString)
 		return InvalidOid;

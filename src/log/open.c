@@ -29,6 +29,7 @@
 #define LOG_FORMAT	1
 
 static Oid	open_local;			/* known to be open: OID of its table "local" */
+static TimestampTz open_since;
 static pg_uuid_t log_id;
 static Oid	log_id_of;			/* log_id was read from this table */
 
@@ -58,16 +59,25 @@ read_single_row(Oid table, void *value, Size size, bool *is_own)
 bool
 es_log_is_open(void)
 {
-	Oid			local = es_catalog_oid(ES_REL_LOCAL);
 	TimestampTz opened_at;
+
+	return es_log_opened_at(&opened_at);
+}
+
+bool
+es_log_opened_at(TimestampTz *opened_at)
+{
+	Oid			local = es_catalog_oid(ES_REL_LOCAL);
 	bool		is_own;
 
-	if (open_local == local)
-		return true;
-	if (!read_single_row(local, &opened_at, sizeof(opened_at), &is_own))
-		return false;
-	if (!is_own)
-		open_local = local;
+	if (open_local != local)
+	{
+		if (!read_single_row(local, &open_since, sizeof(open_since), &is_own))
+			return false;
+		if (!is_own)
+			open_local = local;
+	}
+	*opened_at = open_since;
 	return true;
 }
 

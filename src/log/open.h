@@ -6,10 +6,14 @@
 #define ES_LOG_OPEN_H
 
 #include "eventsource.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 /* Until it is, the owner and superusers may load raw rows: a restore. */
 extern bool es_log_is_open(void);
+
+/* The moment, which no other log or database shares; false if it is not open. */
+extern bool es_log_opened_at(TimestampTz *opened_at);
 
 /* Opens the log in this transaction: checks what was restored, heals guards. */
 extern void es_log_open(void);
