@@ -123,6 +123,17 @@ SELECT pg_temp.definer() IS NULL AS done \gset
 RESET SESSION AUTHORIZATION;
 SELECT is(recorded_by, 'es_reader', 'in a SECURITY DEFINER function too') FROM eventsource.events WHERE stream = 'priv-3' AND version = 3;
 
+-- A role that is renamed is recorded under its new name from then on.
+SET LOCAL SESSION AUTHORIZATION "es ""writer""";
+SELECT eventsource.append('priv-4', 'x') IS NULL AS done \gset
+RESET SESSION AUTHORIZATION;
+ALTER ROLE "es ""writer""" RENAME TO es_scribe;
+SET LOCAL SESSION AUTHORIZATION es_scribe;
+SELECT eventsource.append('priv-4', 'y') IS NULL AS done \gset
+RESET SESSION AUTHORIZATION;
+SELECT pg_temp.same_rows($$ SELECT recorded_by, actor FROM eventsource.events WHERE stream = 'priv-4' ORDER BY version $$,
+	$$ VALUES ('es "writer"', 'es "writer"'), ('es_scribe', 'es_scribe') $$, 'a renamed role');
+
 SELECT is_empty($$ SELECT * FROM eventsource.verify_chain() WHERE stream_name LIKE 'priv%' $$, 'the chain verifies');
 SELECT * FROM finish();
 ROLLBACK;
