@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Nothing for PUBLIC; a reader reads, a writer appends, neither touches a table; recorded_by cannot be forged.
 BEGIN;
-SELECT plan(66);
+SELECT plan(67);
 
 CREATE ROLE "es nobody";
 CREATE ROLE es_reader;
