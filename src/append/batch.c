@@ -85,6 +85,13 @@ es_batch_settle(void)
 	es_batch_end(batch);
 }
 
+const EsEvent *
+es_batch_last_event(const EsBatch *batch)
+{
+	Assert(batch->n_events > 0);
+	return &batch->events[batch->n_events - 1];
+}
+
 bool
 es_batch_is_full(const EsBatch *batch)
 {

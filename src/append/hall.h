@@ -52,6 +52,9 @@ extern void es_batch_lock(const EsDraft *drafts, int count);
  */
 extern void es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result);
 
+/* The event added last; it lasts until the batch is written. */
+extern const EsEvent *es_batch_last_event(const EsBatch *batch);
+
 /* Whether enough waits to be written. */
 extern bool es_batch_is_full(const EsBatch *batch);
 

@@ -98,10 +98,21 @@ draft_from_row(EsDraft *draft, const Datum *values, const bool *nulls)
 	}
 }
 
-/* The row as RETURNING shows it: what was given, and what is decided by now. */
+/*
+ * The row as RETURNING shows it: the event; of one that was there already, what
+ * was given and its place.
+ */
 static HeapTuple
-returned_row(TupleDesc desc, Datum *values, bool *nulls, const EsAppended *result)
+returned_row(TupleDesc desc, Datum *values, bool *nulls, const EsBatch *batch,
+			 const EsAppended *result)
 {
+	if (!result->is_duplicate)
+	{
+		const EsEvent *event = es_batch_last_event(batch);
+
+		memcpy(values, event->value, sizeof(event->value));
+		memcpy(nulls, event->isnull, sizeof(event->isnull));
+	}
 	values[ES_EVENT_POSITION] = Int64GetDatum(result->position);
 	nulls[ES_EVENT_POSITION] = false;
 	values[ES_EVENT_VERSION] = Int64GetDatum(result->version);
@@ -121,6 +132,7 @@ append_row(TriggerData *trigger)
 	EsDraftContext context;
 	EsAppended	result;
 	EsBatch    *batch;
+	HeapTuple	row;
 
 	if (desc->natts != ES_EVENT_NCOLUMNS + 1)
 		elog(ERROR, "unexpected row type of eventsource.events");
@@ -132,9 +144,10 @@ append_row(TriggerData *trigger)
 	context.draft = &draft;
 	es_batch_add(batch, &draft, &result);
 	es_draft_end_errors(&context);
+	row = returned_row(desc, values, nulls, batch, &result);
 	if (es_batch_is_full(batch))
 		es_batch_flush(batch);
-	return returned_row(desc, values, nulls, &result);
+	return row;
 }
 
 static void

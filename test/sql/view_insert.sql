@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- INSERT and COPY into the view eventsource.events append.
 BEGIN;
-SELECT plan(57);
+SELECT plan(58);
 
 -- Each writable column.
 INSERT INTO eventsource.events (stream, type, data, reason, actor, metadata, version, occurred_at, idempotency_key, schema_version)
@@ -21,6 +21,8 @@ $$, $$ VALUES
 -- RETURNING.
 INSERT INTO eventsource.events (stream, type) VALUES ('view-2', 'x') RETURNING position, stream, version, coalesce(to_state, 'no state') AS to_state \gset row_
 SELECT is(concat_ws(' ', :'row_version', :'row_stream', :'row_to_state'), '1 view-2 no state', 'RETURNING has stream, version and state');
+INSERT INTO eventsource.events AS e (stream, type, data) VALUES ('returning-1', 'x', '{"n": 1}') RETURNING e::text AS whole \gset row_
+SELECT is(:'row_whole', (SELECT e::text FROM eventsource.events e WHERE stream = 'returning-1'), 'RETURNING has the whole event');
 SELECT is(:'row_position'::bigint, (SELECT e.position FROM eventsource.events e WHERE stream = 'view-2'), 'and the position');
 SELECT pg_temp.same_rows($$
 	WITH added AS (
