@@ -22,6 +22,7 @@
 #include "fmgr.h"
 #include "log/catalog.h"
 #include "log/config.h"
+#include "log/guarded.h"
 #include "log/open.h"
 #include "log/segment.h"
 #include "miscadmin.h"
@@ -91,7 +92,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	read_proposal(fcinfo, &proposal);
 	rel = lock_target(proposal.target, "define");
 	is_new = !has_guard(rel);
-	definition.name = es_projection_name(rel);
+	definition.name = es_guarded_name(rel);
 	definition.data = proposal_to_jsonb(&proposal, ES_ROW_SHARED);
 
 	problems = list_concat(check_categories(proposal.category), check_rest(&proposal, rel, &definition));
@@ -123,7 +124,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eventsource.drop_projection()");
 	rel = lock_target(relid, "drop");
-	name = es_projection_name(rel);
+	name = es_guarded_name(rel);
 	definition = es_config_read("projection", name, 0);
 	if (definition == NULL || strcmp(definition->type, "projection_defined") != 0)
 		ereport(ERROR,
@@ -264,7 +265,7 @@ static List *
 check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
 {
 	List	   *problems = es_target_check(rel);
-	Oid			other = es_projection_relid(definition);
+	Oid			other = es_guarded_relid(definition->name);
 
 	if (OidIsValid(other) && other != RelationGetRelid(rel))
 		problems = lappend(problems, psprintf("the name %s still belongs to the projection that is now called %s: drop that first",
@@ -432,7 +433,7 @@ has_guard(Relation rel)
 	TriggerDesc *triggers = rel->trigdesc;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (es_projection_is_guard(&triggers->triggers[i]))
+		if (es_guarded_is_guard(&triggers->triggers[i]))
 			return true;
 	return false;
 }
@@ -484,7 +485,7 @@ drop_guards(Relation rel)
 	{
 		ObjectAddress guard;
 
-		if (!es_projection_is_guard(&triggers->triggers[i]))
+		if (!es_guarded_is_guard(&triggers->triggers[i]))
 			continue;
 		ObjectAddressSet(guard, TriggerRelationId, triggers->triggers[i].tgoid);
 		add_exact_object_address(&guard, guards);
@@ -506,7 +507,7 @@ refuse_if_context(Relation rel, const char *name)
 		EsCategoryText category;
 
 		es_category_read(definition->data, &category);
-		if (category.context != NULL && es_category_context(category.context) == RelationGetRelid(rel))
+		if (category.context != NULL && es_guarded_relid(category.context) == RelationGetRelid(rel))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("projection %s is the context of category \"%s\"", name, definition->name),

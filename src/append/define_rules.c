@@ -15,10 +15,12 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "log/config.h"
+#include "log/guarded.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "project/projection.h"
 #include "rules/category.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -37,7 +39,7 @@ static void warn_of_lost_states(const char *name, Jsonb *definition);
 static void check_category_name(const text *name);
 static void check_strict(const EsCategoryText *category);
 static char *context_name(Oid relid);
-static void check_context(const char *category, Oid relid, const char *context);
+static char *check_context(const char *category, Oid relid);
 static void warn_of_loss(const char *name, const EsCategoryText *category);
 static char *arguments(const EsCategoryText *category);
 static Jsonb *read_machine(const char *name);
@@ -99,10 +101,7 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 	if (category.state_machine != NULL)
 		lock_machine(category.state_machine);
 	if (!PG_ARGISNULL(2))
-	{
-		category.context = context_name(PG_GETARG_OID(2));
-		check_context(name, PG_GETARG_OID(2), category.context);
-	}
+		category.context = check_context(name, PG_GETARG_OID(2));
 	problems = check_category(&category);
 	if (problems != NIL)
 		refuse_problems(psprintf("definition of category \"%s\"", name), problems);
@@ -131,7 +130,7 @@ check_bound_categories(const char *name, Jsonb *definition)
 		if (category.state_machine == NULL || strcmp(category.state_machine, name) != 0)
 			continue;
 		if (category.context != NULL)
-			row = context_columns(es_category_context(category.context));
+			row = context_columns(es_guarded_relid(category.context));
 		foreach(line, es_machine_check(name, definition, true, row))
 			problems = lappend(problems, psprintf("category %s: %s", stored->name, (char *) lfirst(line)));
 	}
@@ -184,7 +183,7 @@ check_strict(const EsCategoryText *category)
 				 errhint("Give the category a state machine, or leave strict out.")));
 }
 
-/* As it is written into definitions. */
+/* As messages tell it. */
 static char *
 context_name(Oid relid)
 {
@@ -199,13 +198,22 @@ context_name(Oid relid)
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), table);
 }
 
-static void
-check_context(const char *category, Oid relid, const char *context)
+/* The name of the projection, which its table may have no more. */
+static char *
+check_context(const char *category, Oid relid)
 {
-	const EsProjection *projection = es_projection_get(relid);
+	char	   *context = context_name(relid);
+	const EsProjection *projection;
 	const char *problem = NULL;
 	ListCell   *lc;
 
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", get_rel_name(relid)),
+				 errdetail("The guards of category \"%s\" would look at its rows.", category),
+				 errhint("GRANT SELECT on it.")));
+	projection = es_projection_get(relid);
 	if (projection == NULL)
 		problem = "It is not a projection.";
 	else if (projection->stream_row == NULL)
@@ -226,6 +234,7 @@ check_context(const char *category, Oid relid, const char *context)
 				 errdetail_internal("%s", problem),
 				 errhint("A context is an inline projection of the category, keyed by the stream: "
 						 "make it with eventsource.create_projection() first.")));
+	return pstrdup(projection->name);
 }
 
 /* Everything that only the whole of the category's definition shows. */
@@ -239,7 +248,7 @@ check_category(const EsCategoryText *category)
 	if (category->state_machine != NULL)
 	{
 		TupleDesc	row = category->context == NULL ? NULL
-			: context_columns(es_category_context(category->context));
+			: context_columns(es_guarded_relid(category->context));
 
 		problems = es_machine_check(category->state_machine,
 									read_machine(category->state_machine), true, row);
@@ -271,7 +280,7 @@ warn_of_loss(const char *name, const EsCategoryText *category)
 	}
 	/* A context whose table is gone is no loss. */
 	if (category->context != NULL ||
-		(lost.context != NULL && !OidIsValid(es_category_context(lost.context))))
+		(lost.context != NULL && !OidIsValid(es_guarded_relid(lost.context))))
 		lost.context = NULL;
 	else if (lost.context != NULL)
 	{
@@ -310,7 +319,8 @@ arguments(const EsCategoryText *category)
 	if (category->state_machine != NULL)
 		appendStringInfo(&list, ", state_machine => %s", quote_literal_cstr(category->state_machine));
 	if (category->context != NULL)
-		appendStringInfo(&list, ", context => %s", quote_literal_cstr(category->context));
+		appendStringInfo(&list, ", context => %s",
+						 quote_literal_cstr(context_name(es_guarded_relid(category->context))));
 	if (category->strict)
 		appendStringInfoString(&list, ", strict => true");
 	if (category->subject != NULL)

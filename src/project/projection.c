@@ -7,37 +7,30 @@
  * definitions (log/config.h).  When that is over, the context is handed to the
  * transaction, so that nothing in use is freed.
  *
- * What makes a table the target of a definition is the guard on it, which
- * carries the definition's name: a renamed table stays a projection, a dropped
- * one is none any more, and a table of that name without a guard is an error.
+ * A table is the target of a definition by its guard (log/guarded.h); one of the
+ * definition's name without a guard is an error.  What create_projection refuses
+ * in a table may come to it later, and is looked for again before events fold
+ * into it.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/table.h"
-#include "catalog/indexing.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_trigger.h"
 #include "errors.h"
-#include "nodes/value.h"
-#include "parser/parse_func.h"
+#include "log/guarded.h"
+#include "log/open.h"
 #include "project/projection.h"
 #include "rules/machine_json.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/varlena.h"
 
 typedef struct CacheEntry
 {
 	EsDefinition *definition;
 	Oid			relid;			/* InvalidOid: the table is gone */
 	EsProjection *projection;	/* NULL until compiled */
+	bool		is_sound;		/* the table may still be folded into */
 } CacheEntry;
 
 typedef struct CategoryEntry
@@ -57,9 +50,7 @@ static void refresh_cache(void);
 static void add_definition(EsDefinition *definition);
 static void add_category(CacheEntry *entry, const JsonbValue *category);
 static EsProjection *compile_entry(CacheEntry *entry);
-static Oid	guard_function(void);
-static Oid	find_guard(Oid relid, const char *name);
-static Oid	relid_by_name(const char *name);
+static void expect_sound(CacheEntry *entry);
 
 List *
 es_projection_list(const text *category)
@@ -85,7 +76,10 @@ es_projection_list(const text *category)
 	/* A table of that name may yet be made: what is gone is looked for again. */
 	ready = true;
 	foreach(lc, found->entries)
+	{
 		ready &= compile_entry(lfirst(lc)) != NULL;
+		expect_sound(lfirst(lc));
+	}
 	caller = MemoryContextSwitchTo(cache_context);
 	foreach(lc, found->entries)
 	{
@@ -115,6 +109,30 @@ es_projection_get(Oid relid)
 	return NULL;
 }
 
+void
+es_projection_expect_target(const EsProjection *projection, bool guarded)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource target check",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	Relation	rel = relation_open(projection->target->relid, AccessShareLock);
+	List	   *problems = es_target_check(rel);
+
+	if (guarded)
+		problems = list_concat(problems, es_target_check_guards(rel));
+	if (problems != NIL)
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_INVALID_DEFINITION),
+				 errmsg("table %s can no longer be the target of projection %s",
+						projection->target->name, projection->name),
+				 errdetail("%s.", (char *) linitial(problems)),
+				 errhint("Undo what was done to the table, or end the projection: SELECT eventsource.drop_projection(%s).",
+						 quote_literal_cstr(projection->target->name))));
+	relation_close(rel, NoLock);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+}
+
 EsRule *
 es_projection_rule(const EsProjection *projection, const text *type)
 {
@@ -130,34 +148,6 @@ es_projection_rule(const EsProjection *projection, const text *type)
 			return rule;
 	}
 	return projection->any;
-}
-
-Oid
-es_projection_relid(const EsDefinition *definition)
-{
-	Oid			relid = relid_by_name(definition->name);
-
-	if (OidIsValid(relid) && OidIsValid(find_guard(relid, definition->name)))
-		return relid;
-	return find_guard(InvalidOid, definition->name);
-}
-
-char *
-es_projection_name(Relation rel)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (es_projection_is_guard(&triggers->triggers[i]))
-			return pstrdup(triggers->triggers[i].tgargs[0]);
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-}
-
-bool
-es_projection_is_guard(const Trigger *trigger)
-{
-	return trigger->tgnargs == 1 && trigger->tgfoid == guard_function();
 }
 
 static void
@@ -204,7 +194,7 @@ add_definition(EsDefinition *definition)
 		return;
 	entry = palloc0(sizeof(CacheEntry));
 	entry->definition = definition;
-	entry->relid = es_projection_relid(definition);
+	entry->relid = es_guarded_relid(definition->name);
 	if (OidIsValid(entry->relid))
 		es_config_watch(entry->relid);
 	cache_entries = lappend(cache_entries, entry);
@@ -251,7 +241,7 @@ compile_entry(CacheEntry *entry)
 		return entry->projection;
 	if (!OidIsValid(entry->relid))
 	{
-		Oid			unguarded = relid_by_name(entry->definition->name);
+		Oid			unguarded = es_guarded_lookup(entry->definition->name);
 
 		if (OidIsValid(unguarded))
 			ereport(ERROR,
@@ -276,52 +266,13 @@ compile_entry(CacheEntry *entry)
 	return projection;
 }
 
-static Oid
-guard_function(void)
+/* Once in a generation, which ends with any change of the table. */
+static void
+expect_sound(CacheEntry *entry)
 {
-	return LookupFuncName(list_make2(makeString(ES_SCHEMA), makeString("projection_guard")), 0, NULL, true);
-}
-
-/* The table (or this one, if it is valid) whose guard carries the name. */
-static Oid
-find_guard(Oid relid, const char *name)
-{
-	Oid			function = guard_function();
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			result = InvalidOid;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, OidIsValid(relid), NULL,
-							  OidIsValid(relid) ? 1 : 0, &key);
-	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		bool		isnull;
-		Datum		args;
-
-		if (trigger->tgfoid != function || trigger->tgnargs != 1)
-			continue;
-		args = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
-		/* Arguments are strings, each ended by a null byte. */
-		if (!isnull && strcmp(VARDATA_ANY(DatumGetByteaPP(args)), name) == 0)
-			result = trigger->tgrelid;
-	}
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
-	return result;
-}
-
-static Oid
-relid_by_name(const char *name)
-{
-	List	   *names = textToQualifiedNameList(cstring_to_text(name));
-	Oid			schema;
-
-	if (list_length(names) != 2)
-		return InvalidOid;
-	schema = get_namespace_oid(strVal(linitial(names)), true);
-	return OidIsValid(schema) ? get_relname_relid(strVal(lsecond(names)), schema) : InvalidOid;
+	if (entry->projection == NULL || entry->is_sound)
+		return;
+	/* A restore can leave guards that only the opening of the log mends. */
+	es_projection_expect_target(entry->projection, es_log_is_open());
+	entry->is_sound = true;
 }

@@ -9,7 +9,6 @@
 #include "log/config.h"
 #include "project/target.h"
 #include "rules/expr.h"
-#include "utils/reltrigger.h"
 
 typedef enum EsMissing
 {
@@ -91,12 +90,10 @@ extern EsRule *es_projection_rule(const EsProjection *projection, const text *ty
  */
 extern EsProjection *es_projection_compile(const EsDefinition *definition, Oid relid, List **problems);
 
-/* Table of a definition, by its guard if it was renamed; InvalidOid if gone. */
-extern Oid	es_projection_relid(const EsDefinition *definition);
-
-/* Name under which a table is defined (its own, or that of its guard). */
-extern char *es_projection_name(Relation rel);
-
-extern bool es_projection_is_guard(const Trigger *trigger);
+/*
+ * Raises ZE011 if the table may no longer be written by a fold; guarded: nor if
+ * others can write it.  It is locked by the caller.
+ */
+extern void es_projection_expect_target(const EsProjection *projection, bool guarded);
 
 #endif							/* ES_PROJECT_PROJECTION_H */

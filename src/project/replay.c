@@ -21,6 +21,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/guarded.h"
 #include "log/read.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
@@ -113,7 +114,7 @@ eventsource_projection_definitions(PG_FUNCTION_ARGS)
 		if (strcmp(definition->type, "projection_defined") != 0)
 			continue;
 		values[0] = CStringGetTextDatum(definition->name);
-		values[1] = ObjectIdGetDatum(es_projection_relid(definition));
+		values[1] = ObjectIdGetDatum(es_guarded_relid(definition->name));
 		nulls[1] = !OidIsValid(DatumGetObjectId(values[1]));
 		values[2] = Int64GetDatum(definition->version);
 		values[3] = Int64GetDatum(definition->position);
@@ -195,6 +196,8 @@ open_projection(Oid relid, bool to_write)
 				 errmsg("%s is not a projection", name == NULL ? "this table" : name),
 				 errdetail("No definition names it as its target."),
 				 errhint("eventsource.projections lists them; create_projection makes one.")));
+	if (to_write)
+		es_projection_expect_target(projection, false);
 	return projection;
 }
 

@@ -22,6 +22,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_am.h"
 #include "compat.h"
 #include "errors.h"
 #include "executor/executor.h"
@@ -98,6 +99,21 @@ es_target_owner(Oid relid)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
+}
+
+Oid
+es_target_key_index(Relation rel)
+{
+	Oid			relid = es_compat_primary_key_index(rel);
+	Relation	index;
+	bool		finds_equal;
+
+	if (!OidIsValid(relid))
+		return InvalidOid;
+	index = index_open(relid, AccessShareLock);
+	finds_equal = index->rd_rel->relam == BTREE_AM_OID;
+	index_close(index, NoLock);
+	return finds_equal ? relid : InvalidOid;
 }
 
 uint32
@@ -346,7 +362,7 @@ add_key(EsTarget *target, Relation rel)
 {
 	Relation	index;
 
-	target->key_index = es_compat_primary_key_index(rel);
+	target->key_index = es_target_key_index(rel);
 	if (!OidIsValid(target->key_index))
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_INVALID_DEFINITION),
@@ -447,8 +463,9 @@ add_domain(EsTarget *target, const EsExprScope *scope, Form_pg_attribute att)
 	Node	   *null = (Node *) makeNullConst(base, typmod, att->attcollation);
 
 	rule->attno = att->attnum;
-	rule->expr = es_expr_compile_node(scope, coerce_to_domain(null, base, typmod, att->atttypid,
-															  COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1, false));
+	null = coerce_to_domain(null, base, typmod, att->atttypid, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST,
+							-1, false);
+	rule->expr = es_expr_compile_node(scope, null);
 	target->domains = lappend(target->domains, rule);
 }
 

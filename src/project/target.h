@@ -61,8 +61,15 @@ extern EsTarget *es_target_make(Oid relid);
 /* Owner of a table; InvalidOid if there is no such relation. */
 extern Oid	es_target_owner(Oid relid);
 
+/* Index of the primary key; InvalidOid if there is none that finds equal keys
+ * and is checked at once. */
+extern Oid	es_target_key_index(Relation rel);
+
 /* Why a table cannot be a target, as lines; NIL if it can. */
 extern List *es_target_check(Relation rel);
+
+/* Likewise what its guards do not keep out. */
+extern List *es_target_check_guards(Relation rel);
 
 extern uint32 es_target_hash(const EsTarget *target, const Datum *key);
 extern uint64 es_target_lock_hash(const EsTarget *target, const Datum *key);

@@ -18,12 +18,15 @@
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "compat.h"
-#include "project/projection.h"
+#include "log/guarded.h"
 #include "project/target.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+/* One for rows, one for TRUNCATE. */
+#define GUARDS	2
 
 /* One table-wide reason. */
 typedef struct TargetFault
@@ -80,6 +83,29 @@ es_target_check(Relation rel)
 	return check_constraints(rel, problems);
 }
 
+List *
+es_target_check_guards(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	List	   *problems = NIL;
+	int			count = 0;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (!es_guarded_is_guard(trigger))
+			continue;
+		count++;
+		if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
+			problems = lappend(problems, psprintf("guard \"%s\" is not enabled ALWAYS: the rows can be changed by hand",
+												  trigger->tgname));
+	}
+	if (count < GUARDS)
+		problems = lappend(problems, pstrdup("a guard is missing: the rows can be changed by hand"));
+	return problems;
+}
+
 static bool
 is_not_table(Relation rel)
 {
@@ -108,8 +134,9 @@ is_reserved(Relation rel)
 static bool
 is_inherited(Relation rel)
 {
-	return rel->rd_rel->relispartition || rel->rd_rel->relhassubclass ||
-		has_superclass(RelationGetRelid(rel));
+	/* relhassubclass and relhasrules outlive what they tell of. */
+	return rel->rd_rel->relispartition || has_superclass(RelationGetRelid(rel)) ||
+		(rel->rd_rel->relhassubclass && find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL);
 }
 
 static bool
@@ -121,13 +148,13 @@ has_policies(Relation rel)
 static bool
 has_rules(Relation rel)
 {
-	return rel->rd_rel->relhasrules;
+	return rel->rd_rules != NULL && rel->rd_rules->numLocks > 0;
 }
 
 static bool
 has_no_key(Relation rel)
 {
-	return !OidIsValid(es_compat_primary_key_index(rel));
+	return !OidIsValid(es_target_key_index(rel));
 }
 
 /* Foreign keys are triggers too. */
@@ -147,7 +174,7 @@ check_triggers(Relation rel, List *problems)
 			references = true;
 		else if (kind == RI_TRIGGER_PK)
 			is_referenced = true;
-		else if (!trigger->tgisinternal && !es_projection_is_guard(trigger))
+		else if (!trigger->tgisinternal && !es_guarded_is_guard(trigger))
 			problems = lappend(problems, psprintf("the table has trigger \"%s\": it would be passed by",
 												  trigger->tgname));
 	}

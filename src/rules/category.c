@@ -10,18 +10,15 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "log/config.h"
-#include "nodes/value.h"
+#include "log/guarded.h"
 #include "rules/category.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/varlena.h"
 
 /* Categories that are kept at most; beyond, all are forgotten. */
 #define MAX_CATEGORIES	10000
@@ -116,18 +113,6 @@ es_category_write(const char *name, const EsCategoryText *category)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-Oid
-es_category_context(const char *context)
-{
-	List	   *names = textToQualifiedNameList(cstring_to_text(context));
-	Oid			schema;
-
-	if (list_length(names) != 2)
-		return InvalidOid;
-	schema = get_namespace_oid(strVal(linitial(names)), true);
-	return OidIsValid(schema) ? get_relname_relid(strVal(lsecond(names)), schema) : InvalidOid;
-}
-
 static void
 refresh_cache(void)
 {
@@ -205,7 +190,7 @@ compile(EsCategory *category, const EsDefinition *definition)
 static TupleDesc
 open_context(EsCategory *category, const char *context)
 {
-	Oid			relid = es_category_context(context);
+	Oid			relid = es_guarded_relid(context);
 	Relation	rel;
 	TupleDesc	row;
 

@@ -34,15 +34,12 @@ extern const text *es_category_subject(const EsCategory *category, const EsEvent
 typedef struct EsCategoryText
 {
 	char	   *state_machine;
-	char	   *context;		/* schema.table, quoted where needed */
+	char	   *context;		/* name of a projection: see log/guarded.h */
 	char	   *subject;
 	bool		strict;
 } EsCategoryText;
 
 extern void es_category_read(Jsonb *data, EsCategoryText *category);
 extern Jsonb *es_category_write(const char *name, const EsCategoryText *category);
-
-/* Relation of a context, without a lock; InvalidOid if it is gone. */
-extern Oid	es_category_context(const char *context);
 
 #endif							/* ES_RULES_CATEGORY_H */

@@ -63,11 +63,14 @@ SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('account') $$, 'm
 DELETE FROM account;
 SELECT is(eventsource.rebuild_projection('account'), 2::bigint, 'an empty table');
 SELECT pg_temp.same_rows('SELECT id, balance FROM account ORDER BY id', 'VALUES (1, 6), (2, 10)', 'is filled');
+ALTER TABLE account ENABLE ALWAYS TRIGGER eventsource_guard;
+ALTER TABLE account ENABLE ALWAYS TRIGGER eventsource_guard_truncate;
 SELECT is(count(eventsource.append('account-2', 'moved', '{"amount": 5}')), 1::bigint, 'appends go on');
 SELECT is(balance, 15::numeric, 'from there') FROM account WHERE id = 2;
 
 -- Unique values that rows have exchanged.
 SELECT count(eventsource.append('account-' || i, 'named', jsonb_build_object('owner', 'owner ' || i))) AS n FROM generate_series(1, 2) i \gset
+ALTER TABLE account DISABLE TRIGGER ALL;
 UPDATE account SET owner = 'x' WHERE id = 1;
 UPDATE account SET owner = 'owner 1' WHERE id = 2;
 UPDATE account SET owner = 'owner 2' WHERE id = 1;
