@@ -377,7 +377,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
 	if (!draft->is_definition)
 		apply_rules(batch, &event, &bs->head);
-	es_fold_lock(batch->fold, &event);
+	es_fold_lock(&event);
 	place_event(batch, &event);
 	if (draft->idempotency_key != NULL)
 	{

@@ -193,11 +193,12 @@ static NameEntry *
 remember_by_name(const text *name, const EsStream *stream, TransactionId xmin)
 {
 	uint64		hash = hash_name(name);
+	const text *copy = copy_name(name);
 	bool		found;
 	NameEntry  *entry = hash_search(newer.by_name, &hash, HASH_ENTER, &found);
 
 	entry->stream = *stream;
-	entry->name = copy_name(name);
+	entry->name = copy;
 	note_fresh(xmin);
 	return entry;
 }
@@ -205,10 +206,11 @@ remember_by_name(const text *name, const EsStream *stream, TransactionId xmin)
 static const text *
 remember_by_id(int64 id, const text *name, TransactionId xmin)
 {
+	const text *copy = copy_name(name);
 	bool		found;
 	IdEntry    *entry = hash_search(newer.by_id, &id, HASH_ENTER, &found);
 
-	entry->name = copy_name(name);
+	entry->name = copy;
 	note_fresh(xmin);
 	return entry->name;
 }

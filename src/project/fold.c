@@ -84,7 +84,7 @@ static void apply_item(Datum item, bool isnull, void *arg);
 static void apply_once(Step *step, EsBinding *binding);
 static void change_row(Step *step, EsBinding *binding, EsRow *row);
 static HeapTuple next_image(Step *step, EsBinding *binding);
-static void set_image(EsFold *fold, EsRow *row, HeapTuple image);
+static void set_image(EsRow *row, HeapTuple image);
 static void note_position(Step *step, EsRow *row);
 static TupleTableSlot *row_slot(const EsTarget *target, HeapTuple image);
 static TupleTableSlot *start_slot(const EsTarget *target, const Datum *key);
@@ -253,8 +253,9 @@ es_fold_enter(EsFold *fold, const EsTarget *target, const Datum *key)
 	row->key = palloc(sizeof(Datum) * target->nkeys);
 	for (int i = 0; i < target->nkeys; i++)
 		row->key[i] = datumCopy(key[i], target->keys[i].typbyval, target->keys[i].typlen);
-	rowtable_insert(fold->rows, row, &found)->row = row;
+	/* Should the second fail, the row is one that did not change. */
 	fold->order = lappend(fold->order, row);
+	rowtable_insert(fold->rows, row, &found)->row = row;
 	MemoryContextSwitchTo(caller);
 	return row;
 }
@@ -401,7 +402,7 @@ apply_once(Step *step, EsBinding *binding)
 static void
 change_row(Step *step, EsBinding *binding, EsRow *row)
 {
-	set_image(step->fold, row, step->rule->deletes ? NULL : next_image(step, binding));
+	set_image(row, step->rule->deletes ? NULL : next_image(step, binding));
 }
 
 /* The row after the event, checked; right sides see the row before it. */
@@ -438,7 +439,7 @@ next_image(Step *step, EsBinding *binding)
 }
 
 static void
-set_image(EsFold *fold, EsRow *row, HeapTuple image)
+set_image(EsRow *row, HeapTuple image)
 {
 	if (row->now != NULL && row->now != row->found)
 		heap_freetuple(row->now);

@@ -27,7 +27,7 @@ extern TupleTableSlot *es_fold_context_row(EsFold *fold, Oid target, const EsEve
  * projections shared between streams, in a fixed order.  Before the position
  * is drawn; all else that rules may name is known by now.
  */
-extern void es_fold_lock(EsFold *fold, const EsEvent *event);
+extern void es_fold_lock(const EsEvent *event);
 
 /* Folds a complete event into the inline projections of its category. */
 extern void es_fold_apply(EsFold *fold, const EsEvent *event);

@@ -66,7 +66,7 @@ es_fold_init(void)
 
 /* A table may change while we wait for it: then once more. */
 void
-es_fold_lock(EsFold *fold, const EsEvent *event)
+es_fold_lock(const EsEvent *event)
 {
 	uint64		generation;
 

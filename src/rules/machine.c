@@ -68,12 +68,6 @@ es_machine_epoch(void)
 	return cache_epoch;
 }
 
-int64
-es_machine_version(const EsMachine *machine)
-{
-	return machine->version;
-}
-
 const text *
 es_machine_label(const EsMachine *machine)
 {
@@ -182,7 +176,6 @@ build_from(const EsDefinition *definition, TupleDesc row, bool inspected)
 											  es_machine_definition(definition->name, definition->data),
 											  &problems);
 
-	machine->version = definition->version;
 	machine->label = cstring_to_text(psprintf("%s@" INT64_FORMAT, definition->name, definition->version));
 	if (problems.count > 0)
 		ereport(ERROR,

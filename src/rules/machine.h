@@ -87,8 +87,6 @@ extern bool es_machine_choice_holds(EsMachine *machine, const EsChoice *choice, 
  */
 extern uint64 es_machine_epoch(void);
 
-extern int64 es_machine_version(const EsMachine *machine);
-
 /* "name@version", as events remember it. */
 extern const text *es_machine_label(const EsMachine *machine);
 

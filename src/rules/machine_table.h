@@ -97,7 +97,6 @@ typedef struct EsReason
 struct EsMachine
 {
 	char	   *name;
-	int64		version;		/* 0 while being checked */
 	text	   *label;			/* "name@version" */
 	EsWordSet	states;
 	EsState    *state;
