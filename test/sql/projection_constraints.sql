@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Constraints of the target hold on the append, under their own names and SQLSTATEs.
 BEGIN;
-SELECT plan(21);
+SELECT plan(25);
 
 CREATE FUNCTION pg_temp.violation(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -55,6 +55,17 @@ SELECT is(pg_temp.violation($$ SELECT eventsource.append('account-2', 'booked', 
 SELECT is(pg_temp.violation($$ SELECT eventsource.append_events('[
 	{"stream": "account-8", "type": "moved", "data": {"amount": -1}}, {"stream": "account-8", "type": "moved", "data": {"amount": 5}}]') $$),
 	'23514 public account not_overdrawn', 'no event may leave the row bad');
+
+-- Domains, of columns that are set and of those that are not.
+CREATE DOMAIN named AS text NOT NULL CONSTRAINT short CHECK (length(value) < 5);
+CREATE DOMAIN maybe AS int CONSTRAINT even CHECK (value % 2 = 0);
+CREATE TABLE person (id text PRIMARY KEY, name named, n maybe);
+SELECT eventsource.create_projection('person', '{person}', jsonb_build_object(
+	'named', $$name = event.data->>'name'$$, 'counted', $$n = (event.data->>'n')::int$$)) AS version \gset
+SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'counted', '{"n": 2}') $$), '23502 public', 'a domain that takes no null');
+SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'named', '{"name": "too long"}') $$), '23514 public short', 'a domain''s CHECK');
+SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'named', '{"name": "joe"}') $$), 'none', 'a good value');
+SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'counted', '{"n": 3}') $$), '23514 public even', 'of another column');
 
 -- Index entries follow the rows.
 SELECT is(count(eventsource.append('account-1', 'moved', '{"amount": 1}')), 50::bigint, 'fifty updates') FROM generate_series(1, 50);
