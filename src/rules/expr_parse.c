@@ -153,6 +153,8 @@ transform_part(ParseState *pstate, EsExprText *text, AttrNumber target, ResTarge
 		return node;
 	if (before == NULL)
 		before = es_expr_use_row_column(text, target, item->location);
+	/* Subscripts are transformed in there. */
+	pstate->p_expr_kind = EXPR_KIND_OTHER;
 	return transformAssignmentIndirection(pstate, before, item->name, false, att->atttypid, att->atttypmod,
 										  att->attcollation, item->indirection,
 										  list_head(item->indirection), node,
