@@ -6,7 +6,8 @@
  * Rows go through the table and index access methods: no SPI, no triggers (the
  * guard on the table refuses every other way in).  What belongs to the table --
  * defaults, CHECKs, generated columns, index expressions -- is evaluated with
- * the rights of the table's owner.
+ * the rights of the table's owner.  So is what a look at them may evaluate, since
+ * planning computes what is constant.
  *
  * Locks: the caller holds ROW EXCLUSIVE on the table, to the end of the
  * transaction.  Rows are read with SnapshotSelf: whoever writes a key holds the
@@ -58,7 +59,7 @@ static void add_columns(EsTarget *target, Relation rel);
 static void add_start(EsTarget *target, Relation rel, const EsExprScope *scope, AttrNumber attno);
 static void add_domain(EsTarget *target, const EsExprScope *scope, Form_pg_attribute att);
 static void survey_indexes(EsTarget *target, Relation rel);
-static bool has_foreign_column(const EsTarget *target, Relation index);
+static bool may_call(const EsTarget *target, Relation index);
 static bool same_value(Form_pg_attribute att, Datum a, Datum b);
 static void check_visible(const EsTarget *target, HeapTuple row);
 static void check_invisible(const EsTarget *target, Relation rel, Relation index, ScanKey keys,
@@ -74,16 +75,20 @@ EsTarget *
 es_target_make(Oid relid)
 {
 	EsTarget   *target = palloc0(sizeof(EsTarget));
+	EsExprTraits traits = {.foreign = true};
 	Relation	rel = table_open(relid, NoLock);
+	EsRoom		room;
 
 	target->relid = relid;
 	target->owner = rel->rd_rel->relowner;
+	es_expr_enter_room(&room, target->owner, false, &traits);
 	target->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 											  RelationGetRelationName(rel));
 	target->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	add_key(target, rel);
 	add_columns(target, rel);
 	survey_indexes(target, rel);
+	es_expr_leave_room(&room);
 	table_close(rel, NoLock);
 	return target;
 }
@@ -478,11 +483,8 @@ survey_indexes(EsTarget *target, Relation rel)
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		EsExprTraits traits = {0};
 
-		es_expr_survey_tree((Node *) RelationGetIndexExpressions(index), &traits);
-		es_expr_survey_tree((Node *) RelationGetIndexPredicate(index), &traits);
-		target->foreign_indexes |= traits.foreign || has_foreign_column(target, index);
+		target->foreign_indexes |= may_call(target, index);
 		target->has_other_unique |= lfirst_oid(lc) != target->key_index &&
 			(index->rd_index->indisunique || index->rd_index->indisexclusion);
 		index_close(index, NoLock);
@@ -490,10 +492,17 @@ survey_indexes(EsTarget *target, Relation rel)
 	list_free(indexes);
 }
 
-/* Types of users can bring support functions: a range's subtype_diff. */
+/*
+ * May an entry call code of users?  An expression or a predicate may, even where
+ * it looks constant by now; types bring support functions, as a range does its
+ * subtype_diff.
+ */
 static bool
-has_foreign_column(const EsTarget *target, Relation index)
+may_call(const EsTarget *target, Relation index)
 {
+	if (!heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		return true;
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 	{
 		AttrNumber	attno = index->rd_index->indkey.values[i];

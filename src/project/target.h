@@ -51,7 +51,7 @@ typedef struct EsTarget
 	List	   *domains;		/* of EsColumnRule: raises if the domain of the
 								 * column takes no null */
 	bool		has_not_null;
-	bool		foreign_indexes;	/* index expressions with code of users */
+	bool		foreign_indexes;	/* code of users may run */
 	bool		has_other_unique;	/* besides the primary key */
 } EsTarget;
 

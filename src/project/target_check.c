@@ -21,6 +21,7 @@
 #include "log/guarded.h"
 #include "project/target.h"
 #include "rewrite/rewriteHandler.h"
+#include "rules/expr_parts.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -70,6 +71,8 @@ static const TargetFault table_faults[] = {
 List *
 es_target_check(Relation rel)
 {
+	EsExprTraits traits = {.foreign = true};
+	EsRoom		room;
 	List	   *problems = NIL;
 
 	if (is_not_table(rel))
@@ -79,8 +82,12 @@ es_target_check(Relation rel)
 			problems = lappend(problems, pstrdup(table_faults[i].problem));
 	problems = check_triggers(rel, problems);
 	problems = check_indexes(rel, problems);
+	/* Planning may already call what belongs to the table. */
+	es_expr_enter_room(&room, rel->rd_rel->relowner, false, &traits);
 	problems = check_columns(rel, problems);
-	return check_constraints(rel, problems);
+	problems = check_constraints(rel, problems);
+	es_expr_leave_room(&room);
+	return problems;
 }
 
 List *

@@ -37,7 +37,6 @@ typedef struct CheckContext
 {
 	ParseState *pstate;
 	EsExprTraits *traits;
-	bool		refuse;			/* false: only look */
 	Node	   *set_allowed;	/* the one node that may return a set */
 	List	   *clock_words;	/* where the text has literals like 'now' */
 	Node	   *at;				/* whose location errors tell */
@@ -70,15 +69,7 @@ void
 es_expr_check_tree(ParseState *pstate, Node *node, bool set_returning, List *clock_words,
 				   EsExprTraits *traits)
 {
-	CheckContext context = {pstate, traits, true, set_returning ? node : NULL, clock_words, node};
-
-	(void) check_walker(node, &context);
-}
-
-void
-es_expr_survey_tree(Node *node, EsExprTraits *traits)
-{
-	CheckContext context = {NULL, traits, false, NULL, NIL, node};
+	CheckContext context = {pstate, traits, set_returning ? node : NULL, clock_words, node};
 
 	(void) check_walker(node, &context);
 }
@@ -124,9 +115,9 @@ check_type(Oid type, CheckContext *context)
 	if (type != UNKNOWNOID && (get_typtype(type) != TYPTYPE_BASE || OidIsValid(get_element_type(type))))
 		context->traits->transient = true;
 	note_foreign_type(type, context->traits);
-	if (context->refuse && is_temporary(type))
+	if (is_temporary(type))
 		refuse(context, psprintf("type %s is temporary", format_type_be(type)), "It ends with this session.", NULL);
-	if (context->refuse && names_objects(type))
+	if (names_objects(type))
 		refuse(context, psprintf("type %s is not allowed", format_type_be(type)),
 			   "Its values are object identifiers, which do not survive a dump and restore.",
 			   "Use the name as text.");
@@ -258,8 +249,6 @@ refuse_node(Node *node, CheckContext *context)
 	};
 	int			i = 0;
 
-	if (!context->refuse)
-		return;
 	if (IsA(node, SQLValueFunction))
 		refuse(context, psprintf("%s is not allowed", value_function_name((SQLValueFunction *) node)),
 			   "Its value depends on when and by whom the expression is evaluated.",
@@ -313,13 +302,13 @@ check_function(Oid function, void *arg)
 	{
 		context->traits->foreign = true;
 		context->traits->transient = true;
-		if (context->refuse && isTempNamespace(get_func_namespace(function)))
+		if (isTempNamespace(get_func_namespace(function)))
 			refuse(context, psprintf("function %s is temporary", format_procedure(function)),
 				   "It ends with this session.", NULL);
 	}
 	if (es_expr_reads_zone_words(function))
 		context->traits->zone_words = true;
-	if (volatility == PROVOLATILE_IMMUTABLE || !context->refuse)
+	if (volatility == PROVOLATILE_IMMUTABLE)
 		return false;
 	if (function < FirstNormalObjectId && volatility == PROVOLATILE_STABLE &&
 		es_expr_stable_kind(function) != ES_STABLE_REFUSED)
@@ -340,7 +329,7 @@ check_call(Node *node, Oid function, List *args, Oid result, CheckContext *conte
 	EsStableKind kind;
 	ListCell   *lc;
 
-	if (context->refuse && node != context->set_allowed &&
+	if (node != context->set_allowed &&
 		((IsA(node, FuncExpr) && ((FuncExpr *) node)->funcretset) ||
 		 (IsA(node, OpExpr) && ((OpExpr *) node)->opretset)))
 		refuse(context, psprintf("set-returning function %s is not allowed here", format_procedure(function)),
@@ -433,7 +422,7 @@ check_read(Oid type, bool nested, CheckContext *context)
 		check_columns(base, false, context);
 	else if (get_typtype(base) == TYPTYPE_BASE)
 		check_read_base(base, nested, context);
-	else if (base == RECORDOID && context->refuse)
+	else if (base == RECORDOID)
 		refuse(context, "a row of unknown type is not allowed", "Its columns cannot be checked.",
 			   "Cast to a composite type.");
 }
@@ -446,7 +435,7 @@ check_read_base(Oid type, bool nested, CheckContext *context)
 
 	getTypeInputInfo(type, &function, &param);
 	(void) check_function(function, context);
-	if (nested && context->refuse && es_expr_reads_clock(function))
+	if (nested && es_expr_reads_clock(function))
 		refuse(context, psprintf("a cast that reads %s inside another value is not allowed", format_type_be(type)),
 			   "Words like \"now\" would be read as the moment of evaluation.",
 			   "Take the part out as text and cast it by itself.");
@@ -496,7 +485,7 @@ check_domain(Oid type, CheckContext *context)
 static void
 check_constant(Const *constant, CheckContext *context)
 {
-	if (context->refuse && list_member_int(context->clock_words, constant->location) &&
+	if (list_member_int(context->clock_words, constant->location) &&
 		holds_datetime(constant->consttype))
 		refuse(context, "'now', 'today' and their like are not allowed",
 			   "They were read as the moment of the definition.",

@@ -165,9 +165,6 @@ extern bool es_expr_reads_clock(Oid input_function);
 /* True if the text holds a word that dates and times read off the clock. */
 extern bool es_expr_has_clock_word(const char *text);
 
-/* The same traits, refusing nothing: for indexes, which PostgreSQL itself checks. */
-extern void es_expr_survey_tree(Node *node, EsExprTraits *traits);
-
 /* Makes the datetime input functions in a ready state refuse 'now' and its like. */
 extern void es_expr_guard_clock(ExprState *state);
 

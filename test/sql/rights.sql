@@ -3,7 +3,7 @@
 -- No superuser runs the code of others: what is bob's runs as bob whenever it was written,
 -- and whatever it hangs on: a constraint, a cast, a domain, or the name of a role.
 BEGIN;
-SELECT plan(24);
+SELECT plan(27);
 
 CREATE ROLE bob;
 CREATE ROLE carl;
@@ -105,6 +105,34 @@ SELECT eventsource.create_projection('bob.spans', '{span}', '{"x": "s = (event.d
 RESET ROLE;
 SELECT is(count(eventsource.append('span-' || n, 'x', jsonb_build_object('s', format('[%s,%s)', n, 2 * n + 1)))), 1000::bigint, 'an index on a type of his')
 FROM generate_series(1, 1000) n;
+
+-- Planning computes what is constant.
+SET ROLE bob;
+CREATE FUNCTION bob.mine(t text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_user <> 'bob' THEN RAISE 'ran as %', current_user; END IF;
+	RETURN true;
+END
+$$;
+CREATE DOMAIN bob.constant AS text;
+CREATE TABLE bob.planned (id text PRIMARY KEY, n int, c bob.constant);
+CREATE INDEX planned_index ON bob.planned (bob.mine('x'));
+SELECT eventsource.create_projection('bob.planned', '{planned}', '{"x": "n = row.n + 1"}') AS version \gset
+ALTER INDEX bob.planned_index SET (fillfactor = 90);
+ALTER TABLE bob.planned ADD COLUMN extra int;
+RESET ROLE;
+SELECT is(version, 1::bigint, 'an index is looked at as its owner') FROM eventsource.append('planned-1', 'x');
+SET ROLE bob;
+ALTER INDEX bob.planned_index SET (fillfactor = 80);
+ALTER DOMAIN bob.constant ADD CHECK (bob.mine('x')) NOT VALID;
+ALTER TABLE bob.planned ADD COLUMN more int;
+RESET ROLE;
+SELECT is(version, 2::bigint, 'a domain, too') FROM eventsource.append('planned-1', 'x');
+SET ROLE bob;
+ALTER INDEX bob.planned_index SET (fillfactor = 70);
+ALTER DOMAIN bob.constant ADD CONSTRAINT another CHECK (bob.mine('y')) NOT VALID;
+RESET ROLE;
+SELECT is(eventsource.create_projection('bob.planned', '{planned}', '{"x": "n = row.n + 2"}'), 2::bigint, 'whoever defines');
 
 -- A role under another name is the same role; another role of its name is not.
 SET ROLE carl;
