@@ -51,6 +51,7 @@ static bool is_inherited(Relation rel);
 static bool has_policies(Relation rel);
 static bool has_rules(Relation rel);
 static bool has_no_key(Relation rel);
+static bool has_other_key(Relation rel);
 static List *check_triggers(Relation rel, List *problems);
 static List *check_indexes(Relation rel, List *problems);
 static List *check_columns(Relation rel, List *problems);
@@ -66,6 +67,7 @@ static const TargetFault table_faults[] = {
 	{has_policies, "the table has row level security: rows would be hidden from verification"},
 	{has_rules, "the table has rules: they would be passed by"},
 	{has_no_key, "the table has no primary key that is checked at once"},
+	{has_other_key, "the primary key is no B-tree: it does not find rows by equal keys"},
 };
 
 List *
@@ -161,7 +163,14 @@ has_rules(Relation rel)
 static bool
 has_no_key(Relation rel)
 {
-	return !OidIsValid(es_target_key_index(rel));
+	return !OidIsValid(es_compat_primary_key_index(rel));
+}
+
+/* PRIMARY KEY (... WITHOUT OVERLAPS) lies in another kind of index. */
+static bool
+has_other_key(Relation rel)
+{
+	return !has_no_key(rel) && !OidIsValid(es_target_key_index(rel));
 }
 
 /* Foreign keys are triggers too. */
