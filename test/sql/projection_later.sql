@@ -45,7 +45,7 @@ SELECT pg_temp.refused_until('ALTER TABLE late DISABLE TRIGGER eventsource_guard
 SELECT pg_temp.refused_until('ALTER TABLE late ENABLE TRIGGER eventsource_guard_truncate', 'ALTER TABLE late ENABLE ALWAYS TRIGGER eventsource_guard_truncate',
 	'guard "eventsource_guard_truncate" is not enabled ALWAYS: the rows can be changed by hand', 'a guard that is not on ALWAYS');
 
--- Another session learns of it, too; verification goes on; a rebuild would write.
+-- Verification goes on; a rebuild would write.
 CREATE TABLE child (id text REFERENCES late);
 INSERT INTO child VALUES ('1');
 SELECT is(left(pg_temp.refusal($$ SELECT eventsource.append('late-1', 'gone') $$), 5), 'ZE011', 'no row is taken from under a foreign key');
