@@ -16,7 +16,7 @@
 
 /* Limits: input beyond them is refused, never cut. */
 #define ES_MAX_STREAM_NAME	1024	/* bytes */
-#define ES_MAX_WORD			256		/* bytes: type, state, reason, actor */
+#define ES_MAX_WORD			256 /* bytes: type, state, reason, actor */
 #define ES_MAX_KEY			1024	/* bytes: idempotency key */
 #define ES_MAX_DATA			(64 * 1024 * 1024)	/* bytes of jsonb */
 #define ES_HASH_SIZE		32

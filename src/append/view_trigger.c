@@ -30,7 +30,8 @@ PG_FUNCTION_INFO_V1(eventsource_append_row);
 PG_FUNCTION_INFO_V1(eventsource_position_by_trigger);
 PG_FUNCTION_INFO_V1(eventsource_occurred_at);
 
-#define COL_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS	/* the view has one column more */
+/* The view has one column more. */
+#define COL_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS
 
 static const bool writable[ES_EVENT_NCOLUMNS + 1] = {
 	[ES_EVENT_STREAM] = true,

@@ -225,7 +225,7 @@ es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event)
 	es_event_set(event, ES_EVENT_RECORDED_AT, v[COL_RECORDED_AT]);
 	es_event_set(event, ES_EVENT_OCCURRED_AT,
 				 TimestampTzGetDatum(es_event_occurred_at(DatumGetTimestampTz(v[COL_RECORDED_AT]),
-												 DatumGetByteaPP(v[COL_OCCURRED]))));
+														  DatumGetByteaPP(v[COL_OCCURRED]))));
 	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(DatumGetInt16(v[COL_SCHEMA_VERSION])));
 	set_text(event, ES_EVENT_TYPE, es_word_text(DatumGetInt32(v[COL_TYPE])));
 	set_text(event, ES_EVENT_ACTOR, es_word_text(DatumGetInt32(v[COL_ACTOR])));

@@ -90,7 +90,10 @@ es_position_publish(void)
 		highest_seen = es_segment_max_position();
 		highest_seen_seq = es_catalog_oid(ES_REL_POSITION_SEQ);
 
-		/* Others go on: the sequence must be read after what it is held against. */
+		/*
+		 * Others go on: the sequence must be read after what it is held
+		 * against.
+		 */
 		last_read = -1;
 	}
 

@@ -207,8 +207,10 @@ decide_category(EsScan *scan, int32 category)
 	if (scan->categories == NIL)
 		return !es_word_is(category, ES_CONFIG_CATEGORY);
 	foreach(lc, scan->categories)
+	{
 		if (es_word_is(category, lfirst(lc)))
 			return true;
+	}
 	return false;
 }
 
@@ -226,7 +228,8 @@ is_wanted(EsScan *scan, int64 stream_id)
 	wanted = decide_category(scan, category);
 	if (scan->n_verdicts == 64)
 		scan->n_verdicts = 0;
-	scan->verdicts[scan->n_verdicts++] = (CategoryVerdict) {category, wanted};
+	scan->verdicts[scan->n_verdicts].category = category;
+	scan->verdicts[scan->n_verdicts++].wanted = wanted;
 	return wanted;
 }
 
@@ -242,7 +245,10 @@ es_scan_next(EsScan *scan, EsEvent *event)
 			return false;
 		CHECK_FOR_INTERRUPTS();
 
-		/* The index keeps what it finds dead in memory of ours, not the caller's. */
+		/*
+		 * The index keeps what it finds dead in memory of ours, not the
+		 * caller's.
+		 */
 		old = MemoryContextSwitchTo(scan->context);
 		tuple = systable_getnext_ordered(scan->scan,
 										 scan->backward ? BackwardScanDirection : ForwardScanDirection);

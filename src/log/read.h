@@ -32,6 +32,7 @@ extern EsScan *es_scan_stream(const text *stream, int64 from_version, bool backw
 
 /* The next event, valid until the next call; false at the end. */
 extern bool es_scan_next(EsScan *scan, EsEvent *event);
+
 /*
  * Up to where WAL must be flushed before the event returned last can be acted
  * on, when commits are asynchronous; invalid if it is flushed.

@@ -238,16 +238,16 @@ create_segment(int64 lower, int64 upper)
 
 	snprintf(name, sizeof(name), "event_" INT64_FORMAT, lower);
 	es_catalog_run("CREATE TABLE %s.%s (LIKE %s.event INCLUDING STORAGE) USING heap",
-			ES_SCHEMA, name, ES_SCHEMA);
+				   ES_SCHEMA, name, ES_SCHEMA);
 	es_catalog_run("ALTER TABLE %s.%s ADD CONSTRAINT %s_pkey PRIMARY KEY (\"position\")",
-			ES_SCHEMA, name, name);
+				   ES_SCHEMA, name, name);
 	es_catalog_run("CREATE UNIQUE INDEX %s_stream_idx ON %s.%s (stream, version)", name, ES_SCHEMA, name);
 	es_catalog_run("CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON %s.%s"
-			" FOR EACH STATEMENT EXECUTE FUNCTION %s.guard()", ES_SCHEMA, name, ES_SCHEMA);
+				   " FOR EACH STATEMENT EXECUTE FUNCTION %s.guard()", ES_SCHEMA, name, ES_SCHEMA);
 	es_catalog_run("ALTER TABLE %s.%s ENABLE ALWAYS TRIGGER guard_statement", ES_SCHEMA, name);
 	es_catalog_run("COMMENT ON TABLE %s.%s IS 'Private: a segment of the log. Append-only.'", ES_SCHEMA, name);
 	es_catalog_run("ALTER TABLE %s.event ATTACH PARTITION %s.%s FOR VALUES FROM ('" INT64_FORMAT "') TO ('" INT64_FORMAT "')",
-			ES_SCHEMA, ES_SCHEMA, name, lower, upper);
+				   ES_SCHEMA, ES_SCHEMA, name, lower, upper);
 
 	namestrcpy(&table_name, name);
 	values[0] = Int64GetDatum(lower);

@@ -321,7 +321,10 @@ insert_by_stream(EsWriter *writer, const EsEvent *events, int count)
 	StreamOrder *order = palloc(count * sizeof(StreamOrder));
 
 	for (int i = 0; i < count; i++)
-		order[i] = (StreamOrder) {events[i].stream_id, i};
+	{
+		order[i].stream_id = events[i].stream_id;
+		order[i].row = i;
+	}
 	qsort(order, count, sizeof(StreamOrder), compare_stream_order);
 	for (int i = 0; i < count; i++)
 		insert_index_entry(writer, &writer->indexes[writer->by_stream], writer->slots[order[i].row]);

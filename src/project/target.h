@@ -48,8 +48,8 @@ typedef struct EsTarget
 	bool	   *start_isnull;
 	List	   *checks;			/* of EsColumnRule */
 	List	   *generated;		/* of EsColumnRule */
-	List	   *domains;		/* of EsColumnRule: raises if the domain of the
-								 * column takes no null */
+	List	   *domains;		/* of EsColumnRule: raises if the domain of
+								 * the column takes no null */
 	bool		has_not_null;
 	bool		foreign_indexes;	/* code of users may run */
 	bool		has_other_unique;	/* besides the primary key */

@@ -117,7 +117,7 @@ static void
 refresh_cache(void)
 {
 	uint64		generation = es_config_generation();
-	HASHCTL		ctl = {.keysize = ES_MAX_WORD + 1, .entrysize = sizeof(EsCategory)};
+	HASHCTL		ctl = {.keysize = ES_MAX_WORD + 1,.entrysize = sizeof(EsCategory)};
 	MemoryContext context;
 
 	if (cache != NULL && cache_generation == generation && cache_epoch == es_machine_epoch() &&
@@ -165,6 +165,7 @@ compile(EsCategory *category, const EsDefinition *definition)
 	es_category_read(definition->data, &text);
 	category->declared = true;
 	category->strict = text.strict;
+
 	if (text.context != NULL)
 		row = open_context(category, text.context);
 	if (text.subject != NULL && !OidIsValid(definition->owner))

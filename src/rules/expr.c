@@ -298,6 +298,7 @@ adopt_plan(EsExpr *expr, const EsExprText *text, const EsExprTraits *traits, Cac
 	if (text->nuses > 0)
 		memcpy(expr->uses, text->uses, sizeof(EsNameUse) * text->nuses);
 	expr->nuses = text->nuses;
+
 	for (int i = 0; i < expr->nuses; i++)
 	{
 		expr->params->params[i].pflags = 0;

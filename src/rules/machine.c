@@ -125,7 +125,7 @@ static void
 refresh_cache(void)
 {
 	uint64		generation = es_config_generation();
-	HASHCTL		ctl = {.keysize = sizeof(CacheKey), .entrysize = sizeof(CacheEntry)};
+	HASHCTL		ctl = {.keysize = sizeof(CacheKey),.entrysize = sizeof(CacheEntry)};
 	MemoryContext context;
 
 	if (cache != NULL && cache_generation == generation && !cache_is_full)
@@ -171,10 +171,10 @@ static EsMachine *
 build_from(const EsDefinition *definition, TupleDesc row, bool inspected)
 {
 	EsProblems	problems = {NIL, 0};
-	EsExprScope scope = {.row = row, .has_state = true, .owner = definition->owner};
+	EsExprScope scope = {.row = row,.has_state = true,.owner = definition->owner};
 	EsMachine  *machine = es_machine_parse(definition->name,
-											  es_machine_definition(definition->name, definition->data),
-											  &problems);
+										   es_machine_definition(definition->name, definition->data),
+										   &problems);
 
 	machine->label = cstring_to_text(psprintf("%s@" INT64_FORMAT, definition->name, definition->version));
 	if (problems.count > 0)

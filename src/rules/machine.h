@@ -18,7 +18,8 @@ typedef enum EsVerdict
 	ES_ILLEGAL_TRANSITION,		/* ZE002 */
 	ES_GUARD_REJECTED,			/* ZE005 */
 	ES_REASON_REQUIRED,			/* ZE003 */
-	ES_REASON_UNKNOWN,			/* ZE004: not a code of the machine, or not of the edge */
+	ES_REASON_UNKNOWN,			/* ZE004: not a code of the machine, or not of
+								 * the edge */
 	ES_REASON_FORBIDDEN,		/* ZE004 */
 	ES_FILL_GIVEN				/* ZE007: the caller gave a value the database
 								 * fills in, or data that cannot take one */

@@ -26,7 +26,7 @@ es_machine_check(const char *name, Jsonb *definition, bool is_bound, TupleDesc c
 {
 	EsProblems	problems = {NIL, 0};
 	EsMachine  *machine = es_machine_parse(name, definition, &problems);
-	EsExprScope scope = {.row = context_row, .has_state = true, .owner = GetUserId()};
+	EsExprScope scope = {.row = context_row,.has_state = true,.owner = GetUserId()};
 
 	es_machine_build_table(machine);
 	if (machine->states.count > 0)

@@ -78,7 +78,7 @@ es_machine_build_table(EsMachine *machine)
 }
 
 /* The root's candidates by type, NULL where it has none. */
-EsEdge **
+EsEdge	  **
 es_machine_root_edges(const EsMachine *machine)
 {
 	EsEdge	  **root = palloc0(sizeof(EsEdge *) * (machine->types.count + 1));
@@ -103,7 +103,7 @@ void
 es_machine_compile(EsMachine *machine, const EsExprScope *scope,
 				   int flags, EsProblems *problems)
 {
-	Task		task = {.machine = machine->name, .scope = scope, .context = CurrentMemoryContext};
+	Task		task = {.machine = machine->name,.scope = scope,.context = CurrentMemoryContext};
 	ListCell   *lc;
 
 	foreach(lc, machine->entries)
@@ -194,7 +194,10 @@ compile(Task *task, const char *path, int flags, EsProblems *problems)
 {
 	char	   *problem;
 
-	/* Nobody's rights are left to evaluate with, and the caller's will not do. */
+	/*
+	 * Nobody's rights are left to evaluate with, and the caller's will not
+	 * do.
+	 */
 	if (!OidIsValid(task->scope->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

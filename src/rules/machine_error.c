@@ -55,7 +55,7 @@ es_machine_refusal(EsMachine *machine, const EsStep *step, const EsEvent *event,
 				   EsRefusal *refusal)
 {
 	const text *stream = es_event_text(event, ES_EVENT_STREAM);
-	Case		c = {.machine = machine, .step = step, .event = event, .edge = step->edge};
+	Case		c = {.machine = machine,.step = step,.event = event,.edge = step->edge};
 
 	Assert(step->verdict != ES_LEGAL);
 	c.type = text_to_cstring(es_event_text(event, ES_EVENT_TYPE));

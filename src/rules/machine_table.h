@@ -19,7 +19,7 @@
 #define ES_MACHINE_MAX_STATES	1000
 #define ES_MACHINE_MAX_TYPES	1000
 #define ES_MACHINE_MAX_REASONS	10000
-#define ES_MACHINE_MAX_GUARDS	100		/* of one edge */
+#define ES_MACHINE_MAX_GUARDS	100 /* of one edge */
 
 /* What stands for a state where there is none. */
 #define ES_STATE_NONE		(-1)	/* before the first event; no target: stay */
@@ -65,7 +65,8 @@ typedef struct EsEdge
 	int			number;			/* among the candidates, from 1 */
 	int			target;			/* ES_STATE_NONE: the state stays */
 	EsReasonRule reason;
-	Bitmapset  *reasons;		/* the codes it takes; NULL: any of the machine */
+	Bitmapset  *reasons;		/* the codes it takes; NULL: any of the
+								 * machine */
 	int			nguards;
 	EsGuard    *guards;
 	int			nfills;
@@ -77,7 +78,8 @@ typedef struct EsEdge
 /* The candidates given for one type under one "on" (or "create"). */
 typedef struct EsEntry
 {
-	int			state;			/* or ES_STATE_NONE (create), ES_STATE_ANY (root) */
+	int			state;			/* or ES_STATE_NONE (create), ES_STATE_ANY
+								 * (root) */
 	int			type;
 	EsEdge	   *first;
 } EsEntry;

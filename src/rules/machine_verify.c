@@ -56,7 +56,7 @@ static const char *show(const text *state);
 Datum
 eventsource_verify_transitions(PG_FUNCTION_ARGS)
 {
-	HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Track)};
+	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(Track)};
 	Replay		replay = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
 	Snapshot	snapshot;
 	EsScan	   *scan;
