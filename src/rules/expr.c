@@ -37,8 +37,7 @@
 static char *excerpt(const char *source, int position);
 static EsExpr *make_expr(const EsExprScope *scope, const char *source);
 static void build_plan(EsExpr *expr);
-static void adopt_plan(EsExpr *expr, const EsExprText *text, const EsExprTraits *traits,
-					   CachedExpression *plan);
+static void adopt_plan(EsExpr *expr, const EsExprText *text, const EsExprTraits *traits, Node *tree);
 static void free_plan(void *arg);
 static List *find_targets(EsExprText *text);
 
@@ -263,47 +262,53 @@ build_plan(EsExpr *expr)
 				 errdetail("It calls functions that are not PostgreSQL's own, with that role's rights."),
 				 errhint("Define it again.")));
 
-	adopt_plan(expr, &text, &traits, GetCachedExpression(tree));
+	adopt_plan(expr, &text, &traits, tree);
 	es_expr_end_errors(&callback);
 }
 
 /*
- * All of it or, but for lack of memory, nothing: until then an expression that
- * is compiled anew stays what it was.
+ * All of it or nothing: an expression that cannot be compiled anew stays what it
+ * was.
  */
 static void
-adopt_plan(EsExpr *expr, const EsExprText *text, const EsExprTraits *traits, CachedExpression *plan)
+adopt_plan(EsExpr *expr, const EsExprText *text, const EsExprTraits *traits, Node *tree)
 {
-	MemoryContext caller;
-	Node	   *node = plan->expr;
+	MemoryContext caller = MemoryContextSwitchTo(expr->context);
+	EsNameUse  *uses = palloc(sizeof(EsNameUse) * Max(1, text->nuses));
+	ParamListInfo params = makeParamList(text->nuses);
+	Oid			type = exprType(tree);
+	int16		typlen;
+	bool		typbyval;
+	CachedExpression *plan;
 
-	/* Nothing between the two lines can fail: a plan is always freed. */
+	MemoryContextSwitchTo(caller);
+	for (int i = 0; i < text->nuses; i++)
+	{
+		uses[i] = text->uses[i];
+
+		params->params[i].pflags = 0;
+		params->params[i].ptype = uses[i].type;
+	}
+	get_typlenbyval(type, &typlen, &typbyval);
+	plan = GetCachedExpression(tree);
+
+	/* Nothing from here on can fail: a plan is always freed. */
 	if (expr->plan != NULL)
 		FreeCachedExpression(expr->plan);
 	else
 		MemoryContextRegisterResetCallback(expr->context, &expr->cleanup);
 	expr->plan = plan;
-
-	expr->traits = *traits;
 	expr->state = NULL;
-	expr->type = exprType(node);
-	get_typlenbyval(expr->type, &expr->typlen, &expr->typbyval);
-	expr->shape = IsA(node, Param) ? ES_SHAPE_NAME : IsA(node, Const) ? ES_SHAPE_CONSTANT : ES_SHAPE_GENERAL;
-
-	caller = MemoryContextSwitchTo(expr->context);
-	expr->nuses = 0;
-	expr->uses = palloc(sizeof(EsNameUse) * Max(1, text->nuses));
-	expr->params = makeParamList(text->nuses);
-	MemoryContextSwitchTo(caller);
-	if (text->nuses > 0)
-		memcpy(expr->uses, text->uses, sizeof(EsNameUse) * text->nuses);
+	expr->traits = *traits;
+	expr->type = type;
+	expr->typlen = typlen;
+	expr->typbyval = typbyval;
 	expr->nuses = text->nuses;
 
-	for (int i = 0; i < expr->nuses; i++)
-	{
-		expr->params->params[i].pflags = 0;
-		expr->params->params[i].ptype = expr->uses[i].type;
-	}
+	expr->uses = uses;
+	expr->params = params;
+	expr->shape = IsA(plan->expr, Param) ? ES_SHAPE_NAME :
+		IsA(plan->expr, Const) ? ES_SHAPE_CONSTANT : ES_SHAPE_GENERAL;
 }
 
 static void

@@ -377,11 +377,7 @@ check_printed(Oid type, bool as_json, CheckContext *context)
 
 	check_stack_depth();
 	note_foreign_type(type, context->traits);
-
-	/*
-	 * A cast to json may be made at any time; a row may hold a value of any
-	 * type.
-	 */
+	/* A cast to json may come later; a row may hold any type. */
 	if (as_json && (base >= FirstNormalObjectId || base == RECORDOID))
 	{
 		context->traits->foreign = true;
