@@ -304,25 +304,28 @@ wake(EsFold *fold)
 
 /*
  * The projections of the event's category, those with a rule for it locked.  A
- * definition or table may change until the lock is ours; rows of the old ones
- * are written first.
+ * table may change until the lock is ours; then they are looked up once more,
+ * under the lock, which no change can follow.  (Definitions do not change: an
+ * append holds the log against that.)  Rows of old ones are written first.
  */
 static List *
 projections_of(EsFold *fold, const EsEvent *event)
 {
-	for (;;)
-	{
-		List	   *projections;
-		ListCell   *lc;
+	List	   *projections = NIL;
+	ListCell   *lc;
 
-		if (fold->replay != NIL)
-			return fold->replay;
+	if (fold->replay != NIL)
+		return fold->replay;
+	for (int pass = 0; pass < 2; pass++)
+	{
+		uint64		generation = es_config_generation();
+
 		projections = es_projection_list(es_event_text(event, ES_EVENT_CATEGORY));
 		if (projections == NIL)
 			return NIL;
-		if (fold->rows != NULL && fold->generation != es_config_generation())
+		if (fold->rows != NULL && fold->generation != generation)
 			es_fold_flush(fold);
-		fold->generation = es_config_generation();
+		fold->generation = generation;
 		foreach(lc, projections)
 		{
 			EsProjection *projection = lfirst(lc);
@@ -330,9 +333,10 @@ projections_of(EsFold *fold, const EsEvent *event)
 			if (es_projection_rule(projection, es_event_text(event, ES_EVENT_TYPE)) != NULL)
 				lock_target(projection->target->relid);
 		}
-		if (fold->generation == es_config_generation())
-			return projections;
+		if (generation == es_config_generation())
+			break;
 	}
+	return projections;
 }
 
 /* A standby may ask what would be allowed, but not lock to write. */

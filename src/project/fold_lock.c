@@ -68,14 +68,13 @@ es_fold_init(void)
 void
 es_fold_lock(const EsEvent *event)
 {
-	uint64		generation;
-
-	do
+	for (int pass = 0; pass < 2; pass++)
 	{
-		generation = es_config_generation();
-		if (!lock_keys(event))
-			return;
-	} while (generation != es_config_generation());
+		uint64		generation = es_config_generation();
+
+		if (!lock_keys(event) || generation == es_config_generation())
+			break;
+	}
 }
 
 /* False if the event changes no shared rows. */
