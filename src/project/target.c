@@ -66,6 +66,7 @@ static void check_invisible(const EsTarget *target, Relation rel, Relation index
 							TupleTableSlot *slot);
 static bool fetch_by_key(Relation rel, Relation index, Snapshot snapshot, ScanKey keys, int nkeys,
 						 TupleTableSlot *slot);
+static void expect_unchanged(const EsTarget *target, Relation rel);
 static int	name_table(const EsTarget *target);
 static void lost_race(const EsTarget *target);
 static void expect_written(EsTargetWriter *writer, TM_Result result);
@@ -296,7 +297,8 @@ es_target_begin_write(const EsTarget *target)
 	EsTargetWriter *writer = palloc0(sizeof(EsTargetWriter));
 
 	writer->target = target;
-	writer->rel = table_open(target->relid, NoLock);
+	writer->rel = try_table_open(target->relid, NoLock);
+	expect_unchanged(target, writer->rel);
 	writer->estate = CreateExecutorState();
 	es_compat_init_range_table(writer->estate, writer->rel);
 	writer->estate->es_output_cid = GetCurrentCommandId(true);
@@ -313,6 +315,24 @@ es_target_begin_write(const EsTarget *target)
 		writer->in_room = true;
 	}
 	return writer;
+}
+
+/* The lock keeps others from changing the table, but not what the statement calls. */
+static void
+expect_unchanged(const EsTarget *target, Relation rel)
+{
+	TupleDesc	desc = rel == NULL ? NULL : RelationGetDescr(rel);
+	bool		same = desc != NULL && desc->natts == target->desc->natts;
+
+	for (int i = 0; same && i < desc->natts; i++)
+		same = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(target->desc, i)->atttypid &&
+			TupleDescAttr(desc, i)->attisdropped == TupleDescAttr(target->desc, i)->attisdropped;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("projection %s was changed by the statement that appends to it", target->name),
+				 errdetail("Events of the statement had been folded into the table as it was."),
+				 errhint("Alter or drop the table in a statement of its own.")));
 }
 
 void

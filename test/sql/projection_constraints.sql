@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Constraints of the target hold on the append, under their own names and SQLSTATEs.
 BEGIN;
-SELECT plan(25);
+SELECT plan(27);
 
 CREATE FUNCTION pg_temp.violation(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -66,6 +66,20 @@ SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'counted', 
 SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'named', '{"name": "too long"}') $$), '23514 public short', 'a domain''s CHECK');
 SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'named', '{"name": "joe"}') $$), 'none', 'a good value');
 SELECT is(pg_temp.violation($$ SELECT eventsource.append('person-1', 'counted', '{"n": 3}') $$), '23514 public even', 'of another column');
+
+-- The table changes in the middle of a statement that appends to it.
+CREATE FUNCTION pg_temp.meanwhile(command text, key text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE command;
+	RETURN key;
+END
+$$;
+SELECT pg_temp.refuses($$ INSERT INTO eventsource.events (stream, type, data) SELECT 'person-' || CASE i WHEN 3 THEN
+	pg_temp.meanwhile('ALTER TABLE person ADD COLUMN extra int', '3') ELSE i::text END, 'named', '{"name": "x"}' FROM generate_series(1, 4) i $$,
+	'55006', 'projection public.person was changed by the statement that appends to it', 'a column that comes meanwhile');
+SELECT pg_temp.refuses($$ INSERT INTO eventsource.events (stream, type, data) SELECT 'person-' || CASE i WHEN 3 THEN
+	pg_temp.meanwhile('DROP TABLE person', '3') ELSE i::text END, 'named', '{"name": "x"}' FROM generate_series(1, 4) i $$,
+	'55006', 'projection public.person was changed by the statement that appends to it', 'a table that goes');
 
 -- Index entries follow the rows.
 SELECT is(count(eventsource.append('account-1', 'moved', '{"amount": 1}')), 50::bigint, 'fifty updates') FROM generate_series(1, 50);
