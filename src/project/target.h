@@ -88,6 +88,9 @@ extern bool es_target_same_row(const EsTarget *target, HeapTuple a, HeapTuple b)
  */
 extern HeapTuple es_target_read(const EsTarget *target, const Datum *key);
 
+/* Raises 40001: a row is not what it has to be. */
+extern void es_target_lost_race(const EsTarget *target);
+
 /* On a virtual slot that holds a whole row. */
 extern void es_target_compute_generated(const EsTarget *target, TupleTableSlot *slot);
 extern void es_target_check_row(const EsTarget *target, TupleTableSlot *slot);
