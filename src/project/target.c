@@ -4,8 +4,8 @@
  *		row by its key.
  *
  * What belongs to the table -- defaults, CHECKs, generated columns, index
- * expressions -- is evaluated with the rights of the table's owner.  So is what a look at them may evaluate, since
- * planning computes what is constant.
+ * expressions -- is evaluated with the rights of the table's owner.  So is what
+ * a look at them may evaluate, since planning computes what is constant.
  *
  * Locks: the caller holds ROW EXCLUSIVE on the table, to the end of the
  * transaction.  Rows are read with SnapshotSelf: whoever writes a key holds the
