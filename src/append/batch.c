@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "append/draft.h"
+#include "errors.h"
 #include "log/config.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -186,7 +187,11 @@ at_xact(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
 			if (statement_batch != NULL && statement_batch->n_events > 0)
-				elog(ERROR, "events of an INSERT into eventsource.events were not written");
+				ereport(ERROR,
+						(errcode(ES_ERRCODE_APPEND_ONLY),
+						 errmsg("events of an INSERT into \"eventsource.events\" were not written"),
+						 errdetail("The trigger at the end of the statement did not fire."),
+						 errhint("Do not change session_replication_role within the statement.")));
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
