@@ -61,8 +61,18 @@ typedef struct EsEvent
 	int64		stream_id;
 	const text *machine;		/* "name@version" of the machine that allowed
 								 * it, or NULL */
-	bool		has_key;		/* has an idempotency key */
+	int			flags;			/* ES_EVENT_* */
 } EsEvent;
+
+/* What is special about an event; as the log stores it. */
+#define ES_EVENT_SYNTHETIC		0x0001	/* made up from older data */
+#define ES_EVENT_HAS_KEY		0x0002	/* has an idempotency key */
+#define ES_EVENT_CAPTURED		0x0004	/* a change of a tracked table */
+#define ES_EVENT_VIOLATION		0x0008	/* recorded though the rules forbid it */
+#define ES_EVENT_CORRECTION		0x0010	/* says what another event should have
+										 * said */
+#define ES_EVENT_VOID			0x0020	/* says that another event does not
+										 * count */
 
 /* Text values inside an event are never toasted and never compressed. */
 static inline text *

@@ -217,7 +217,7 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 	memset(event, 0, sizeof(*event));
 	memset(event->isnull, true, sizeof(event->isnull));
 	event->stream_id = stream_id;
-	event->has_key = draft->idempotency_key != NULL;
+	event->flags = draft->flags | (draft->idempotency_key != NULL ? ES_EVENT_HAS_KEY : 0);
 	es_event_set(event, ES_EVENT_STREAM, PointerGetDatum(draft->stream));
 	set_text(event, ES_EVENT_CATEGORY, name, category_len);
 	set_text(event, ES_EVENT_KEY, name + category_len + 1, len - category_len - 1);
@@ -231,7 +231,8 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 	es_event_set(event, ES_EVENT_RECORDED_BY, PointerGetDatum(es_draft_recorded_by()));
 	if (draft->reason != NULL)
 		es_event_set(event, ES_EVENT_REASON, PointerGetDatum(draft->reason));
-	es_event_set(event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum(false));
+	es_event_set(event, ES_EVENT_IS_SYNTHETIC,
+				 BoolGetDatum((draft->flags & ES_EVENT_SYNTHETIC) != 0));
 	es_event_set(event, ES_EVENT_RECORDED_AT, TimestampTzGetDatum(now));
 	es_event_set(event, ES_EVENT_OCCURRED_AT,
 				 TimestampTzGetDatum(draft->has_occurred_at ? draft->occurred_at : now));
@@ -262,8 +263,24 @@ apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, const 
 	event->machine = es_machine_label(category->machine);
 }
 
+/* An event that the machine is not asked about. */
 static void
-apply_rules(EsBatch *batch, EsEvent *event, const EsHead *head)
+pass_machine(const EsCategory *category, EsEvent *event, const EsDraft *draft, const EsHead *head)
+{
+	const text *from = es_word_text(head->to_state);
+	const text *to = draft->passage == ES_PASSAGE_STAY ? from : draft->to_state;
+
+	if (from != NULL)
+		es_event_set(event, ES_EVENT_FROM_STATE, PointerGetDatum(from));
+	if (to != NULL)
+	{
+		es_event_set(event, ES_EVENT_TO_STATE, PointerGetDatum(to));
+		event->machine = es_machine_label(category->machine);
+	}
+}
+
+static void
+apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *head)
 {
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
 	const EsCategory *category = es_category_get(name);
@@ -271,7 +288,9 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsHead *head)
 
 	if (subject != NULL)
 		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
-	if (category->machine != NULL)
+	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
+		pass_machine(category, event, draft, head);
+	else if (category->machine != NULL)
 		apply_machine(batch, category, event, head);
 	else if (event->isnull[ES_EVENT_REASON])
 	{
@@ -344,6 +363,7 @@ copy_draft(EsDraft *copy, const EsDraft *draft)
 	COPY(reason);
 	COPY(actor);
 	COPY(metadata);
+	COPY(to_state);
 #undef COPY
 }
 
@@ -376,7 +396,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 		bs->stream.id = es_stream_new_id(cstring_to_text_with_len(VARDATA_ANY(draft->stream), category_len));
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
 	if (!draft->is_definition)
-		apply_rules(batch, &event, &bs->head);
+		apply_rules(batch, &event, draft, &bs->head);
 	es_fold_lock(&event);
 	place_event(batch, &event);
 	if (draft->idempotency_key != NULL)

@@ -9,6 +9,16 @@
 
 #define ES_ANY_VERSION	(-1)
 
+/* What the rules do with a draft; append()'s callers have no say in this. */
+typedef enum EsPassage
+{
+	ES_PASSAGE_STEP,			/* the category's machine decides */
+	ES_PASSAGE_STAY,			/* outside the machine: the state stays */
+	ES_PASSAGE_ENTER			/* to_state is entered, from whatever state;
+								 * NULL: the stream leaves the machine, and
+								 * starts anew with its next event */
+} EsPassage;
+
 /* What a caller wants to append.  Pointers may be NULL for the default. */
 typedef struct EsDraft
 {
@@ -24,6 +34,9 @@ typedef struct EsDraft
 	const text *idempotency_key;
 	int32		schema_version; /* 0: default */
 	bool		is_definition;	/* may go to $config */
+	int			flags;			/* ES_EVENT_*, but HAS_KEY */
+	EsPassage	passage;
+	const text *to_state;		/* for ES_PASSAGE_ENTER */
 } EsDraft;
 
 typedef struct EsAppended

@@ -8,7 +8,8 @@
  *
  *	"ES" 0x01 | log id, 16 bytes | previous hash, 32 bytes |
  *	then every field of the event, in the order of the view's columns without
- *	category, key (both part of the stream's name) and hash, machine last:
+ *	category, key (both part of the stream's name) and hash, then machine, then
+ *	flags (an integer) if the event has any that is hashed:
  *	field number (1 byte) | type tag (1 byte) | length (4 bytes) | bytes
  *
  * Tags: 0 null (length 0), 'i' integer (8 bytes), 't' text, 'z' timestamp
@@ -33,6 +34,10 @@
 
 #define CHAIN_FORMAT	1
 #define FIELD_MACHINE	32
+#define FIELD_FLAGS		33
+
+/* is_synthetic is a field of its own; an idempotency key may be forgotten. */
+#define HASHED_FLAGS	(ES_EVENT_CAPTURED | ES_EVENT_VIOLATION | ES_EVENT_CORRECTION | ES_EVENT_VOID)
 
 static inline void
 put_bytes(StringInfo buf, const void *data, int len)
@@ -288,6 +293,13 @@ es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
 			put_field(&buf, event, col);
 	}
 	put_text_field(&buf, FIELD_MACHINE, event->machine);
+	if ((event->flags & HASHED_FLAGS) != 0)
+	{
+		int			start = begin_field(&buf, FIELD_FLAGS, 'i');
+
+		put_int64(&buf, event->flags & HASHED_FLAGS);
+		end_field(&buf, start);
+	}
 	sha256(&buf, hash);
 	pfree(buf.data);
 }

@@ -214,7 +214,6 @@ es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event)
 {
 	Datum		v[COL_COUNT];
 	bool		nulls[COL_COUNT];
-	int			flags;
 	text	   *subject;
 
 	heap_deform_tuple(tuple, RelationGetDescr(segment), v, nulls);
@@ -234,9 +233,8 @@ es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event)
 	set_text(event, ES_EVENT_FROM_STATE, es_word_text(DatumGetInt32(v[COL_FROM_STATE])));
 	set_text(event, ES_EVENT_TO_STATE, es_word_text(DatumGetInt32(v[COL_TO_STATE])));
 	event->machine = es_word_text(DatumGetInt32(v[COL_MACHINE]));
-	flags = DatumGetInt16(v[COL_FLAGS]);
-	es_event_set(event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum((flags & ES_EVENT_SYNTHETIC) != 0));
-	event->has_key = (flags & ES_EVENT_HAS_KEY) != 0;
+	event->flags = DatumGetInt16(v[COL_FLAGS]);
+	es_event_set(event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum((event->flags & ES_EVENT_SYNTHETIC) != 0));
 	es_event_set(event, ES_EVENT_HASH, PointerGetDatum(DatumGetByteaP(v[COL_HASH])));
 	es_event_set(event, ES_EVENT_DATA, PointerGetDatum(DatumGetJsonbP(v[COL_DATA])));
 	es_event_set(event, ES_EVENT_METADATA, PointerGetDatum(DatumGetJsonbP(v[COL_METADATA])));
@@ -250,12 +248,7 @@ es_event_form(const EsEvent *event, TupleTableSlot *slot)
 {
 	Datum	   *v = slot->tts_values;
 	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
-	int16		flags = 0;
 
-	if (DatumGetBool(event->value[ES_EVENT_IS_SYNTHETIC]))
-		flags |= ES_EVENT_SYNTHETIC;
-	if (event->has_key)
-		flags |= ES_EVENT_HAS_KEY;
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, 0, COL_COUNT * sizeof(bool));
 	v[COL_POSITION] = event->value[ES_EVENT_POSITION];
@@ -271,7 +264,7 @@ es_event_form(const EsEvent *event, TupleTableSlot *slot)
 	v[COL_REASON] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_REASON)));
 	v[COL_MACHINE] = Int32GetDatum(es_word_id(event->machine));
 	v[COL_SCHEMA_VERSION] = Int16GetDatum((int16) DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
-	v[COL_FLAGS] = Int16GetDatum(flags);
+	v[COL_FLAGS] = Int16GetDatum((int16) event->flags);
 	v[COL_HASH] = event->value[ES_EVENT_HASH];
 	v[COL_DATA] = event->value[ES_EVENT_DATA];
 	v[COL_METADATA] = event->value[ES_EVENT_METADATA];

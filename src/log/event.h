@@ -13,10 +13,6 @@
 #include "log/stream.h"
 #include "utils/rel.h"
 
-/* Flags of a row. */
-#define ES_EVENT_SYNTHETIC		0x0001
-#define ES_EVENT_HAS_KEY		0x0002	/* has an idempotency key */
-
 /* The two indexes that every segment has; it may have more. */
 typedef enum EsEventIndex
 {

@@ -83,7 +83,7 @@ put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 lowest_version, int64 max_
 
 		if (version < lowest_version)
 			break;
-		key = event.has_key ? es_idempotency_key(event.stream_id, version) : NULL;
+		key = (event.flags & ES_EVENT_HAS_KEY) != 0 ? es_idempotency_key(event.stream_id, version) : NULL;
 		memcpy(values, event.value, sizeof(event.value));
 		memcpy(nulls, event.isnull, sizeof(event.isnull));
 		values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);

@@ -44,6 +44,8 @@ PG_FUNCTION_INFO_V1(eventsource_verify_transitions);
 static void replay_event(Replay *replay, const EsEvent *event);
 static char *find_problem(const EsEvent *event, const text *before, bool is_known);
 static EsMachine *machine_of(const text *label);
+static bool passes_machine(EsMachine *machine, const EsEvent *event);
+static char *judge_passage(EsMachine *machine, const EsEvent *event);
 static char *judge_event(EsMachine *machine, const EsEvent *event);
 static bool edge_allows(const EsMachine *machine, const EsEdge *edge, int from, const EsEvent *event);
 static bool guards_hold(const EsMachine *machine, EsEdge *edge, const EsEvent *event);
@@ -127,17 +129,24 @@ find_problem(const EsEvent *event, const text *before, bool is_known)
 	EsMachine  *machine;
 
 	if (event->machine == NULL)
-		return from == NULL && to == NULL ? NULL
-			: pstrdup("has a state, but names no state machine");
-	if (to == NULL)
+	{
+		/* A captured row may have been deleted: its stream left the machine. */
+		if (to != NULL || (from != NULL && (event->flags & ES_EVENT_CAPTURED) == 0))
+			return pstrdup("has a state, but names no state machine");
+		if (from == NULL)
+			return NULL;
+	}
+	else if (to == NULL)
 		return pstrdup("names a state machine, but has no state");
+	if (is_known && !same(before, from))
+		return psprintf("starts from state %s, but the stream was in state %s", show(from), show(before));
+	if (event->machine == NULL)
+		return NULL;
 	machine = machine_of(event->machine);
 	if (machine == NULL)
 		return psprintf("names state machine \"%s\", which is not defined",
 						text_to_cstring(event->machine));
-	if (is_known && !same(before, from))
-		return psprintf("starts from state %s, but the stream was in state %s", show(from), show(before));
-	return judge_event(machine, event);
+	return passes_machine(machine, event) ? judge_passage(machine, event) : judge_event(machine, event);
 }
 
 /* "name@version" */
@@ -156,6 +165,40 @@ machine_of(const text *label)
 	if (*end != '\0' || version <= 0)
 		return NULL;
 	return es_machine_inspect(name, version);
+}
+
+/* Was it appended past the machine: by capture, backfill or a correction? */
+static bool
+passes_machine(EsMachine *machine, const EsEvent *event)
+{
+	if ((event->flags & (ES_EVENT_VIOLATION | ES_EVENT_CORRECTION | ES_EVENT_VOID)) != 0)
+		return true;
+	if ((event->flags & ES_EVENT_SYNTHETIC) != 0 && DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1)
+		return true;
+	return (event->flags & ES_EVENT_CAPTURED) != 0 &&
+		es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE)) < 0;
+}
+
+/*
+ * A row that was there before may enter any state, a correction may lead back to
+ * one; else an event that the machine does not know leaves the state alone.
+ */
+static char *
+judge_passage(EsMachine *machine, const EsEvent *event)
+{
+	const text *from = es_event_text(event, ES_EVENT_FROM_STATE);
+	const text *to = es_event_text(event, ES_EVENT_TO_STATE);
+
+	if ((event->flags & ES_EVENT_VIOLATION) != 0)
+		return psprintf("step from %s to %s was recorded as a violation of state machine \"%s\"",
+						show(from), show(to), text_to_cstring(machine->label));
+	if (es_words_find(&machine->states, to) < 0)
+		return psprintf("state %s is unknown to state machine \"%s\"", show(to),
+						text_to_cstring(machine->label));
+	if ((event->flags & (ES_EVENT_SYNTHETIC | ES_EVENT_CORRECTION | ES_EVENT_VOID)) == 0 && !same(from, to))
+		return psprintf("type is unknown to state machine \"%s\", and the state changes from %s to %s",
+						text_to_cstring(machine->label), show(from), show(to));
+	return NULL;
 }
 
 /* Does an edge of the machine allow the event as it was recorded? */
