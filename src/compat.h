@@ -26,6 +26,7 @@
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "utils/backend_status.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
@@ -180,6 +181,17 @@ es_compat_is_returning(const UpdateStmt *stmt)
 	return stmt->returningClause != NULL;
 #else
 	return stmt->returningList != NIL;
+#endif
+}
+
+/* Status of the i-th backend, from 1; 16 renamed it. */
+static inline const PgBackendStatus *
+es_compat_backend_status(int i)
+{
+#if PG_VERSION_NUM >= 160000
+	return &pgstat_get_local_beentry_by_index(i)->backendStatus;
+#else
+	return &pgstat_fetch_stat_local_beentry(i)->backendStatus;
 #endif
 }
 

@@ -147,3 +147,27 @@ SELECT c.position AS cause_position, c.stream AS cause_stream, c.type AS cause_t
 						 THEN (e.metadata ->> 'causation_id')::bigint END;
 COMMENT ON VIEW eventsource.causations IS
 	'Cause and effect: events whose causation_id is the position of another event. Filter on cause_position to go forward, on effect_position to go back.';
+
+-- Long work under way.
+CREATE FUNCTION eventsource.progress_reports()
+	RETURNS TABLE (pid integer, role oid, what text, done bigint, total bigint, started_at timestamptz)
+	AS 'MODULE_PATHNAME', 'eventsource_progress_reports' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION eventsource.progress_reports() IS
+	'Private, for views: long work that sessions of this database are at.';
+
+CREATE VIEW eventsource.progress AS
+SELECT p.pid,
+	   pg_catalog.pg_get_userbyid(p.role) AS role,
+	   p.what, p.done, p.total,
+	   round(100.0 * p.done / nullif(p.total, 0), 1) AS percent,
+	   p.started_at
+  FROM eventsource.progress_reports() p;
+COMMENT ON VIEW eventsource.progress IS
+	'Long work of eventsource that sessions of this database are at now, one row each. The work itself is not yet committed. What it is and how far it has come is shown to members of the session''s role and of pg_read_all_stats; nothing is shown of sessions whose track_activities is off.';
+COMMENT ON COLUMN eventsource.progress.pid IS 'Process of the session, as in pg_stat_activity.';
+COMMENT ON COLUMN eventsource.progress.role IS 'Role that the session was opened by.';
+COMMENT ON COLUMN eventsource.progress.what IS 'What is done, and to which table or category; NULL: not yours to see.';
+COMMENT ON COLUMN eventsource.progress.done IS 'Units (rows or events) done so far, give or take a hundred.';
+COMMENT ON COLUMN eventsource.progress.total IS 'Units there are in all; NULL while that is not known.';
+COMMENT ON COLUMN eventsource.progress.percent IS 'Part that is done.';
+COMMENT ON COLUMN eventsource.progress.started_at IS 'When it began.';

@@ -166,6 +166,13 @@ column(Relation segment, HeapTuple tuple, Column col)
 	return heap_getattr(tuple, col + 1, RelationGetDescr(segment), &isnull);
 }
 
+void
+es_event_sort_columns(AttrNumber *columns)
+{
+	columns[0] = COL_STREAM + 1;
+	columns[1] = COL_VERSION + 1;
+}
+
 int64
 es_event_stream_id(Relation segment, HeapTuple tuple)
 {

@@ -43,6 +43,10 @@ extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *oc
 /* The stream and the position of a row, for filters that need no more. */
 extern int64 es_event_stream_id(Relation segment, HeapTuple tuple);
 
+/* The columns that order a row within the streams, for a sort. */
+#define ES_EVENT_SORT_COLUMNS	2
+extern void es_event_sort_columns(AttrNumber *columns);
+
 /* Event -> slot of a segment's table, to be written; assigns word ids. */
 extern void es_event_form(const EsEvent *event, TupleTableSlot *slot);
 

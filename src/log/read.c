@@ -233,8 +233,8 @@ is_wanted(EsScan *scan, int64 stream_id)
 	return wanted;
 }
 
-bool
-es_scan_next(EsScan *scan, EsEvent *event)
+HeapTuple
+es_scan_next_tuple(EsScan *scan)
 {
 	for (;;)
 	{
@@ -242,7 +242,7 @@ es_scan_next(EsScan *scan, EsEvent *event)
 		MemoryContext old;
 
 		if (scan->scan == NULL && !open_segment(scan))
-			return false;
+			return NULL;
 		CHECK_FOR_INTERRUPTS();
 
 		/*
@@ -254,20 +254,27 @@ es_scan_next(EsScan *scan, EsEvent *event)
 										 scan->backward ? BackwardScanDirection : ForwardScanDirection);
 		MemoryContextSwitchTo(old);
 		if (!HeapTupleIsValid(tuple))
-		{
 			close_segment(scan);
-			continue;
-		}
-		if (!is_wanted(scan, es_event_stream_id(scan->rel, tuple)))
-			continue;
-		MemoryContextReset(scan->event_context);
-		old = MemoryContextSwitchTo(scan->event_context);
-		es_event_deform(scan->rel, tuple, event);
-		scan->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-		scan->xmin_hinted = HeapTupleHeaderXminCommitted(tuple->t_data);
-		MemoryContextSwitchTo(old);
-		return true;
+		else if (is_wanted(scan, es_event_stream_id(scan->rel, tuple)))
+			return tuple;
 	}
+}
+
+bool
+es_scan_next(EsScan *scan, EsEvent *event)
+{
+	HeapTuple	tuple = es_scan_next_tuple(scan);
+	MemoryContext old;
+
+	if (tuple == NULL)
+		return false;
+	MemoryContextReset(scan->event_context);
+	old = MemoryContextSwitchTo(scan->event_context);
+	es_event_deform(scan->rel, tuple, event);
+	scan->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	scan->xmin_hinted = HeapTupleHeaderXminCommitted(tuple->t_data);
+	MemoryContextSwitchTo(old);
+	return true;
 }
 
 XLogRecPtr

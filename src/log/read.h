@@ -7,6 +7,7 @@
 
 #include "eventsource.h"
 
+#include "access/htup.h"
 #include "access/xlogdefs.h"
 #include "nodes/pg_list.h"
 #include "utils/snapshot.h"
@@ -32,6 +33,9 @@ extern EsScan *es_scan_stream(const text *stream, int64 from_version, bool backw
 
 /* The next event, valid until the next call; false at the end. */
 extern bool es_scan_next(EsScan *scan, EsEvent *event);
+
+/* Its row alone, likewise; NULL at the end.  A row has the log's columns. */
+extern HeapTuple es_scan_next_tuple(EsScan *scan);
 
 /*
  * Up to where WAL must be flushed before the event returned last can be acted
