@@ -44,6 +44,20 @@ CREATE TABLE eventsource.idempotency (
 ) USING heap;
 CREATE UNIQUE INDEX idempotency_version_idx ON eventsource.idempotency (stream, version);
 
+-- Index of the corrections: an event (position) that says what another one of its
+-- stream (corrects) should have said, or that it does not count. From that one
+-- on, below upto, events leave the stream in this state (word, 0: none).
+CREATE TABLE eventsource.correction (
+	position    bigint      NOT NULL CONSTRAINT correction_pkey PRIMARY KEY,
+	corrects    bigint      NOT NULL,
+	stream      bigint      NOT NULL,
+	upto        bigint      NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	state       integer     NOT NULL,
+	is_void     boolean     NOT NULL
+) USING heap;
+CREATE INDEX correction_stream_idx ON eventsource.correction (stream);
+
 -- One row: which log this is, anywhere in the world.
 CREATE TABLE eventsource.log (
 	id         uuid NOT NULL CONSTRAINT log_pkey PRIMARY KEY,
@@ -90,6 +104,7 @@ COMMENT ON TABLE eventsource.stream IS 'Private: one row per stream. Append-only
 COMMENT ON TABLE eventsource.stream_segment IS 'Private: the later segments in which a stream has events. Append-only.';
 COMMENT ON TABLE eventsource.segment IS 'Private: bounds of the segments of the log. Read the view eventsource.segments.';
 COMMENT ON TABLE eventsource.idempotency IS 'Private: idempotency keys, whose scope is the stream, with a digest of what was appended.';
+COMMENT ON TABLE eventsource.correction IS 'Private: which event corrects which. Append-only. Read the view eventsource.corrections.';
 COMMENT ON TABLE eventsource.log IS 'Private: identity of this log.';
 COMMENT ON TABLE eventsource.local IS 'Private: says that the log was opened in this database. Not dumped.';
 COMMENT ON TABLE eventsource.event IS 'Private: the log. Append-only. Read the view eventsource.events.';
@@ -102,6 +117,7 @@ SELECT pg_catalog.pg_extension_config_dump('eventsource.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.stream_segment', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.segment', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.idempotency', '');
+SELECT pg_catalog.pg_extension_config_dump('eventsource.correction', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.log', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.word_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.stream_seq', '');
@@ -119,7 +135,7 @@ DO $$
 DECLARE
 	t text;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'log', 'local'] LOOP
+	FOREACH t IN ARRAY ARRAY['event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'log', 'local'] LOOP
 		EXECUTE format('CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.%I FOR EACH ROW EXECUTE FUNCTION eventsource.guard()', t);
 		EXECUTE format('CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.%I FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard()', t);
 		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_row', t);

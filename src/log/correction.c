@@ -1,0 +1,398 @@
+/*
+ * correction.c
+ *		Corrections, and events as corrected.
+ *
+ * A correction is an event in the log; the table eventsource.correction is the
+ * index of them.  Of several corrections of one event the last one counts.
+ *
+ * A correction may change the state in which the corrected event, and events
+ * after it that leave the state alone, leave their stream: a run of positions
+ * with one state.  The run of a later correction hides those of earlier ones; on
+ * loading they are laid side by side, so that looking one up is a binary search.
+ *
+ * Memory: a few words per correction.  Corrected data is read from the log when
+ * its event comes by.
+ */
+#include "log/correction.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "lib/binaryheap.h"
+#include "log/catalog.h"
+#include "log/read.h"
+#include "log/word.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+enum
+{
+	COL_POSITION = 1,
+	COL_CORRECTS,
+	COL_STREAM,
+	COL_UPTO,
+	COL_RECORDED_AT,
+	COL_STATE,
+	COL_IS_VOID,
+	COL_COUNT = COL_IS_VOID
+};
+
+/* Events from start on, below end, leave their stream in this state. */
+typedef struct Run
+{
+	int64		start;
+	int64		end;
+	int32		state;
+} Run;
+
+/* The corrections of one stream, by corrected event, the one that counts last. */
+typedef struct StreamCorrections
+{
+	int64		stream_id;		/* hash key */
+	EsCorrection *corrections;
+	int			count;
+	Run		   *runs;			/* in order, none overlapping */
+	int			nruns;
+} StreamCorrections;
+
+struct EsCorrections
+{
+	Snapshot	snapshot;
+	MemoryContext data_context; /* of the data replaced last */
+	HTAB	   *streams;		/* NULL: there are none */
+};
+
+static EsCorrections *load(int64 stream_id, TimestampTz known_at, Snapshot snapshot);
+static EsCorrection *read_all(int64 stream_id, TimestampTz known_at, Snapshot snapshot, int *count);
+static void add_stream(HTAB *streams, EsCorrection *corrections, int count);
+static void lay_runs(StreamCorrections *stream);
+static void add_run(StreamCorrections *stream, int64 start, int64 end, int32 state);
+static int	compare_corrections(const void *a, const void *b);
+static int	compare_positions(const void *a, const void *b);
+static int	compare_recency(Datum a, Datum b, void *arg);
+static const StreamCorrections *find_stream(const EsCorrections *corrections, int64 stream_id);
+static const EsCorrection *find_correction(const StreamCorrections *stream, int64 position);
+static const Run *run_before(const StreamCorrections *stream, int64 position);
+static void set_state(EsEvent *event, EsEventColumn column, int32 state);
+static void replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *event);
+
+EsCorrections *
+es_corrections_load(TimestampTz known_at, Snapshot snapshot)
+{
+	return load(0, known_at, snapshot);
+}
+
+EsCorrections *
+es_corrections_load_stream(int64 stream_id, TimestampTz known_at, Snapshot snapshot)
+{
+	return load(stream_id, known_at, snapshot);
+}
+
+bool
+es_corrections_apply(const EsCorrections *corrections, EsEvent *event)
+{
+	const StreamCorrections *stream = find_stream(corrections, event->stream_id);
+	const EsCorrection *correction;
+	const Run  *run;
+	int64		position;
+
+	if (stream == NULL)
+		return !es_event_is_correction(event);
+	position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
+
+	/* Within a run both its states are the run's, after it the first is. */
+	run = run_before(stream, position);
+	if (run != NULL && position <= run->end)
+		set_state(event, ES_EVENT_FROM_STATE, run->state);
+	run = run_before(stream, position + 1);
+	if (run != NULL && position < run->end)
+		set_state(event, ES_EVENT_TO_STATE, run->state);
+
+	if (es_event_is_correction(event))
+		return false;
+	correction = find_correction(stream, position);
+	if (correction == NULL)
+		return true;
+	if (correction->is_void)
+		return false;
+	replace_data(corrections, correction, event);
+	return true;
+}
+
+const EsCorrection *
+es_corrections_find(const EsCorrections *corrections, int64 stream_id, int64 position)
+{
+	const StreamCorrections *stream = find_stream(corrections, stream_id);
+
+	return stream == NULL ? NULL : find_correction(stream, position);
+}
+
+bool
+es_corrections_touch(const EsCorrections *corrections, int64 stream_id)
+{
+	return find_stream(corrections, stream_id) != NULL;
+}
+
+void
+es_correction_insert(const EsCorrection *correction)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_CORRECTION), RowExclusiveLock);
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT] = {0};
+
+	values[COL_POSITION - 1] = Int64GetDatum(correction->position);
+	values[COL_CORRECTS - 1] = Int64GetDatum(correction->corrects);
+	values[COL_STREAM - 1] = Int64GetDatum(correction->stream_id);
+	values[COL_UPTO - 1] = Int64GetDatum(correction->upto);
+	values[COL_RECORDED_AT - 1] = TimestampTzGetDatum(correction->recorded_at);
+	values[COL_STATE - 1] = Int32GetDatum(correction->state);
+	values[COL_IS_VOID - 1] = BoolGetDatum(correction->is_void);
+	es_catalog_insert(rel, values, nulls);
+	table_close(rel, NoLock);
+}
+
+/* ---- loading ---- */
+
+/* stream_id 0: of the whole log. */
+static EsCorrections *
+load(int64 stream_id, TimestampTz known_at, Snapshot snapshot)
+{
+	EsCorrections *result = palloc0(sizeof(EsCorrections));
+	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(StreamCorrections)};
+	int			count;
+	EsCorrection *all = read_all(stream_id, known_at, snapshot, &count);
+
+	result->snapshot = snapshot;
+	if (count == 0)
+		return result;
+	ctl.hcxt = CurrentMemoryContext;
+	result->streams = hash_create("eventsource corrections", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	result->data_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource corrected data",
+												 ALLOCSET_SMALL_SIZES);
+	qsort(all, count, sizeof(EsCorrection), compare_corrections);
+	for (int first = 0, next; first < count; first = next)
+	{
+		for (next = first + 1; next < count && all[next].stream_id == all[first].stream_id;)
+			next++;
+		add_stream(result->streams, &all[first], next - first);
+	}
+	return result;
+}
+
+static EsCorrection *
+read_all(int64 stream_id, TimestampTz known_at, Snapshot snapshot, int *count)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_CORRECTION), AccessShareLock);
+	EsCorrection *all = NULL;
+	int			max = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	*count = 0;
+	ScanKeyInit(&key, COL_STREAM, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
+	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_CORRECTION_STREAM_IDX), stream_id != 0,
+							  snapshot, stream_id != 0 ? 1 : 0, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Datum		v[COL_COUNT];
+		bool		nulls[COL_COUNT];
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), v, nulls);
+		if (DatumGetTimestampTz(v[COL_RECORDED_AT - 1]) > known_at)
+			continue;
+		if (*count == max)
+		{
+			max = Max(16, max * 2);
+			all = all == NULL ? palloc(sizeof(EsCorrection) * max) :
+				repalloc_huge(all, sizeof(EsCorrection) * max);
+		}
+		all[(*count)++] = (EsCorrection)
+		{
+			.position = DatumGetInt64(v[COL_POSITION - 1]),
+				.corrects = DatumGetInt64(v[COL_CORRECTS - 1]),
+				.stream_id = DatumGetInt64(v[COL_STREAM - 1]),
+				.upto = DatumGetInt64(v[COL_UPTO - 1]),
+				.recorded_at = DatumGetTimestampTz(v[COL_RECORDED_AT - 1]),
+				.state = DatumGetInt32(v[COL_STATE - 1]),
+				.is_void = DatumGetBool(v[COL_IS_VOID - 1])
+		};
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return all;
+}
+
+static void
+add_stream(HTAB *streams, EsCorrection *corrections, int count)
+{
+	StreamCorrections *stream = hash_search(streams, &corrections[0].stream_id, HASH_ENTER, NULL);
+
+	stream->corrections = corrections;
+	stream->count = count;
+	stream->runs = palloc(sizeof(Run) * 2 * count);
+	stream->nruns = 0;
+	lay_runs(stream);
+}
+
+/*
+ * Cuts the runs where others begin or end: of those that hold between two
+ * neighbouring cuts the latest correction's counts.
+ */
+static void
+lay_runs(StreamCorrections *stream)
+{
+	int64	   *cuts = palloc(sizeof(int64) * 2 * stream->count);
+	binaryheap *open = binaryheap_allocate(stream->count, compare_recency, NULL);
+	int			ncuts = 0;
+	int			next = 0;
+
+	for (int i = 0; i < stream->count; i++)
+	{
+		cuts[ncuts++] = stream->corrections[i].corrects;
+		cuts[ncuts++] = stream->corrections[i].upto;
+	}
+	qsort(cuts, ncuts, sizeof(int64), compare_positions);
+	for (int i = 0; i + 1 < ncuts; i++)
+	{
+		EsCorrection *latest;
+
+		for (; next < stream->count && stream->corrections[next].corrects <= cuts[i]; next++)
+			binaryheap_add(open, PointerGetDatum(&stream->corrections[next]));
+		while (!binaryheap_empty(open))
+		{
+			latest = (EsCorrection *) DatumGetPointer(binaryheap_first(open));
+			if (latest->upto > cuts[i])
+			{
+				add_run(stream, cuts[i], cuts[i + 1], latest->state);
+				break;
+			}
+			(void) binaryheap_remove_first(open);
+		}
+	}
+	binaryheap_free(open);
+	pfree(cuts);
+}
+
+static void
+add_run(StreamCorrections *stream, int64 start, int64 end, int32 state)
+{
+	if (start == end)
+		return;
+	stream->runs[stream->nruns++] = (Run)
+	{
+		start, end, state
+	};
+}
+
+static int
+compare_corrections(const void *a, const void *b)
+{
+	const EsCorrection *x = a;
+	const EsCorrection *y = b;
+
+	if (x->stream_id != y->stream_id)
+		return x->stream_id < y->stream_id ? -1 : 1;
+	if (x->corrects != y->corrects)
+		return x->corrects < y->corrects ? -1 : 1;
+	return x->position < y->position ? -1 : x->position > y->position;
+}
+
+static int
+compare_positions(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int
+compare_recency(Datum a, Datum b, void *arg)
+{
+	int64		x = ((EsCorrection *) DatumGetPointer(a))->position;
+	int64		y = ((EsCorrection *) DatumGetPointer(b))->position;
+
+	return x < y ? -1 : x > y;
+}
+
+/* ---- looking up ---- */
+
+static const StreamCorrections *
+find_stream(const EsCorrections *corrections, int64 stream_id)
+{
+	if (corrections->streams == NULL)
+		return NULL;
+	return hash_search(corrections->streams, &stream_id, HASH_FIND, NULL);
+}
+
+/* The last one of those that correct the event. */
+static const EsCorrection *
+find_correction(const StreamCorrections *stream, int64 position)
+{
+	int			low = 0;
+	int			high = stream->count;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (stream->corrections[middle].corrects <= position)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0 || stream->corrections[low - 1].corrects != position)
+		return NULL;
+	return &stream->corrections[low - 1];
+}
+
+/* The last run that starts before a position, or NULL. */
+static const Run *
+run_before(const StreamCorrections *stream, int64 position)
+{
+	int			low = 0;
+	int			high = stream->nruns;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (stream->runs[middle].start < position)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 ? &stream->runs[low - 1] : NULL;
+}
+
+static void
+set_state(EsEvent *event, EsEventColumn column, int32 state)
+{
+	const text *word = es_word_text(state);
+
+	event->value[column] = PointerGetDatum(word);
+	event->isnull[column] = word == NULL;
+}
+
+/* The correction carries the data that the event should have had. */
+static void
+replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *event)
+{
+	EsScan	   *scan;
+	EsEvent		correction;
+	MemoryContext caller;
+
+	MemoryContextReset(corrections->data_context);
+	caller = MemoryContextSwitchTo(corrections->data_context);
+	scan = es_scan_whole_log(by->position - 1, by->position, corrections->snapshot);
+	if (!es_scan_next(scan, &correction))
+		elog(ERROR, "correction at position " INT64_FORMAT " is not in the log", by->position);
+	event->value[ES_EVENT_DATA] = datumCopy(correction.value[ES_EVENT_DATA], false, -1);
+	event->value[ES_EVENT_SUBJECT] = datumCopy(correction.value[ES_EVENT_SUBJECT], false, -1);
+	es_scan_end(scan);
+	MemoryContextSwitchTo(caller);
+}

@@ -1,0 +1,62 @@
+/*
+ * correction.h
+ *		Corrections: events that say what another event of their stream should
+ *		have said, or that it does not count.  Whoever folds or replays events
+ *		passes each through es_corrections_apply().
+ */
+#ifndef ES_LOG_CORRECTION_H
+#define ES_LOG_CORRECTION_H
+
+#include "eventsource.h"
+#include "utils/snapshot.h"
+
+/* One correction, as the index eventsource.correction keeps it. */
+typedef struct EsCorrection
+{
+	int64		position;		/* of the event that corrects */
+	int64		corrects;		/* of the corrected event */
+	int64		stream_id;
+	int64		upto;			/* events of the stream from corrects on,
+								 * below upto, leave it in "state" by this
+								 * correction */
+	TimestampTz recorded_at;
+	int32		state;			/* word, 0: none */
+	bool		is_void;
+} EsCorrection;
+
+/* The corrections known at a moment. */
+typedef struct EsCorrections EsCorrections;
+
+/*
+ * Corrections of the whole log, or of one stream alone, recorded up to known_at
+ * (DT_NOEND: all).  Lives in the current memory context.  The snapshot must last
+ * as long.
+ */
+extern EsCorrections *es_corrections_load(TimestampTz known_at, Snapshot snapshot);
+extern EsCorrections *es_corrections_load_stream(int64 stream_id, TimestampTz known_at,
+												 Snapshot snapshot);
+
+/*
+ * Makes the event what it is as corrected: data, subject, from_state, to_state.
+ * False: leave it out, it was voided or is itself a correction (its states are
+ * corrected all the same).  What is replaced lasts until the next call.
+ */
+extern bool es_corrections_apply(const EsCorrections *corrections, EsEvent *event);
+
+/* The correction of an event that counts, or NULL. */
+extern const EsCorrection *es_corrections_find(const EsCorrections *corrections, int64 stream_id,
+											   int64 position);
+
+/* Has anything of the stream been corrected? */
+extern bool es_corrections_touch(const EsCorrections *corrections, int64 stream_id);
+
+/* Adds one to the index; the stream is locked. */
+extern void es_correction_insert(const EsCorrection *correction);
+
+static inline bool
+es_event_is_correction(const EsEvent *event)
+{
+	return (event->flags & (ES_EVENT_CORRECTION | ES_EVENT_VOID)) != 0;
+}
+
+#endif							/* ES_LOG_CORRECTION_H */
