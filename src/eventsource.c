@@ -12,6 +12,7 @@
 #include "log/position.h"
 #include "log/segment.h"
 #include "log/stream.h"
+#include "log/stream_name.h"
 #include "log/word.h"
 #include "project/fold.h"
 #include "rules/expr.h"
@@ -78,6 +79,7 @@ _PG_init(void)
 	es_catalog_init();
 	es_word_init();
 	es_stream_init();
+	es_stream_name_init();
 	es_segment_init();
 	es_position_init();
 	es_config_init();

@@ -96,7 +96,7 @@ es_walk_streams_next(EsStreamWalk *walk, EsEvent *event, bool *is_first)
 	tuple = ((MinimalTupleTableSlot *) walk->slot)->tuple;
 	MemoryContextReset(walk->event_context);
 	caller = MemoryContextSwitchTo(walk->event_context);
-	es_event_deform(walk->log, tuple, event);
+	es_event_deform(tuple, false, event);
 	MemoryContextSwitchTo(caller);
 	*is_first = event->stream_id != walk->stream_id;
 	walk->stream_id = event->stream_id;

@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "catalog/pg_index.h"
+#include "log/stream_name.h"
 #include "log/word.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
@@ -40,6 +41,27 @@ typedef enum Column
 	COL_OCCURRED,
 	COL_COUNT
 } Column;
+
+/* How a row begins: none of these is ever null, nor padded. */
+typedef struct FixedColumns
+{
+	int64		position;
+	int64		stream;
+	int64		version;
+	TimestampTz recorded_at;
+	int32		type;
+	int32		actor;
+	int32		recorded_by;
+	int32		from_state;
+	int32		to_state;
+	int32		reason;
+	int32		machine;
+	int16		schema_version;
+	int16		flags;
+} FixedColumns;
+
+StaticAssertDecl(sizeof(FixedColumns) == 4 * sizeof(int64) + 7 * sizeof(int32) + 2 * sizeof(int16),
+				 "fixed columns have no padding");
 
 /* ---- business time ---- */
 
@@ -173,10 +195,18 @@ es_event_sort_columns(AttrNumber *columns)
 	columns[1] = COL_VERSION + 1;
 }
 
-int64
-es_event_stream_id(Relation segment, HeapTuple tuple)
+static const FixedColumns *
+fixed_columns(HeapTuple tuple)
 {
-	return DatumGetInt64(column(segment, tuple, COL_STREAM));
+	if (unlikely(HeapTupleHasNulls(tuple) || HeapTupleHeaderGetNatts(tuple->t_data) < COL_COUNT))
+		elog(ERROR, "a row of the log lacks columns");
+	return (const FixedColumns *) ((char *) tuple->t_data + tuple->t_data->t_hoff);
+}
+
+int64
+es_event_stream_id(HeapTuple tuple)
+{
+	return fixed_columns(tuple)->stream;
 }
 
 void
@@ -205,49 +235,74 @@ static void
 set_stream(EsEvent *event, int64 stream_id)
 {
 	const text *name = es_stream_name(stream_id);
-	const text *category = es_word_text(ES_STREAM_CATEGORY(stream_id));
-	int			skip = category == NULL ? 0 : (int) VARSIZE_ANY_EXHDR(category) + 1;
 
 	event->stream_id = stream_id;
 	set_text(event, ES_EVENT_STREAM, name);
-	set_text(event, ES_EVENT_CATEGORY, category);
-	set_text(event, ES_EVENT_KEY,
-			 cstring_to_text_with_len(VARDATA_ANY(name) + skip,
-									  Max(0, (int) VARSIZE_ANY_EXHDR(name) - skip)));
+	set_text(event, ES_EVENT_CATEGORY, es_word_text(ES_STREAM_CATEGORY(stream_id)));
+	set_text(event, ES_EVENT_KEY, es_stream_name_key(name));
+}
+
+static void
+set_words(EsEvent *event, const FixedColumns *row)
+{
+	set_text(event, ES_EVENT_TYPE, es_word_text(row->type));
+	set_text(event, ES_EVENT_ACTOR, es_word_text(row->actor));
+	set_text(event, ES_EVENT_RECORDED_BY, es_word_text(row->recorded_by));
+	set_text(event, ES_EVENT_REASON, es_word_text(row->reason));
+	set_text(event, ES_EVENT_FROM_STATE, es_word_text(row->from_state));
+	set_text(event, ES_EVENT_TO_STATE, es_word_text(row->to_state));
+	event->machine = es_word_text(row->machine);
+}
+
+/* The value at a place in the row, which moves behind it. */
+static const struct varlena *
+next_value(const char **place)
+{
+	const char *value = *place;
+
+	if (!VARATT_NOT_PAD_BYTE(value))
+		value = (const char *) INTALIGN(value);
+	*place = value + VARSIZE_ANY(value);
+	return (const struct varlena *) value;
+}
+
+static void
+set_value(EsEvent *event, EsEventColumn col, const struct varlena *value, bool packed)
+{
+	struct varlena *given = unconstify(struct varlena *, value);
+
+	given = packed ? pg_detoast_datum_packed(given) : pg_detoast_datum(given);
+	event->value[col] = PointerGetDatum(given);
 }
 
 void
-es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event)
+es_event_deform(HeapTuple tuple, bool packed, EsEvent *event)
 {
-	Datum		v[COL_COUNT];
-	bool		nulls[COL_COUNT];
-	text	   *subject;
+	const FixedColumns *row = fixed_columns(tuple);
+	const char *place = (const char *) row + sizeof(FixedColumns);
+	const struct varlena *subject;
+	const struct varlena *occurred;
 
-	heap_deform_tuple(tuple, RelationGetDescr(segment), v, nulls);
 	memset(event->isnull, 0, sizeof(event->isnull));
-	set_stream(event, DatumGetInt64(v[COL_STREAM]));
-	es_event_set(event, ES_EVENT_POSITION, v[COL_POSITION]);
-	es_event_set(event, ES_EVENT_VERSION, v[COL_VERSION]);
-	es_event_set(event, ES_EVENT_RECORDED_AT, v[COL_RECORDED_AT]);
-	es_event_set(event, ES_EVENT_OCCURRED_AT,
-				 TimestampTzGetDatum(es_event_occurred_at(DatumGetTimestampTz(v[COL_RECORDED_AT]),
-														  DatumGetByteaPP(v[COL_OCCURRED]))));
-	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(DatumGetInt16(v[COL_SCHEMA_VERSION])));
-	set_text(event, ES_EVENT_TYPE, es_word_text(DatumGetInt32(v[COL_TYPE])));
-	set_text(event, ES_EVENT_ACTOR, es_word_text(DatumGetInt32(v[COL_ACTOR])));
-	set_text(event, ES_EVENT_RECORDED_BY, es_word_text(DatumGetInt32(v[COL_RECORDED_BY])));
-	set_text(event, ES_EVENT_REASON, es_word_text(DatumGetInt32(v[COL_REASON])));
-	set_text(event, ES_EVENT_FROM_STATE, es_word_text(DatumGetInt32(v[COL_FROM_STATE])));
-	set_text(event, ES_EVENT_TO_STATE, es_word_text(DatumGetInt32(v[COL_TO_STATE])));
-	event->machine = es_word_text(DatumGetInt32(v[COL_MACHINE]));
-	event->flags = DatumGetInt16(v[COL_FLAGS]);
-	es_event_set(event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum((event->flags & ES_EVENT_SYNTHETIC) != 0));
-	es_event_set(event, ES_EVENT_HASH, PointerGetDatum(DatumGetByteaP(v[COL_HASH])));
-	es_event_set(event, ES_EVENT_DATA, PointerGetDatum(DatumGetJsonbP(v[COL_DATA])));
-	es_event_set(event, ES_EVENT_METADATA, PointerGetDatum(DatumGetJsonbP(v[COL_METADATA])));
-	subject = DatumGetTextP(v[COL_SUBJECT]);
-	set_text(event, ES_EVENT_SUBJECT,
-			 VARSIZE_ANY_EXHDR(subject) > 0 ? subject : es_event_text(event, ES_EVENT_STREAM));
+	set_stream(event, row->stream);
+	set_words(event, row);
+	event->flags = row->flags;
+	event->value[ES_EVENT_POSITION] = Int64GetDatum(row->position);
+	event->value[ES_EVENT_VERSION] = Int64GetDatum(row->version);
+	event->value[ES_EVENT_RECORDED_AT] = TimestampTzGetDatum(row->recorded_at);
+	event->value[ES_EVENT_SCHEMA_VERSION] = Int32GetDatum(row->schema_version);
+	event->value[ES_EVENT_IS_SYNTHETIC] = BoolGetDatum((row->flags & ES_EVENT_SYNTHETIC) != 0);
+	set_value(event, ES_EVENT_HASH, next_value(&place), packed);
+	set_value(event, ES_EVENT_DATA, next_value(&place), packed);
+	set_value(event, ES_EVENT_METADATA, next_value(&place), packed);
+	subject = next_value(&place);
+	if (VARSIZE_ANY_EXHDR(subject) > 0)
+		set_value(event, ES_EVENT_SUBJECT, subject, true);
+	else
+		set_text(event, ES_EVENT_SUBJECT, es_event_text(event, ES_EVENT_STREAM));
+	occurred = next_value(&place);
+	event->value[ES_EVENT_OCCURRED_AT] =
+		TimestampTzGetDatum(es_event_occurred_at(row->recorded_at, (const bytea *) occurred));
 }
 
 void

@@ -32,16 +32,17 @@ extern void es_event_key_position(ScanKey key, StrategyNumber strategy, int64 po
 extern void es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head);
 
 /*
- * Row -> event.  Words and names come from the caches; data and metadata are
- * detoasted into the current memory context or point into the tuple.
+ * Row -> event.  Words and names come from the caches; the rest points into the
+ * row, or is detoasted into the current memory context.  Packed: data, metadata
+ * and hash may have short headers, which spares a copy of most.
  */
-extern void es_event_deform(Relation segment, HeapTuple tuple, EsEvent *event);
+extern void es_event_deform(HeapTuple row, bool packed, EsEvent *event);
 
 /* Business time of a row, from its columns recorded_at and occurred. */
 extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *occurred);
 
-/* The stream and the position of a row, for filters that need no more. */
-extern int64 es_event_stream_id(Relation segment, HeapTuple tuple);
+/* The stream of a row, for filters that need no more. */
+extern int64 es_event_stream_id(HeapTuple row);
 
 /* The columns that order a row within the streams, for a sort. */
 #define ES_EVENT_SORT_COLUMNS	2

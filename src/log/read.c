@@ -7,8 +7,10 @@
  * A segment's table is locked ACCESS SHARE while the scan is in it; the lock
  * stays to the end of the transaction, like any reader's.
  *
- * Memory: a scan lives in the context it was started in; each event in a
- * context of the scan's that the next event resets.
+ * By position rows come in batches (gather.c), of a stream one by one.
+ *
+ * Memory: a scan lives in the context it was started in; each event in its batch
+ * or in a context of the scan's that the next event resets.
  */
 #include "log/read.h"
 
@@ -19,6 +21,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "log/event.h"
+#include "log/gather.h"
 #include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
@@ -54,9 +57,14 @@ struct EsScan
 	CategoryVerdict *verdicts;
 	int			n_verdicts;
 
+	int64		expected;		/* events that may still be asked for */
+	bool		packed;
+
+	/* The segment that is open: one of the two scans, or none. */
 	Relation	rel;
 	Relation	index;
 	SysScanDesc scan;
+	EsGather   *gather;
 
 	TransactionId xmin;			/* of the event returned last */
 	bool		xmin_hinted;	/* its commit is known to be flushed */
@@ -73,7 +81,20 @@ new_scan(Snapshot snapshot)
 	scan->event_context = AllocSetContextCreate(context, "eventsource scan event",
 												ALLOCSET_DEFAULT_SIZES);
 	scan->snapshot = snapshot;
+	scan->expected = PG_INT64_MAX;
 	return scan;
+}
+
+void
+es_scan_expect(EsScan *scan, int64 count)
+{
+	scan->expected = count;
+}
+
+void
+es_scan_pack(EsScan *scan)
+{
+	scan->packed = true;
 }
 
 static void
@@ -156,49 +177,6 @@ es_scan_stream(const text *name, int64 from_version, bool backward, Snapshot sna
 	return scan;
 }
 
-static void
-close_segment(EsScan *scan)
-{
-	if (scan->scan == NULL)
-		return;
-	systable_endscan_ordered(scan->scan);
-	index_close(scan->index, NoLock);
-	table_close(scan->rel, NoLock);
-	scan->scan = NULL;
-}
-
-static bool
-open_segment(EsScan *scan)
-{
-	const EsSegment *segment;
-	ScanKeyData keys[2];
-	MemoryContext old;
-
-	if (scan->next_segment >= scan->n_segments)
-		return false;
-	CHECK_FOR_INTERRUPTS();
-	segment = &scan->segments[scan->next_segment++];
-	if (scan->by_position)
-	{
-		es_event_key_position(&keys[0], BTGreaterStrategyNumber, scan->from);
-		es_event_key_position(&keys[1], BTLessEqualStrategyNumber, scan->upto);
-	}
-	else
-	{
-		es_event_key_stream(&keys[0], scan->stream_id);
-		es_event_key_version(&keys[1],
-							 scan->backward ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber,
-							 scan->from);
-	}
-	old = MemoryContextSwitchTo(scan->context);
-	scan->rel = table_open(segment->table, AccessShareLock);
-	scan->index = es_event_open_index(scan->rel, scan->by_position ? ES_INDEX_POSITION : ES_INDEX_STREAM,
-									  AccessShareLock);
-	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, 2, keys);
-	MemoryContextSwitchTo(old);
-	return true;
-}
-
 static bool
 decide_category(EsScan *scan, int32 category)
 {
@@ -214,14 +192,14 @@ decide_category(EsScan *scan, int32 category)
 	return false;
 }
 
+/* Of an EsScan. */
 static bool
-is_wanted(EsScan *scan, int64 stream_id)
+is_wanted(void *arg, int64 stream_id)
 {
+	EsScan	   *scan = arg;
 	int32		category = ES_STREAM_CATEGORY(stream_id);
 	bool		wanted;
 
-	if (scan->whole)
-		return true;
 	for (int i = 0; i < scan->n_verdicts; i++)
 		if (scan->verdicts[i].category == category)
 			return scan->verdicts[i].wanted;
@@ -233,47 +211,95 @@ is_wanted(EsScan *scan, int64 stream_id)
 	return wanted;
 }
 
-HeapTuple
-es_scan_next_tuple(EsScan *scan)
+static void
+close_segment(EsScan *scan)
+{
+	if (scan->scan == NULL && scan->gather == NULL)
+		return;
+	if (scan->scan != NULL)
+		systable_endscan_ordered(scan->scan);
+	else
+		es_gather_end(scan->gather);
+	scan->scan = NULL;
+	scan->gather = NULL;
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
+}
+
+static void
+open_segment(EsScan *scan, const EsSegment *segment)
+{
+	scan->rel = table_open(segment->table, AccessShareLock);
+	scan->index = es_event_open_index(scan->rel, scan->by_position ? ES_INDEX_POSITION : ES_INDEX_STREAM,
+									  AccessShareLock);
+	if (scan->by_position)
+		scan->gather = es_gather_begin(scan->rel, scan->index, scan->snapshot, scan->from, scan->upto,
+									   scan->whole ? scan->expected : PG_INT64_MAX,
+									   scan->whole ? NULL : is_wanted, scan);
+	else
+	{
+		ScanKeyData keys[2];
+
+		es_event_key_stream(&keys[0], scan->stream_id);
+		es_event_key_version(&keys[1],
+							 scan->backward ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber,
+							 scan->from);
+		scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, 2, keys);
+	}
+}
+
+/* The current context is the scan's, since indexes keep things in it. */
+static HeapTuple
+next_row(EsScan *scan)
 {
 	for (;;)
 	{
-		HeapTuple	tuple;
-		MemoryContext old;
+		HeapTuple	row;
 
-		if (scan->scan == NULL && !open_segment(scan))
-			return NULL;
 		CHECK_FOR_INTERRUPTS();
-
-		/*
-		 * The index keeps what it finds dead in memory of ours, not the
-		 * caller's.
-		 */
-		old = MemoryContextSwitchTo(scan->context);
-		tuple = systable_getnext_ordered(scan->scan,
-										 scan->backward ? BackwardScanDirection : ForwardScanDirection);
-		MemoryContextSwitchTo(old);
-		if (!HeapTupleIsValid(tuple))
-			close_segment(scan);
-		else if (is_wanted(scan, es_event_stream_id(scan->rel, tuple)))
-			return tuple;
+		if (scan->gather != NULL)
+			row = es_gather_next(scan->gather);
+		else if (scan->scan != NULL)
+			row = systable_getnext_ordered(scan->scan,
+										   scan->backward ? BackwardScanDirection : ForwardScanDirection);
+		else if (scan->next_segment < scan->n_segments)
+		{
+			open_segment(scan, &scan->segments[scan->next_segment++]);
+			continue;
+		}
+		else
+			return NULL;
+		if (HeapTupleIsValid(row))
+			return row;
+		close_segment(scan);
 	}
+}
+
+HeapTuple
+es_scan_next_tuple(EsScan *scan)
+{
+	MemoryContext caller = MemoryContextSwitchTo(scan->context);
+	HeapTuple	row = next_row(scan);
+
+	MemoryContextSwitchTo(caller);
+	return row;
 }
 
 bool
 es_scan_next(EsScan *scan, EsEvent *event)
 {
-	HeapTuple	tuple = es_scan_next_tuple(scan);
-	MemoryContext old;
+	HeapTuple	row = es_scan_next_tuple(scan);
+	MemoryContext caller;
 
-	if (tuple == NULL)
+	if (row == NULL)
 		return false;
 	MemoryContextReset(scan->event_context);
-	old = MemoryContextSwitchTo(scan->event_context);
-	es_event_deform(scan->rel, tuple, event);
-	scan->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-	scan->xmin_hinted = HeapTupleHeaderXminCommitted(tuple->t_data);
-	MemoryContextSwitchTo(old);
+	caller = MemoryContextSwitchTo(scan->event_context);
+	es_event_deform(row, scan->packed, event);
+	MemoryContextSwitchTo(caller);
+	scan->xmin = HeapTupleHeaderGetXmin(row->t_data);
+	scan->xmin_hinted = HeapTupleHeaderXminCommitted(row->t_data);
+	scan->expected--;
 	return true;
 }
 

@@ -31,6 +31,15 @@ extern EsScan *es_scan_whole_log(int64 after, int64 upto, Snapshot snapshot);
 extern EsScan *es_scan_stream(const text *stream, int64 from_version, bool backward,
 							  Snapshot snapshot);
 
+/* Before the first event: no more than so many will be asked for. */
+extern void es_scan_expect(EsScan *scan, int64 count);
+
+/*
+ * Likewise: data, metadata and hash may come with short headers.  For who hands
+ * them to PostgreSQL's own functions, which all take them.
+ */
+extern void es_scan_pack(EsScan *scan);
+
 /* The next event, valid until the next call; false at the end. */
 extern bool es_scan_next(EsScan *scan, EsEvent *event);
 

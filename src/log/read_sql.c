@@ -76,6 +76,8 @@ put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 lowest_version, int64 max_
 	Datum		values[ES_EVENT_NCOLUMNS + 1];
 	bool		nulls[ES_EVENT_NCOLUMNS + 1];
 
+	es_scan_expect(scan, max_count);
+	es_scan_pack(scan);
 	while (max_count-- > 0 && es_scan_next(scan, &event))
 	{
 		int64		version = DatumGetInt64(event.value[ES_EVENT_VERSION]);

@@ -15,10 +15,10 @@
  * SnapshotSelf, which sees what is committed now and what we wrote ourselves,
  * whatever command wrote it.
  *
- * Names and ids are cached per backend, in two generations: when the newer is
+ * Streams are cached per backend by name, in two generations: when the newer is
  * full it becomes the older, and what is found in the older is copied to the
  * newer.  What a transaction has not committed yet may be in the cache; a
- * rollback puts all of it aside (see word.c).
+ * rollback puts all of it aside (see word.c).  Names by id: stream_name.c.
  */
 #include "log/stream.h"
 
@@ -53,17 +53,10 @@ typedef struct NameEntry
 	const text *name;
 } NameEntry;
 
-typedef struct IdEntry
-{
-	int64		id;				/* key */
-	const text *name;
-} IdEntry;
-
 typedef struct Generation
 {
 	MemoryContext context;		/* NULL: empty */
 	HTAB	   *by_name;
-	HTAB	   *by_id;
 } Generation;
 
 static Generation newer;
@@ -138,10 +131,6 @@ begin_generation(void)
 	ctl.hcxt = newer.context;
 	newer.by_name = hash_create("eventsource streams by name", 256, &ctl,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	ctl.keysize = sizeof(int64);
-	ctl.entrysize = sizeof(IdEntry);
-	newer.by_id = hash_create("eventsource streams by id", 256, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 static void
@@ -152,8 +141,7 @@ ensure_cache(void)
 		put_aside();
 		cached_table = es_catalog_oid(ES_REL_STREAM);
 	}
-	if (newer.context == NULL ||
-		hash_get_num_entries(newer.by_name) + hash_get_num_entries(newer.by_id) >= CACHE_GENERATION)
+	if (newer.context == NULL || hash_get_num_entries(newer.by_name) >= CACHE_GENERATION)
 		begin_generation();
 }
 
@@ -203,18 +191,6 @@ remember_by_name(const text *name, const EsStream *stream, TransactionId xmin)
 	return entry;
 }
 
-static const text *
-remember_by_id(int64 id, const text *name, TransactionId xmin)
-{
-	const text *copy = copy_name(name);
-	bool		found;
-	IdEntry    *entry = hash_search(newer.by_id, &id, HASH_ENTER, &found);
-
-	entry->name = copy;
-	note_fresh(xmin);
-	return entry->name;
-}
-
 static NameEntry *
 recall_by_name(const text *name)
 {
@@ -230,24 +206,6 @@ recall_by_name(const text *name)
 		entry = hash_search(older.by_name, &hash, HASH_FIND, NULL);
 		if (entry != NULL && same_text(entry->name, name))
 			return remember_by_name(name, &entry->stream, InvalidTransactionId);
-	}
-	return NULL;
-}
-
-static const text *
-recall_by_id(int64 id)
-{
-	IdEntry    *entry;
-
-	ensure_cache();
-	entry = hash_search(newer.by_id, &id, HASH_FIND, NULL);
-	if (entry != NULL)
-		return entry->name;
-	if (older.context != NULL)
-	{
-		entry = hash_search(older.by_id, &id, HASH_FIND, NULL);
-		if (entry != NULL)
-			return remember_by_id(id, entry->name, InvalidTransactionId);
 	}
 	return NULL;
 }
@@ -366,47 +324,6 @@ es_stream_note_missing(const text *name, Snapshot snapshot)
 	(void) systable_getnext(scan);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-}
-
-const text *
-es_stream_find_name(int64 id)
-{
-	const text *result = recall_by_id(id);
-	Relation	rel;
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	tuple;
-
-	if (result != NULL)
-		return result;
-	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_STREAM_PKEY), true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool		isnull;
-
-		result = remember_by_id(id, DatumGetTextPP(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull)),
-								HeapTupleHeaderGetXmin(tuple->t_data));
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return result;
-}
-
-const text *
-es_stream_name(int64 id)
-{
-	const text *name = es_stream_find_name(id);
-
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("stream " INT64_FORMAT " has events but no name", id),
-				 errdetail("Table \"eventsource.stream\" lacks its row."),
-				 errhint("Restore the dump as a whole: its tables stand together.")));
-	return name;
 }
 
 int64

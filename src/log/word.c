@@ -51,12 +51,25 @@ typedef struct WordEntry
 typedef struct IdEntry
 {
 	int32		id;
+	char		status;
 	const text *word;
 } IdEntry;
 
+/* Looked into several times per event that is read. */
+#define SH_PREFIX		idtable
+#define SH_ELEMENT_TYPE	IdEntry
+#define SH_KEY_TYPE		int32
+#define SH_KEY			id
+#define SH_HASH_KEY(tb, key)	murmurhash32((uint32) (key))
+#define SH_EQUAL(tb, a, b)		((a) == (b))
+#define SH_SCOPE		static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
 static MemoryContext cache_context;
 static HTAB *by_word;
-static HTAB *by_id;
+static idtable_hash * by_id;
 static bool has_fresh;			/* holds words of the open transaction */
 static Oid	cached_table;		/* the table the cache was read from */
 
@@ -88,7 +101,8 @@ put_aside(void)
 			MemoryContextDelete(cache_context);
 	}
 	cache_context = NULL;
-	by_word = by_id = NULL;
+	by_word = NULL;
+	by_id = NULL;
 	has_fresh = false;
 }
 
@@ -111,12 +125,7 @@ ensure_cache(void)
 	ctl.hcxt = cache_context;
 	by_word = hash_create("eventsource words by word", 256, &ctl,
 						  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(int32);
-	ctl.entrysize = sizeof(IdEntry);
-	ctl.hcxt = cache_context;
-	by_id = hash_create("eventsource words by id", 256, &ctl,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	by_id = idtable_create(cache_context, 256, NULL);
 }
 
 static const text *
@@ -126,14 +135,13 @@ remember_id(int32 id, const char *data, int len)
 	IdEntry    *entry;
 	text	   *copy;
 
-	entry = hash_search(by_id, &id, HASH_FIND, NULL);
+	entry = idtable_lookup(by_id, id);
 	if (entry != NULL)
 		return entry->word;
 	copy = MemoryContextAlloc(cache_context, VARHDRSZ + len);
 	SET_VARSIZE(copy, VARHDRSZ + len);
 	memcpy(VARDATA(copy), data, len);
-	entry = hash_search(by_id, &id, HASH_ENTER, &found);
-	entry->word = copy;
+	idtable_insert(by_id, id, &found)->word = copy;
 	return copy;
 }
 
@@ -247,7 +255,7 @@ es_word_text(int32 id)
 	if (id == 0)
 		return NULL;
 	ensure_cache();
-	entry = hash_search(by_id, &id, HASH_FIND, NULL);
+	entry = idtable_lookup(by_id, id);
 	if (entry != NULL)
 		return entry->word;
 
@@ -285,7 +293,7 @@ at_xact(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 			has_fresh = false;
-			if (by_id != NULL && hash_get_num_entries(by_id) > MAX_CACHED_WORDS)
+			if (by_id != NULL && by_id->members > MAX_CACHED_WORDS)
 				put_aside();
 			break;
 		case XACT_EVENT_ABORT:

@@ -1,0 +1,34 @@
+/*
+ * gather.h
+ *		Rows of a segment in order of position, many at a time.
+ */
+#ifndef ES_LOG_GATHER_H
+#define ES_LOG_GATHER_H
+
+#include "eventsource.h"
+
+#include "access/htup.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+typedef struct EsGather EsGather;
+
+/* Whether rows of a stream are wanted. */
+typedef bool (*EsGatherFilter) (void *arg, int64 stream_id);
+
+/*
+ * Reads with after < position <= upto.  Relation, index and snapshot (MVCC,
+ * registered) are the caller's, as is what it costs to read on: first is how
+ * many rows it is likely to ask for.  filter NULL: all.  Lives in the current
+ * memory context.
+ */
+extern EsGather *es_gather_begin(Relation rel, Relation index, Snapshot snapshot,
+								 int64 after, int64 upto, int64 first,
+								 EsGatherFilter filter, void *arg);
+
+/* The next row, valid until the next call; NULL at the end. */
+extern HeapTuple es_gather_next(EsGather *gather);
+
+extern void es_gather_end(EsGather *gather);
+
+#endif							/* ES_LOG_GATHER_H */
