@@ -121,6 +121,15 @@ es_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int 
 #endif
 }
 
+/* 17 lets an index keep things between entries, until it is told the end. */
+static inline void
+es_compat_index_insert_cleanup(Relation index, IndexInfo *info)
+{
+#if PG_VERSION_NUM >= 170000
+	index_insert_cleanup(index, info);
+#endif
+}
+
 /* 18 asks whether a deferrable one will do. */
 static inline Oid
 es_compat_primary_key_index(Relation rel)

@@ -13,10 +13,12 @@
  */
 #include "append/batch.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "append/draft.h"
 #include "errors.h"
 #include "log/config.h"
+#include "log/roster.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -39,6 +41,7 @@ new_batch(MemoryContext parent)
 	batch->subid = GetCurrentSubTransactionId();
 	batch->fold = es_fold_begin(context);
 	old = MemoryContextSwitchTo(context);
+	batch->roster = es_roster_begin();
 	batch->writer = es_writer_begin();
 	MemoryContextSwitchTo(old);
 	return batch;
@@ -93,6 +96,22 @@ es_batch_last_event(const EsBatch *batch)
 	return &batch->events[batch->n_events - 1];
 }
 
+HeapTuple
+es_batch_blank_row(EsBatch *batch, TupleDesc desc)
+{
+	if (batch->blank_row == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(batch->context);
+		Datum	   *values = palloc0(desc->natts * sizeof(Datum));
+		bool	   *nulls = palloc(desc->natts * sizeof(bool));
+
+		memset(nulls, true, desc->natts * sizeof(bool));
+		batch->blank_row = heap_form_tuple(desc, values, nulls);
+		MemoryContextSwitchTo(old);
+	}
+	return batch->blank_row;
+}
+
 bool
 es_batch_is_full(const EsBatch *batch)
 {
@@ -139,14 +158,21 @@ es_batch_end(EsBatch *batch)
 {
 	Assert(batch->n_events == 0);
 	es_writer_close(batch->writer);
+	es_roster_end(batch->roster);
 	MemoryContextDelete(batch->context);
 }
+
+typedef struct LockOrder
+{
+	uint64		order;
+	const text *name;
+} LockOrder;
 
 static int
 compare_locks(const void *a, const void *b)
 {
-	uint64		x = es_stream_lock_order(*(const text *const *) a);
-	uint64		y = es_stream_lock_order(*(const text *const *) b);
+	uint64		x = ((const LockOrder *) a)->order;
+	uint64		y = ((const LockOrder *) b)->order;
 
 	return x < y ? -1 : x > y ? 1 : 0;
 }
@@ -154,7 +180,8 @@ compare_locks(const void *a, const void *b)
 void
 es_batch_lock(const EsDraft *drafts, int count)
 {
-	const text **names = palloc(count * sizeof(text *));
+	LockOrder  *locks = palloc(count * sizeof(LockOrder));
+	int			distinct = 0;
 	EsDraftContext context;
 
 	es_draft_begin_errors(&context);
@@ -163,18 +190,23 @@ es_batch_lock(const EsDraft *drafts, int count)
 		context.draft = &drafts[i];
 		context.number = i + 1;
 		(void) es_draft_check(&drafts[i]);
-		names[i] = drafts[i].stream;
+		locks[i].name = drafts[i].stream;
+		locks[i].order = es_stream_lock_order(drafts[i].stream);
 	}
 	es_draft_end_errors(&context);
-	qsort(names, count, sizeof(text *), compare_locks);
+	qsort(locks, count, sizeof(LockOrder), compare_locks);
+	for (int i = 0; i < count; i++)
+		if (i == 0 || locks[i].order != locks[i - 1].order)
+			distinct++;
 	es_hall_open_log();
-	es_stream_expect_distinct(names, count);
+	es_stream_expect_distinct(distinct);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		es_stream_lock(names[i]);
+		if (i == 0 || locks[i].order != locks[i - 1].order)
+			es_stream_lock(locks[i].name);
 	}
-	pfree(names);
+	pfree(locks);
 }
 
 /* ---- end of transactions ---- */

@@ -29,8 +29,10 @@ struct EsBatch
 	Size		bytes;
 	HTAB	   *streams;		/* BatchStream by id; made by the second event */
 	BatchStream last;			/* stream of the last event */
+	EsRoster   *roster;
 	EsWriter   *writer;
 	EsFold	   *fold;
+	HeapTuple	blank_row;		/* or NULL */
 	bool		has_definition;
 	bool		is_of_statement;
 	SubTransactionId subid;		/* began in this (sub)transaction */

@@ -109,7 +109,7 @@ enter_stream(EsBatch *batch, const text *name)
 
 	es_stream_lock(name);
 	memset(&now, 0, sizeof(now));
-	if (!es_stream_find(name, &now.stream))
+	if (!es_stream_find_in(batch->roster, name, &now.stream))
 	{
 		save_last_stream(batch);
 		batch->last = now;
@@ -317,7 +317,7 @@ place_event(EsBatch *batch, EsEvent *event)
 	if (head->version == 0)
 	{
 		bs->stream.first_position = position;
-		es_stream_insert(es_event_text(event, ES_EVENT_STREAM), &bs->stream);
+		es_stream_insert(batch->roster, es_event_text(event, ES_EVENT_STREAM), &bs->stream);
 	}
 	else if (head->position < es_segment_ensure(position)->lower)
 		es_stream_enter_segment(&bs->stream, position, head->version + 1);

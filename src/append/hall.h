@@ -7,6 +7,9 @@
 
 #include "eventsource.h"
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
+
 #define ES_ANY_VERSION	(-1)
 
 /* What the rules do with a draft; append()'s callers have no say in this. */
@@ -67,6 +70,9 @@ extern void es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *resul
 
 /* The event added last; it lasts until the batch is written. */
 extern const EsEvent *es_batch_last_event(const EsBatch *batch);
+
+/* A row of nulls that lasts as long as the batch. */
+extern HeapTuple es_batch_blank_row(EsBatch *batch, TupleDesc desc);
 
 /* Whether enough waits to be written. */
 extern bool es_batch_is_full(const EsBatch *batch);

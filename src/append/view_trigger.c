@@ -16,6 +16,8 @@
 
 #include "append/draft.h"
 #include "append/hall.h"
+#include "catalog/pg_trigger.h"
+#include "commands/copy.h"
 #include "commands/trigger.h"
 #include "errors.h"
 #include "executor/executor.h"
@@ -25,6 +27,7 @@
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/reltrigger.h"
 
 PG_FUNCTION_INFO_V1(eventsource_append_row);
 PG_FUNCTION_INFO_V1(eventsource_position_by_trigger);
@@ -123,12 +126,32 @@ returned_row(TupleDesc desc, Datum *values, bool *nulls, const EsBatch *batch,
 	return heap_form_tuple(desc, values, nulls);
 }
 
+/*
+ * COPY returns no rows, so that what its trigger returns is seen by nobody but
+ * another such trigger.  It calls triggers with nothing in between; an executor
+ * or a function in between would have an error context of its own.
+ */
+static bool
+is_row_of_copy(const TriggerDesc *triggers)
+{
+	int			count = 0;
+
+	if (error_context_stack == NULL || error_context_stack->callback != CopyFromErrorCallback)
+		return false;
+	for (int i = 0; i < triggers->numtriggers; i++)
+		if (TRIGGER_TYPE_MATCHES(triggers->triggers[i].tgtype,
+								 TRIGGER_TYPE_ROW, TRIGGER_TYPE_INSTEAD, TRIGGER_TYPE_INSERT))
+			count++;
+	return count == 1;
+}
+
 static HeapTuple
 append_row(TriggerData *trigger)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	Datum		values[ES_EVENT_NCOLUMNS + 1];
 	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+	bool		is_copy = is_row_of_copy(trigger->tg_relation->trigdesc);
 	EsDraft		draft;
 	EsDraftContext context;
 	EsAppended	result;
@@ -145,7 +168,8 @@ append_row(TriggerData *trigger)
 	context.draft = &draft;
 	es_batch_add(batch, &draft, &result);
 	es_draft_end_errors(&context);
-	row = returned_row(desc, values, nulls, batch, &result);
+	row = is_copy ? es_batch_blank_row(batch, desc) :
+		returned_row(desc, values, nulls, batch, &result);
 	if (es_batch_is_full(batch))
 		es_batch_flush(batch);
 	return row;

@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 
 #define CHAIN_FORMAT	1
 #define FIELD_MACHINE	32
@@ -94,36 +95,56 @@ put_string(StringInfo buf, const char *data, int len)
 
 static void put_container(StringInfo buf, JsonbContainer *container);
 
+/* A value of an array or object: its entry, and where its bytes begin and end. */
 static void
-put_element(StringInfo buf, JsonbContainer *container, char *base, int index)
+put_element(StringInfo buf, JEntry entry, char *base, uint32 offset, uint32 end)
 {
-	JEntry		entry = container->children[index];
-	char	   *data = base + getJsonbOffset(container, index);
-	int			len = getJsonbLength(container, index);
+	if (JBE_ISSTRING(entry))
+	{
+		put_char(buf, '"');
+		put_string(buf, base + offset, end - offset);
+	}
+	else if (JBE_ISNUMERIC(entry))
+	{
+		Datum		number = PointerGetDatum(base + INTALIGN(offset));
+		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out, number));
+		int			len = strlen(digits);
 
-	if (JBE_ISNULL(entry))
+		put_char(buf, '#');
+		put_uint32(buf, len);
+		put_bytes(buf, digits, len);
+		pfree(digits);
+	}
+	else if (JBE_ISNULL(entry))
 		put_char(buf, 'n');
 	else if (JBE_ISBOOL_TRUE(entry))
 		put_char(buf, 't');
 	else if (JBE_ISBOOL_FALSE(entry))
 		put_char(buf, 'f');
-	else if (JBE_ISSTRING(entry))
-	{
-		put_char(buf, '"');
-		put_string(buf, data, len);
-	}
-	else if (JBE_ISNUMERIC(entry))
-	{
-		Datum		number = PointerGetDatum(base + INTALIGN(getJsonbOffset(container, index)));
-		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out, number));
-
-		put_char(buf, '#');
-		put_uint32(buf, strlen(digits));
-		put_bytes(buf, digits, strlen(digits));
-		pfree(digits);
-	}
 	else
-		put_container(buf, (JsonbContainer *) (base + INTALIGN(getJsonbOffset(container, index))));
+		put_container(buf, (JsonbContainer *) (base + INTALIGN(offset)));
+}
+
+/* Keys first, values after them: two offsets that advance together. */
+static void
+put_object(StringInfo buf, JsonbContainer *container, int count)
+{
+	char	   *base = (char *) (container->children + count * 2);
+	uint32		key = 0;
+	uint32		value = getJsonbOffset(container, count);
+
+	for (int i = 0; i < count; i++)
+	{
+		uint32		key_end = key;
+		uint32		value_end = value;
+
+		JBE_ADVANCE_OFFSET(key_end, container->children[i]);
+		JBE_ADVANCE_OFFSET(value_end, container->children[count + i]);
+		put_string(buf, base + key, key_end - key);
+		put_element(buf, container->children[count + i], base, value, value_end);
+		key = key_end;
+		value = value_end;
+	}
 }
 
 typedef struct ObjectKey
@@ -144,28 +165,44 @@ compare_keys(const void *a, const void *b)
 
 /* jsonb has the keys in order, but in that of the database's encoding. */
 static void
-put_object(StringInfo buf, JsonbContainer *container, int count)
+put_object_sorted(StringInfo buf, JsonbContainer *container, int count)
 {
 	char	   *base = (char *) (container->children + count * 2);
 	ObjectKey  *keys = palloc(Max(1, count) * sizeof(ObjectKey));
 
-	put_char(buf, '{');
-	put_uint32(buf, count);
 	for (int i = 0; i < count; i++)
 	{
-		keys[i].index = i;
+		keys[i].index = count + i;
 		keys[i].len = getJsonbLength(container, i);
 		keys[i].data = to_utf8(base + getJsonbOffset(container, i), &keys[i].len);
 	}
-	if (GetDatabaseEncoding() != PG_UTF8)
-		qsort(keys, count, sizeof(ObjectKey), compare_keys);
+	qsort(keys, count, sizeof(ObjectKey), compare_keys);
 	for (int i = 0; i < count; i++)
 	{
+		uint32		offset = getJsonbOffset(container, keys[i].index);
+
 		put_uint32(buf, keys[i].len);
 		put_bytes(buf, keys[i].data, keys[i].len);
-		put_element(buf, container, base, count + keys[i].index);
+		put_element(buf, container->children[keys[i].index], base, offset,
+					offset + getJsonbLength(container, keys[i].index));
 	}
 	pfree(keys);
+}
+
+static void
+put_array(StringInfo buf, JsonbContainer *container, int count)
+{
+	char	   *base = (char *) (container->children + count);
+	uint32		offset = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		uint32		end = offset;
+
+		JBE_ADVANCE_OFFSET(end, container->children[i]);
+		put_element(buf, container->children[i], base, offset, end);
+		offset = end;
+	}
 }
 
 static void
@@ -174,29 +211,26 @@ put_container(StringInfo buf, JsonbContainer *container)
 	int			count = JsonContainerSize(container);
 
 	check_stack_depth();
-	if (JsonContainerIsObject(container))
+	if (!JsonContainerIsScalar(container))
+	{
+		put_char(buf, JsonContainerIsObject(container) ? '{' : '[');
+		put_uint32(buf, count);
+	}
+	if (!JsonContainerIsObject(container))
+		put_array(buf, container, count);
+	else if (GetDatabaseEncoding() == PG_UTF8)
 		put_object(buf, container, count);
 	else
-	{
-		char	   *base = (char *) (container->children + count);
-
-		if (!JsonContainerIsScalar(container))
-		{
-			put_char(buf, '[');
-			put_uint32(buf, count);
-		}
-		for (int i = 0; i < count; i++)
-			put_element(buf, container, base, i);
-	}
+		put_object_sorted(buf, container, count);
 }
 
 /* Field number and tag; the length follows once the bytes are there. */
 static int
 begin_field(StringInfo buf, int number, char tag)
 {
-	put_char(buf, (char) number);
-	put_char(buf, tag);
-	put_uint32(buf, 0);
+	char		header[6] = {(char) number, tag};
+
+	put_bytes(buf, header, sizeof(header));
 	return buf->len;
 }
 
@@ -264,17 +298,44 @@ put_field(StringInfo buf, const EsEvent *event, EsEventColumn col)
 	end_field(buf, start);
 }
 
+/*
+ * One hashing context serves the backend to its end, in a resource owner of its
+ * own: making one costs as much as hashing a small event.  Each use begins it
+ * anew, whatever an error left in it.
+ */
+static pg_cryptohash_ctx *
+hashing_context(void)
+{
+	static ResourceOwner keeper = NULL;
+	static pg_cryptohash_ctx *ctx = NULL;
+	ResourceOwner current = CurrentResourceOwner;
+
+	if (ctx != NULL)
+		return ctx;
+	if (keeper == NULL)
+		keeper = ResourceOwnerCreate(NULL, "eventsource hash");
+	CurrentResourceOwner = keeper;
+	PG_TRY();
+	{
+		ctx = pg_cryptohash_create(PG_SHA256);
+	}
+	PG_FINALLY();
+	{
+		CurrentResourceOwner = current;
+	}
+	PG_END_TRY();
+	return ctx;
+}
+
 static void
 sha256(const StringInfo buf, uint8 *hash)
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	pg_cryptohash_ctx *ctx = hashing_context();
 
-	if (ctx == NULL ||
-		pg_cryptohash_init(ctx) < 0 ||
+	if (pg_cryptohash_init(ctx) < 0 ||
 		pg_cryptohash_update(ctx, (const uint8 *) buf->data, buf->len) < 0 ||
 		pg_cryptohash_final(ctx, hash, ES_HASH_SIZE) < 0)
 		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-	pg_cryptohash_free(ctx);
 }
 
 void

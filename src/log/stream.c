@@ -31,6 +31,7 @@
 #include "common/hashfn.h"
 #include "errors.h"
 #include "log/catalog.h"
+#include "log/roster.h"
 #include "log/segment.h"
 #include "log/word.h"
 #include "mb/pg_wchar.h"
@@ -236,14 +237,9 @@ es_stream_lock_order(const text *name)
 }
 
 void
-es_stream_expect_distinct(const text *const *names, int count)
+es_stream_expect_distinct(int count)
 {
-	int			distinct = 0;
-
-	for (int i = 0; i < count; i++)
-		if (i == 0 || hash_name(names[i]) != hash_name(names[i - 1]))
-			distinct++;
-	if (!wide_lock && stream_locks + distinct > MAX_STREAM_LOCKS)
+	if (!wide_lock && stream_locks + count > MAX_STREAM_LOCKS)
 		take_wide_lock();
 }
 
@@ -270,41 +266,29 @@ es_stream_lock(const text *name)
 /* ---- finding and making ---- */
 
 bool
-es_stream_find(const text *name, EsStream *stream)
+es_stream_find_in(EsRoster *roster, const text *name, EsStream *stream)
 {
 	NameEntry  *entry = recall_by_name(name);
-	Relation	rel;
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	tuple;
-	bool		found;
+	TransactionId xmin;
 
 	if (entry != NULL)
 	{
 		*stream = entry->stream;
 		return true;
 	}
+	if (!es_roster_find(roster, name, stream, &xmin))
+		return false;
+	(void) remember_by_name(name, stream, xmin);
+	return true;
+}
 
-	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
-	ScanKeyInit(&key, 3, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(name));
-	key.sk_collation = C_COLLATION_OID;
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_STREAM_NAME_IDX), true,
-							  SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-	{
-		bool		isnull;
+bool
+es_stream_find(const text *name, EsStream *stream)
+{
+	EsRoster   *roster = es_roster_begin();
+	bool		found = es_stream_find_in(roster, name, stream);
 
-		stream->id = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
-		stream->first_position = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
-		stream->version_hint = 0;
-		(void) remember_by_name(name, stream, HeapTupleHeaderGetXmin(tuple->t_data));
-	}
-	else
-		memset(stream, 0, sizeof(*stream));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	es_roster_end(roster);
 	return found;
 }
 
@@ -342,15 +326,9 @@ es_stream_new_id(const text *category)
 }
 
 void
-es_stream_insert(const text *name, const EsStream *stream)
+es_stream_insert(EsRoster *roster, const text *name, const EsStream *stream)
 {
-	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM), RowExclusiveLock);
-	Datum		values[3] = {Int64GetDatum(stream->id), Int64GetDatum(stream->first_position),
-	PointerGetDatum(name)};
-	bool		nulls[3] = {false, false, false};
-
-	es_catalog_insert(rel, values, nulls);
-	table_close(rel, NoLock);
+	es_roster_insert(roster, name, stream);
 	ensure_cache();
 	(void) remember_by_name(name, stream, GetCurrentTransactionId());
 }

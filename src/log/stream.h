@@ -42,13 +42,17 @@ extern void es_stream_lock(const text *name);
 extern uint64 es_stream_lock_order(const text *name);
 
 /*
- * Says that these streams, sorted by lock order, are about to be locked: takes
- * the wide lock at once if they are more than the lock table should hold.
+ * Says that so many streams, of distinct lock order, are about to be locked:
+ * takes the wide lock at once if they are more than the lock table should hold.
  */
-extern void es_stream_expect_distinct(const text *const *names, int count);
+extern void es_stream_expect_distinct(int count);
+
+/* The table of streams, open for a while: roster.h. */
+typedef struct EsRoster EsRoster;
 
 /* Finds a stream, ours or committed; false if it does not exist. */
 extern bool es_stream_find(const text *name, EsStream *stream);
+extern bool es_stream_find_in(EsRoster *roster, const text *name, EsStream *stream);
 
 /*
  * For a reader under SERIALIZABLE that found no such stream: whoever makes it
@@ -69,7 +73,7 @@ extern const text *es_stream_find_name(int64 id);
 extern int64 es_stream_new_id(const text *category);
 
 /* Stores a new stream under an id, with the position of its first event. */
-extern void es_stream_insert(const text *name, const EsStream *stream);
+extern void es_stream_insert(EsRoster *roster, const text *name, const EsStream *stream);
 
 /* Remembers the newest version, to find the head sooner. */
 extern void es_stream_note_version(const text *name, int64 version);

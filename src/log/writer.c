@@ -2,9 +2,6 @@
  * writer.c
  *		The newest segment, open for reading heads and writing rows.
  *
- * Rows go straight through the table and index access methods: no plan, no
- * executor state, no triggers (the guards refuse every other way in).
- *
  * A writer keeps one segment open with its indexes and a scan on (stream,
  * version) that is restarted for each head.  It belongs to the resource owner
  * under which it was opened, which may not be the current one when a nested
@@ -14,18 +11,16 @@
 #include "log/writer.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "log/event.h"
 #include "log/position.h"
+#include "log/rows.h"
 #include "log/segment.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -34,31 +29,15 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-/* Above this many rows a ring buffer and kept pages pay. */
-#define BULK_ROWS	100
-
-typedef struct WriterIndex
-{
-	Relation	rel;
-	IndexInfo  *info;
-	bool		is_plain;		/* columns alone, every row */
-} WriterIndex;
-
 struct EsWriter
 {
 	MemoryContext context;
 	ResourceOwner owner;
 	EsSegment	segment;
-	Relation	rel;			/* NULL: closed */
-	WriterIndex *indexes;		/* all that are ready, not only our two */
-	int			n_indexes;
-	int			by_stream;		/* which one is on (stream, version) */
-	EState	   *estate;			/* for indexes that are not plain, or NULL */
+	EsRows		rows;
+	int			by_stream;		/* which index is on (stream, version) */
 	IndexScanDesc scan;			/* on by_stream; made by the first head */
 	TupleTableSlot *read_slot;
-	TupleTableSlot **slots;		/* for writing; made as needed */
-	int			n_slots;
-	int			max_slots;
 };
 
 EsWriter *
@@ -70,50 +49,24 @@ es_writer_begin(void)
 	return writer;
 }
 
-/*
- * Every index that is ready gets its entries, valid or not: one that is being
- * built concurrently relies on it.
- */
-static void
-open_indexes(EsWriter *writer)
-{
-	List	   *oids = RelationGetIndexList(writer->rel);
-	ListCell   *lc;
-
-	writer->indexes = palloc(Max(1, list_length(oids)) * sizeof(WriterIndex));
-	writer->n_indexes = 0;
-	writer->by_stream = -1;
-	foreach(lc, oids)
-	{
-		WriterIndex *index = &writer->indexes[writer->n_indexes];
-
-		index->rel = index_open(lfirst_oid(lc), RowExclusiveLock);
-		index->info = BuildIndexInfo(index->rel);
-		if (!index->info->ii_ReadyForInserts)
-		{
-			index_close(index->rel, NoLock);
-			continue;
-		}
-		index->is_plain = index->info->ii_Expressions == NIL && index->info->ii_Predicate == NIL;
-		if (writer->by_stream < 0 && es_event_is_index(index->rel, ES_INDEX_STREAM))
-			writer->by_stream = writer->n_indexes;
-		writer->n_indexes++;
-	}
-	list_free(oids);
-	if (writer->by_stream < 0)
-		(void) es_event_open_index(writer->rel, ES_INDEX_STREAM, AccessShareLock);	/* says so */
-}
-
 static void
 open_segment(EsWriter *writer, const EsSegment *segment)
 {
-	if (writer->rel != NULL && writer->segment.table == segment->table)
+	EsRows	   *rows = &writer->rows;
+
+	if (rows->rel != NULL && writer->segment.table == segment->table)
 		return;
 	es_writer_close(writer);
 	writer->segment = *segment;
 	writer->owner = CurrentResourceOwner;
-	writer->rel = table_open(writer->segment.table, RowExclusiveLock);
-	open_indexes(writer);
+	es_rows_open(rows, segment->table);
+	for (int i = 0; i < rows->n_indexes; i++)
+		if (es_event_is_index(rows->indexes[i].rel, ES_INDEX_STREAM))
+		{
+			writer->by_stream = i;
+			return;
+		}
+	(void) es_event_open_index(rows->rel, ES_INDEX_STREAM, AccessShareLock);	/* says so */
 }
 
 void
@@ -121,7 +74,7 @@ es_writer_close(EsWriter *writer)
 {
 	ResourceOwner current = CurrentResourceOwner;
 
-	if (writer->rel == NULL)
+	if (writer->rows.rel == NULL)
 		return;
 	CurrentResourceOwner = writer->owner;
 	if (writer->scan != NULL)
@@ -130,16 +83,7 @@ es_writer_close(EsWriter *writer)
 		index_endscan(writer->scan);
 		writer->scan = NULL;
 	}
-	for (int i = 0; i < writer->n_slots; i++)
-		ExecDropSingleTupleTableSlot(writer->slots[i]);
-	writer->n_slots = 0;
-	if (writer->estate != NULL)
-		FreeExecutorState(writer->estate);
-	writer->estate = NULL;
-	for (int i = 0; i < writer->n_indexes; i++)
-		index_close(writer->indexes[i].rel, NoLock);
-	table_close(writer->rel, NoLock);
-	writer->rel = NULL;
+	es_rows_close(&writer->rows);
 	CurrentResourceOwner = current;
 }
 
@@ -155,8 +99,9 @@ find_head(EsWriter *writer, int64 stream_id, int64 from_version, EsHead *head, T
 
 	if (writer->scan == NULL)
 	{
-		writer->read_slot = table_slot_create(writer->rel, NULL);
-		writer->scan = es_compat_index_beginscan(writer->rel, writer->indexes[writer->by_stream].rel,
+		writer->read_slot = table_slot_create(writer->rows.rel, NULL);
+		writer->scan = es_compat_index_beginscan(writer->rows.rel,
+												 writer->rows.indexes[writer->by_stream].rel,
 												 SnapshotSelf, 2);
 	}
 	es_event_key_stream(&keys[0], stream_id);
@@ -168,7 +113,7 @@ find_head(EsWriter *writer, int64 stream_id, int64 from_version, EsHead *head, T
 	if (found)
 	{
 		tuple = ExecFetchSlotHeapTuple(writer->read_slot, false, NULL);
-		es_event_deform_head(writer->rel, tuple, head);
+		es_event_deform_head(writer->rows.rel, tuple, head);
 		*xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	}
 	ExecClearTuple(writer->read_slot);
@@ -239,63 +184,6 @@ es_writer_read_head(EsWriter *writer, const EsStream *stream, EsHead *head)
 
 /* ---- rows ---- */
 
-static void
-ensure_slots(EsWriter *writer, int count)
-{
-	if (writer->max_slots < count)
-	{
-		writer->slots = writer->slots == NULL ?
-			palloc(count * sizeof(TupleTableSlot *)) :
-			repalloc(writer->slots, count * sizeof(TupleTableSlot *));
-		writer->max_slots = count;
-	}
-	while (writer->n_slots < count)
-		writer->slots[writer->n_slots++] =
-			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
-}
-
-/* False: the index does not want the row. */
-static bool
-form_index_entry(EsWriter *writer, WriterIndex *index, TupleTableSlot *slot, Datum *values, bool *nulls)
-{
-	IndexInfo  *info = index->info;
-	ExprContext *econtext;
-
-	if (index->is_plain)
-	{
-		for (int k = 0; k < info->ii_NumIndexAttrs; k++)
-			values[k] = slot_getattr(slot, info->ii_IndexAttrNumbers[k], &nulls[k]);
-		return true;
-	}
-	if (writer->estate == NULL)
-		writer->estate = CreateExecutorState();
-	econtext = GetPerTupleExprContext(writer->estate);
-	econtext->ecxt_scantuple = slot;
-	if (info->ii_Predicate != NIL)
-	{
-		if (info->ii_PredicateState == NULL)
-			info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate, writer->estate);
-		if (!ExecQual(info->ii_PredicateState, econtext))
-			return false;
-	}
-	FormIndexDatum(info, slot, writer->estate, values, nulls);
-	return true;
-}
-
-static void
-insert_index_entry(EsWriter *writer, WriterIndex *index, TupleTableSlot *slot)
-{
-	Datum		values[INDEX_MAX_KEYS];
-	bool		nulls[INDEX_MAX_KEYS];
-
-	if (form_index_entry(writer, index, slot, values, nulls))
-		(void) index_insert(index->rel, values, nulls, &slot->tts_tid, writer->rel,
-							index->info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-							false, index->info);
-	if (writer->estate != NULL)
-		ResetPerTupleExprContext(writer->estate);
-}
-
 /* Row number beside its event's place in the index on (stream, version). */
 typedef struct StreamOrder
 {
@@ -315,10 +203,11 @@ compare_stream_order(const void *a, const void *b)
 }
 
 /* Entries in key order meet the same index pages again while they are warm. */
-static void
-insert_by_stream(EsWriter *writer, const EsEvent *events, int count)
+static int *
+order_by_stream(const EsEvent *events, int count)
 {
 	StreamOrder *order = palloc(count * sizeof(StreamOrder));
+	int		   *rows = palloc(count * sizeof(int));
 
 	for (int i = 0; i < count; i++)
 	{
@@ -327,34 +216,22 @@ insert_by_stream(EsWriter *writer, const EsEvent *events, int count)
 	}
 	qsort(order, count, sizeof(StreamOrder), compare_stream_order);
 	for (int i = 0; i < count; i++)
-		insert_index_entry(writer, &writer->indexes[writer->by_stream], writer->slots[order[i].row]);
+		rows[i] = order[i].row;
 	pfree(order);
+	return rows;
 }
 
 static void
 insert_rows(EsWriter *writer, const EsEvent *events, int count)
 {
-	CommandId	cid = GetCurrentCommandId(true);
+	TupleTableSlot **slots = es_rows_slots(&writer->rows, count);
+	int		   *order = count > 1 ? order_by_stream(events, count) : NULL;
 
-	ensure_slots(writer, count);
 	for (int i = 0; i < count; i++)
-		es_event_form(&events[i], writer->slots[i]);
-	if (count == 1)
-		table_tuple_insert(writer->rel, writer->slots[0], cid, 0, NULL);
-	else
-	{
-		BulkInsertState bulk = count >= BULK_ROWS ? GetBulkInsertState() : NULL;
-
-		table_multi_insert(writer->rel, writer->slots, count, cid, 0, bulk);
-		if (bulk != NULL)
-			FreeBulkInsertState(bulk);
-	}
-	insert_by_stream(writer, events, count);
-	for (int k = 0; k < writer->n_indexes; k++)
-		for (int i = 0; i < count && k != writer->by_stream; i++)
-			insert_index_entry(writer, &writer->indexes[k], writer->slots[i]);
-	for (int i = 0; i < count; i++)
-		ExecClearTuple(writer->slots[i]);
+		es_event_form(&events[i], slots[i]);
+	es_rows_insert(&writer->rows, count, writer->by_stream, order);
+	if (order != NULL)
+		pfree(order);
 }
 
 void
