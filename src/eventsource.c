@@ -6,6 +6,8 @@
 
 #include "append/draft.h"
 #include "append/hall.h"
+#include "capture/track.h"
+#include "capture/value.h"
 #include "fmgr.h"
 #include "log/catalog.h"
 #include "log/config.h"
@@ -88,4 +90,6 @@ _PG_init(void)
 	es_draft_register();
 	es_batch_init();
 	es_view_init();
+	es_value_init();
+	es_tracking_init();
 }
