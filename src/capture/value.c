@@ -30,7 +30,8 @@
 
 static bool fits(const EsValueType *type, Datum value);
 static bool is_null_jsonb(const EsValueType *type, Datum value);
-static void push_float(JsonbParseState **state, JsonbIteratorToken token, const EsValueType *type, Datum value);
+static void push_float(JsonbParseState **state, JsonbIteratorToken token,
+					   const EsValueType *type, Datum value);
 static void push_numeric(JsonbParseState **state, JsonbIteratorToken token, Numeric number);
 static void push_string(JsonbParseState **state, JsonbIteratorToken token, const char *string, int length);
 static void push_array(JsonbParseState **state, const EsValueType *type, Datum value);
@@ -294,9 +295,17 @@ push_numeric(JsonbParseState **state, JsonbIteratorToken token, Numeric number)
 	pushJsonbValue(state, token, &v);
 }
 
+static Numeric
+parse_numeric(const char *digits)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
 /* The shortest digits that read back as the same number; JSON has no -0. */
 static void
-push_float(JsonbParseState **state, JsonbIteratorToken token, const EsValueType *type, Datum value)
+push_float(JsonbParseState **state, JsonbIteratorToken token,
+		   const EsValueType *type, Datum value)
 {
 	double		number = type->kind == ES_VALUE_FLOAT4 ? DatumGetFloat4(value) : DatumGetFloat8(value);
 	char	   *string = print(es_value_type(type->type), value);
@@ -305,8 +314,7 @@ push_float(JsonbParseState **state, JsonbIteratorToken token, const EsValueType 
 		push_string(state, token, string, strlen(string));
 	else
 		push_numeric(state, token,
-					 DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(string),
-														 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
+					 parse_numeric(string));
 }
 
 static void
@@ -382,8 +390,10 @@ print(EsValueType *type, Datum value)
 static bool
 container_is(const JsonbValue *value, bool array)
 {
+	JsonbContainer *container = value->val.binary.data;
+
 	return value->type == jbvBinary &&
-		(array ? JsonContainerIsArray(value->val.binary.data) : JsonContainerIsObject(value->val.binary.data));
+		(array ? JsonContainerIsArray(container) : JsonContainerIsObject(container));
 }
 
 static Datum
