@@ -65,7 +65,6 @@ static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *de
 static char *qualified_name(Oid relid);
 static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection);
 static void refuse_sharing(const Proposal *proposal, const EsProjection *projection);
-static void raise_problems(Relation rel, List *problems);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
 static void put(JsonbParseState **state, const char *key, JsonbValue *value);
 static void put_string(JsonbParseState **state, const char *key, const char *string);
@@ -99,7 +98,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	if (problems == NIL)
 		projection = es_projection_compile(&definition, proposal.target, &problems);
 	if (problems != NIL)
-		raise_problems(rel, problems);
+		es_projection_refuse(RelationGetRelationName(rel), problems);
 	refuse_sharing(&proposal, projection);
 	if (is_new)
 		refuse_unless_empty_or_equal(rel, projection);
@@ -319,22 +318,6 @@ refuse_sharing(const Proposal *proposal, const EsProjection *projection)
 			 errdetail("mode => 'async' was asked for.") :
 			 errdetail("Rows of %s are shared between streams, so it would be async by default.", projection->name),
 			 errhint("Say mode => 'inline': appends that meet in a row then wait for each other.")));
-}
-
-static void
-raise_problems(Relation rel, List *problems)
-{
-	StringInfoData lines;
-	ListCell   *lc;
-
-	initStringInfo(&lines);
-	foreach(lc, problems)
-		appendStringInfo(&lines, "%s%s", lines.len == 0 ? "" : "\n", (char *) lfirst(lc));
-	ereport(ERROR,
-			(errcode(ES_ERRCODE_INVALID_DEFINITION),
-			 errmsg("invalid projection of table \"%s\"", RelationGetRelationName(rel)),
-			 errdetail("%s", lines.data),
-			 errhint("Nothing was changed. Mend all of it and try again.")));
 }
 
 static Jsonb *

@@ -64,6 +64,10 @@ struct EsFold
 	uint64		generation;		/* of the projections the rows belong to */
 	List	   *replay;			/* of the one projection, or NIL: live */
 	bool		only_entered;	/* a replay of rows that are there already */
+	uint32		part;			/* a replay of a part of the keys */
+	uint32		parts;			/* 0: of all */
+	EsRowWatch	watch;			/* of a replay, or NULL */
+	void	   *watch_arg;
 };
 
 /* One event on its way into one projection. */
@@ -82,6 +86,7 @@ static void apply_rule(EsFold *fold, const EsProjection *projection, const EsRul
 					   const EsEvent *event);
 static void apply_item(Datum item, bool isnull, void *arg);
 static void apply_once(Step *step, EsBinding *binding);
+static bool is_of_part(const EsFold *fold, const EsTarget *target, const Datum *key);
 static void change_row(Step *step, EsBinding *binding, EsRow *row);
 static HeapTuple next_image(Step *step, EsBinding *binding);
 static void set_image(EsRow *row, HeapTuple image);
@@ -89,8 +94,6 @@ static void note_position(Step *step, EsRow *row);
 static TupleTableSlot *row_slot(const EsTarget *target, HeapTuple image);
 static TupleTableSlot *start_slot(const EsTarget *target, const Datum *key);
 static EsRow *read_row(EsFold *fold, const EsTarget *target, const Datum *key);
-static void expect_spelling(const EsProjection *projection, const EsRule *rule, const EsEvent *event,
-							Datum key);
 static void write_rows(const EsTarget *target, List *rows, bool is_replay);
 static void describe_step(void *arg);
 
@@ -120,6 +123,20 @@ es_fold_restrict(EsFold *fold)
 	fold->only_entered = true;
 }
 
+void
+es_fold_take_part(EsFold *fold, uint32 part, uint32 parts)
+{
+	fold->part = part;
+	fold->parts = parts;
+}
+
+void
+es_fold_watch(EsFold *fold, EsRowWatch changed, void *arg)
+{
+	fold->watch = changed;
+	fold->watch_arg = arg;
+}
+
 TupleTableSlot *
 es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event)
 {
@@ -128,7 +145,8 @@ es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event)
 	TupleTableSlot *slot = NULL;
 	ListCell   *lc;
 
-	lock_target(target);
+	if (fold->replay == NIL)
+		lock_target(target);
 	foreach(lc, projections_of(fold, event))
 	{
 		EsProjection *projection = lfirst(lc);
@@ -268,29 +286,6 @@ es_fold_next_row(EsFold *fold, EsRowScan *scan)
 	return list_nth(fold->order, scan->next++);
 }
 
-void
-es_fold_key(const EsProjection *projection, const EsRule *rule, const EsBinding *binding, Datum *key)
-{
-	const EsTarget *target = projection->target;
-
-	for (int i = 0; i < target->nkeys; i++)
-	{
-		bool		isnull;
-
-		key[i] = es_expr_eval(rule->key[i], binding, &isnull);
-		if (isnull)
-			ereport(ERROR,
-					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("event \"%s\" gives projection %s no key",
-							text_to_cstring(es_event_text(binding->event, ES_EVENT_TYPE)), target->name),
-					 errdetail("Key column \"%s\" would be null.",
-							   NameStr(TupleDescAttr(target->desc, target->keys[i].attno - 1)->attname)),
-					 errhint("Events of this type must carry what the key is made of.")));
-		if (rule->identity.must_spell && rule->identity.key == i)
-			expect_spelling(projection, rule, binding->event, key[i]);
-	}
-}
-
 /* A fold without rows costs next to nothing: most appends have none. */
 static void
 wake(EsFold *fold)
@@ -385,6 +380,8 @@ apply_once(Step *step, EsBinding *binding)
 	es_fold_key(step->projection, rule, binding, key);
 	if (step->fold->only_entered && es_fold_find(step->fold, target, key) == NULL)
 		return;
+	if (step->fold->parts > 1 && !is_of_part(step->fold, target, key))
+		return;
 	row = read_row(step->fold, target, key);
 	binding->row = row->now != NULL ? row_slot(target, row->now) : start_slot(target, key);
 	if (rule->where != NULL && !es_expr_eval_bool(rule->where, binding))
@@ -401,6 +398,13 @@ apply_once(Step *step, EsBinding *binding)
 		return;
 	change_row(step, binding, row);
 	note_position(step, row);
+}
+
+/* Mixed once more: rows of a part would meet in a table by the plain hash. */
+static bool
+is_of_part(const EsFold *fold, const EsTarget *target, const Datum *key)
+{
+	return (murmurhash32(es_target_hash(target, key)) & (fold->parts - 1)) == fold->part;
 }
 
 static void
@@ -462,6 +466,8 @@ note_position(Step *step, EsRow *row)
 		return;
 	position = DatumGetInt64(step->event->value[ES_EVENT_POSITION]);
 	row->last_position = position;
+	if (step->fold->watch != NULL)
+		step->fold->watch(row, step->fold->watch_arg);
 	if (!step->fold->only_entered)
 		return;
 	same = row->now == NULL || row->found == NULL ? row->now == row->found :
@@ -514,29 +520,6 @@ read_row(EsFold *fold, const EsTarget *target, const Datum *key)
 		MemoryContextSwitchTo(caller);
 	}
 	return row;
-}
-
-/* "042" and "42" are two streams, but would be one row. */
-static void
-expect_spelling(const EsProjection *projection, const EsRule *rule, const EsEvent *event, Datum key)
-{
-	text	   *given = es_event_text(event, rule->identity.column);
-	Oid			type = projection->target->keys[rule->identity.key].type;
-	Oid			output;
-	bool		is_varlena;
-	char	   *printed;
-
-	getTypeOutputInfo(type, &output, &is_varlena);
-	printed = OidOutputFunctionCall(output, key);
-	if (strlen(printed) == VARSIZE_ANY_EXHDR(given) &&
-		memcmp(printed, VARDATA_ANY(given), strlen(printed)) == 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("stream \"%s\" cannot have a row in projection %s",
-					text_to_cstring(es_event_text(event, ES_EVENT_STREAM)), projection->target->name),
-			 errdetail("Its key is of type %s, which writes it \"%s\".", format_type_be(type), printed),
-			 errhint("Name the stream with \"%s\".", printed)));
 }
 
 /*

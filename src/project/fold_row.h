@@ -35,6 +35,19 @@ extern EsFold *es_fold_begin_replay(MemoryContext parent, EsProjection *projecti
 extern void es_fold_restrict(EsFold *fold);
 extern bool es_fold_is_restricted(const EsFold *fold);
 
+/*
+ * For a replay: calls changed() after each change of a row by an event; a row
+ * that is not (or no longer) there has "now" NULL.
+ */
+typedef void (*EsRowWatch) (EsRow *row, void *arg);
+extern void es_fold_watch(EsFold *fold, EsRowWatch changed, void *arg);
+
+/*
+ * For a replay: from now on it leaves rows alone whose key is not of this part,
+ * of so many (a power of two) into which keys are divided.
+ */
+extern void es_fold_take_part(EsFold *fold, uint32 part, uint32 parts);
+
 /* A copy that lasts as long as the fold's rows; there is one at least. */
 extern HeapTuple es_fold_keep(EsFold *fold, HeapTuple row);
 

@@ -133,6 +133,22 @@ es_projection_expect_target(const EsProjection *projection, bool guarded)
 	MemoryContextDelete(work);
 }
 
+void
+es_projection_refuse(const char *table, List *problems)
+{
+	StringInfoData lines;
+	ListCell   *lc;
+
+	initStringInfo(&lines);
+	foreach(lc, problems)
+		appendStringInfo(&lines, "%s%s", lines.len == 0 ? "" : "\n", (char *) lfirst(lc));
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_INVALID_DEFINITION),
+			 errmsg("invalid projection of table \"%s\"", table),
+			 errdetail("%s", lines.data),
+			 errhint("Nothing was changed. Mend all of it and try again.")));
+}
+
 EsRule *
 es_projection_rule(const EsProjection *projection, const text *type)
 {

@@ -5,6 +5,7 @@
 #ifndef ES_PROJECT_PROJECTION_H
 #define ES_PROJECT_PROJECTION_H
 
+#include "compat.h"
 #include "eventsource.h"
 #include "log/config.h"
 #include "project/target.h"
@@ -89,6 +90,9 @@ extern EsRule *es_projection_rule(const EsProjection *projection, const text *ty
  * locked by the caller.
  */
 extern EsProjection *es_projection_compile(const EsDefinition *definition, Oid relid, List **problems);
+
+/* Raises ZE011 with all problems of a definition for this table. */
+ES_NORETURN extern void es_projection_refuse(const char *table, List *problems);
 
 /*
  * Raises ZE011 if the table may no longer be written by a fold; guarded: nor if

@@ -52,8 +52,6 @@ static void row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key);
 static void read_key(const EsTarget *target, Jsonb *given, Datum *key);
 static Datum read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given);
 static Datum read_value(const EsTarget *target, Form_pg_attribute att, char *string);
-static Jsonb *row_to_jsonb(const EsTarget *target, HeapTuple row);
-static Jsonb *key_to_jsonb(const EsTarget *target, Jsonb *row);
 
 Datum
 eventsource_verify_projection(PG_FUNCTION_ARGS)
@@ -301,26 +299,16 @@ trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot)
 	return traced;
 }
 
-/*
- * Types of the table may have casts to json of their own: they run with the
- * rights of the table's owner, like all code that belongs to it.
- */
 static void
 put_difference(ReturnSetInfo *result, EsRow *row)
 {
-	EsExprTraits traits = {.foreign = true};
-	EsRoom		room;
-	Jsonb	   *expected;
-	Jsonb	   *found;
+	Jsonb	   *expected = row->now == NULL ? NULL : es_target_row_to_jsonb(row->target, row->now);
+	Jsonb	   *found = row->found == NULL ? NULL : es_target_row_to_jsonb(row->target, row->found);
 	int64		position = parting_position(row);
 	Datum		values[4];
 	bool		nulls[4];
 
-	es_expr_enter_room(&room, row->target->owner, false, &traits);
-	expected = row->now == NULL ? NULL : row_to_jsonb(row->target, row->now);
-	found = row->found == NULL ? NULL : row_to_jsonb(row->target, row->found);
-	es_expr_leave_room(&room);
-	values[0] = JsonbPGetDatum(key_to_jsonb(row->target, expected != NULL ? expected : found));
+	values[0] = JsonbPGetDatum(es_target_key_to_jsonb(row->target, expected != NULL ? expected : found));
 	values[1] = JsonbPGetDatum(expected);
 	values[2] = JsonbPGetDatum(found);
 	values[3] = Int64GetDatum(position);
@@ -429,33 +417,4 @@ read_value(const EsTarget *target, Form_pg_attribute att, char *string)
 	value = OidInputFunctionCall(input, string, param, att->atttypmod);
 	es_expr_leave_room(&room);
 	return value;
-}
-
-static Jsonb *
-row_to_jsonb(const EsTarget *target, HeapTuple row)
-{
-	Datum		record = heap_copy_tuple_as_datum(row, target->desc);
-	text	   *json = DatumGetTextPP(DirectFunctionCall1(row_to_json, record));
-
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(json))));
-}
-
-static Jsonb *
-key_to_jsonb(const EsTarget *target, Jsonb *row)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	for (int i = 0; i < target->nkeys; i++)
-	{
-		char	   *name = NameStr(TupleDescAttr(target->desc, target->keys[i].attno - 1)->attname);
-		JsonbValue	label = {.type = jbvString};
-
-		label.val.string.val = name;
-		label.val.string.len = strlen(name);
-		pushJsonbValue(&state, WJB_KEY, &label);
-		pushJsonbValue(&state, WJB_VALUE,
-					   getKeyJsonValueFromContainer(&row->root, name, strlen(name), NULL));
-	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

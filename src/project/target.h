@@ -95,6 +95,10 @@ extern void es_target_lost_race(const EsTarget *target);
 extern void es_target_compute_generated(const EsTarget *target, TupleTableSlot *slot);
 extern void es_target_check_row(const EsTarget *target, TupleTableSlot *slot);
 
+/* A row as an object, and of such an object the columns of the key. */
+extern Jsonb *es_target_row_to_jsonb(const EsTarget *target, HeapTuple row);
+extern Jsonb *es_target_key_to_jsonb(const EsTarget *target, Jsonb *row);
+
 /* Writing: relation and indexes are open between begin and end. */
 typedef struct EsTargetWriter EsTargetWriter;
 
