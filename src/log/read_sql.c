@@ -22,6 +22,7 @@
 #include "log/idempotency.h"
 #include "log/position.h"
 #include "log/read.h"
+#include "log/result_row.h"
 #include "log/stream.h"
 #include "log/word.h"
 #include "miscadmin.h"
@@ -75,6 +76,7 @@ put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 lowest_version, int64 max_
 	XLogRecPtr	flush = InvalidXLogRecPtr;
 	Datum		values[ES_EVENT_NCOLUMNS + 1];
 	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+	EsResultRow *row = es_result_row_begin(rsinfo->setDesc);
 
 	es_scan_expect(scan, max_count);
 	es_scan_pack(scan);
@@ -90,7 +92,7 @@ put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 lowest_version, int64 max_
 		memcpy(nulls, event.isnull, sizeof(event.isnull));
 		values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
 		nulls[ES_EVENT_NCOLUMNS] = key == NULL;
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		tuplestore_puttuple(rsinfo->setResult, es_result_row_form(row, values, nulls));
 		flush = Max(flush, es_scan_commit_lsn(scan));
 	}
 	es_scan_end(scan);

@@ -32,11 +32,14 @@
 #define CACHE_GENERATION	100000	/* names; some 60 bytes each */
 #define BLOCK_SIZE			(32 * 1024)
 
-/*
- * Ids not further apart are read as one range: what may lie between costs less
- * than another descent.
- */
-#define MAX_GAP				32
+/* Entries of the index that cost less to pass by than another descent. */
+#define MAX_STEPS			40
+
+/* To learn how far apart ids are, a range of this many is read. */
+#define MAX_TRIAL			2000
+
+/* After so many it is learnt anew. */
+#define MAX_RUN				256
 
 StaticAssertDecl(ES_STREAM_NAMES_AT_ONCE < CACHE_GENERATION, "names asked for together stay");
 
@@ -203,11 +206,15 @@ remember_row(int64 id, TupleTableSlot *slot)
 	(void) remember(id, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 }
 
-/* Names of ids that are in order, by one range of the index. */
-static void
+/*
+ * Names of ids that are in order, by one range of the index; returns how many
+ * entries it has.
+ */
+static int
 read_run(IndexScanDesc scan, TupleTableSlot *slot, const int64 *ids, int count)
 {
 	ScanKeyData keys[2];
+	int			entries = 0;
 	int			i = 0;
 
 	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(ids[0]));
@@ -222,10 +229,29 @@ read_run(IndexScanDesc scan, TupleTableSlot *slot, const int64 *ids, int count)
 			i++;
 		if (i < count && ids[i] == here && index_fetch_heap(scan, slot))
 			remember_row(here, slot);
+		entries++;
 	}
+	return entries;
 }
 
-/* The ids are in order. */
+/*
+ * How many of the ids, which are in order, to read as one range.  How many
+ * entries lie between two is not known, but how many lay between those before
+ * (max_gap 0: nothing is, try two).
+ */
+static int
+choose_run(const int64 *ids, int count, int64 max_gap)
+{
+	int			max = Min(count, max_gap == 0 ? 2 : MAX_RUN);
+	int			n = 1;
+
+	if (max_gap == 0)
+		max_gap = MAX_TRIAL;
+	while (n < max && ids[n] - ids[n - 1] <= max_gap)
+		n++;
+	return n;
+}
+
 static void
 read_names(const int64 *ids, int count)
 {
@@ -233,16 +259,21 @@ read_names(const int64 *ids, int count)
 	Relation	index = index_open(es_catalog_oid(ES_REL_STREAM_PKEY), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	IndexScanDesc scan = es_compat_index_beginscan(rel, index, SnapshotSelf, 2);
-	int			start = 0;
+	int64		max_gap = 0;
+	int			n;
 
 	scan->xs_want_itup = true;
-	for (int i = 1; i <= count; i++)
+	for (int i = 0; i < count; i += n)
 	{
-		if (i < count && ids[i] - ids[i - 1] <= MAX_GAP)
-			continue;
+		int			entries;
+
 		CHECK_FOR_INTERRUPTS();
-		read_run(scan, slot, ids + start, i - start);
-		start = i;
+		if (i > 0 && ES_STREAM_CATEGORY(ids[i]) != ES_STREAM_CATEGORY(ids[i - 1]))
+			max_gap = 0;
+		n = choose_run(ids + i, count - i, max_gap);
+		entries = read_run(scan, slot, ids + i, n);
+		if (entries > 1)
+			max_gap = Max(MAX_STEPS, MAX_STEPS * ((ids[i + n - 1] - ids[i]) / (entries - 1)));
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	index_endscan(scan);
