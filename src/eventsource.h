@@ -88,6 +88,16 @@ es_event_set(EsEvent *event, EsEventColumn column, Datum value)
 	event->isnull[column] = false;
 }
 
+/* The same bytes, or both NULL. */
+static inline bool
+es_text_same(const text *a, const text *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
 /* A text Datum of no bytes, static. */
 extern const text *es_empty_text(void);
 

@@ -120,7 +120,7 @@ COMMENT ON FUNCTION eventsource.current_state(text) IS
 CREATE FUNCTION eventsource.state_at(stream text, at timestamptz, basis text DEFAULT 'recorded') RETURNS text
 	AS 'MODULE_PATHNAME', 'eventsource_state_at' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.state_at(text, timestamptz, text) IS
-	'State of a stream as of a moment, inclusive; NULL if it had none. basis ''recorded'': as it was known at that time; ''occurred'': as it was then, by what is known now (an event counts as no earlier than those before it).';
+	'State of a stream as of a moment, inclusive; NULL if it had none. basis ''recorded'': as it was known at that time; ''occurred'': as it was then, by what is known now, corrections included (an event counts as no earlier than those before it).';
 
 CREATE FUNCTION eventsource.allowed_transitions(stream text)
 	RETURNS TABLE (type text, target text, reason text, reasons text[], guard text, label text, is_allowed boolean)
@@ -147,7 +147,7 @@ CREATE FUNCTION eventsource.verify_transitions(stream text DEFAULT NULL)
 	RETURNS TABLE (stream_name text, version bigint, event_position bigint, problem text)
 	AS 'MODULE_PATHNAME', 'eventsource_verify_transitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.verify_transitions(text) IS
-	'Replays the events of a stream (NULL: of all streams) through the versions of the state machines that allowed them: one row per event that they would not allow, none when all is well. Guards that need the context row are not evaluated.';
+	'Replays the events of a stream (NULL: of all streams) through the versions of the state machines that allowed them: one row per event that they would not allow, as it was appended or as corrected; none when all is well. Guards that need the context row are not evaluated.';
 
 -- One row per event of a stream with a state. effective_at never goes back.
 CREATE VIEW eventsource.step AS
@@ -169,17 +169,23 @@ SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.a
 			   max(eventsource.occurred_at(e.recorded_at, e.occurred)) OVER (PARTITION BY s.name, c.word, substr(s.name, length(c.word) + 2)
 										ORDER BY e.version) AS effective_at
 		  FROM eventsource.event e
+		  LEFT JOIN eventsource.voided_events() v ON v.event_position = e.position
+		  LEFT JOIN eventsource.corrected_states() kf
+			ON kf.stream = e.stream AND e.position > kf.first_position AND e.position <= kf.end_position
+		  LEFT JOIN eventsource.corrected_states() ko
+			ON ko.stream = e.stream AND e.position >= ko.first_position AND e.position < ko.end_position
 		  LEFT JOIN eventsource.stream s ON s.id = e.stream
 		  LEFT JOIN eventsource.word c ON c.id = (e.stream >> 40)::integer
 		  LEFT JOIN eventsource.word t ON t.id = e.type
 		  LEFT JOIN eventsource.word r ON r.id = e.reason
 		  LEFT JOIN eventsource.word a ON a.id = e.actor
-		  LEFT JOIN eventsource.word f ON f.id = e.from_state
-		  LEFT JOIN eventsource.word o ON o.id = e.to_state
-		  LEFT JOIN eventsource.word m ON m.id = e.machine) x
+		  LEFT JOIN eventsource.word f ON f.id = coalesce(kf.state, e.from_state)
+		  LEFT JOIN eventsource.word o ON o.id = coalesce(ko.state, e.to_state)
+		  LEFT JOIN eventsource.word m ON m.id = e.machine
+		 WHERE (e.flags & 48) = 0 AND v.event_position IS NULL) x
  WHERE x.to_state IS NOT NULL;
 COMMENT ON VIEW eventsource.step IS
-	'Private, for views: events that a state machine allowed, with the machine and a time that never goes back within a stream.';
+	'Private, for views: events that a state machine allowed, as corrected, with the machine and a time that never goes back within a stream.';
 
 CREATE VIEW eventsource.transitions AS
 SELECT x.position, x.stream, x.category, x.key, x.version,
@@ -205,7 +211,7 @@ SELECT x.position, x.stream, x.category, x.key, x.version,
 	ON k.machine = x.machine AND k.from_state = coalesce(x.from_state, '')
    AND k.type = x.type AND k.to_state = x.to_state;
 COMMENT ON VIEW eventsource.transitions IS
-	'One row per change of state, in streams that follow a state machine. Events that leave the state as it is are not here. Order by version (one stream) or position.';
+	'One row per change of state, in streams that follow a state machine, as corrected: voided events are left out. Events that leave the state as it is are not here. Order by version (one stream) or position.';
 COMMENT ON COLUMN eventsource.transitions.position IS 'Place of the event in the log.';
 COMMENT ON COLUMN eventsource.transitions.stream IS 'Stream name.';
 COMMENT ON COLUMN eventsource.transitions.category IS 'Category of the stream.';
@@ -239,7 +245,7 @@ SELECT p.stream, p.category, p.key,
  WHERE p.to_state IS DISTINCT FROM p.from_state
 WINDOW w AS (PARTITION BY p.stream, p.category, p.key ORDER BY p.version);
 COMMENT ON VIEW eventsource.state_periods IS
-	'One row per visit of a stream to a state. Order by entered_version (one stream) or entered_position.';
+	'One row per visit of a stream to a state, as corrected. Order by entered_version (one stream) or entered_position.';
 COMMENT ON COLUMN eventsource.state_periods.stream IS 'Stream name.';
 COMMENT ON COLUMN eventsource.state_periods.category IS 'Category of the stream.';
 COMMENT ON COLUMN eventsource.state_periods.key IS 'Key of the stream within its category.';

@@ -284,7 +284,7 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 {
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
 	const EsCategory *category = es_category_get(name);
-	const text *subject = es_category_subject(category, event);
+	const text *subject = draft->subject != NULL ? draft->subject : es_category_subject(category, event);
 
 	if (subject != NULL)
 		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
@@ -364,6 +364,7 @@ copy_draft(EsDraft *copy, const EsDraft *draft)
 	COPY(actor);
 	COPY(metadata);
 	COPY(to_state);
+	COPY(subject);
 #undef COPY
 }
 

@@ -40,6 +40,7 @@ typedef struct EsDraft
 	int			flags;			/* ES_EVENT_*, but HAS_KEY */
 	EsPassage	passage;
 	const text *to_state;		/* for ES_PASSAGE_ENTER */
+	const text *subject;		/* NULL: as the category says */
 } EsDraft;
 
 typedef struct EsAppended

@@ -18,15 +18,19 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "lib/binaryheap.h"
 #include "log/catalog.h"
 #include "log/read.h"
 #include "log/word.h"
+#include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 enum
 {
@@ -58,6 +62,13 @@ typedef struct StreamCorrections
 	int			nruns;
 } StreamCorrections;
 
+/* Columns of eventsource.corrected_states() and voided_events() */
+#define STATE_COLUMNS	4
+#define VOIDED_COLUMNS	2
+
+PG_FUNCTION_INFO_V1(eventsource_corrected_states);
+PG_FUNCTION_INFO_V1(eventsource_voided_events);
+
 struct EsCorrections
 {
 	Snapshot	snapshot;
@@ -78,6 +89,66 @@ static const EsCorrection *find_correction(const StreamCorrections *stream, int6
 static const Run *run_before(const StreamCorrections *stream, int64 position);
 static void set_state(EsEvent *event, EsEventColumn column, int32 state);
 static void replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *event);
+
+/* For views: the runs of all streams. */
+Datum
+eventsource_corrected_states(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EsCorrections *all = es_corrections_load(DT_NOEND, GetActiveSnapshot());
+	HASH_SEQ_STATUS seq;
+	StreamCorrections *stream;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (all->streams == NULL)
+		return (Datum) 0;
+	hash_seq_init(&seq, all->streams);
+	while ((stream = hash_seq_search(&seq)) != NULL)
+	{
+		for (int i = 0; i < stream->nruns; i++)
+		{
+			Datum		values[STATE_COLUMNS] = {
+				Int64GetDatum(stream->stream_id), Int64GetDatum(stream->runs[i].start),
+				Int64GetDatum(stream->runs[i].end), Int32GetDatum(stream->runs[i].state)
+			};
+			bool		nulls[STATE_COLUMNS] = {0};
+
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
+
+/* For views: positions of the events that do not count. */
+Datum
+eventsource_voided_events(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EsCorrections *all = es_corrections_load(DT_NOEND, GetActiveSnapshot());
+	HASH_SEQ_STATUS seq;
+	StreamCorrections *stream;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (all->streams == NULL)
+		return (Datum) 0;
+	hash_seq_init(&seq, all->streams);
+	while ((stream = hash_seq_search(&seq)) != NULL)
+	{
+		for (int i = 0; i < stream->count; i++)
+		{
+			Datum		values[VOIDED_COLUMNS] = {
+				Int64GetDatum(stream->stream_id), Int64GetDatum(stream->corrections[i].corrects)
+			};
+			bool		nulls[VOIDED_COLUMNS] = {0};
+			bool		is_last = i + 1 == stream->count ||
+				stream->corrections[i + 1].corrects != stream->corrections[i].corrects;
+
+			if (is_last && stream->corrections[i].is_void)
+				tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
 
 EsCorrections *
 es_corrections_load(TimestampTz known_at, Snapshot snapshot)
@@ -389,6 +460,7 @@ replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *
 	MemoryContextReset(corrections->data_context);
 	caller = MemoryContextSwitchTo(corrections->data_context);
 	scan = es_scan_whole_log(by->position - 1, by->position, corrections->snapshot);
+	es_scan_expect(scan, 1);
 	if (!es_scan_next(scan, &correction))
 		elog(ERROR, "correction at position " INT64_FORMAT " is not in the log", by->position);
 	event->value[ES_EVENT_DATA] = datumCopy(correction.value[ES_EVENT_DATA], false, -1);

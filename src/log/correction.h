@@ -29,8 +29,8 @@ typedef struct EsCorrections EsCorrections;
 
 /*
  * Corrections of the whole log, or of one stream alone, recorded up to known_at
- * (DT_NOEND: all).  Lives in the current memory context.  The snapshot must last
- * as long.
+ * (DT_NOEND: all).  Lives in the current memory context.  The snapshot, an MVCC
+ * snapshot, must stay registered as long.
  */
 extern EsCorrections *es_corrections_load(TimestampTz known_at, Snapshot snapshot);
 extern EsCorrections *es_corrections_load_stream(int64 stream_id, TimestampTz known_at,

@@ -24,6 +24,7 @@
 #include "common/hashfn.h"
 #include "errors.h"
 #include "executor/executor.h"
+#include "log/correction.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "storage/lmgr.h"
@@ -178,7 +179,7 @@ es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event)
 void
 es_fold_apply(EsFold *fold, const EsEvent *event)
 {
-	List	   *projections = projections_of(fold, event);
+	List	   *projections = es_event_is_correction(event) ? NIL : projections_of(fold, event);
 	ListCell   *lc;
 
 	if (projections == NIL)

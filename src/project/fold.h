@@ -29,7 +29,10 @@ extern TupleTableSlot *es_fold_context_row(EsFold *fold, Oid target, const EsEve
  */
 extern void es_fold_lock(const EsEvent *event);
 
-/* Folds a complete event into the inline projections of its category. */
+/*
+ * Folds a complete event into the inline projections of its category.  Not a
+ * correction, which changes what another event did (project/refold.h).
+ */
 extern void es_fold_apply(EsFold *fold, const EsEvent *event);
 
 /* Writes what changed; the fold is empty afterwards and can be used on. */

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "log/catalog.h"
+#include "log/correction.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "storage/lmgr.h"
@@ -53,6 +54,8 @@ static bool lock_keys(const EsEvent *event);
 static void want_rule(Wanted *wanted);
 static void want_item(Datum item, bool isnull, void *arg);
 static void want_key(Wanted *wanted, const EsBinding *binding);
+static void want_row(Wanted *wanted, const EsTarget *target, const Datum *key);
+static void take_wanted(Wanted *wanted);
 static int	compare_wanted(const void *a, const void *b);
 static void take(const WantedLock *lock);
 static KeyLockCount *count_of(Oid relid);
@@ -68,6 +71,8 @@ es_fold_init(void)
 void
 es_fold_lock(const EsEvent *event)
 {
+	if (es_event_is_correction(event))
+		return;
 	for (int pass = 0; pass < 2; pass++)
 	{
 		uint64		generation = es_config_generation();
@@ -75,6 +80,25 @@ es_fold_lock(const EsEvent *event)
 		if (!lock_keys(event) || generation == es_config_generation())
 			break;
 	}
+}
+
+void
+es_fold_lock_rows(List *folds)
+{
+	Wanted		wanted = {0};
+	ListCell   *lc;
+
+	foreach(lc, folds)
+	{
+		EsRowScan	scan = {0};
+		EsRow	   *row;
+
+		while ((row = es_fold_next_row(lfirst(lc), &scan)) != NULL)
+			want_row(&wanted, row->target, row->key);
+	}
+	take_wanted(&wanted);
+	if (wanted.locks != NULL)
+		pfree(wanted.locks);
 }
 
 /* False if the event changes no shared rows. */
@@ -104,10 +128,7 @@ lock_keys(const EsEvent *event)
 	if (work == NULL)
 		return false;
 
-	if (wanted.count > 1)
-		qsort(wanted.locks, wanted.count, sizeof(WantedLock), compare_wanted);
-	for (int i = 0; i < wanted.count; i++)
-		take(&wanted.locks[i]);
+	take_wanted(&wanted);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 	return true;
@@ -139,14 +160,29 @@ want_key(Wanted *wanted, const EsBinding *binding)
 	Datum		key[INDEX_MAX_KEYS];
 
 	es_fold_key(wanted->projection, wanted->rule, binding, key);
+	want_row(wanted, wanted->projection->target, key);
+}
+
+static void
+want_row(Wanted *wanted, const EsTarget *target, const Datum *key)
+{
 	if (wanted->count == wanted->max)
 	{
 		wanted->max = Max(4, wanted->max * 2);
 		wanted->locks = wanted->locks == NULL ? palloc(sizeof(WantedLock) * wanted->max) :
-			repalloc(wanted->locks, sizeof(WantedLock) * wanted->max);
+			repalloc_huge(wanted->locks, sizeof(WantedLock) * wanted->max);
 	}
-	wanted->locks[wanted->count].relid = wanted->projection->target->relid;
-	wanted->locks[wanted->count++].hash = es_target_lock_hash(wanted->projection->target, key);
+	wanted->locks[wanted->count].relid = target->relid;
+	wanted->locks[wanted->count++].hash = es_target_lock_hash(target, key);
+}
+
+static void
+take_wanted(Wanted *wanted)
+{
+	if (wanted->count > 1)
+		qsort(wanted->locks, wanted->count, sizeof(WantedLock), compare_wanted);
+	for (int i = 0; i < wanted->count; i++)
+		take(&wanted->locks[i]);
 }
 
 static int

@@ -65,6 +65,9 @@ typedef struct EsRowScan
 
 extern EsRow *es_fold_next_row(EsFold *fold, EsRowScan *scan);
 
+/* The locks of shared rows, for all rows of these replays at once. */
+extern void es_fold_lock_rows(List *folds);
+
 /* Values of the rule's key columns for an event; an error where one is null. */
 extern void es_fold_key(const EsProjection *projection, const EsRule *rule,
 						const EsBinding *binding, Datum *key);

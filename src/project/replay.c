@@ -1,7 +1,7 @@
 /*
  * replay.c
- *		History folded anew: verify_projection compares the table with it,
- *		rebuild_projection writes the rows that differ.
+ *		History folded anew, as corrected: verify_projection compares the table
+ *		with it, rebuild_projection writes the rows that differ.
  *
  * Log and table are read under one snapshot.  A rebuild takes SHARE ROW
  * EXCLUSIVE on the table first and its snapshot then: whoever has appended but
@@ -21,6 +21,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/correction.h"
 #include "log/guarded.h"
 #include "log/read.h"
 #include "miscadmin.h"
@@ -47,7 +48,6 @@ static bool mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot)
 static EsFold *trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot);
 static void put_difference(ReturnSetInfo *result, EsRow *row);
 static int64 parting_position(const EsRow *row);
-static void check_rows(EsFold *fold);
 static void row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key);
 static void read_key(const EsTarget *target, Jsonb *given, Datum *key);
 static Datum read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given);
@@ -139,7 +139,7 @@ es_replay_rebuild(EsProjection *projection, const Datum *only_key)
 	fold_history(fold, projection, snapshot);
 	count = mark_differences(fold, projection, snapshot);
 	UnregisterSnapshot(snapshot);
-	check_rows(fold);
+	es_replay_check_rows(fold);
 	es_fold_flush(fold);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
@@ -202,13 +202,15 @@ open_projection(Oid relid, bool to_write)
 static void
 fold_history(EsFold *fold, EsProjection *projection, Snapshot snapshot)
 {
+	EsCorrections *corrections = es_corrections_load(DT_NOEND, snapshot);
 	EsScan	   *scan = es_scan_log(0, PG_INT64_MAX, projection->categories, snapshot);
 	EsEvent		event;
 
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
-		es_fold_apply(fold, &event);
+		if (es_corrections_apply(corrections, &event))
+			es_fold_apply(fold, &event);
 	}
 	es_scan_end(scan);
 }
@@ -327,8 +329,8 @@ parting_position(const EsRow *row)
 }
 
 /* A replay checks constraints at the end, as rows come to the table. */
-static void
-check_rows(EsFold *fold)
+void
+es_replay_check_rows(EsFold *fold)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource row check", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(work);

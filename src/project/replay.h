@@ -5,6 +5,7 @@
 #ifndef ES_PROJECT_REPLAY_H
 #define ES_PROJECT_REPLAY_H
 
+#include "project/fold.h"
 #include "project/projection.h"
 
 /*
@@ -16,5 +17,8 @@ extern int64 es_replay_rebuild(EsProjection *projection, const Datum *only_key);
 
 /* How many rows of the table differ from history, touching nothing. */
 extern int64 es_replay_differences(EsProjection *projection);
+
+/* Checks the constraints of the rows that changed, before they are written. */
+extern void es_replay_check_rows(EsFold *fold);
 
 #endif							/* ES_PROJECT_REPLAY_H */

@@ -100,6 +100,32 @@ extern const text *es_machine_label(const EsMachine *machine);
 extern void es_machine_step(EsMachine *machine, const text *from, const EsBinding *binding,
 							const text *default_reason, bool check_guards, EsStep *step);
 
+/*
+ * The machine that an event names ("name@version"), to judge it again; NULL if
+ * it is not defined.  Guards that name "row" are not evaluated in it.
+ */
+extern EsMachine *es_machine_named(const text *label);
+
+/* Was the event appended past the machine: by capture, backfill or a correction? */
+extern bool es_machine_is_passed(const EsMachine *machine, const EsEvent *event);
+
+extern bool es_machine_has_state(const EsMachine *machine, const text *state);
+
+/*
+ * Decides an event of history once more, from another state or with other data,
+ * which may hold what the database filled in.  Guards that the machine cannot
+ * evaluate count as holding, for the edge to the event's own to_state first.
+ */
+extern void es_machine_restep(EsMachine *machine, const text *from, const EsBinding *binding,
+							  EsStep *step);
+
+/*
+ * Data given anew for an event that was decided by restep: with the values that
+ * the edge fills in as they were before, where it does not give them itself.
+ */
+extern Jsonb *es_machine_refill(EsMachine *machine, const EsStep *step, const EsBinding *binding,
+								Jsonb *before);
+
 /* Raises the error of a step that is not ES_LEGAL; never returns. */
 extern void es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event);
 

@@ -7,7 +7,9 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "log/correction.h"
 #include "log/read.h"
+#include "log/stream.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -77,19 +79,29 @@ state_as_recorded(const text *stream, TimestampTz at)
 }
 
 /*
- * After the last event that had occurred by then.  An event counts as no
+ * After the last event that had occurred by then, as corrected.  An event counts as no
  * earlier than those before it, so the first later one ends the search.
  */
 static text *
 state_as_occurred(const text *stream, TimestampTz at)
 {
 	EsScan	   *scan = es_scan_stream(stream, 1, false, GetActiveSnapshot());
+	EsCorrections *corrections;
+	EsStream	found;
 	EsEvent		event;
 	text	   *state = NULL;
 
+	if (!es_stream_find(stream, &found))
+	{
+		es_scan_end(scan);
+		return NULL;
+	}
+	corrections = es_corrections_load_stream(found.id, DT_NOEND, GetActiveSnapshot());
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (!es_corrections_apply(corrections, &event))
+			continue;
 		if (DatumGetTimestampTz(event.value[ES_EVENT_OCCURRED_AT]) > at)
 			break;
 		if (state != NULL)

@@ -17,7 +17,6 @@ static EsEdge *choose(EsMachine *machine, EsEdge *first, const EsBinding *bindin
 					  const text *default_reason, EsStep *step);
 static bool depends_on_caller(const char *source);
 static const EsGuard *find_rejecting(const EsMachine *machine, EsEdge *edge, const EsBinding *binding);
-static EsVerdict judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
 static const text *effective_reason(const EsMachine *machine, const EsEdge *edge,
 									const text *given, const text *default_reason);
 static bool can_fill(const EsEdge *edge, const EsEvent *event);
@@ -71,7 +70,7 @@ es_machine_step(EsMachine *machine, const text *from, const EsBinding *binding,
 	}
 	step->edge = edge;
 	step->reason = effective_reason(machine, edge, step->reason, default_reason);
-	step->verdict = judge_reason(machine, edge, step->reason);
+	step->verdict = es_machine_judge_reason(machine, edge, step->reason);
 	if (step->verdict == ES_LEGAL && !can_fill(edge, event))
 		step->verdict = ES_FILL_GIVEN;
 	if (edge->target >= 0)
@@ -233,8 +232,9 @@ find_rejecting(const EsMachine *machine, EsEdge *edge, const EsBinding *binding)
 	return NULL;
 }
 
-static EsVerdict
-judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason)
+/* Is the reason one that the edge takes? */
+EsVerdict
+es_machine_judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason)
 {
 	if (reason == NULL)
 		return edge->reason == ES_REASON_RULE_REQUIRED ? ES_REASON_REQUIRED : ES_LEGAL;

@@ -154,6 +154,11 @@ extern const char *es_machine_given_field(const EsEdge *edge, Jsonb *data);
 extern bool es_machine_guard_holds(const EsMachine *machine, EsGuard *guard, const EsBinding *binding);
 extern bool es_machine_takes_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
 
+extern EsVerdict es_machine_judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
+
+/* machine_judge.c */
+extern bool es_machine_guards_hold(const EsMachine *machine, EsEdge *edge, const EsBinding *binding);
+
 /* The candidates of a type from a state (or ES_STATE_NONE); NULL: none. */
 static inline EsEdge *
 es_machine_candidates(const EsMachine *machine, int state, int type)

@@ -1,7 +1,7 @@
 /*
  * machine_verify.c
  *		Replays history through the machines that allowed it: every event must
- *		have been legal under the version that it names.
+ *		have been legal under the version that it names, and be so as corrected.
  *
  * Reads with the caller's snapshot; memory grows with the number of streams
  * when all are verified.  Guards that name "row" are not evaluated, the others
@@ -12,6 +12,7 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/correction.h"
 #include "log/read.h"
 #include "miscadmin.h"
 #include "rules/machine_table.h"
@@ -27,7 +28,8 @@
 typedef struct Track
 {
 	int64		stream_id;		/* hash key */
-	text	   *state;			/* NULL: none */
+	const text *state;			/* NULL: none */
+	const text *corrected;		/* likewise as corrected */
 } Track;
 
 typedef struct Replay
@@ -37,21 +39,20 @@ typedef struct Replay
 	MemoryContext per_event;
 	MemoryContext states;		/* of the tracks */
 	EsWordSet	seen;			/* states, so that each is kept once */
+	EsCorrections *corrections;
 } Replay;
 
 PG_FUNCTION_INFO_V1(eventsource_verify_transitions);
 
 static void replay_event(Replay *replay, const EsEvent *event);
+static char *find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool is_known);
+static void put_problem(Replay *replay, const EsEvent *event, const char *problem);
 static char *find_problem(const EsEvent *event, const text *before, bool is_known);
-static EsMachine *machine_of(const text *label);
-static bool passes_machine(EsMachine *machine, const EsEvent *event);
 static char *judge_passage(EsMachine *machine, const EsEvent *event);
 static char *judge_event(EsMachine *machine, const EsEvent *event);
 static bool edge_allows(const EsMachine *machine, const EsEdge *edge, int from, const EsEvent *event);
-static bool guards_hold(const EsMachine *machine, EsEdge *edge, const EsEvent *event);
-static Datum without_fills(const EsEdge *edge, Datum data);
 static const text *remember(Replay *replay, const text *state);
-static bool same(const text *a, const text *b);
+static char *say_broken(const text *from, const text *before);
 static const char *show(const text *state);
 
 /* verify_transitions(stream text) */
@@ -72,6 +73,7 @@ eventsource_verify_transitions(PG_FUNCTION_ARGS)
 	replay.per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify event",
 											 ALLOCSET_DEFAULT_SIZES);
 	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	replay.corrections = es_corrections_load(DT_NOEND, snapshot);
 	if (PG_ARGISNULL(0))
 		scan = es_scan_log(0, PG_INT64_MAX, NIL, snapshot);
 	else
@@ -86,35 +88,64 @@ eventsource_verify_transitions(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Each event must have been legal when it was appended, and be so as corrected. */
 static void
 replay_event(Replay *replay, const EsEvent *event)
 {
-	const text *after = es_event_text(event, ES_EVENT_TO_STATE);
 	MemoryContext caller;
 	bool		is_known;
 	Track	   *track = hash_search(replay->tracks, &event->stream_id, HASH_ENTER, &is_known);
 	char	   *problem;
 
 	if (!is_known)
-		track->state = NULL;
+		track->state = track->corrected = NULL;
+	is_known |= DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1;
 	MemoryContextReset(replay->per_event);
 	caller = MemoryContextSwitchTo(replay->per_event);
-	problem = find_problem(event, track->state,
-						   is_known || DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1);
+	problem = find_problem(event, track->state, is_known);
 	if (problem != NULL)
+		put_problem(replay, event, problem);
+	if (es_corrections_touch(replay->corrections, event->stream_id))
 	{
-		Datum		values[PROBLEM_COLUMNS] = {
-			event->value[ES_EVENT_STREAM],
-			event->value[ES_EVENT_VERSION],
-			event->value[ES_EVENT_POSITION],
-			CStringGetTextDatum(problem)
-		};
-		bool		nulls[PROBLEM_COLUMNS] = {0};
-
-		tuplestore_putvalues(replay->rsinfo->setResult, replay->rsinfo->setDesc, values, nulls);
+		problem = find_corrected_problem(replay, event, track, is_known);
+		if (problem != NULL)
+			put_problem(replay, event, psprintf("as corrected: %s", problem));
 	}
 	MemoryContextSwitchTo(caller);
-	track->state = unconstify(text *, remember(replay, after));
+	track->state = remember(replay, es_event_text(event, ES_EVENT_TO_STATE));
+}
+
+/* Nothing is judged twice: an event that was not corrected must only follow. */
+static char *
+find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool is_known)
+{
+	EsEvent		corrected = *event;
+	const text *before = track->corrected;
+	const text *from;
+
+	if (!es_corrections_apply(replay->corrections, &corrected))
+		return NULL;
+	from = es_event_text(&corrected, ES_EVENT_FROM_STATE);
+	track->corrected = remember(replay, es_event_text(&corrected, ES_EVENT_TO_STATE));
+	if (corrected.value[ES_EVENT_DATA] != event->value[ES_EVENT_DATA] ||
+		!es_text_same(from, es_event_text(event, ES_EVENT_FROM_STATE)) ||
+		!es_text_same(track->corrected, es_event_text(event, ES_EVENT_TO_STATE)))
+		return find_problem(&corrected, before, is_known);
+	return is_known && !es_text_same(before, from) ? say_broken(from, before) : NULL;
+}
+
+static void
+put_problem(Replay *replay, const EsEvent *event, const char *problem)
+{
+	Datum		values[PROBLEM_COLUMNS] = {
+		event->value[ES_EVENT_STREAM],
+		event->value[ES_EVENT_VERSION],
+		event->value[ES_EVENT_POSITION],
+		CStringGetTextDatum(problem)
+	};
+	bool		nulls[PROBLEM_COLUMNS] = {0};
+
+	tuplestore_putvalues(replay->rsinfo->setResult, replay->rsinfo->setDesc, values, nulls);
 }
 
 /*
@@ -130,53 +161,27 @@ find_problem(const EsEvent *event, const text *before, bool is_known)
 
 	if (event->machine == NULL)
 	{
-		/* A captured row may have been deleted: its stream left the machine. */
-		if (to != NULL || (from != NULL && (event->flags & ES_EVENT_CAPTURED) == 0))
+		/*
+		 * A captured row may be deleted, a creation voided: the stream left
+		 * the machine.
+		 */
+		if (to != NULL || (from != NULL && (event->flags & ES_EVENT_CAPTURED) == 0 &&
+						   !es_event_is_correction(event)))
 			return pstrdup("has a state, but names no state machine");
 		if (from == NULL)
 			return NULL;
 	}
 	else if (to == NULL)
 		return pstrdup("names a state machine, but has no state");
-	if (is_known && !same(before, from))
-		return psprintf("starts from state %s, but the stream was in state %s", show(from), show(before));
+	if (is_known && !es_text_same(before, from))
+		return say_broken(from, before);
 	if (event->machine == NULL)
 		return NULL;
-	machine = machine_of(event->machine);
+	machine = es_machine_named(event->machine);
 	if (machine == NULL)
 		return psprintf("names state machine \"%s\", which is not defined",
 						text_to_cstring(event->machine));
-	return passes_machine(machine, event) ? judge_passage(machine, event) : judge_event(machine, event);
-}
-
-/* "name@version" */
-static EsMachine *
-machine_of(const text *label)
-{
-	char	   *name = text_to_cstring(label);
-	char	   *at = strrchr(name, '@');
-	char	   *end;
-	int64		version;
-
-	if (at == NULL)
-		return NULL;
-	*at = '\0';
-	version = strtoll(at + 1, &end, 10);
-	if (*end != '\0' || version <= 0)
-		return NULL;
-	return es_machine_inspect(name, version);
-}
-
-/* Was it appended past the machine: by capture, backfill or a correction? */
-static bool
-passes_machine(EsMachine *machine, const EsEvent *event)
-{
-	if ((event->flags & (ES_EVENT_VIOLATION | ES_EVENT_CORRECTION | ES_EVENT_VOID)) != 0)
-		return true;
-	if ((event->flags & ES_EVENT_SYNTHETIC) != 0 && DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1)
-		return true;
-	return (event->flags & ES_EVENT_CAPTURED) != 0 &&
-		es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE)) < 0;
+	return es_machine_is_passed(machine, event) ? judge_passage(machine, event) : judge_event(machine, event);
 }
 
 /*
@@ -195,7 +200,7 @@ judge_passage(EsMachine *machine, const EsEvent *event)
 	if (es_words_find(&machine->states, to) < 0)
 		return psprintf("state %s is unknown to state machine \"%s\"", show(to),
 						text_to_cstring(machine->label));
-	if ((event->flags & (ES_EVENT_SYNTHETIC | ES_EVENT_CORRECTION | ES_EVENT_VOID)) == 0 && !same(from, to))
+	if ((event->flags & ES_EVENT_SYNTHETIC) == 0 && !es_event_is_correction(event) && !es_text_same(from, to))
 		return psprintf("type is unknown to state machine \"%s\", and the state changes from %s to %s",
 						text_to_cstring(machine->label), show(from), show(to));
 	return NULL;
@@ -208,6 +213,7 @@ judge_event(EsMachine *machine, const EsEvent *event)
 	const text *from = es_event_text(event, ES_EVENT_FROM_STATE);
 	int			state = from == NULL ? es_machine_start(machine) : es_words_find(&machine->states, from);
 	int			type = es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE));
+	EsBinding	binding = {.event = event,.state = es_machine_stands(machine, from)};
 	EsEdge	   *edge;
 	const char *rejecting = NULL;
 
@@ -220,7 +226,7 @@ judge_event(EsMachine *machine, const EsEvent *event)
 	{
 		if (!edge_allows(machine, edge, state, event))
 			continue;
-		if (guards_hold(machine, edge, event))
+		if (es_machine_guards_hold(machine, edge, &binding))
 			return NULL;
 		rejecting = edge->path;
 	}
@@ -238,41 +244,11 @@ edge_allows(const EsMachine *machine, const EsEdge *edge, int from, const EsEven
 	int			target = edge->target >= 0 ? edge->target : from >= 0 ? from : machine->initial;
 	const text *reason = es_event_text(event, ES_EVENT_REASON);
 
-	if (!same(machine->states.word[target], es_event_text(event, ES_EVENT_TO_STATE)))
+	if (!es_text_same(machine->states.word[target], es_event_text(event, ES_EVENT_TO_STATE)))
 		return false;
 	if (reason == NULL)
 		return edge->reason != ES_REASON_RULE_REQUIRED;
 	return es_machine_takes_reason(machine, edge, reason);
-}
-
-static bool
-guards_hold(const EsMachine *machine, EsEdge *edge, const EsEvent *event)
-{
-	EsEvent		given = *event;
-	EsBinding	binding = {.event = &given};
-
-	binding.state = es_machine_stands(machine, es_event_text(event, ES_EVENT_FROM_STATE));
-	given.isnull[ES_EVENT_POSITION] = true;
-	given.isnull[ES_EVENT_TO_STATE] = true;
-	given.isnull[ES_EVENT_HASH] = true;
-	given.value[ES_EVENT_DATA] = without_fills(edge, event->value[ES_EVENT_DATA]);
-	for (int i = 0; i < edge->nguards; i++)
-	{
-		EsGuard    *guard = &edge->guards[i];
-
-		if (guard->expr != NULL && !es_machine_guard_holds(machine, guard, &binding))
-			return false;
-	}
-	return true;
-}
-
-/* Data before the database added to it. */
-static Datum
-without_fills(const EsEdge *edge, Datum data)
-{
-	for (int i = 0; i < edge->nfills; i++)
-		data = DirectFunctionCall2(jsonb_delete, data, CStringGetTextDatum(edge->fills[i].field));
-	return data;
 }
 
 /* The state in memory that lasts. */
@@ -290,13 +266,10 @@ remember(Replay *replay, const text *state)
 	return replay->seen.word[number];
 }
 
-static bool
-same(const text *a, const text *b)
+static char *
+say_broken(const text *from, const text *before)
 {
-	if (a == NULL || b == NULL)
-		return a == b;
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+	return psprintf("starts from state %s, but the stream was in state %s", show(from), show(before));
 }
 
 static const char *

@@ -1,0 +1,61 @@
+-- Corrections: both the wrong event and its correction stay in the log.
+
+CREATE FUNCTION eventsource.correct_event(event_position bigint, data jsonb, reason text, actor text)
+	RETURNS eventsource.appended
+	AS 'MODULE_PATHNAME', 'eventsource_correct_event' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.correct_event(bigint, jsonb, text, text) IS
+	'Appends to the stream of the event at this position what its data should have been, whole; fields that the database fills in stay unless given. Projections and replays fold it so from now on; the event stays as it is in the log. Correcting it again replaces the correction; a voided event is restored. Returns the correction as append() does. Errors: ZE002 to ZE006 if the stream would not be legal so, the first illegal event in DETAIL; P0002 no such event; 22004 for a missing reason or actor; 0A000, 22023, 42939 for events that cannot be corrected.';
+
+CREATE FUNCTION eventsource.void_event(event_position bigint, reason text, actor text)
+	RETURNS eventsource.appended
+	AS 'MODULE_PATHNAME', 'eventsource_void_event' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.void_event(bigint, text, text) IS
+	'Appends to the stream of the event at this position that it does not count. Projections and replays leave it out from now on; the event stays in the log. Returns the correction as append() does. Errors: ZE002 to ZE006 if the stream would not be legal so, the first illegal event in DETAIL; P0002 no such event; 55000 voided already; 22004 for a missing reason or actor; 0A000, 22023, 42939 for events that cannot be voided.';
+
+CREATE VIEW eventsource.corrections AS
+SELECT k.corrects AS position,
+	   o.stream, o.version, o.type,
+	   CASE WHEN k.is_void THEN 'voided' ELSE 'corrected' END AS kind,
+	   k.position AS correction_position,
+	   CASE WHEN k.number = 1 THEN o.data WHEN NOT k.was_void THEN b.data END AS data_before,
+	   CASE WHEN NOT k.is_void THEN c.data END AS data_after,
+	   c.reason, c.actor,
+	   k.recorded_at AS corrected_at,
+	   k.is_current
+  FROM (SELECT x.position, x.corrects, x.is_void, x.recorded_at,
+			   row_number() OVER w AS number,
+			   lag(x.position) OVER w AS position_before,
+			   lag(x.is_void) OVER w AS was_void,
+			   lead(x.position) OVER w IS NULL AS is_current
+		  FROM eventsource.correction x
+		WINDOW w AS (PARTITION BY x.corrects ORDER BY x.position)) k
+  LEFT JOIN eventsource.events o ON o.position = k.corrects
+  LEFT JOIN eventsource.events c ON c.position = k.position
+  LEFT JOIN eventsource.events b ON b.position = k.position_before;
+COMMENT ON VIEW eventsource.corrections IS
+	'One row per correction, also those that a later one replaced.';
+COMMENT ON COLUMN eventsource.corrections.position IS 'Place in the log of the corrected event.';
+COMMENT ON COLUMN eventsource.corrections.stream IS 'Stream of both.';
+COMMENT ON COLUMN eventsource.corrections.version IS 'Version of the corrected event.';
+COMMENT ON COLUMN eventsource.corrections.type IS 'Its type.';
+COMMENT ON COLUMN eventsource.corrections.kind IS 'corrected or voided.';
+COMMENT ON COLUMN eventsource.corrections.correction_position IS 'Place in the log of the correction.';
+COMMENT ON COLUMN eventsource.corrections.data_before IS 'Data of the event as it was believed before; NULL if it was void then.';
+COMMENT ON COLUMN eventsource.corrections.data_after IS 'Data of the event by this correction; NULL if it voids.';
+COMMENT ON COLUMN eventsource.corrections.reason IS 'Why it was corrected.';
+COMMENT ON COLUMN eventsource.corrections.actor IS 'Who corrected it.';
+COMMENT ON COLUMN eventsource.corrections.corrected_at IS 'When the correction was recorded.';
+COMMENT ON COLUMN eventsource.corrections.is_current IS 'True for the one that counts: the last one of its event.';
+
+-- For the views that show states as corrected.
+CREATE FUNCTION eventsource.corrected_states()
+	RETURNS TABLE (stream bigint, first_position bigint, end_position bigint, state integer)
+	AS 'MODULE_PATHNAME', 'eventsource_corrected_states' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.corrected_states() IS
+	'Private, for views: events of a stream from first_position on, below end_position, leave it in this state as corrected, whatever they say (0: in none).';
+
+CREATE FUNCTION eventsource.voided_events()
+	RETURNS TABLE (stream bigint, event_position bigint)
+	AS 'MODULE_PATHNAME', 'eventsource_voided_events' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.voided_events() IS
+	'Private, for views: positions of the events that do not count.';

@@ -1,0 +1,221 @@
+/*
+ * refold.c
+ *		Projection rows after a correction.
+ *
+ * A correction changes what events of the past did.  The rows that they touched,
+ * and those that they touch now, are folded anew from history as corrected and
+ * written where they differ, in the correcting transaction.
+ *
+ * Locks: the stream's lock covers rows of the stream.  Rows that streams share
+ * are covered by the locks of their keys, which are taken before the correction
+ * is appended: whoever has appended an event that folds into such a row holds
+ * its key to the end of his transaction, so a snapshot taken later sees every
+ * such event, and no other can come.
+ *
+ * Memory: the keys that changed, and their rows.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "log/correction.h"
+#include "log/read.h"
+#include "log/stream.h"
+#include "miscadmin.h"
+#include "project/fold_row.h"
+#include "project/refold.h"
+#include "project/replay.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* The rows of one projection. */
+typedef struct Part
+{
+	EsProjection *projection;
+	EsFold	   *fold;
+	const EsRule *rule;			/* of the event being noted */
+	const EsEvent *event;
+} Part;
+
+struct EsRefold
+{
+	List	   *parts;			/* of Part */
+	MemoryContext scratch;
+};
+
+static void lock_targets(const text *category);
+static void note_item(Datum item, bool isnull, void *arg);
+static void note_key(Part *part, const EsBinding *binding);
+static void refold(Part *part, const text *stream, Snapshot snapshot);
+static void fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections);
+static void compare_rows(EsFold *fold);
+
+EsRefold *
+es_refold_begin(const text *category)
+{
+	EsRefold   *result = palloc0(sizeof(EsRefold));
+	ListCell   *lc;
+
+	lock_targets(category);
+	foreach(lc, es_projection_list(category))
+	{
+		Part	   *part = palloc0(sizeof(Part));
+
+		part->projection = lfirst(lc);
+		part->fold = es_fold_begin_replay(CurrentMemoryContext, part->projection);
+		result->parts = lappend(result->parts, part);
+	}
+	result->scratch = AllocSetContextCreate(CurrentMemoryContext, "eventsource refold scratch",
+											ALLOCSET_DEFAULT_SIZES);
+	return result;
+}
+
+void
+es_refold_note(EsRefold *refold, const EsEvent *event)
+{
+	ListCell   *lc;
+
+	foreach(lc, refold->parts)
+	{
+		Part	   *part = lfirst(lc);
+		EsBinding	binding = {.event = event};
+		MemoryContext caller;
+
+		part->rule = es_projection_rule(part->projection, es_event_text(event, ES_EVENT_TYPE));
+		if (part->rule == NULL)
+			continue;
+		part->event = event;
+		MemoryContextReset(refold->scratch);
+		caller = MemoryContextSwitchTo(refold->scratch);
+		if (part->rule->each != NULL)
+			es_expr_eval_set(part->rule->each, &binding, note_item, part);
+		else
+			note_key(part, &binding);
+		MemoryContextSwitchTo(caller);
+	}
+}
+
+void
+es_refold_lock(EsRefold *refold)
+{
+	List	   *shared = NIL;
+	ListCell   *lc;
+
+	foreach(lc, refold->parts)
+	{
+		Part	   *part = lfirst(lc);
+
+		if (part->projection->sharing == ES_ROW_SHARED)
+			shared = lappend(shared, part->fold);
+	}
+	es_fold_lock_rows(shared);
+	list_free(shared);
+}
+
+void
+es_refold_write(EsRefold *refolded, const text *stream)
+{
+	Snapshot	snapshot;
+	ListCell   *lc;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	foreach(lc, refolded->parts)
+		refold(lfirst(lc), stream, snapshot);
+	UnregisterSnapshot(snapshot);
+}
+
+/* A table may change until its lock is ours: its projection is looked up then. */
+static void
+lock_targets(const text *category)
+{
+	for (int pass = 0; pass < 2; pass++)
+	{
+		uint64		generation = es_config_generation();
+		ListCell   *lc;
+
+		foreach(lc, es_projection_list(category))
+			LockRelationOid(((EsProjection *) lfirst(lc))->target->relid, RowExclusiveLock);
+		if (generation == es_config_generation())
+			break;
+	}
+}
+
+static void
+note_item(Datum item, bool isnull, void *arg)
+{
+	Part	   *part = arg;
+	EsBinding	binding = {.event = part->event,.item = item,.item_isnull = isnull};
+
+	note_key(part, &binding);
+}
+
+static void
+note_key(Part *part, const EsBinding *binding)
+{
+	Datum		key[INDEX_MAX_KEYS];
+
+	es_fold_key(part->projection, part->rule, binding, key);
+	(void) es_fold_enter(part->fold, part->projection->target, key);
+}
+
+/* Only the stream's own events fold into rows that are not shared. */
+static void
+refold(Part *part, const text *stream, Snapshot snapshot)
+{
+	EsRowScan	rows = {0};
+	EsStream	found;
+	EsScan	   *scan;
+
+	if (es_fold_next_row(part->fold, &rows) == NULL)
+		return;
+	es_fold_restrict(part->fold);
+	if (part->projection->sharing == ES_ROW_SHARED)
+	{
+		scan = es_scan_log(0, PG_INT64_MAX, part->projection->categories, snapshot);
+		fold_scan(part->fold, scan, es_corrections_load(DT_NOEND, snapshot));
+	}
+	else
+	{
+		(void) es_stream_find(stream, &found);
+		scan = es_scan_stream(stream, 1, false, snapshot);
+		fold_scan(part->fold, scan, es_corrections_load_stream(found.id, DT_NOEND, snapshot));
+	}
+	compare_rows(part->fold);
+	es_replay_check_rows(part->fold);
+	es_fold_flush(part->fold);
+}
+
+static void
+fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections)
+{
+	EsEvent		event;
+
+	while (es_scan_next(scan, &event))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (es_corrections_apply(corrections, &event))
+			es_fold_apply(fold, &event);
+	}
+	es_scan_end(scan);
+}
+
+/* Marks the rows that are not what the table has. */
+static void
+compare_rows(EsFold *fold)
+{
+	EsRowScan	scan = {0};
+	EsRow	   *row;
+
+	while ((row = es_fold_next_row(fold, &scan)) != NULL)
+	{
+		HeapTuple	found = es_target_read(row->target, row->key);
+
+		CHECK_FOR_INTERRUPTS();
+		if (found == NULL || row->now == NULL)
+			row->changed = found != row->now;
+		else
+			row->changed = !es_target_same_row(row->target, row->now, found);
+		row->found = found == NULL ? NULL : es_fold_keep(fold, found);
+	}
+}

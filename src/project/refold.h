@@ -1,0 +1,28 @@
+/*
+ * refold.h
+ *		Projection rows after a correction: those that the corrected events
+ *		touched, and touch now, folded anew.
+ */
+#ifndef ES_PROJECT_REFOLD_H
+#define ES_PROJECT_REFOLD_H
+
+#include "eventsource.h"
+
+typedef struct EsRefold EsRefold;
+
+/*
+ * Begins with no rows.  The stream is locked by the caller; locks the tables of
+ * the category's projections.
+ */
+extern EsRefold *es_refold_begin(const text *category);
+
+/* Notes the rows that an event touches: as it was, or as it is corrected. */
+extern void es_refold_note(EsRefold *refold, const EsEvent *event);
+
+/* Locks them where streams share them; before the correction's position is drawn. */
+extern void es_refold_lock(EsRefold *refold);
+
+/* Folds history into them, the correction included, and writes what differs. */
+extern void es_refold_write(EsRefold *refold, const text *stream);
+
+#endif							/* ES_PROJECT_REFOLD_H */
