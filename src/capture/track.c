@@ -67,6 +67,7 @@ static bool wants_each_row(Relation rel);
 static Oid	root_of(Oid relid);
 static const EsTracking *find_untracked(Oid relid);
 static void append_escaped(StringInfo buf, const text *part);
+static const EsTrackingVersion *version_at(const EsTracking *tracking, int64 position);
 
 const EsTracking *
 es_tracking_of_category(const char *category)
@@ -122,6 +123,41 @@ es_tracking_of_table(Oid relid)
 AttrNumber
 es_tracking_attno(const EsTracking *tracking, const char *name, int len, int64 position)
 {
+	ListCell   *lc;
+
+	foreach(lc, version_at(tracking, position)->text.columns)
+	{
+		const EsColumnText *column = lfirst(lc);
+
+		if ((int) strlen(column->name) != len || memcmp(column->name, name, len) != 0)
+			continue;
+		for (int i = 0; i < tracking->ncolumns; i++)
+			if (tracking->columns[i].id == column->id)
+				return tracking->columns[i].attno;
+	}
+	return InvalidAttrNumber;
+}
+
+bool
+es_tracking_had_column(const EsTracking *tracking, AttrNumber attno, int64 position)
+{
+	const EsTrackedColumn *column = es_tracking_column(tracking, attno);
+	ListCell   *lc;
+
+	if (column == NULL)
+		return false;
+	foreach(lc, version_at(tracking, position)->text.columns)
+	{
+		if (((const EsColumnText *) lfirst(lc))->id == column->id)
+			return true;
+	}
+	return false;
+}
+
+/* The definition that held when the event at a position was captured. */
+static const EsTrackingVersion *
+version_at(const EsTracking *tracking, int64 position)
+{
 	const EsTrackingVersion *version = NULL;
 	ListCell   *lc;
 
@@ -133,17 +169,7 @@ es_tracking_attno(const EsTracking *tracking, const char *name, int len, int64 p
 			break;
 		version = candidate;
 	}
-	foreach(lc, version->text.columns)
-	{
-		const EsColumnText *column = lfirst(lc);
-
-		if ((int) strlen(column->name) != len || memcmp(column->name, name, len) != 0)
-			continue;
-		for (int i = 0; i < tracking->ncolumns; i++)
-			if (tracking->columns[i].id == column->id)
-				return tracking->columns[i].attno;
-	}
-	return InvalidAttrNumber;
+	return version;
 }
 
 const EsTrackedColumn *

@@ -105,6 +105,9 @@ extern const EsTracking *es_tracking_of_category(const char *category);
 extern AttrNumber es_tracking_attno(const EsTracking *tracking, const char *name, int len,
 									int64 position);
 
+/* Did the table have this column of today when the event at that position was captured? */
+extern bool es_tracking_had_column(const EsTracking *tracking, AttrNumber attno, int64 position);
+
 /* The column with this number; NULL if the definition does not know it. */
 extern const EsTrackedColumn *es_tracking_column(const EsTracking *tracking, AttrNumber attno);
 

@@ -380,6 +380,15 @@ read_key(const EsTarget *target, Jsonb *given, Datum *key)
 		key[i] = read_key_column(target, &target->keys[i], given);
 }
 
+void
+es_replay_read_text_key(const EsTarget *target, const char *text, Datum *key)
+{
+	if (target->nkeys == 1)
+		key[0] = read_value(target, TupleDescAttr(target->desc, target->keys[0].attno - 1), pstrdup(text));
+	else
+		read_key(target, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))), key);
+}
+
 static Datum
 read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given)
 {

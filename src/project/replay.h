@@ -21,4 +21,10 @@ extern int64 es_replay_differences(EsProjection *projection);
 /* Checks the constraints of the rows that changed, before they are written. */
 extern void es_replay_check_rows(EsFold *fold);
 
+/*
+ * The key that a text names: the value of a single key column, or a JSON object
+ * with a value for each.
+ */
+extern void es_replay_read_text_key(const EsTarget *target, const char *text, Datum *key);
+
 #endif							/* ES_PROJECT_REPLAY_H */

@@ -1,0 +1,32 @@
+-- The past of tracked tables and projections.
+
+CREATE FUNCTION eventsource.as_of(
+	target anyelement, at timestamptz, key text DEFAULT NULL, basis text DEFAULT 'recorded')
+	RETURNS SETOF anyelement
+	AS 'MODULE_PATHNAME', 'eventsource_as_of' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION eventsource.as_of(anyelement, timestamptz, text, text) IS
+	'Rows of a tracked table or a projection as they were at a moment, inclusive, in the columns that the table has now: SELECT * FROM eventsource.as_of(NULL::schema.table, at). key: that row alone; text of its key column, as in the stream''s name (several columns of a projection: a JSON object). basis ''recorded'': as was believed then; ''occurred'': as it was then by what is known now (an event counts as no earlier than those before it). Errors: 42809 if the table is neither; 42501 without SELECT on it, or if row security applies.';
+
+CREATE FUNCTION eventsource.row_history(target regclass, key text, basis text DEFAULT 'recorded')
+	RETURNS TABLE (version bigint, event_position bigint, type text, actor text, reason text,
+				   valid_from timestamptz, valid_to timestamptz, operation text, changed jsonb,
+				   row_data jsonb, is_synthetic boolean)
+	AS 'MODULE_PATHNAME', 'eventsource_row_history' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 20;
+COMMENT ON FUNCTION eventsource.row_history(regclass, text, text) IS
+	'One row of a tracked table, or of a projection with a row per stream, event by event in order of version: what the event did (operation: insert, update, delete), what it changed ({"column": {"old", "new"}}) and the row after it (NULL once deleted). valid_from, valid_to: by the basis, ''recorded'' or ''occurred''; valid_to is NULL for the last event. is_synthetic: made up from older data, so that what was before is not known. Events as corrected by what is known now. Errors: 42809, 42501.';
+
+CREATE FUNCTION eventsource.attribute_periods(
+	target regclass, column_name name, key text DEFAULT NULL, basis text DEFAULT 'recorded')
+	RETURNS TABLE (row_key text, value text, valid_from timestamptz, valid_to timestamptz,
+				   actor text, reason text, type text, version bigint, event_position bigint,
+				   is_current boolean, begins_synthetic boolean)
+	AS 'MODULE_PATHNAME', 'eventsource_attribute_periods' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 100;
+COMMENT ON FUNCTION eventsource.attribute_periods(regclass, name, text, text) IS
+	'Values of a column of a tracked table, or of a projection with a row per stream, one row per period: value as text, from when to when (by the basis, ''recorded'' or ''occurred''; valid_to NULL: it lasts), and actor, reason, type, version and event_position of the event that began it. Consecutive equal values are one period; a deleted row ends its period. begins_synthetic: the event was made up from older data, so there is no history before valid_from. key: of one row alone. Order by row_key, version. Errors: 42809, 42703, 42501.';
+
+CREATE FUNCTION eventsource.replay(
+	stream text, at timestamptz DEFAULT NULL, basis text DEFAULT 'recorded', target regclass DEFAULT NULL)
+	RETURNS TABLE (stream_name text, version bigint, state text, row_data jsonb, events bigint)
+	AS 'MODULE_PATHNAME', 'eventsource_replay' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION eventsource.replay(text, timestamptz, text, regclass) IS
+	'Folds the events of a stream, up to a moment (NULL: all): its version, its state, and its row in the projection or tracked table target (NULL: in the table that the category tracks, if any). events: how many counted. No row if the stream did not exist by then. basis as in as_of. Errors: 42809, 42501, 22023 if target does not fold the stream''s category.';

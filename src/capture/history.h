@@ -1,0 +1,142 @@
+/*
+ * history.h
+ *		The past of tracked tables and projections: what history*.c share.
+ *
+ *		history.c			the table asked about, and who may ask
+ *		history_events.c	events of streams up to a moment
+ *		history_row.c		the rows that they make
+ */
+#ifndef ES_CAPTURE_HISTORY_H
+#define ES_CAPTURE_HISTORY_H
+
+#include "eventsource.h"
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "capture/track.h"
+#include "fmgr.h"
+#include "nodes/pg_list.h"
+#include "project/projection.h"
+#include "utils/snapshot.h"
+
+/* Which of its two times says when an event counts. */
+typedef enum EsBasis
+{
+	ES_BASIS_RECORDED,			/* when it was recorded; what was believed
+								 * then */
+	ES_BASIS_OCCURRED			/* when it happened, by all that is known now */
+} EsBasis;
+
+/* Inclusive. */
+typedef struct EsMoment
+{
+	EsBasis		basis;
+	TimestampTz at;				/* DT_NOEND: now */
+} EsMoment;
+
+/* A table whose past can be told. */
+typedef struct EsHistory
+{
+	Oid			relid;
+	Oid			owner;
+	char	   *name;
+	TupleDesc	desc;			/* as it is now */
+	EsProjection *projection;	/* what makes its rows, one of both */
+	const EsTracking *tracking;
+	List	   *categories;		/* of char * */
+} EsHistory;
+
+/*
+ * Locks the table (ACCESS SHARE).  The caller of "function" must be allowed to
+ * read it, or the column alone (0: all of it), whatever the row.  An error if it
+ * has no past.
+ */
+extern EsHistory *es_history_open(Oid relid, AttrNumber column, const char *function);
+
+/* True if each of its rows belongs to one stream (which its key must name). */
+extern bool es_history_is_by_stream(const EsHistory *history, bool has_key);
+
+/* An error unless a stream has at most one row. */
+extern void es_history_expect_single(const EsHistory *history, const char *function);
+
+/* The streams (text *) whose rows have this key; by stream only. */
+extern List *es_history_streams(const EsHistory *history, const char *key);
+
+/* Text that names the row of a stream, as es_history_streams() reads it. */
+extern text *es_history_key(const EsHistory *history, const EsEvent *event);
+
+/* Arguments: an error for what is neither 'recorded' nor 'occurred'. */
+extern EsBasis es_history_get_basis(FunctionCallInfo fcinfo, int arg);
+
+/* An error for null. */
+extern TimestampTz es_history_get_at(FunctionCallInfo fcinfo, int arg, const char *function);
+
+/* A row of the table, the same in every session. */
+extern Jsonb *es_history_row_to_jsonb(const EsHistory *history, HeapTuple row);
+
+/* ---- events ---- */
+
+typedef struct EsPast EsPast;
+
+/*
+ * Events up to a moment, as corrected by what was known then, stream by stream
+ * in order of version.  The snapshot is registered by the caller.
+ */
+extern EsPast *es_past_begin(List *categories, const EsMoment *moment, Snapshot snapshot);
+
+/* Those of one stream alone. */
+extern EsPast *es_past_begin_stream(const text *stream, const EsMoment *moment, Snapshot snapshot);
+
+/* Those of all streams together, in order of position. */
+extern EsPast *es_past_begin_log(List *categories, const EsMoment *moment, Snapshot snapshot);
+
+/* The next event, valid until the next call; false at the end. */
+extern bool es_past_next(EsPast *past, EsEvent *event);
+
+/* Of the event returned last: is its stream another than that of the one before? */
+extern bool es_past_is_first(const EsPast *past);
+
+/* When it counts, on the moment's clock; never before the one before it. */
+extern TimestampTz es_past_time(const EsPast *past);
+
+/*
+ * Of the stream, up to the event returned last or the moment: its version and
+ * state, which events that count for nothing else have their part in.
+ */
+extern int64 es_past_version(const EsPast *past);
+extern const text *es_past_state(const EsPast *past);
+
+extern void es_past_end(EsPast *past);
+
+/* "changed" of a captured event; NULL for any other. */
+extern Jsonb *es_past_changes(const EsHistory *history, const EsEvent *event);
+
+/* ---- rows ---- */
+
+/* The rows that a stream's events make, one event after the other. */
+typedef struct EsPastRows EsPastRows;
+
+extern EsPastRows *es_past_rows_begin(const EsHistory *history);
+
+/* Forgets all, for the events of another stream. */
+extern void es_past_rows_reset(EsPastRows *rows);
+
+/* False if the event says nothing about rows of the table. */
+extern bool es_past_rows_apply(EsPastRows *rows, const EsEvent *event);
+
+/* From now on rows of this key alone. */
+extern void es_past_rows_restrict(EsPastRows *rows, const Datum *key);
+
+/*
+ * The row of the stream; NULL if there is none.  Valid until the next event.
+ * Not for a projection whose streams can have several.
+ */
+extern HeapTuple es_past_rows_own(EsPastRows *rows);
+
+/* A column of that row; false if there is no row. */
+extern bool es_past_rows_own_column(EsPastRows *rows, AttrNumber column, Datum *value, bool *isnull);
+
+/* All rows, in no order: NULL ends.  *next starts with 0. */
+extern HeapTuple es_past_rows_next(EsPastRows *rows, uint32 *next);
+
+#endif							/* ES_CAPTURE_HISTORY_H */
