@@ -149,6 +149,16 @@ CREATE FUNCTION eventsource.verify_transitions(stream text DEFAULT NULL)
 COMMENT ON FUNCTION eventsource.verify_transitions(text) IS
 	'Replays the events of a stream (NULL: of all streams) through the versions of the state machines that allowed them: one row per event that they would not allow, as it was appended or as corrected; none when all is well. Guards that need the context row are not evaluated.';
 
+CREATE FUNCTION eventsource.compare_machine(
+	category text, definition jsonb, all_differences boolean DEFAULT false,
+	filter text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	basis text DEFAULT 'recorded')
+	RETURNS TABLE (stream text, version bigint, event_position bigint, type text, from_state text, to_state text,
+				   proposed_from text, proposed_state text, sqlstate text, problem text)
+	AS 'MODULE_PATHNAME', 'eventsource_compare_machine' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 100;
+COMMENT ON FUNCTION eventsource.compare_machine(text, jsonb, boolean, text, timestamptz, timestamptz, text) IS
+	'What another state machine would make of the events of a category, touching nothing: each stream is run from its first event as if the definition had been in force, and the first event of a stream that differs is returned (all_differences: every one). sqlstate, problem: the error that the append would have raised; NULL: it is allowed but leads to another state, proposed_state instead of to_state. An event that would be refused is left out of what follows, in the stream and in the context row that guards see as "row"; the context is folded by its present rules. Events that were appended past the machine (captured ones it does not know, backfill, recorded violations) pass this one, too; corrected events count as corrected, voided ones not at all. Where the category had no state machine, only refusals are differences. filter (an expression over event), since (inclusive) and until (exclusive; basis ''recorded'' or ''occurred''): which events are told of; all are run. Expressions have your rights. Errors: ZE011 lists every problem of the definition; 42501 without SELECT on the context''s table or where its row security applies.';
+
 -- One row per event of a stream with a state. effective_at never goes back.
 CREATE VIEW eventsource.step AS
 SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.actor,

@@ -11,7 +11,6 @@
  */
 #include "append/draft.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -22,7 +21,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 /* Columns of eventsource.allowed_transitions() and of eventsource.can_append() */
@@ -51,12 +49,10 @@ PG_FUNCTION_INFO_V1(eventsource_allowed_transitions);
 PG_FUNCTION_INFO_V1(eventsource_can_append);
 
 static void ask(Question *q);
-static void decide(Question *q);
-static void judge(Question *q);
+static void decide(void *arg);
+static void judge(void *arg);
 static void read_head(Question *q);
 static void set_event(Question *q, int category_length);
-static bool attempt(void (*work) (Question *q), Question *q);
-static bool is_answer(int sqlstate);
 static void emit_choice(ReturnSetInfo *rsinfo, Question *q);
 static Datum codes_array(List *codes);
 static Datum answer(FunctionCallInfo fcinfo, const Question *q);
@@ -99,7 +95,7 @@ eventsource_can_append(PG_FUNCTION_ARGS)
 	q.draft.data = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	q.draft.reason = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
 	es_batch_settle();
-	q.allowed = attempt(decide, &q) && q.step.verdict == ES_LEGAL;
+	q.allowed = es_machine_attempt(decide, &q, &q.refusal) && q.step.verdict == ES_LEGAL;
 	return answer(fcinfo, &q);
 }
 
@@ -126,8 +122,9 @@ ask(Question *q)
 
 /* Everything that an append decides before it writes. */
 static void
-decide(Question *q)
+decide(void *arg)
 {
+	Question   *q = arg;
 	EsMachine  *machine;
 
 	ask(q);
@@ -144,64 +141,13 @@ decide(Question *q)
 
 /* Do the guards of the choice hold? */
 static void
-judge(Question *q)
+judge(void *arg)
 {
+	Question   *q = arg;
+
 	es_event_set(&q->event, ES_EVENT_TYPE, PointerGetDatum(q->choice->type));
 	q->allowed = es_machine_choice_holds(q->category->machine, q->choice, q->state, &q->binding,
 										 &q->is_known);
-}
-
-/*
- * Does the work; false if it raised an error that an append would have raised,
- * which is kept as the refusal.
- */
-static bool
-attempt(void (*work) (Question *q), Question *q)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		work(q);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		if (!is_answer(error->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		q->refusal.sqlstate = error->sqlerrcode;
-		q->refusal.message = error->message;
-		q->refusal.detail = error->detail;
-		q->refusal.hint = error->hint;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return done;
-}
-
-/* Not so: lost connections, cancellation, exhausted resources, broken rules of our own. */
-static bool
-is_answer(int sqlstate)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return class != ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
 }
 
 /* The newest event of the stream, committed or ours. */
@@ -284,7 +230,7 @@ emit_choice(ReturnSetInfo *rsinfo, Question *q)
 	if (!nulls[5])
 		values[5] = CStringGetTextDatum(choice->label);
 	q->is_known = q->allowed = true;
-	if (choice->guard != NULL && !attempt(judge, q))
+	if (choice->guard != NULL && !es_machine_attempt(judge, q, &q->refusal))
 	{
 		q->is_known = true;
 		q->allowed = false;

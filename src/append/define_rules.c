@@ -51,7 +51,6 @@ static void lock_definition(const char *kind, const char *name);
 static Jsonb *wrap_definition(const char *name, Jsonb *definition);
 static char *get_text(FunctionCallInfo fcinfo, int arg);
 static void refuse_null(const char *argument, const char *example);
-static void refuse_problems(const char *what, List *problems);
 
 /* create_state_machine(name text, definition jsonb): its version */
 Datum
@@ -69,14 +68,14 @@ eventsource_create_state_machine(PG_FUNCTION_ARGS)
 	definition = PG_GETARG_JSONB_P(1);
 	problem = es_machine_name_problem(name, strlen(name));
 	if (problem != NULL)
-		refuse_problems("name of a state machine", list_make1(problem));
+		es_machine_refuse("name of a state machine", list_make1(problem));
 
 	lock_machine(name);
 	problems = es_machine_check(name, definition, false, NULL);
 	if (problems == NIL)
 		problems = check_bound_categories(name, definition);
 	if (problems != NIL)
-		refuse_problems(psprintf("definition of state machine \"%s\"", name), problems);
+		es_machine_refuse(psprintf("definition of state machine \"%s\"", name), problems);
 	warn_of_lost_states(name, definition);
 	PG_RETURN_INT64(es_define("state_machine", name, "state_machine_defined",
 							  wrap_definition(name, definition)));
@@ -104,7 +103,7 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 		category.context = check_context(name, PG_GETARG_OID(2));
 	problems = check_category(&category);
 	if (problems != NIL)
-		refuse_problems(psprintf("definition of category \"%s\"", name), problems);
+		es_machine_refuse(psprintf("definition of category \"%s\"", name), problems);
 	lock_definition("category", name);
 	warn_of_loss(name, &category);
 	PG_RETURN_INT64(es_define("category", name, "category_defined",
@@ -168,7 +167,7 @@ check_category_name(const text *name)
 	if (problem == NULL && bytes[0] == '$')
 		problem = pstrdup("names that begin with $ are reserved");
 	if (problem != NULL)
-		refuse_problems("name of a category", list_make1(problem));
+		es_machine_refuse("name of a category", list_make1(problem));
 }
 
 static void
@@ -413,20 +412,4 @@ refuse_null(const char *argument, const char *example)
 			 errmsg("%s must not be null", argument),
 			 errdetail("A definition needs a name and a content."),
 			 errhint("For example: %s", example)));
-}
-
-static void
-refuse_problems(const char *what, List *problems)
-{
-	StringInfoData lines;
-	ListCell   *lc;
-
-	initStringInfo(&lines);
-	foreach(lc, problems)
-		appendStringInfo(&lines, "%s%s", lines.len > 0 ? "\n" : "", (char *) lfirst(lc));
-	ereport(ERROR,
-			(errcode(ES_ERRCODE_INVALID_DEFINITION),
-			 errmsg("%s is not valid", what),
-			 errdetail_internal("%s", lines.data),
-			 errhint("Nothing was changed. Correct what is listed and define it again.")));
 }

@@ -29,14 +29,11 @@
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "rules/filter.h"
-#include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 /* Arguments of compare_projection() */
@@ -77,7 +74,6 @@ typedef struct Comparison
 
 PG_FUNCTION_INFO_V1(eventsource_compare_projection);
 
-static EsProjection *open_projection(Oid relid);
 static EsProjection *compile_proposal(FunctionCallInfo fcinfo, const EsProjection *current);
 static Jsonb *put_member(Jsonb *object, const char *name, Datum value);
 static bool is_by_stream(Comparison *c);
@@ -107,7 +103,8 @@ eventsource_compare_projection(PG_FUNCTION_ARGS)
 				 errdetail("Argument \"%s\" is null.", PG_ARGISNULL(ARG_TARGET) ? "target" : "rules"),
 				 errhint("compare_projection(target, rules): the table of a projection, and the rules to try.")));
 	InitMaterializedSRF(fcinfo, 0);
-	c.side[CURRENT] = open_projection(PG_GETARG_OID(ARG_TARGET));
+	c.side[CURRENT] = es_projection_open_to_read(PG_GETARG_OID(ARG_TARGET),
+												 "Comparing a projection shows rows of its table.");
 	c.side[PROPOSED] = compile_proposal(fcinfo, c.side[CURRENT]);
 	es_filter_read(&c.filter, fcinfo, ARG_FILTER);
 	c.what = psprintf("compare_projection of %s", c.side[CURRENT]->target->name);
@@ -122,36 +119,6 @@ eventsource_compare_projection(PG_FUNCTION_ARGS)
 		compare_part(&c, 0, 1);
 	UnregisterSnapshot(c.snapshot);
 	return (Datum) 0;
-}
-
-/* Its rows are shown, so the caller must be able to read all of them. */
-static EsProjection *
-open_projection(Oid relid)
-{
-	EsProjection *projection;
-	char	   *name = get_rel_name(relid);
-
-	if (name != NULL && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s", name),
-				 errdetail("Comparing a projection shows rows of its table."),
-				 errhint("GRANT SELECT on it.")));
-	if (name != NULL && check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("row security of table %s applies to you", name),
-				 errdetail("Rows folded anew are not those that its policies were written for."),
-				 errhint("Let the table's owner do it, or a role that bypasses row security.")));
-	LockRelationOid(relid, AccessShareLock);
-	projection = es_projection_get(relid);
-	if (projection == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s is not a projection", name == NULL ? "this table" : name),
-				 errdetail("There are no present rules to compare with."),
-				 errhint("eventsource.projections lists them; create_projection makes one.")));
-	return projection;
 }
 
 /* The definition as it is, with what was given in place of what it says. */

@@ -19,11 +19,15 @@
 #include "log/guarded.h"
 #include "log/open.h"
 #include "project/projection.h"
+#include "miscadmin.h"
 #include "rules/machine_json.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 
 typedef struct CacheEntry
 {
@@ -107,6 +111,35 @@ es_projection_get(Oid relid)
 			return compile_entry(entry);
 	}
 	return NULL;
+}
+
+EsProjection *
+es_projection_open_to_read(Oid relid, const char *why)
+{
+	EsProjection *projection;
+	char	   *name = get_rel_name(relid);
+
+	if (name != NULL && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", name),
+				 errdetail_internal("%s", why),
+				 errhint("GRANT SELECT on it.")));
+	if (name != NULL && check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row security of table %s applies to you", name),
+				 errdetail("Rows folded anew are not those that its policies were written for."),
+				 errhint("Let the table's owner do it, or a role that bypasses row security.")));
+	LockRelationOid(relid, AccessShareLock);
+	projection = es_projection_get(relid);
+	if (projection == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a projection", name == NULL ? "this table" : name),
+				 errdetail("No definition names it as its target."),
+				 errhint("eventsource.projections lists them; create_projection makes one.")));
+	return projection;
 }
 
 void

@@ -5,7 +5,6 @@
 #ifndef ES_PROJECT_PROJECTION_H
 #define ES_PROJECT_PROJECTION_H
 
-#include "compat.h"
 #include "eventsource.h"
 #include "log/config.h"
 #include "project/target.h"
@@ -81,6 +80,13 @@ extern List *es_projection_list(const text *category);
 /* The projection of a table; NULL if it is none. */
 extern EsProjection *es_projection_get(Oid relid);
 
+/*
+ * The same for a caller who wants to know what its rows are ("why"): raises an
+ * error unless he may read all of them, or if it is no projection.  Locks the
+ * table ACCESS SHARE.
+ */
+extern EsProjection *es_projection_open_to_read(Oid relid, const char *why);
+
 /* The rule for events of a type, or NULL. */
 extern EsRule *es_projection_rule(const EsProjection *projection, const text *type);
 
@@ -91,8 +97,8 @@ extern EsRule *es_projection_rule(const EsProjection *projection, const text *ty
  */
 extern EsProjection *es_projection_compile(const EsDefinition *definition, Oid relid, List **problems);
 
-/* Raises ZE011 with all problems of a definition for this table. */
-ES_NORETURN extern void es_projection_refuse(const char *table, List *problems);
+/* Raises ZE011 with all problems of a definition for this table; never returns. */
+extern void es_projection_refuse(const char *table, List *problems);
 
 /*
  * Raises ZE011 if the table may no longer be written by a fold; guarded: nor if

@@ -12,6 +12,7 @@
 
 #include "errors.h"
 #include "log/config.h"
+#include "miscadmin.h"
 #include "rules/machine_table.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -45,6 +46,8 @@ static EsMachine *get(const char *name, int64 version, TupleDesc row, Oid relid,
 static void refresh_cache(void);
 static EsMachine *build(const char *name, int64 version, TupleDesc row, bool inspected);
 static EsMachine *build_from(const EsDefinition *definition, TupleDesc row, bool inspected);
+static EsMachine *make(const char *name, const char *label, Jsonb *definition, const EsExprScope *scope,
+					   int flags);
 
 EsMachine *
 es_machine_get(const char *name, int64 version, TupleDesc context_row, Oid context_relid)
@@ -62,10 +65,35 @@ es_machine_inspect(const char *name, int64 version)
 	return get(name, version, NULL, InvalidOid, true);
 }
 
+EsMachine *
+es_machine_propose(const char *name, Jsonb *definition, TupleDesc context_row)
+{
+	EsExprScope scope = {.row = context_row,.has_state = true,.owner = GetUserId()};
+	List	   *problems = es_machine_check(name, definition, true, context_row);
+
+	if (problems != NIL)
+		es_machine_refuse(psprintf("definition of state machine \"%s\"", name), problems);
+	return make(name, psprintf("%s@proposed", name), definition, &scope, 0);
+}
+
 uint64
 es_machine_epoch(void)
 {
 	return cache_epoch;
+}
+
+bool
+es_machine_evaluates(const EsMachine *machine)
+{
+	ListCell   *lc;
+
+	foreach(lc, machine->entries)
+	{
+		for (const EsEdge *edge = ((EsEntry *) lfirst(lc))->first; edge != NULL; edge = edge->next)
+			if (edge->nguards > 0 || edge->nfills > 0)
+				return true;
+	}
+	return false;
 }
 
 const text *
@@ -170,20 +198,27 @@ build(const char *name, int64 version, TupleDesc row, bool inspected)
 static EsMachine *
 build_from(const EsDefinition *definition, TupleDesc row, bool inspected)
 {
-	EsProblems	problems = {NIL, 0};
 	EsExprScope scope = {.row = row,.has_state = true,.owner = definition->owner};
-	EsMachine  *machine = es_machine_parse(definition->name,
-										   es_machine_definition(definition->name, definition->data),
-										   &problems);
 
-	machine->label = cstring_to_text(psprintf("%s@" INT64_FORMAT, definition->name, definition->version));
+	return make(definition->name, psprintf("%s@" INT64_FORMAT, definition->name, definition->version),
+				es_machine_definition(definition->name, definition->data), &scope,
+				inspected ? ES_COMPILE_SKIP_ROW : 0);
+}
+
+static EsMachine *
+make(const char *name, const char *label, Jsonb *definition, const EsExprScope *scope, int flags)
+{
+	EsProblems	problems = {NIL, 0};
+	EsMachine  *machine = es_machine_parse(name, definition, &problems);
+
+	machine->label = cstring_to_text(label);
 	if (problems.count > 0)
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_INVALID_DEFINITION),
-				 errmsg("definition of state machine \"%s\" cannot be used", text_to_cstring(machine->label)),
+				 errmsg("definition of state machine \"%s\" cannot be used", label),
 				 errdetail("%s", (char *) linitial(problems.lines)),
 				 errhint("Define it again with eventsource.create_state_machine().")));
 	es_machine_build_table(machine);
-	es_machine_compile(machine, &scope, inspected ? ES_COMPILE_SKIP_ROW : 0, NULL);
+	es_machine_compile(machine, scope, flags, NULL);
 	return machine;
 }

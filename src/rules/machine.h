@@ -45,6 +45,16 @@ typedef struct EsStep
 extern EsMachine *es_machine_get(const char *name, int64 version, TupleDesc context_row,
 								 Oid context_relid);
 
+/*
+ * A machine that is not defined, to be tried on history with the caller's rights
+ * ("name@proposed").  Lives in the current memory context.  Raises ZE011 with all
+ * problems, as for a category with this context.
+ */
+extern EsMachine *es_machine_propose(const char *name, Jsonb *definition, TupleDesc context_row);
+
+/* Can stepping the machine raise an error of an expression's? */
+extern bool es_machine_evaluates(const EsMachine *machine);
+
 /* What a refused step tells the user. */
 typedef struct EsRefusal
 {
@@ -57,6 +67,12 @@ typedef struct EsRefusal
 
 extern void es_machine_refusal(EsMachine *machine, const EsStep *step, const EsEvent *event,
 							   EsRefusal *refusal);
+
+/*
+ * Does the work; false if it raised an error that an append would have been
+ * refused with, which becomes the refusal.  Runs in an internal subtransaction.
+ */
+extern bool es_machine_attempt(void (*work) (void *arg), void *arg, EsRefusal *refusal);
 
 /*
  * One edge that a type can take from the state.  List of EsChoice *, in the
@@ -139,6 +155,12 @@ extern Jsonb *es_machine_fill(EsMachine *machine, const EsStep *step, const EsBi
  */
 extern List *es_machine_check(const char *name, Jsonb *definition, bool is_bound,
 							  TupleDesc context_row);
+
+/* Raises ZE011 with these lines; never returns. */
+extern void es_machine_refuse(const char *what, List *problems);
+
+/* Data of a recorded event without what its own machine filled in. */
+extern Datum es_machine_given_data(const EsEvent *event);
 
 /* States that a definition had and its next version has not, as a list to read;
  * NULL if there are none. */

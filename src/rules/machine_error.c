@@ -7,10 +7,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
 #include "rules/machine_table.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 
 /* A refused step, and what its messages are made of. */
 typedef struct Case
@@ -33,6 +35,7 @@ static void say_reason_forbidden(const Case *c, EsRefusal *refusal);
 static void say_fill_given(const Case *c, EsRefusal *refusal);
 static char *allowed_types(const EsMachine *machine, int state);
 static char *allowed_reasons(const Case *c);
+static bool is_answer(int sqlstate);
 
 /* By EsVerdict. */
 static const struct
@@ -83,6 +86,71 @@ es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event)
 			 errhint("%s", refusal.hint),
 			 refusal.constraint == NULL ? 0
 			 : err_generic_string(PG_DIAG_CONSTRAINT_NAME, refusal.constraint)));
+}
+
+bool
+es_machine_attempt(void (*work) (void *arg), void *arg, EsRefusal *refusal)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (!is_answer(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		refusal->sqlstate = error->sqlerrcode;
+		refusal->message = error->message;
+		refusal->detail = error->detail;
+		refusal->hint = error->hint;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+void
+es_machine_refuse(const char *what, List *problems)
+{
+	StringInfoData lines;
+	ListCell   *lc;
+
+	initStringInfo(&lines);
+	foreach(lc, problems)
+		appendStringInfo(&lines, "%s%s", lines.len > 0 ? "\n" : "", (char *) lfirst(lc));
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_INVALID_DEFINITION),
+			 errmsg("%s is not valid", what),
+			 errdetail_internal("%s", lines.data),
+			 errhint("Nothing was changed. Correct what is listed and define it again.")));
+}
+
+/* Not so: lost connections, cancellation, exhausted resources, broken rules of our own. */
+static bool
+is_answer(int sqlstate)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return class != ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
 }
 
 static void

@@ -11,6 +11,7 @@
 #include "utils/fmgrprotos.h"
 
 static EsEdge *choose(EsMachine *machine, EsEdge *first, int state, const EsBinding *binding, EsStep *step);
+static bool may_fill(const EsMachine *machine, const EsEvent *event);
 static bool is_decidable(const EsEdge *edge);
 static const char *find_rejecting(const EsMachine *machine, EsEdge *edge, const EsBinding *binding);
 static const text *target_of(const EsMachine *machine, const EsEdge *edge, int state);
@@ -82,6 +83,38 @@ es_machine_restep(EsMachine *machine, const text *from, const EsBinding *binding
 	step->guard = NULL;
 	step->verdict = es_machine_judge_reason(machine, edge, step->reason);
 	step->to_state = target_of(machine, edge, state);
+}
+
+Datum
+es_machine_given_data(const EsEvent *event)
+{
+	EsMachine  *machine = event->machine == NULL ? NULL : es_machine_named(event->machine);
+	EsBinding	binding = {.event = event};
+	EsStep		step;
+
+	if (machine == NULL || es_machine_is_passed(machine, event) || !may_fill(machine, event))
+		return event->value[ES_EVENT_DATA];
+	es_machine_restep(machine, es_event_text(event, ES_EVENT_FROM_STATE), &binding, &step);
+	return step.edge == NULL ? event->value[ES_EVENT_DATA] :
+		without_fills(step.edge, event->value[ES_EVENT_DATA]);
+}
+
+/* Has any edge of its type something to fill in? */
+static bool
+may_fill(const EsMachine *machine, const EsEvent *event)
+{
+	int			type = es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE));
+	ListCell   *lc;
+
+	foreach(lc, machine->entries)
+	{
+		EsEntry    *entry = lfirst(lc);
+
+		for (EsEdge *edge = entry->first; entry->type == type && edge != NULL; edge = edge->next)
+			if (edge->nfills > 0)
+				return true;
+	}
+	return false;
 }
 
 Jsonb *
