@@ -29,6 +29,7 @@
 #include "utils/backend_status.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/tuplesort.h"
 
 /* 16 added onlySummarizing. */
 static inline List *
@@ -127,6 +128,17 @@ es_compat_index_insert_cleanup(Relation index, IndexInfo *info)
 {
 #if PG_VERSION_NUM >= 170000
 	index_insert_cleanup(index, info);
+#endif
+}
+
+/* The next of values passed by value; 16 asks whether to copy. */
+static inline bool
+es_compat_tuplesort_getdatum(Tuplesortstate *sort, Datum *value, bool *isnull)
+{
+#if PG_VERSION_NUM >= 160000
+	return tuplesort_getdatum(sort, true, false, value, isnull, NULL);
+#else
+	return tuplesort_getdatum(sort, true, value, isnull, NULL);
 #endif
 }
 

@@ -175,6 +175,17 @@ es_event_key_version(ScanKey key, StrategyNumber strategy, int64 version)
 }
 
 void
+es_event_key_category(ScanKey keys, int32 category)
+{
+	int64		first = (int64) category << 40;
+
+	key_int8(&keys[0], COL_STREAM, BTGreaterEqualStrategyNumber, first);
+	key_int8(&keys[1], COL_STREAM, BTLessEqualStrategyNumber, first | ES_STREAM_NUMBER_MASK);
+	/* The index has the stream first. */
+	keys[0].sk_attno = keys[1].sk_attno = 1;
+}
+
+void
 es_event_key_position(ScanKey key, StrategyNumber strategy, int64 position)
 {
 	key_int8(key, COL_POSITION, strategy, position);
@@ -201,6 +212,12 @@ fixed_columns(HeapTuple tuple)
 	if (unlikely(HeapTupleHasNulls(tuple) || HeapTupleHeaderGetNatts(tuple->t_data) < COL_COUNT))
 		elog(ERROR, "a row of the log lacks columns");
 	return (const FixedColumns *) ((char *) tuple->t_data + tuple->t_data->t_hoff);
+}
+
+int64
+es_event_position(HeapTuple tuple)
+{
+	return fixed_columns(tuple)->position;
 }
 
 int64

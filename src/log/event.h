@@ -29,6 +29,12 @@ extern void es_event_key_stream(ScanKey key, int64 stream_id);
 extern void es_event_key_version(ScanKey key, StrategyNumber strategy, int64 version);
 extern void es_event_key_position(ScanKey key, StrategyNumber strategy, int64 position);
 
+/*
+ * All streams of a category, for a scan of ES_INDEX_STREAM itself: two keys,
+ * numbered as the index's columns are.
+ */
+extern void es_event_key_category(ScanKey keys, int32 category);
+
 extern void es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head);
 
 /*
@@ -41,7 +47,8 @@ extern void es_event_deform(HeapTuple row, bool packed, EsEvent *event);
 /* Business time of a row, from its columns recorded_at and occurred. */
 extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *occurred);
 
-/* The stream of a row, for filters that need no more. */
+/* The position and the stream of a row, for filters that need no more. */
+extern int64 es_event_position(HeapTuple row);
 extern int64 es_event_stream_id(HeapTuple row);
 
 /* The columns that order a row within the streams, for a sort. */

@@ -47,7 +47,8 @@ struct EsGather
 	EsGatherFilter filter;
 	void	   *arg;
 
-	IndexScanDesc scan;
+	IndexScanDesc scan;			/* one of these says where rows are */
+	EsPick	   *pick;
 	bool		scan_done;
 	int			batch_size;
 
@@ -59,30 +60,51 @@ struct EsGather
 	int64		ids[MAX_BATCH];
 };
 
-EsGather *
-es_gather_begin(Relation rel, Relation index, Snapshot snapshot, int64 after, int64 upto, int64 first,
-				EsGatherFilter filter, void *arg)
+static EsGather *
+new_gather(Relation rel, Snapshot snapshot, int64 first)
 {
 	EsGather   *gather = palloc(sizeof(EsGather));
-	ScanKeyData keys[2];
 
 	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID || !IsMVCCSnapshot(snapshot))
 		elog(ERROR, "cannot gather rows of \"%s\"", RelationGetRelationName(rel));
 	gather->rel = rel;
 	gather->snapshot = snapshot;
-	gather->filter = filter;
-	gather->arg = arg;
+	gather->filter = NULL;
+	gather->arg = NULL;
+	gather->scan = NULL;
+	gather->pick = NULL;
+	gather->scan_done = false;
 	gather->batch_size = Max(MIN_BATCH, Min(first, MAX_BATCH));
 	gather->batch_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource batch of rows",
 												  0, FIRST_BLOCK, 16 * FIRST_BLOCK);
 	gather->count = gather->next = 0;
-	gather->scan_done = false;
+	return gather;
+}
+
+EsGather *
+es_gather_begin(Relation rel, Relation index, Snapshot snapshot, int64 after, int64 upto, int64 first,
+				EsGatherFilter filter, void *arg)
+{
+	EsGather   *gather = new_gather(rel, snapshot, first);
+	ScanKeyData keys[2];
+
+	gather->filter = filter;
+	gather->arg = arg;
 	es_event_key_position(&keys[0], BTGreaterStrategyNumber, after);
 	es_event_key_position(&keys[1], BTLessEqualStrategyNumber, upto);
 	/* Keys of an index count its own columns. */
 	keys[0].sk_attno = keys[1].sk_attno = 1;
 	gather->scan = es_compat_index_beginscan(rel, index, snapshot, 2);
 	index_rescan(gather->scan, keys, 2, NULL, 0);
+	return gather;
+}
+
+EsGather *
+es_gather_begin_picked(Relation rel, Snapshot snapshot, EsPick *pick)
+{
+	EsGather   *gather = new_gather(rel, snapshot, MAX_BATCH);
+
+	gather->pick = pick;
 	return gather;
 }
 
@@ -93,25 +115,36 @@ compare_entries(const void *a, const void *b)
 							  &unconstify(Entry *, (const Entry *) b)->tid);
 }
 
+static bool
+next_place(EsGather *gather, ItemPointer place)
+{
+	ItemPointer tid;
+
+	if (gather->pick != NULL)
+		return es_pick_next(gather->pick, place);
+	tid = index_getnext_tid(gather->scan, ForwardScanDirection);
+	if (tid == NULL)
+		return false;
+	*place = *tid;
+	return true;
+}
+
 /* Entries by their place in the heap, which most often is their order. */
 static void
 read_entries(EsGather *gather)
 {
 	bool		in_order = true;
-	ItemPointer tid;
 
 	gather->count = gather->next = 0;
 	while (gather->count < gather->batch_size)
 	{
 		Entry	   *entry = &gather->entries[gather->count];
 
-		tid = index_getnext_tid(gather->scan, ForwardScanDirection);
-		if (tid == NULL)
+		if (!next_place(gather, &entry->tid))
 		{
 			gather->scan_done = true;
 			break;
 		}
-		entry->tid = *tid;
 		entry->place = gather->count;
 		if (gather->count > 0 && compare_entries(entry - 1, entry) > 0)
 			in_order = false;
@@ -230,7 +263,10 @@ es_gather_next(EsGather *gather)
 void
 es_gather_end(EsGather *gather)
 {
-	index_endscan(gather->scan);
+	if (gather->pick != NULL)
+		es_pick_end(gather->pick);
+	else
+		index_endscan(gather->scan);
 	MemoryContextDelete(gather->batch_context);
 	pfree(gather);
 }

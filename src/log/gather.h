@@ -8,6 +8,7 @@
 #include "eventsource.h"
 
 #include "access/htup.h"
+#include "log/pick.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
@@ -25,6 +26,12 @@ typedef bool (*EsGatherFilter) (void *arg, int64 stream_id);
 extern EsGather *es_gather_begin(Relation rel, Relation index, Snapshot snapshot,
 								 int64 after, int64 upto, int64 first,
 								 EsGatherFilter filter, void *arg);
+
+/*
+ * Reads the rows that were picked, under the same snapshot.  The pick is the
+ * gather's from now on.
+ */
+extern EsGather *es_gather_begin_picked(Relation rel, Snapshot snapshot, EsPick *pick);
 
 /* The next row, valid until the next call; NULL at the end. */
 extern HeapTuple es_gather_next(EsGather *gather);

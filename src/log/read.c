@@ -56,6 +56,8 @@ struct EsScan
 	List	   *categories;
 	CategoryVerdict *verdicts;
 	int			n_verdicts;
+	int32	   *category_ids;	/* NULL: not looked for yet */
+	int			n_category_ids;
 
 	int64		expected;		/* events that may still be asked for */
 	bool		packed;
@@ -211,6 +213,25 @@ is_wanted(void *arg, int64 stream_id)
 	return wanted;
 }
 
+/* A word may have several ids. */
+static void
+find_category_ids(EsScan *scan)
+{
+	ListCell   *lc;
+
+	scan->category_ids = palloc(sizeof(int32));
+	foreach(lc, scan->categories)
+	{
+		int			n;
+		int32	   *ids = es_word_all_ids(lfirst(lc), &n);
+
+		scan->category_ids = repalloc(scan->category_ids, (scan->n_category_ids + n + 1) * sizeof(int32));
+		memcpy(scan->category_ids + scan->n_category_ids, ids, n * sizeof(int32));
+		scan->n_category_ids += n;
+		pfree(ids);
+	}
+}
+
 static void
 close_segment(EsScan *scan)
 {
@@ -226,6 +247,34 @@ close_segment(EsScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
+/*
+ * All events of some categories in the segment; NULL where the index of positions
+ * serves as well.
+ */
+static EsGather *
+pick_categories(EsScan *scan, const EsSegment *segment)
+{
+	EsPick	   *pick;
+
+	/* Under SERIALIZABLE, what is read must be what a writer would change. */
+	if (scan->categories == NIL || scan->expected != PG_INT64_MAX || scan->from >= segment->lower ||
+		IsolationIsSerializable())
+		return NULL;
+	if (scan->category_ids == NULL)
+		find_category_ids(scan);
+	pick = es_pick_begin(segment, scan->rel, scan->snapshot, scan->upto,
+						 scan->category_ids, scan->n_category_ids);
+	return pick == NULL ? NULL : es_gather_begin_picked(scan->rel, scan->snapshot, pick);
+}
+
+static EsGather *
+gather_positions(EsScan *scan)
+{
+	return es_gather_begin(scan->rel, scan->index, scan->snapshot, scan->from, scan->upto,
+						   scan->whole ? scan->expected : PG_INT64_MAX,
+						   scan->whole ? NULL : is_wanted, scan);
+}
+
 static void
 open_segment(EsScan *scan, const EsSegment *segment)
 {
@@ -233,9 +282,11 @@ open_segment(EsScan *scan, const EsSegment *segment)
 	scan->index = es_event_open_index(scan->rel, scan->by_position ? ES_INDEX_POSITION : ES_INDEX_STREAM,
 									  AccessShareLock);
 	if (scan->by_position)
-		scan->gather = es_gather_begin(scan->rel, scan->index, scan->snapshot, scan->from, scan->upto,
-									   scan->whole ? scan->expected : PG_INT64_MAX,
-									   scan->whole ? NULL : is_wanted, scan);
+	{
+		scan->gather = pick_categories(scan, segment);
+		if (scan->gather == NULL)
+			scan->gather = gather_positions(scan);
+	}
 	else
 	{
 		ScanKeyData keys[2];

@@ -31,6 +31,7 @@ typedef struct EsHead
 extern int	es_stream_category_length(const text *name);
 
 #define ES_STREAM_CATEGORY(id)	((int32) ((id) >> 40))
+#define ES_STREAM_NUMBER_MASK	((INT64CONST(1) << 40) - 1)
 
 /*
  * Locks a stream, existing or not, until the (sub)transaction ends.  Also

@@ -25,6 +25,7 @@
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "log/catalog.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -275,6 +276,36 @@ es_word_text(int32 id)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+int32 *
+es_word_all_ids(const char *word, int *count)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_WORD), AccessShareLock);
+	int			max = 4;
+	int32	   *ids = palloc(max * sizeof(int32));
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 2, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(word));
+	key.sk_collation = C_COLLATION_OID;
+	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_WORD_WORD_IDX), true, SnapshotSelf, 1, &key);
+	*count = 0;
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		if (*count == max)
+		{
+			max *= 2;
+			ids = repalloc(ids, max * sizeof(int32));
+		}
+		ids[(*count)++] = DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return ids;
 }
 
 bool

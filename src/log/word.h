@@ -14,6 +14,9 @@ extern int32 es_word_id(const text *word);
  * NULL for 0 and for an id that is not there. */
 extern const text *es_word_text(int32 id);
 
+/* All ids that a word has got; palloc'd.  They may be several, or none. */
+extern int32 *es_word_all_ids(const char *word, int *count);
+
 /* Is the word with this id spelled so? */
 extern bool es_word_is(int32 id, const char *word);
 

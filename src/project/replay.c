@@ -206,6 +206,7 @@ fold_history(EsFold *fold, EsProjection *projection, Snapshot snapshot)
 	EsScan	   *scan = es_scan_log(0, PG_INT64_MAX, projection->categories, snapshot);
 	EsEvent		event;
 
+	es_scan_pack(scan);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
