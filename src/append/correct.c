@@ -35,6 +35,7 @@ PG_FUNCTION_INFO_V1(eventsource_correct_event);
 PG_FUNCTION_INFO_V1(eventsource_void_event);
 
 static Datum correct(FunctionCallInfo fcinfo, EsRevision *revision, const text *reason, const text *actor);
+static const text *head_state(const text *name);
 static Snapshot look(void);
 static void in_hall(void (*work) (EsRevision *revision), EsRevision *revision);
 static void judge(EsRevision *revision);
@@ -93,6 +94,7 @@ correct(FunctionCallInfo fcinfo, EsRevision *revision, const text *reason, const
 	es_hall_open_log();
 	find_event(revision);
 	es_stream_lock(revision->stream);
+	revision->final_state = head_state(revision->stream);
 	revision->snapshot = look();
 	expect_not_void(revision);
 
@@ -109,6 +111,20 @@ correct(FunctionCallInfo fcinfo, EsRevision *revision, const text *reason, const
 	values[4] = BoolGetDatum(false);
 	es_batch_end(batch);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/* State of the stream now; an error (40001) if our snapshot does not show it. */
+static const text *
+head_state(const text *name)
+{
+	EsWriter   *writer = es_writer_begin();
+	EsStream	stream;
+	EsHead		head;
+
+	(void) es_stream_find(name, &stream);
+	es_writer_read_head(writer, &stream, &head);
+	es_writer_close(writer);
+	return es_word_text(head.to_state);
 }
 
 /* All that is committed, or ours. */

@@ -26,7 +26,7 @@ typedef struct EsRevision
 	const text *state;			/* in which it, and those after it that leave
 								 * the state alone, leave the stream */
 	int64		upto;			/* below this position; 0: to the end */
-	const text *final_state;	/* of the stream */
+	const text *final_state;	/* of the stream; before: as it is now */
 	EsRefold   *rows;			/* that it touches */
 } EsRevision;
 
