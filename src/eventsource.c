@@ -6,6 +6,7 @@
 
 #include "append/draft.h"
 #include "append/hall.h"
+#include "capture/capture.h"
 #include "capture/track.h"
 #include "capture/value.h"
 #include "fmgr.h"
@@ -92,4 +93,5 @@ _PG_init(void)
 	es_view_init();
 	es_value_init();
 	es_tracking_init();
+	es_capture_init();
 }

@@ -159,7 +159,8 @@ CREATE FUNCTION eventsource.compare_machine(
 COMMENT ON FUNCTION eventsource.compare_machine(text, jsonb, boolean, text, timestamptz, timestamptz, text) IS
 	'What another state machine would make of the events of a category, touching nothing: each stream is run from its first event as if the definition had been in force, and the first event of a stream that differs is returned (all_differences: every one). sqlstate, problem: the error that the append would have raised; NULL: it is allowed but leads to another state, proposed_state instead of to_state. An event that would be refused is left out of what follows, in the stream and in the context row that guards see as "row"; the context is folded by its present rules. Events that were appended past the machine (captured ones it does not know, backfill, recorded violations) pass this one, too; corrected events count as corrected, voided ones not at all. Where the category had no state machine, only refusals are differences. filter (an expression over event), since (inclusive) and until (exclusive; basis ''recorded'' or ''occurred''): which events are told of; all are run. Expressions have your rights. Errors: ZE011 lists every problem of the definition; 42501 without SELECT on the context''s table or where its row security applies.';
 
--- One row per event of a stream with a state. effective_at never goes back.
+-- One row per event of a stream with a state, and per event by which a stream
+-- leaves its machine. effective_at never goes back.
 CREATE VIEW eventsource.step AS
 SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.actor,
 	   x.from_state, x.to_state, x.machine, x.occurred_at, x.recorded_at, x.effective_at
@@ -193,7 +194,7 @@ SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.a
 		  LEFT JOIN eventsource.word o ON o.id = coalesce(ko.state, e.to_state)
 		  LEFT JOIN eventsource.word m ON m.id = e.machine
 		 WHERE (e.flags & 48) = 0 AND v.event_position IS NULL) x
- WHERE x.to_state IS NOT NULL;
+ WHERE x.to_state IS NOT NULL OR x.from_state IS NOT NULL;
 COMMENT ON VIEW eventsource.step IS
 	'Private, for views: events that a state machine allowed, as corrected, with the machine and a time that never goes back within a stream.';
 
@@ -228,7 +229,7 @@ COMMENT ON COLUMN eventsource.transitions.category IS 'Category of the stream.';
 COMMENT ON COLUMN eventsource.transitions.key IS 'Key of the stream within its category.';
 COMMENT ON COLUMN eventsource.transitions.version IS 'Place of the event in the stream.';
 COMMENT ON COLUMN eventsource.transitions.from_state IS 'State before; NULL at the start of the stream.';
-COMMENT ON COLUMN eventsource.transitions.to_state IS 'State after.';
+COMMENT ON COLUMN eventsource.transitions.to_state IS 'State after; NULL where the stream leaves the machine, as that of a deleted row does.';
 COMMENT ON COLUMN eventsource.transitions.type IS 'Event type that triggered it.';
 COMMENT ON COLUMN eventsource.transitions.reason IS 'Reason code.';
 COMMENT ON COLUMN eventsource.transitions.reason_category IS 'Category of the reason, by the version of the machine that was in force.';
@@ -239,21 +240,24 @@ COMMENT ON COLUMN eventsource.transitions.recorded_at IS 'When it was recorded.'
 COMMENT ON COLUMN eventsource.transitions.duration IS 'How long the previous state lasted, by occurred_at, never negative; NULL at the start.';
 
 CREATE VIEW eventsource.state_periods AS
-SELECT p.stream, p.category, p.key,
-	   p.to_state AS state,
-	   row_number() OVER (PARTITION BY p.stream, p.category, p.key, p.to_state ORDER BY p.version) AS visit,
-	   p.effective_at AS entered_at,
-	   lead(p.effective_at) OVER w AS exited_at,
-	   lead(p.effective_at) OVER w - p.effective_at AS duration,
-	   concat_ws(' > ', lag(p.from_state) OVER w, p.from_state, p.to_state) AS arrival_path,
-	   p.type AS arrival_type,
-	   p.reason AS arrival_reason,
-	   p.version AS entered_version,
-	   p.position AS entered_position,
-	   lead(p.version) OVER w IS NULL AS is_current
-  FROM eventsource.step p
- WHERE p.to_state IS DISTINCT FROM p.from_state
-WINDOW w AS (PARTITION BY p.stream, p.category, p.key ORDER BY p.version);
+SELECT x.stream, x.category, x.key, x.state, x.visit, x.entered_at, x.exited_at, x.duration,
+	   x.arrival_path, x.arrival_type, x.arrival_reason, x.entered_version, x.entered_position, x.is_current
+  FROM (SELECT p.stream, p.category, p.key,
+			   p.to_state AS state,
+			   row_number() OVER (PARTITION BY p.stream, p.category, p.key, p.to_state ORDER BY p.version) AS visit,
+			   p.effective_at AS entered_at,
+			   lead(p.effective_at) OVER w AS exited_at,
+			   lead(p.effective_at) OVER w - p.effective_at AS duration,
+			   concat_ws(' > ', lag(p.from_state) OVER w, p.from_state, p.to_state) AS arrival_path,
+			   p.type AS arrival_type,
+			   p.reason AS arrival_reason,
+			   p.version AS entered_version,
+			   p.position AS entered_position,
+			   lead(p.version) OVER w IS NULL AS is_current
+		  FROM eventsource.step p
+		 WHERE p.to_state IS DISTINCT FROM p.from_state
+		WINDOW w AS (PARTITION BY p.stream, p.category, p.key ORDER BY p.version)) x
+ WHERE x.state IS NOT NULL;
 COMMENT ON VIEW eventsource.state_periods IS
 	'One row per visit of a stream to a state, as corrected. Order by entered_version (one stream) or entered_position.';
 COMMENT ON COLUMN eventsource.state_periods.stream IS 'Stream name.';
@@ -269,7 +273,7 @@ COMMENT ON COLUMN eventsource.state_periods.arrival_type IS 'Event type that led
 COMMENT ON COLUMN eventsource.state_periods.arrival_reason IS 'Its reason code.';
 COMMENT ON COLUMN eventsource.state_periods.entered_version IS 'Place of that event in the stream.';
 COMMENT ON COLUMN eventsource.state_periods.entered_position IS 'Place of that event in the log.';
-COMMENT ON COLUMN eventsource.state_periods.is_current IS 'True for the state in which the stream is now.';
+COMMENT ON COLUMN eventsource.state_periods.is_current IS 'True for the state in which the stream is now; of a stream that left its machine, none is.';
 
 -- A state machine over any table.
 

@@ -16,6 +16,7 @@
 
 #include "append/batch.h"
 #include "append/draft.h"
+#include "append/violation.h"
 #include "errors.h"
 #include "log/chain.h"
 #include "log/idempotency.h"
@@ -239,7 +240,8 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 }
 
 static void
-apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, const EsHead *head)
+apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, const EsDraft *draft,
+			  const EsHead *head)
 {
 	EsBinding	binding;
 	EsStep		step;
@@ -253,14 +255,18 @@ apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, const 
 	if (from != NULL)
 		es_event_set(event, ES_EVENT_FROM_STATE, PointerGetDatum(from));
 	es_machine_step(category->machine, from, &binding, es_draft_default_reason(), true, &step);
-	if (step.verdict != ES_LEGAL)
-		es_machine_raise(category->machine, &step, event);
+	event->machine = es_machine_label(category->machine);
+	if (!es_violation_judge(category->machine, &step, draft, event))
+	{
+		if (draft->to_state != NULL)
+			es_event_set(event, ES_EVENT_TO_STATE, PointerGetDatum(draft->to_state));
+		return;
+	}
 	es_event_set(event, ES_EVENT_DATA,
 				 PointerGetDatum(es_machine_fill(category->machine, &step, &binding)));
 	if (step.reason != NULL)
 		es_event_set(event, ES_EVENT_REASON, PointerGetDatum(step.reason));
 	es_event_set(event, ES_EVENT_TO_STATE, PointerGetDatum(step.to_state));
-	event->machine = es_machine_label(category->machine);
 }
 
 /* An event that the machine is not asked about. */
@@ -273,10 +279,9 @@ pass_machine(const EsCategory *category, EsEvent *event, const EsDraft *draft, c
 	if (from != NULL)
 		es_event_set(event, ES_EVENT_FROM_STATE, PointerGetDatum(from));
 	if (to != NULL)
-	{
 		es_event_set(event, ES_EVENT_TO_STATE, PointerGetDatum(to));
+	if (from != NULL || to != NULL)
 		event->machine = es_machine_label(category->machine);
-	}
 }
 
 static void
@@ -291,7 +296,7 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
 		pass_machine(category, event, draft, head);
 	else if (category->machine != NULL)
-		apply_machine(batch, category, event, head);
+		apply_machine(batch, category, event, draft, head);
 	else if (event->isnull[ES_EVENT_REASON])
 	{
 		const text *reason = es_draft_default_reason();
@@ -432,4 +437,24 @@ es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result)
 		es_hall_leave();
 	}
 	PG_END_TRY();
+}
+
+void
+es_batch_enter(EsBatch *batch, const text *stream, EsHead *head)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->event_context);
+
+	es_hall_enter();
+	PG_TRY();
+	{
+		es_hall_open_log();
+		enter_stream(batch, stream);
+	}
+	PG_FINALLY();
+	{
+		es_hall_leave();
+	}
+	PG_END_TRY();
+	*head = batch->last.head;
+	MemoryContextSwitchTo(old);
 }

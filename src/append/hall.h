@@ -6,6 +6,7 @@
 #define ES_APPEND_HALL_H
 
 #include "eventsource.h"
+#include "log/stream.h"
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
@@ -39,7 +40,9 @@ typedef struct EsDraft
 	bool		is_definition;	/* may go to $config */
 	int			flags;			/* ES_EVENT_*, but HAS_KEY */
 	EsPassage	passage;
-	const text *to_state;		/* for ES_PASSAGE_ENTER */
+	const text *to_state;		/* for ES_PASSAGE_ENTER; for STEP, where it must
+								 * lead (NULL: anywhere) */
+	bool		records_violation;	/* STEP: what the rules forbid is recorded */
 	const text *subject;		/* NULL: as the category says */
 } EsDraft;
 
@@ -68,6 +71,9 @@ extern void es_batch_lock(const EsDraft *drafts, int count);
  * the result stands unless the (sub)transaction rolls back.
  */
 extern void es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result);
+
+/* Locks a stream, and tells how it stands in the batch (version 0: not yet). */
+extern void es_batch_enter(EsBatch *batch, const text *stream, EsHead *head);
 
 /* The event added last; it lasts until the batch is written. */
 extern const EsEvent *es_batch_last_event(const EsBatch *batch);

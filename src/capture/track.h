@@ -23,6 +23,8 @@ typedef struct EsTrackedColumn
 	AttrNumber	attno;			/* today; InvalidAttrNumber: dropped */
 	NameData	name;			/* today */
 	Oid			type;
+	int16		length;
+	bool		by_value;
 	bool		captured;		/* its changes become events */
 	const text *event;			/* type of the event that its change makes, or
 								 * NULL */
@@ -48,6 +50,10 @@ struct EsTrackingText;
 typedef struct EsTracking
 {
 	const text *category;
+	const char *name;			/* of the category */
+	const text *created;		/* "<category>_created" and so on */
+	const text *updated;
+	const text *deleted;
 	Oid			relid;			/* the table named to track_table();
 								 * InvalidOid: it is gone */
 	bool		is_active;		/* false: untracked since */
@@ -132,6 +138,9 @@ extern const EsTrackedTable *es_tracking_of_trigger(Relation rel, const char *ca
 
 /* The category in the capture trigger of a table itself; NULL: it has none. */
 extern char *es_tracking_trigger_category(Oid relid);
+
+/* Owner of a table; InvalidOid if there is no such table. */
+extern Oid	es_tracking_owner(Oid relid);
 
 /* eventsource.capture() */
 extern Oid	es_tracking_function(void);

@@ -32,7 +32,6 @@ static bool is_heir(Oid relid, Oid owner);
 static void join_table(EsTracking *tracking, const EsTrackingText *latest, bool by_name);
 static void take_columns(EsTracking *tracking, List *columns, TupleDesc table, const EsTrackingText *latest);
 static List *read_states(Jsonb *object);
-static List *read_edges(Jsonb *object);
 
 EsTracking *
 es_tracking_build(const char *category, const EsDefinition *latest)
@@ -44,6 +43,10 @@ es_tracking_build(const char *category, const EsDefinition *latest)
 
 	es_tracking_read(latest->data, text);
 	tracking->category = cstring_to_text(category);
+	tracking->name = pstrdup(category);
+	tracking->created = cstring_to_text(psprintf("%s_created", category));
+	tracking->updated = cstring_to_text(psprintf("%s_updated", category));
+	tracking->deleted = cstring_to_text(psprintf("%s_deleted", category));
 	tracking->is_active = strcmp(latest->type, ES_TRACKING_REMOVED) != 0;
 	tracking->records_violations = text->records_violations;
 
@@ -59,7 +62,7 @@ es_tracking_build(const char *category, const EsDefinition *latest)
 			tracking->since = version->position;
 	}
 	tracking->states = read_states(text->states);
-	tracking->edges = read_edges(text->edges);
+	tracking->edges = es_tracking_edges(text->edges);
 	tracking->relid = find_table(category, latest, text, &by_name);
 	if (OidIsValid(tracking->relid))
 	{
@@ -87,6 +90,7 @@ read_versions(const char *category)
 
 		memcpy(copy, data, VARSIZE(data));
 		version->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+		version->recorded_at = DatumGetTimestampTz(event.value[ES_EVENT_RECORDED_AT]);
 		version->type = text_to_cstring(es_event_text(&event, ES_EVENT_TYPE));
 		es_tracking_read(copy, &version->text);
 		versions = lappend(versions, version);
@@ -158,14 +162,23 @@ find_by_trigger(const char *category, Oid owner, const char *name)
 static bool
 is_heir(Oid relid, Oid owner)
 {
+	Oid			relowner = es_tracking_owner(relid);
+
+	return OidIsValid(relowner) &&
+		(relowner == owner || relowner == es_catalog_owner() || superuser_arg(relowner));
+}
+
+Oid
+es_tracking_owner(Oid relid)
+{
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			relowner;
+	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		return false;
-	relowner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
-	return relowner == owner || relowner == es_catalog_owner() || superuser_arg(relowner);
+	return owner;
 }
 
 /* ---- the table of today ---- */
@@ -225,6 +238,8 @@ take_columns(EsTracking *tracking, List *columns, TupleDesc table, const EsTrack
 		to->attno = from->attno;
 		to->name = att->attname;
 		to->type = att->atttypid;
+		to->length = att->attlen;
+		to->by_value = att->attbyval;
 		/* A virtual generated column has no value in the row. */
 		to->captured = !from->is_ignored &&
 			(att->attgenerated == '\0' || att->attgenerated == ATTRIBUTE_GENERATED_STORED);
@@ -268,8 +283,8 @@ read_states(Jsonb *object)
 	return states;
 }
 
-static List *
-read_edges(Jsonb *object)
+List *
+es_tracking_edges(Jsonb *object)
 {
 	List	   *edges = NIL;
 	ListCell   *lc;

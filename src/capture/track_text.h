@@ -50,6 +50,7 @@ typedef struct EsTrackingText
 typedef struct EsTrackingVersion
 {
 	int64		position;
+	TimestampTz recorded_at;
 	char	   *type;
 	EsTrackingText text;
 } EsTrackingVersion;
@@ -64,6 +65,9 @@ extern Jsonb *es_tracking_write(const char *category, const EsTrackingText *defi
  */
 extern List *es_tracking_renew(const EsTrackingText *definition, TupleDesc table, bool by_name, int next_id,
 							   bool *differs);
+
+/* The edges of event_types.  List of EsTrackedEdge *. */
+extern List *es_tracking_edges(Jsonb *object);
 
 /* track_build.c: the category's tracking, built from its latest definition. */
 extern EsTracking *es_tracking_build(const char *category, const EsDefinition *latest);

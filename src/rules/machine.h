@@ -91,6 +91,18 @@ typedef struct EsChoice
 
 extern List *es_machine_choices(EsMachine *machine, const text *from);
 
+/* Can this reason be given with the choice? */
+extern bool es_machine_choice_takes(EsMachine *machine, const EsChoice *choice, const text *reason);
+
+extern bool es_machine_knows_type(const EsMachine *machine, const text *type);
+extern bool es_machine_knows_state(const EsMachine *machine, const text *state);
+
+/* All states, in the order of the definition.  List of const text *. */
+extern List *es_machine_states(const EsMachine *machine);
+
+/* The state that a stream in "from" steps from; NULL: only creation is possible. */
+extern const text *es_machine_stands(const EsMachine *machine, const text *from);
+
 /*
  * Do the guards of the choice hold?  *is_known is set to false where that
  * depends on what only the caller of append() will say: data, reason and such.

@@ -51,6 +51,34 @@ es_machine_choices(EsMachine *machine, const text *from)
 	return choices;
 }
 
+bool
+es_machine_choice_takes(EsMachine *machine, const EsChoice *choice, const text *reason)
+{
+	return es_machine_takes_reason(machine, choice->edge, reason);
+}
+
+bool
+es_machine_knows_type(const EsMachine *machine, const text *type)
+{
+	return es_words_find(&machine->types, type) >= 0;
+}
+
+bool
+es_machine_knows_state(const EsMachine *machine, const text *state)
+{
+	return es_words_find(&machine->states, state) >= 0;
+}
+
+List *
+es_machine_states(const EsMachine *machine)
+{
+	List	   *states = NIL;
+
+	for (int i = 0; i < machine->states.count; i++)
+		states = lappend(states, unconstify(text *, machine->states.word[i]));
+	return states;
+}
+
 static EsChoice *
 make_choice(const EsMachine *machine, int state, int type, EsEdge *edge)
 {

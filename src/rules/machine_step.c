@@ -30,7 +30,6 @@ es_machine_start(const EsMachine *machine)
 	return machine->has_create ? ES_STATE_NONE : machine->initial;
 }
 
-/* The state that a stream in "from" steps from; NULL: only creation is possible. */
 const text *
 es_machine_stands(const EsMachine *machine, const text *from)
 {

@@ -149,7 +149,6 @@ extern EsMachine *es_machine_inspect(const char *name, int64 version);
 
 /* machine_step.c */
 extern int	es_machine_start(const EsMachine *machine);
-extern const text *es_machine_stands(const EsMachine *machine, const text *from);
 extern const char *es_machine_given_field(const EsEdge *edge, Jsonb *data);
 extern bool es_machine_guard_holds(const EsMachine *machine, EsGuard *guard, const EsBinding *binding);
 extern bool es_machine_takes_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);

@@ -1,0 +1,292 @@
+/*
+ * define_track.c
+ *		track_table and untrack_table, and the triggers that they make.
+ *
+ * Both lock the table against writers (SHARE ROW EXCLUSIVE, as CREATE TRIGGER
+ * does), then append the definition.  Capture itself renews a definition when
+ * the table has other columns than it says.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "append/define.h"
+#include "capture/capture.h"
+#include "capture/define_track.h"
+#include "capture/track_check.h"
+#include "capture/track_text.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "log/catalog.h"
+#include "log/config.h"
+#include "log/stream.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(eventsource_track_table);
+PG_FUNCTION_INFO_V1(eventsource_untrack_table);
+
+static Relation lock_table(Oid relid, const char *function);
+static void create_triggers(Relation rel, const char *category);
+static void create_trigger(Relation rel, const char *category, const char *name, bool row, int16 timing,
+						   int16 events);
+static void drop_triggers(Relation rel);
+static void collect_triggers(Oid relid, Oid function, ObjectAddresses *triggers);
+static void let_owner_attach(Relation rel);
+static void grant_execute(void *role);
+static void heal_triggers(Oid relid);
+
+/* track_table(target, category, key, ...): version of the definition */
+Datum
+eventsource_track_table(PG_FUNCTION_ARGS)
+{
+	EsProposal	proposal;
+	Relation	rel;
+	EsTrackingText definition;
+	int64		version;
+
+	PreventCommandIfReadOnly("eventsource.track_table()");
+	es_proposal_read(fcinfo, &proposal);
+	rel = lock_table(proposal.target, "track");
+	es_stream_lock(es_proposal_stream(&proposal));
+	es_proposal_check(&proposal, rel, &definition);
+	drop_triggers(rel);
+	version = es_define(ES_TRACKING_KIND, proposal.category, ES_TRACKING_DEFINED,
+						es_tracking_write(proposal.category, &definition));
+	create_triggers(rel, proposal.category);
+	let_owner_attach(rel);
+	table_close(rel, NoLock);
+	PG_RETURN_INT64(version);
+}
+
+/* untrack_table(target) */
+Datum
+eventsource_untrack_table(PG_FUNCTION_ARGS)
+{
+	Relation	rel;
+	const EsTracking *tracking;
+
+	PreventCommandIfReadOnly("eventsource.untrack_table()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("target must not be null"),
+				 errdetail("It is the table that shall no longer be tracked."),
+				 errhint("For example: SELECT eventsource.untrack_table('leads').")));
+	rel = lock_table(PG_GETARG_OID(0), "untrack");
+	tracking = es_tracking_of_table(RelationGetRelid(rel));
+	if (tracking == NULL || !tracking->is_active || tracking->relid != RelationGetRelid(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" is not tracked", RelationGetRelationName(rel)),
+				 errdetail("No definition names it."),
+				 errhint("The view eventsource.tracked_tables lists the tables that are.")));
+	drop_triggers(rel);
+	(void) es_define(ES_TRACKING_KIND, tracking->name, ES_TRACKING_REMOVED,
+					 es_tracking_write(tracking->name, tracking->definition));
+	table_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+void
+es_tracking_write_renewed(const EsTracking *tracking)
+{
+	char	   *category = pstrdup(tracking->name);
+	Oid			owner;
+	Oid			user;
+	int			security;
+	ListCell   *lc;
+
+	/* Whoever was first wrote it, and we waited for him. */
+	es_stream_lock(cstring_to_text(psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, ES_TRACKING_KIND, category)));
+	tracking = es_tracking_of_category(category);
+	if (tracking == NULL || !tracking->is_outdated || !OidIsValid(tracking->relid))
+		return;
+	owner = es_tracking_owner(tracking->relid);
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE);
+	(void) es_define(ES_TRACKING_KIND, category, ES_TRACKING_RENEWED,
+					 es_tracking_write(category, tracking->definition));
+	SetUserIdAndSecContext(user, security);
+	foreach(lc, find_all_inheritors(tracking->relid, AccessShareLock, NULL))
+		heal_triggers(lfirst_oid(lc));
+}
+
+/* ---- the table ---- */
+
+/* Asked for only by who may have it. */
+static Relation
+lock_table(Oid relid, const char *verb)
+{
+	char	   *name = get_rel_name(relid);
+	Relation	rel;
+
+	if (name != NULL && !has_privs_of_role(GetUserId(), es_tracking_owner(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table %s", name),
+				 errdetail("Only who owns the table may %s it.", verb),
+				 errhint("Let the table's owner do it; grant_admin() gives the right to call the function.")));
+	rel = name == NULL ? NULL : try_relation_open(relid, ShareRowExclusiveLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u does not exist", relid),
+				 errdetail("No relation has this OID, or it was dropped meanwhile."),
+				 errhint("Name the table: 'schema.table'.")));
+	return rel;
+}
+
+/* ---- triggers ---- */
+
+/*
+ * The caller owns the table.  Whether he may also execute the trigger function is
+ * nothing he is to be asked for, so the triggers are made by the superuser; no
+ * code of users runs in it.  Row triggers are cloned to partitions, statement
+ * triggers are not.
+ */
+static void
+create_triggers(Relation rel, const char *category)
+{
+	Oid			user;
+	int			security;
+	ListCell   *lc;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
+	create_trigger(rel, category, ES_CAPTURE_ROW, true, TRIGGER_TYPE_AFTER,
+				   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock, NULL))
+	{
+		Relation	part = table_open(lfirst_oid(lc), NoLock);
+
+		create_trigger(part, category, ES_CAPTURE_SETTLE, false, TRIGGER_TYPE_AFTER,
+					   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
+		create_trigger(part, category, ES_CAPTURE_TRUNCATE, false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE);
+		table_close(part, NoLock);
+	}
+	SetUserIdAndSecContext(user, security);
+	CommandCounterIncrement();
+}
+
+static void
+create_trigger(Relation rel, const char *category, const char *name, bool row, int16 timing, int16 events)
+{
+	CreateTrigStmt *stmt = makeNode(CreateTrigStmt);
+
+	stmt->trigname = pstrdup(name);
+	stmt->relation = makeRangeVar(get_namespace_name(RelationGetNamespace(rel)),
+								  pstrdup(RelationGetRelationName(rel)), -1);
+	stmt->funcname = list_make2(makeString(ES_SCHEMA), makeString("capture"));
+	stmt->args = list_make1(makeString(pstrdup(category)));
+	stmt->row = row;
+	stmt->timing = timing;
+	stmt->events = events;
+	(void) CreateTriggerFiringOn(stmt, NULL, RelationGetRelid(rel), InvalidOid, InvalidOid, InvalidOid,
+								 InvalidOid, InvalidOid, NULL, false, false, TRIGGER_FIRES_ALWAYS);
+	CommandCounterIncrement();
+}
+
+static void
+drop_triggers(Relation rel)
+{
+	ObjectAddresses *triggers = new_object_addresses();
+	Oid			function = es_tracking_function();
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock, NULL))
+		collect_triggers(lfirst_oid(lc), function, triggers);
+	performMultipleDeletions(triggers, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+	free_object_addresses(triggers);
+	CommandCounterIncrement();
+}
+
+/* Clones go with the trigger that they were made from. */
+static void
+collect_triggers(Oid relid, Oid function, ObjectAddresses *triggers)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		ObjectAddress address;
+
+		if (trigger->tgfoid != function || OidIsValid(trigger->tgparentid))
+			continue;
+		ObjectAddressSet(address, TriggerRelationId, trigger->oid);
+		add_exact_object_address(&address, triggers);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
+/* Attaching a partition clones the row trigger, and asks for its function. */
+static void
+let_owner_attach(Relation rel)
+{
+	Oid			owner = rel->rd_rel->relowner;
+
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && !superuser_arg(owner))
+		es_catalog_as_owner(grant_execute, GetUserNameFromId(owner, false));
+}
+
+static void
+grant_execute(void *role)
+{
+	es_catalog_run("GRANT EXECUTE ON FUNCTION eventsource.capture() TO %s", quote_identifier(role));
+}
+
+/*
+ * A restore with --disable-triggers leaves triggers that do not fire for a
+ * replication worker.  The table is being written, so ALTER TABLE is no way.
+ */
+static void
+heal_triggers(Oid relid)
+{
+	Oid			function = es_tracking_function();
+	Relation	catalog = table_open(TriggerRelationId, RowExclusiveLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		any = false;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		HeapTuple	copy;
+
+		if (((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid != function ||
+			((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled != TRIGGER_FIRES_ON_ORIGIN)
+			continue;
+		copy = heap_copytuple(tuple);
+		((Form_pg_trigger) GETSTRUCT(copy))->tgenabled = TRIGGER_FIRES_ALWAYS;
+		CatalogTupleUpdate(catalog, &copy->t_self, copy);
+		any = true;
+	}
+	systable_endscan(scan);
+	table_close(catalog, RowExclusiveLock);
+	if (any)
+		CacheInvalidateRelcacheByRelid(relid);
+}
