@@ -279,9 +279,10 @@ pass_machine(const EsCategory *category, EsEvent *event, const EsDraft *draft, c
 	if (from != NULL)
 		es_event_set(event, ES_EVENT_FROM_STATE, PointerGetDatum(from));
 	if (to != NULL)
+	{
 		es_event_set(event, ES_EVENT_TO_STATE, PointerGetDatum(to));
-	if (from != NULL || to != NULL)
 		event->machine = es_machine_label(category->machine);
+	}
 }
 
 static void

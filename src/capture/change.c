@@ -475,7 +475,8 @@ data_of_changes(const EsChange *change, const text *type, bool with_rest)
 }
 
 void
-es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRow *old, const EsRow *new)
+es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRow *old,
+					  const EsRow *new)
 {
 	static const char *const members[] = {"old", "new"};
 	const EsRow *rows[] = {old, new};

@@ -177,7 +177,8 @@ create_triggers(Relation rel, const char *category)
 
 		create_trigger(part, category, ES_CAPTURE_SETTLE, false, TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
-		create_trigger(part, category, ES_CAPTURE_TRUNCATE, false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE);
+		create_trigger(part, category, ES_CAPTURE_TRUNCATE, false, TRIGGER_TYPE_BEFORE,
+					   TRIGGER_TYPE_TRUNCATE);
 		table_close(part, NoLock);
 	}
 	SetUserIdAndSecContext(user, security);

@@ -243,7 +243,8 @@ refuse(const EsChange *change, const text *from, const text *to, EsEdgePick *pic
 								 get_rel_name(tracking->relid), column, quoted(change, to));
 	else
 		pick->message = psprintf("column \"%s\" of table \"%s\" cannot go from %s to %s",
-								 column, get_rel_name(tracking->relid), quoted(change, from), quoted(change, to));
+								 column, get_rel_name(tracking->relid), quoted(change, from),
+								 quoted(change, to));
 	pick->detail = psprintf("Stream \"%s\" follows state machine \"%s\".",
 							text_to_cstring(change->stream), machine_name);
 	if (from == NULL)

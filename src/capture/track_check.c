@@ -30,7 +30,8 @@ static void bind_machine(const EsProposal *proposal, List **problems);
 static void start_columns(const EsProposal *proposal, Relation rel, EsTrackingText *definition);
 static EsColumnText *find(EsTrackingText *definition, const char *name);
 static void mark_key(EsTrackingText *definition, List *attnos);
-static EsColumnText *mark(EsTrackingText *definition, const char *argument, const char *name, List **problems);
+static EsColumnText *mark(EsTrackingText *definition, const char *argument, const char *name,
+						  List **problems);
 static void take_lists(const EsProposal *proposal, EsTrackingText *definition, List **problems);
 static List *names_of(ArrayType *array);
 static void take_event_types(const EsProposal *proposal, EsTrackingText *definition, List **problems);
@@ -183,7 +184,8 @@ start_columns(const EsProposal *proposal, Relation rel, EsTrackingText *definiti
 	}
 	memset(definition, 0, sizeof(*definition));
 	if (earlier != NULL && earlier->relid == RelationGetRelid(rel) && earlier->definition != NULL)
-		definition->columns = es_tracking_renew(earlier->definition, RelationGetDescr(rel), false, next_id, &differs);
+		definition->columns = es_tracking_renew(earlier->definition, RelationGetDescr(rel), false, next_id,
+												&differs);
 	else
 		definition->columns = es_tracking_renew(base, RelationGetDescr(rel), true, next_id, &differs);
 	definition->relid = RelationGetRelid(rel);
@@ -401,8 +403,9 @@ check_machine(const EsProposal *proposal, EsTrackingText *definition, List **pro
 		return;
 	}
 	if (proposal->state_column == NULL)
-		*problems = lappend(*problems, psprintf("state_column: category \"%s\" follows state machine \"%s\": say which column holds the state",
-												proposal->category, text_to_cstring(es_machine_label(machine))));
+		*problems = lappend(*problems,
+							psprintf("state_column: category \"%s\" follows state machine \"%s\": say which column holds the state",
+									 proposal->category, text_to_cstring(es_machine_label(machine))));
 	check_states(definition->states, machine, problems);
 	check_edges(definition->edges, machine, problems);
 	if (*problems != NIL)
@@ -453,7 +456,8 @@ check_edges(Jsonb *edges, EsMachine *machine, List **problems)
 		{
 			const EsChoice *choice = lfirst(lc);
 
-			leads |= choice->target != NULL && strcmp(text_to_cstring(choice->target), text_to_cstring(to)) == 0 &&
+			leads |= choice->target != NULL &&
+				strcmp(text_to_cstring(choice->target), text_to_cstring(to)) == 0 &&
 				strcmp(text_to_cstring(choice->type), text_to_cstring(type)) == 0;
 		}
 		if (!leads)

@@ -49,6 +49,7 @@ emit(ReturnSetInfo *rsinfo, const EsTracking *tracking)
 	Datum	   *names = palloc(Max(1, tracking->ncolumns) * sizeof(Datum));
 	EsDefinition *category = es_config_read("category", tracking->name, 0);
 	EsCategoryText text = {0};
+	char	   *owner;
 	int			count = 0;
 
 	values[0] = ObjectIdGetDatum(tracking->relid);
@@ -76,8 +77,8 @@ emit(ReturnSetInfo *rsinfo, const EsTracking *tracking)
 			names[count++] = NameGetDatum(&tracking->columns[i].name);
 	values[7] = array_of_names(names, count);
 	values[8] = CStringGetTextDatum(tracking->records_violations ? "record" : "refuse");
-	values[9] = DirectFunctionCall1(namein, CStringGetDatum(
-															GetUserNameFromId(es_tracking_owner(tracking->relid), false)));
+	owner = GetUserNameFromId(es_tracking_owner(tracking->relid), false);
+	values[9] = DirectFunctionCall1(namein, CStringGetDatum(owner));
 	values[10] = TimestampTzGetDatum(tracked_since(tracking));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
