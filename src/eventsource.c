@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "log/catalog.h"
 #include "log/config.h"
+#include "log/heads.h"
 #include "log/position.h"
 #include "log/segment.h"
 #include "log/stream.h"
@@ -72,13 +73,14 @@ define_settings(void)
 							"Segments that are there keep their size.",
 							&es_guc_segment_size, 10000000, 100, PG_INT32_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
-	MarkGUCPrefixReserved("eventsource");
 }
 
 void
 _PG_init(void)
 {
 	define_settings();
+	es_heads_init();
+	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();
 	es_word_init();
 	es_stream_init();

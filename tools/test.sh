@@ -104,7 +104,9 @@ make_cluster() {
 
 set_segment_size() {
 	"$ROOT/tools/cluster.sh" stop "$cluster"
-	echo "eventsource.segment_size = $small_segment" >>"$cluster/data/postgresql.conf"
+	# And with the library preloaded, as the runs before were without.
+	printf '%s\n' "eventsource.segment_size = $small_segment" 'shared_preload_libraries = eventsource' \
+		>>"$cluster/data/postgresql.conf"
 	"$ROOT/tools/cluster.sh" start "$cluster"
 }
 

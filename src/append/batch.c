@@ -18,6 +18,7 @@
 #include "append/draft.h"
 #include "errors.h"
 #include "log/config.h"
+#include "log/heads.h"
 #include "log/roster.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -153,10 +154,29 @@ es_batch_flush(EsBatch *batch)
 	PG_END_TRY();
 }
 
+/* For the next appender to each stream; the last one is newer than its copy. */
+static void
+leave_heads(EsBatch *batch)
+{
+	HASH_SEQ_STATUS scan;
+	BatchStream *bs;
+
+	if (batch->last.id != 0 && batch->last.name != NULL)
+		es_heads_leave(batch->last.name, &batch->last.stream, &batch->last.head);
+	if (batch->streams == NULL)
+		return;
+	hash_seq_init(&scan, batch->streams);
+	while ((bs = hash_seq_search(&scan)) != NULL)
+		if (bs->name != NULL && bs->id != batch->last.id)
+			es_heads_leave(bs->name, &bs->stream, &bs->head);
+}
+
 void
 es_batch_end(EsBatch *batch)
 {
 	Assert(batch->n_events == 0);
+	if (batch->n_named > 0)
+		leave_heads(batch);
 	es_writer_close(batch->writer);
 	es_roster_end(batch->roster);
 	MemoryContextDelete(batch->context);

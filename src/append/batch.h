@@ -17,6 +17,7 @@ typedef struct BatchStream
 	int64		id;				/* key */
 	EsStream	stream;
 	EsHead		head;
+	const text *name;			/* to leave the head under, or NULL */
 } BatchStream;
 
 struct EsBatch
@@ -29,6 +30,7 @@ struct EsBatch
 	Size		bytes;
 	HTAB	   *streams;		/* BatchStream by id; made by the second event */
 	BatchStream last;			/* stream of the last event */
+	int			n_named;		/* streams whose heads are to be left */
 	EsRoster   *roster;
 	EsWriter   *writer;
 	EsFold	   *fold;

@@ -19,6 +19,7 @@
 #include "append/violation.h"
 #include "errors.h"
 #include "log/chain.h"
+#include "log/heads.h"
 #include "log/idempotency.h"
 #include "log/open.h"
 #include "log/position.h"
@@ -101,17 +102,34 @@ save_last_stream(EsBatch *batch)
 	*(BatchStream *) hash_search(batch->streams, &batch->last.id, HASH_ENTER, &found) = batch->last;
 }
 
+/* The name to leave the stream's head under; NULL: it is not left. */
+static const text *
+name_to_leave(EsBatch *batch, const text *name)
+{
+	text	   *copy;
+
+	if (!es_heads_are_shared() || batch->n_named == ES_HEADS_MAX_LEFT)
+		return NULL;
+	batch->n_named++;
+	copy = MemoryContextAlloc(batch->context, VARSIZE_ANY(name));
+	memcpy(copy, name, VARSIZE_ANY(name));
+	return copy;
+}
+
 /* Locks the stream and makes it the batch's last, with its head. */
 static void
 enter_stream(EsBatch *batch, const text *name)
 {
 	BatchStream now;
 	BatchStream *known;
+	bool		has_head;
 
 	es_stream_lock(name);
 	memset(&now, 0, sizeof(now));
-	if (!es_stream_find_in(batch->roster, name, &now.stream))
+	has_head = es_heads_take(name, &now.stream, &now.head);
+	if (!has_head && !es_stream_find_in(batch->roster, name, &now.stream))
 	{
+		now.name = name_to_leave(batch, name);
 		save_last_stream(batch);
 		batch->last = now;
 		return;
@@ -123,7 +141,11 @@ enter_stream(EsBatch *batch, const text *name)
 	if (known != NULL)
 		now = *known;
 	else
-		es_writer_read_head(batch->writer, &now.stream, &now.head);
+	{
+		if (!has_head)
+			es_writer_read_head(batch->writer, &now.stream, &now.head);
+		now.name = name_to_leave(batch, name);
+	}
 	save_last_stream(batch);
 	batch->last = now;
 }

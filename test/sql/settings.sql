@@ -16,7 +16,7 @@ CREATE FUNCTION pg_temp.last(stream text) RETURNS text LANGUAGE sql AS $$
 $$;
 
 SELECT set_eq(
-	$$ SELECT name, vartype, context FROM pg_settings WHERE name LIKE 'eventsource.%' AND name <> 'eventsource.segment_size' $$,
+	$$ SELECT name, vartype, context FROM pg_settings WHERE name LIKE 'eventsource.%' AND name NOT IN ('eventsource.segment_size', 'eventsource.shared_heads') $$,
 	$$ VALUES ('eventsource.actor', 'string', 'user'), ('eventsource.reason', 'string', 'user'),
 		('eventsource.correlation_id', 'string', 'user'), ('eventsource.causation_id', 'string', 'user') $$,
 	'anybody may set them');

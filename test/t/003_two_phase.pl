@@ -10,7 +10,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('prepared', 'eventsource.segment_size = 200');
+my $node = new_server('prepared', 'eventsource.segment_size = 200',
+	'shared_preload_libraries = eventsource');
 my $has_projections = has_function($node, 'log', 'create_projection');
 
 $node->safe_psql('log', <<'SQL');

@@ -13,7 +13,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('savepoints', 'eventsource.segment_size = 500');
+my $node = new_server('savepoints', 'eventsource.segment_size = 500',
+	'shared_preload_libraries = eventsource');
 my $has_projections = has_function($node, 'log', 'create_projection');
 
 $node->safe_psql('log', 'CREATE TABLE tally (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0, last text)');
