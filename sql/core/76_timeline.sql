@@ -64,7 +64,7 @@ CREATE FUNCTION eventsource.timeline(stream text)
 	), code AS MATERIALIZED (
 		SELECT m.machine, r.key AS code, r.value ->> 'label' AS label
 		  FROM machine m CROSS JOIN LATERAL jsonb_each(m.definition -> 'reasons') r
-	), line AS (
+	), line AS MATERIALIZED (
 		SELECT e.*,
 			   CASE WHEN strpos(e.actor, ':') > 1 THEN split_part(e.actor, ':', 1) ELSE 'user' END AS actor_type,
 			   CASE WHEN strpos(e.actor, ':') > 1 THEN substr(e.actor, strpos(e.actor, ':') + 1) ELSE e.actor END AS actor_name,
