@@ -7,6 +7,7 @@
 #include "append/draft.h"
 #include "append/hall.h"
 #include "capture/capture.h"
+#include "capture/snapshot.h"
 #include "capture/track.h"
 #include "capture/value.h"
 #include "fmgr.h"
@@ -96,4 +97,5 @@ _PG_init(void)
 	es_value_init();
 	es_tracking_init();
 	es_capture_init();
+	es_snapshot_init();
 }

@@ -58,6 +58,24 @@ CREATE TABLE eventsource.correction (
 ) USING heap;
 CREATE INDEX correction_stream_idx ON eventsource.correction (stream);
 
+-- What a stream had come to at some of its versions, so that a replay need not
+-- begin with the first. target: name of a projection, '' for the tracked table (or
+-- the state alone); definition: what the row was made under. Never needed, and
+-- never dumped.
+CREATE TABLE eventsource.snapshot (
+	stream      bigint      NOT NULL,
+	target      text        COLLATE "C" NOT NULL,
+	version     bigint      NOT NULL,
+	position    bigint      NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	events      bigint      NOT NULL,
+	state       integer     NOT NULL,
+	definition  bigint      NOT NULL,
+	row_data    jsonb,
+	CONSTRAINT snapshot_pkey PRIMARY KEY (stream, target, version)
+) USING heap;
+
 -- One row: which log this is, anywhere in the world.
 CREATE TABLE eventsource.log (
 	id         uuid NOT NULL CONSTRAINT log_pkey PRIMARY KEY,
@@ -105,6 +123,7 @@ COMMENT ON TABLE eventsource.stream_segment IS 'Private: the later segments in w
 COMMENT ON TABLE eventsource.segment IS 'Private: bounds of the segments of the log. Read the view eventsource.segments.';
 COMMENT ON TABLE eventsource.idempotency IS 'Private: idempotency keys, whose scope is the stream, with a digest of what was appended.';
 COMMENT ON TABLE eventsource.correction IS 'Private: which event corrects which. Append-only. Read the view eventsource.corrections.';
+COMMENT ON TABLE eventsource.snapshot IS 'Private: snapshots of streams. Not dumped. Read the view eventsource.snapshots.';
 COMMENT ON TABLE eventsource.log IS 'Private: identity of this log.';
 COMMENT ON TABLE eventsource.local IS 'Private: says that the log was opened in this database. Not dumped.';
 COMMENT ON TABLE eventsource.event IS 'Private: the log. Append-only. Read the view eventsource.events.';
@@ -135,7 +154,7 @@ DO $$
 DECLARE
 	t text;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'log', 'local'] LOOP
+	FOREACH t IN ARRAY ARRAY['event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'snapshot', 'log', 'local'] LOOP
 		EXECUTE format('CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.%I FOR EACH ROW EXECUTE FUNCTION eventsource.guard()', t);
 		EXECUTE format('CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.%I FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard()', t);
 		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_row', t);

@@ -30,3 +30,43 @@ CREATE FUNCTION eventsource.replay(
 	AS 'MODULE_PATHNAME', 'eventsource_replay' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.replay(text, timestamptz, text, regclass) IS
 	'Folds the events of a stream, up to a moment (NULL: all): its version, its state, and its row in the projection or tracked table target (NULL: in the table that the category tracks, if any). events: how many counted. No row if the stream did not exist by then. basis as in as_of. Errors: 42809, 42501, 22023 if target does not fold the stream''s category.';
+
+-- Snapshots.
+
+CREATE FUNCTION eventsource.set_snapshot_policy(category text, every integer) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_set_snapshot_policy' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.set_snapshot_policy(text, integer) IS
+	'From now on a snapshot of each stream of the category is taken with every n-th of its events, in the transaction that appends it (0 or NULL: none): as_of by key and replay begin with it instead of the first event. Changes no result. Returns the version of the policy. Errors: 22023, 22004.';
+
+CREATE FUNCTION eventsource.drop_snapshots(category text DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_drop_snapshots' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.drop_snapshots(text) IS
+	'Deletes the snapshots of a category (NULL: all); returns how many. Changes no result. Due when a function that the rules of a projection call was replaced by one that computes something else.';
+
+CREATE VIEW eventsource.snapshots AS
+SELECT s.name AS stream,
+	   c.word AS category,
+	   nullif(p.target, '') AS projection,
+	   p.version,
+	   p.position,
+	   p.recorded_at,
+	   p.occurred_at,
+	   p.events,
+	   t.word AS state,
+	   (SELECT jsonb_object_agg(k.key, k.value -> 'new') FROM jsonb_each(p.row_data) k) AS row_data
+  FROM eventsource.snapshot p
+  LEFT JOIN eventsource.stream s ON s.id = p.stream
+  LEFT JOIN eventsource.word c ON c.id = (p.stream >> 40)::integer
+  LEFT JOIN eventsource.word t ON t.id = p.state;
+COMMENT ON VIEW eventsource.snapshots IS
+	'What streams had come to at some of their versions, as set_snapshot_policy has it taken. Used by as_of by key and replay where it says the same as a replay of all events would; nothing depends on it.';
+COMMENT ON COLUMN eventsource.snapshots.stream IS 'Stream name.';
+COMMENT ON COLUMN eventsource.snapshots.category IS 'Its category.';
+COMMENT ON COLUMN eventsource.snapshots.projection IS 'Name of the projection whose row it is; NULL: the tracked table''s row, or the state alone.';
+COMMENT ON COLUMN eventsource.snapshots.version IS 'Version of the stream at the snapshot.';
+COMMENT ON COLUMN eventsource.snapshots.position IS 'Place in the log of that event.';
+COMMENT ON COLUMN eventsource.snapshots.recorded_at IS 'When that event was recorded.';
+COMMENT ON COLUMN eventsource.snapshots.occurred_at IS 'When it happened, but never before the events before it.';
+COMMENT ON COLUMN eventsource.snapshots.events IS 'How many events it stands for.';
+COMMENT ON COLUMN eventsource.snapshots.state IS 'State of the stream; NULL without a state machine.';
+COMMENT ON COLUMN eventsource.snapshots.row_data IS 'The row, without columns that are null; NULL: there was none.';

@@ -21,6 +21,7 @@
 #include "log/heads.h"
 #include "log/roster.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #define BATCH_MAX_EVENTS	2000
@@ -28,6 +29,9 @@
 #define BATCH_MAX_STREAMS	100000
 
 static EsBatch *statement_batch;
+static void (*take_snapshot) (const text *stream);
+
+static void take_snapshots(EsBatch *batch);
 
 static EsBatch *
 new_batch(MemoryContext parent)
@@ -119,6 +123,35 @@ es_batch_is_full(const EsBatch *batch)
 	return batch->n_events >= BATCH_MAX_EVENTS || batch->bytes >= BATCH_MAX_BYTES;
 }
 
+void
+es_batch_on_milestone(void (*take) (const text *stream))
+{
+	take_snapshot = take;
+}
+
+/* Once for a stream, however many are due. */
+void
+es_batch_note_milestone(EsBatch *batch, const text *stream)
+{
+	MemoryContext caller;
+	ListCell   *lc;
+
+	if (take_snapshot == NULL)
+		return;
+	foreach(lc, batch->milestones)
+	{
+		const text *known = lfirst(lc);
+
+		if (VARSIZE_ANY_EXHDR(known) == VARSIZE_ANY_EXHDR(stream) &&
+			memcmp(VARDATA_ANY(known), VARDATA_ANY(stream), VARSIZE_ANY_EXHDR(stream)) == 0)
+			return;
+	}
+	caller = MemoryContextSwitchTo(batch->context);
+	batch->milestones = lappend(batch->milestones,
+								cstring_to_text_with_len(VARDATA_ANY(stream), VARSIZE_ANY_EXHDR(stream)));
+	MemoryContextSwitchTo(caller);
+}
+
 static void
 write_events(EsBatch *batch)
 {
@@ -135,6 +168,19 @@ write_events(EsBatch *batch)
 		hash_destroy(batch->streams);
 		batch->streams = NULL;
 	}
+	if (batch->milestones != NIL)
+		take_snapshots(batch);
+}
+
+static void
+take_snapshots(EsBatch *batch)
+{
+	ListCell   *lc;
+
+	foreach(lc, batch->milestones)
+		take_snapshot(lfirst(lc));
+	list_free_deep(batch->milestones);
+	batch->milestones = NIL;
 }
 
 void

@@ -36,6 +36,7 @@ struct EsBatch
 	EsFold	   *fold;
 	HeapTuple	blank_row;		/* or NULL */
 	bool		has_definition;
+	List	   *milestones;		/* text *: streams of which a snapshot is due */
 	bool		is_of_statement;
 	SubTransactionId subid;		/* began in this (sub)transaction */
 };
@@ -48,6 +49,9 @@ struct EsBatch
 extern void es_hall_enter(void);
 extern void es_hall_leave(void);
 extern void es_hall_refuse_nested(void);
+
+/* A snapshot of the stream is due once its events are written. */
+extern void es_batch_note_milestone(EsBatch *batch, const text *stream);
 
 /* Before any lock is taken that the opening worker could wait for. */
 extern void es_hall_open_log(void);

@@ -307,7 +307,7 @@ pass_machine(const EsCategory *category, EsEvent *event, const EsDraft *draft, c
 	}
 }
 
-static void
+static const EsCategory *
 apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *head)
 {
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
@@ -327,6 +327,7 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 		if (reason != NULL)
 			es_event_set(event, ES_EVENT_REASON, PointerGetDatum(reason));
 	}
+	return category;
 }
 
 /* ---- position, hash, and the batch's memory of it ---- */
@@ -403,6 +404,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	EsDraft		copy;
 	const EsDraft *draft = given;
 	EsEvent		event;
+	const EsCategory *category = NULL;
 	BatchStream *bs = &batch->last;
 	int			category_len = es_draft_check(given);
 
@@ -425,7 +427,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 		bs->stream.id = es_stream_new_id(cstring_to_text_with_len(VARDATA_ANY(draft->stream), category_len));
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
 	if (!draft->is_definition)
-		apply_rules(batch, &event, draft, &bs->head);
+		category = apply_rules(batch, &event, draft, &bs->head);
 	es_fold_lock(&event);
 	place_event(batch, &event);
 	if (draft->idempotency_key != NULL)
@@ -439,6 +441,8 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	keep_event(batch, &event);
 	batch->has_definition |= draft->is_definition;
 	es_fold_apply(batch->fold, &event);
+	if (category != NULL && category->snapshot_every > 0 && bs->head.version % category->snapshot_every == 0)
+		es_batch_note_milestone(batch, draft->stream);
 
 	result->position = bs->head.position;
 	result->stream = draft->stream;

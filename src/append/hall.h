@@ -97,6 +97,12 @@ extern EsBatch *es_batch_of_statement(void);
 /* Writes what a running statement holds back; before anyone looks at heads. */
 extern void es_batch_settle(void);
 
+/*
+ * Who takes snapshots: called with a stream whose snapshot is due, when its
+ * events are written.  Must not append, nor fail.
+ */
+extern void es_batch_on_milestone(void (*take) (const text *stream));
+
 extern void es_batch_init(void);
 
 /* view_trigger.c */

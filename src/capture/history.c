@@ -26,13 +26,14 @@
 
 static void expect_readable(Oid relid, AttrNumber column, const char *name, const char *function);
 ES_NORETURN static void refuse_partition(const EsHistory *history);
+static bool has_single_rows(const EsProjection *projection);
 static void copy_columns(EsHistory *history);
 static EsEventColumn key_column(const EsHistory *history);
 
 EsHistory *
 es_history_open(Oid relid, AttrNumber column, const char *function)
 {
-	EsHistory  *history = palloc0(sizeof(EsHistory));
+	EsHistory  *history;
 	char	   *name = get_rel_name(relid);
 
 	if (name == NULL)
@@ -42,24 +43,65 @@ es_history_open(Oid relid, AttrNumber column, const char *function)
 				 errdetail("No relation has this OID, or it was dropped meanwhile."),
 				 errhint("Name the table: 'schema.table'.")));
 	expect_readable(relid, column, name, function);
-	LockRelationOid(relid, AccessShareLock);
-	history->relid = relid;
-	history->name = name;
-	history->projection = es_projection_get(relid);
-	if (history->projection == NULL)
-		history->tracking = es_tracking_of_table(relid);
-	if (history->tracking != NULL && history->tracking->relid != relid)
-		refuse_partition(history);
-	if (history->projection == NULL && history->tracking == NULL)
+	history = es_history_make(relid);
+	if (history == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("%s has no past to tell", name),
 				 errdetail("It is neither a tracked table nor a projection."),
 				 errhint("From track_table or create_projection on, a table has a history.")));
+	if (history->tracking != NULL && history->tracking->relid != relid)
+		refuse_partition(history);
+	return history;
+}
+
+EsHistory *
+es_history_make(Oid relid)
+{
+	EsHistory  *history = palloc0(sizeof(EsHistory));
+
+	LockRelationOid(relid, AccessShareLock);
+	history->relid = relid;
+	history->name = get_rel_name(relid);
+	history->projection = es_projection_get(relid);
+	if (history->projection == NULL)
+		history->tracking = es_tracking_of_table(relid);
+	if (history->projection == NULL && history->tracking == NULL)
+		return NULL;
 	history->categories = history->projection != NULL ? history->projection->categories :
 		list_make1(text_to_cstring(history->tracking->category));
+	history->is_single = history->tracking != NULL || has_single_rows(history->projection);
 	copy_columns(history);
 	return history;
+}
+
+/* True if each rule finds the row by the stream alone, all in the same way. */
+static bool
+has_single_rows(const EsProjection *projection)
+{
+	List	   *rules = list_copy(projection->rules);
+	const EsRule *first;
+	ListCell   *lc;
+
+	if (projection->any != NULL)
+		rules = lappend(rules, projection->any);
+	first = linitial(rules);
+	foreach(lc, rules)
+	{
+		const EsRule *rule = lfirst(lc);
+
+		for (int i = 0; i < projection->target->nkeys; i++)
+		{
+			EsEventColumn column;
+			EsEventColumn same;
+
+			if (!es_expr_is_event(rule->key[i], &column) || !es_expr_is_event(first->key[i], &same) ||
+				column != same ||
+				(column != ES_EVENT_STREAM && column != ES_EVENT_KEY && column != ES_EVENT_CATEGORY))
+				return false;
+		}
+	}
+	return projection->sharing == ES_ROW_OF_STREAM;
 }
 
 static void
@@ -119,7 +161,7 @@ es_history_is_by_stream(const EsHistory *history, bool has_key)
 void
 es_history_expect_single(const EsHistory *history, const char *function)
 {
-	if (history->tracking != NULL || history->projection->stream_row != NULL)
+	if (history->is_single)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -41,6 +41,7 @@ typedef struct EsHistory
 	Oid			owner;
 	char	   *name;
 	TupleDesc	desc;			/* as it is now */
+	bool		is_single;		/* a stream has at most one row */
 	EsProjection *projection;	/* what makes its rows, one of both */
 	const EsTracking *tracking;
 	List	   *categories;		/* of char * */
@@ -52,6 +53,9 @@ typedef struct EsHistory
  * has no past.
  */
 extern EsHistory *es_history_open(Oid relid, AttrNumber column, const char *function);
+
+/* The same without a look at rights; NULL if it has no past. */
+extern EsHistory *es_history_make(Oid relid);
 
 /* True if each of its rows belongs to one stream (which its key must name). */
 extern bool es_history_is_by_stream(const EsHistory *history, bool has_key);
@@ -76,35 +80,59 @@ extern Jsonb *es_history_row_to_jsonb(const EsHistory *history, HeapTuple row);
 
 /* ---- events ---- */
 
-typedef struct EsPast EsPast;
+/* How far a stream has come. */
+typedef struct EsPastClock
+{
+	int64		stream_id;		/* 0: of no stream yet */
+	TimestampTz time;			/* of its last event, by the moment's basis */
+	TimestampTz occurred_at;	/* the same in business time */
+	bool		is_over;		/* the moment is passed */
+} EsPastClock;
+
+/* Events up to a moment, as corrected by what was known then. */
+typedef struct EsPast
+{
+	EsMoment	moment;
+	Snapshot	snapshot;
+	struct EsScan *scan;		/* or NULL */
+	struct EsStreamWalk *walk;	/* or NULL */
+	struct EsCorrections *corrections;
+	const text *stream;			/* the only one, or NULL */
+	int64		stream_id;		/* of it; 0: it does not exist */
+	struct HTAB *clocks;		/* EsPastClock, of streams that come mixed, or
+								 * NULL */
+	EsPastClock clock;			/* of the stream at hand, if they do not */
+	int64		returned;		/* stream of the event returned last */
+
+	/* Of the event returned last. */
+	bool		is_first;		/* the one before it is of another stream */
+	TimestampTz time;			/* when it counts; never before the one before */
+
+	/*
+	 * Of the stream, up to that event or the moment.  Events that count for
+	 * nothing else have their part in it.
+	 */
+	int64		version;
+	const text *state;
+} EsPast;
 
 /*
- * Events up to a moment, as corrected by what was known then, stream by stream
- * in order of version.  The snapshot is registered by the caller.
+ * Stream by stream, each in order of version.  The snapshot is registered by the
+ * caller.
  */
 extern EsPast *es_past_begin(List *categories, const EsMoment *moment, Snapshot snapshot);
 
-/* Those of one stream alone. */
+/* Of one stream alone. */
 extern EsPast *es_past_begin_stream(const text *stream, const EsMoment *moment, Snapshot snapshot);
 
-/* Those of all streams together, in order of position. */
+/* Of all streams together, in order of position. */
 extern EsPast *es_past_begin_log(List *categories, const EsMoment *moment, Snapshot snapshot);
+
+/* Of one stream, before anything was read: goes on after a version of it. */
+extern void es_past_skip(EsPast *past, int64 version, const EsPastClock *clock, const text *state);
 
 /* The next event, valid until the next call; false at the end. */
 extern bool es_past_next(EsPast *past, EsEvent *event);
-
-/* Of the event returned last: is its stream another than that of the one before? */
-extern bool es_past_is_first(const EsPast *past);
-
-/* When it counts, on the moment's clock; never before the one before it. */
-extern TimestampTz es_past_time(const EsPast *past);
-
-/*
- * Of the stream, up to the event returned last or the moment: its version and
- * state, which events that count for nothing else have their part in.
- */
-extern int64 es_past_version(const EsPast *past);
-extern const text *es_past_state(const EsPast *past);
 
 extern void es_past_end(EsPast *past);
 
@@ -123,6 +151,12 @@ extern void es_past_rows_reset(EsPastRows *rows);
 
 /* False if the event says nothing about rows of the table. */
 extern bool es_past_rows_apply(EsPastRows *rows, const EsEvent *event);
+
+/*
+ * Begins with the row as it was at a position (changes of all its columns, by
+ * the names of today); after a reset.
+ */
+extern void es_past_rows_restore(EsPastRows *rows, Jsonb *changes, int64 position);
 
 /* From now on rows of this key alone. */
 extern void es_past_rows_restrict(EsPastRows *rows, const Datum *key);

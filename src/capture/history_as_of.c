@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "capture/history.h"
+#include "capture/snapshot.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -26,7 +27,7 @@ PG_FUNCTION_INFO_V1(eventsource_as_of);
 static Oid	relation_of(FunctionCallInfo fcinfo);
 static void put_stream(EsHistory *history, const text *stream, const EsMoment *moment,
 					   Snapshot snapshot, Tuplestorestate *result);
-static void put_by_stream(EsHistory *history, EsPast *past, Tuplestorestate *result);
+static void put_by_stream(EsPast *past, EsPastRows *rows, Tuplestorestate *result);
 static void put_shared(EsHistory *history, const char *key, const EsMoment *moment,
 					   Snapshot snapshot, Tuplestorestate *result);
 static void put_rows(EsPastRows *rows, Tuplestorestate *result);
@@ -46,7 +47,8 @@ eventsource_as_of(PG_FUNCTION_ARGS)
 	if (!es_history_is_by_stream(history, key != NULL))
 		put_shared(history, key, &moment, snapshot, result);
 	else if (key == NULL)
-		put_by_stream(history, es_past_begin(history->categories, &moment, snapshot), result);
+		put_by_stream(es_past_begin(history->categories, &moment, snapshot),
+					  es_past_rows_begin(history), result);
 	else
 	{
 		foreach(lc, es_history_streams(history, key))
@@ -78,13 +80,16 @@ static void
 put_stream(EsHistory *history, const text *stream, const EsMoment *moment,
 		   Snapshot snapshot, Tuplestorestate *result)
 {
-	put_by_stream(history, es_past_begin_stream(stream, moment, snapshot), result);
+	EsPast	   *past = es_past_begin_stream(stream, moment, snapshot);
+	EsPastRows *rows = es_past_rows_begin(history);
+
+	(void) es_snapshot_resume(past, history, rows);
+	put_by_stream(past, rows, result);
 }
 
 static void
-put_by_stream(EsHistory *history, EsPast *past, Tuplestorestate *result)
+put_by_stream(EsPast *past, EsPastRows *rows, Tuplestorestate *result)
 {
-	EsPastRows *rows = es_past_rows_begin(history);
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "eventsource past event",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
@@ -92,7 +97,7 @@ put_by_stream(EsHistory *history, EsPast *past, Tuplestorestate *result)
 
 	while (es_past_next(past, &event))
 	{
-		if (es_past_is_first(past))
+		if (past->is_first)
 		{
 			put_rows(rows, result);
 			es_past_rows_reset(rows);

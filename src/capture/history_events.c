@@ -20,40 +20,17 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* How far a stream has come. */
-typedef struct StreamTime
-{
-	int64		stream_id;		/* hash key; 0: of no stream yet */
-	TimestampTz time;			/* of its last event */
-	bool		is_over;		/* the moment is passed */
-} StreamTime;
-
-struct EsPast
-{
-	EsMoment	moment;
-	EsScan	   *scan;			/* or NULL */
-	EsStreamWalk *walk;			/* or NULL */
-	EsCorrections *corrections;
-	HTAB	   *times;			/* of streams that come mixed, or NULL */
-	StreamTime	now;			/* of the stream at hand, if they do not */
-	int64		returned;		/* stream of the event returned last */
-	bool		is_first;
-	TimestampTz time;
-	int64		version;		/* of the stream, if streams come one by one */
-	const text *state;
-};
-
-static EsPast *begin(const EsMoment *moment);
+static EsPast *begin(const EsMoment *moment, Snapshot snapshot);
 static TimestampTz known_at(const EsMoment *moment);
 static bool is_at_end(const EsPast *past);
 static bool next_event(EsPast *past, EsEvent *event);
-static StreamTime *time_of(EsPast *past, const EsEvent *event);
+static EsPastClock *clock_of(EsPast *past, const EsEvent *event);
 static bool is_counted(EsPast *past, EsEvent *event);
 
 EsPast *
 es_past_begin(List *categories, const EsMoment *moment, Snapshot snapshot)
 {
-	EsPast	   *past = begin(moment);
+	EsPast	   *past = begin(moment, snapshot);
 
 	past->corrections = es_corrections_load(known_at(moment), snapshot);
 	past->walk = es_walk_streams_begin(0, PG_INT64_MAX, categories, snapshot);
@@ -63,12 +40,15 @@ es_past_begin(List *categories, const EsMoment *moment, Snapshot snapshot)
 EsPast *
 es_past_begin_stream(const text *stream, const EsMoment *moment, Snapshot snapshot)
 {
-	EsPast	   *past = begin(moment);
+	EsPast	   *past = begin(moment, snapshot);
 	EsStream	found;
 
-	/* No id: of a stream that does not exist nothing is corrected. */
-	past->corrections = es_stream_find(stream, &found) ?
-		es_corrections_load_stream(found.id, known_at(moment), snapshot) : NULL;
+	past->stream = stream;
+	if (es_stream_find(stream, &found))
+	{
+		past->stream_id = found.id;
+		past->corrections = es_corrections_load_stream(found.id, known_at(moment), snapshot);
+	}
 	past->scan = es_scan_stream(stream, 1, false, snapshot);
 	return past;
 }
@@ -76,21 +56,34 @@ es_past_begin_stream(const text *stream, const EsMoment *moment, Snapshot snapsh
 EsPast *
 es_past_begin_log(List *categories, const EsMoment *moment, Snapshot snapshot)
 {
-	EsPast	   *past = begin(moment);
-	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(StreamTime),.hcxt = CurrentMemoryContext};
+	EsPast	   *past = begin(moment, snapshot);
+	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(EsPastClock)};
 
 	past->corrections = es_corrections_load(known_at(moment), snapshot);
 	past->scan = es_scan_log(0, PG_INT64_MAX, categories, snapshot);
-	past->times = hash_create("eventsource past streams", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.hcxt = CurrentMemoryContext;
+	past->clocks = hash_create("eventsource past streams", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return past;
 }
 
+void
+es_past_skip(EsPast *past, int64 version, const EsPastClock *clock, const text *state)
+{
+	es_scan_end(past->scan);
+	past->scan = es_scan_stream(past->stream, version + 1, false, past->snapshot);
+	past->clock = *clock;
+	past->returned = clock->stream_id;
+	past->version = version;
+	past->state = state;
+}
+
 static EsPast *
-begin(const EsMoment *moment)
+begin(const EsMoment *moment, Snapshot snapshot)
 {
 	EsPast	   *past = palloc0(sizeof(EsPast));
 
 	past->moment = *moment;
+	past->snapshot = snapshot;
 	return past;
 }
 
@@ -116,30 +109,6 @@ es_past_next(EsPast *past, EsEvent *event)
 	return false;
 }
 
-bool
-es_past_is_first(const EsPast *past)
-{
-	return past->is_first;
-}
-
-TimestampTz
-es_past_time(const EsPast *past)
-{
-	return past->time;
-}
-
-int64
-es_past_version(const EsPast *past)
-{
-	return past->version;
-}
-
-const text *
-es_past_state(const EsPast *past)
-{
-	return past->state;
-}
-
 void
 es_past_end(EsPast *past)
 {
@@ -147,8 +116,8 @@ es_past_end(EsPast *past)
 		es_scan_end(past->scan);
 	if (past->walk != NULL)
 		es_walk_streams_end(past->walk);
-	if (past->times != NULL)
-		hash_destroy(past->times);
+	if (past->clocks != NULL)
+		hash_destroy(past->clocks);
 	pfree(past);
 }
 
@@ -156,7 +125,7 @@ es_past_end(EsPast *past)
 static bool
 is_at_end(const EsPast *past)
 {
-	return past->walk == NULL && past->times == NULL && past->now.is_over;
+	return past->stream != NULL && past->clock.is_over;
 }
 
 static bool
@@ -168,21 +137,20 @@ next_event(EsPast *past, EsEvent *event)
 		es_scan_next(past->scan, event);
 }
 
-static StreamTime *
-time_of(EsPast *past, const EsEvent *event)
+static EsPastClock *
+clock_of(EsPast *past, const EsEvent *event)
 {
-	StreamTime *entry = &past->now;
-	bool		found = past->now.stream_id == event->stream_id;
+	EsPastClock *clock = &past->clock;
+	bool		found = clock->stream_id == event->stream_id;
 
-	if (past->times != NULL)
-		entry = hash_search(past->times, &event->stream_id, HASH_ENTER, &found);
+	if (past->clocks != NULL)
+		clock = hash_search(past->clocks, &event->stream_id, HASH_ENTER, &found);
 	if (!found)
+		*clock = (EsPastClock)
 	{
-		entry->stream_id = event->stream_id;
-		entry->time = DT_NOBEGIN;
-		entry->is_over = false;
-	}
-	return entry;
+		event->stream_id, DT_NOBEGIN, DT_NOBEGIN, false
+	};
+	return clock;
 }
 
 /*
@@ -192,20 +160,20 @@ time_of(EsPast *past, const EsEvent *event)
 static bool
 is_counted(EsPast *past, EsEvent *event)
 {
-	StreamTime *entry = time_of(past, event);
+	EsPastClock *clock = clock_of(past, event);
 	bool		is_recorded = past->moment.basis == ES_BASIS_RECORDED;
-	bool		counts = es_corrections_apply(past->corrections, event);
-	EsEventColumn clock = is_recorded ? ES_EVENT_RECORDED_AT : ES_EVENT_OCCURRED_AT;
-	TimestampTz time = DatumGetTimestampTz(event->value[clock]);
+	bool		counts;
 
-	if (entry->is_over)
+	if (clock->is_over)
 		return false;
-	if (counts || is_recorded)
-		entry->time = Max(entry->time, time);
-	entry->is_over = entry->time > past->moment.at;
-	if (entry->is_over)
+	counts = es_corrections_apply(past->corrections, event);
+	if (counts)
+		clock->occurred_at = Max(clock->occurred_at, DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]));
+	clock->time = is_recorded ? DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]) : clock->occurred_at;
+	clock->is_over = clock->time > past->moment.at;
+	if (clock->is_over)
 		return false;
-	past->time = entry->time;
+	past->time = clock->time;
 	past->version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	past->state = es_event_text(event, ES_EVENT_TO_STATE);
 	return counts;

@@ -124,7 +124,7 @@ tell_event(Story *story, const EsPast *past, const EsEvent *event, HeapTuple row
 		changed = find_changes(story->history, old, new);
 	if (is_known && story->has_entry)
 	{
-		story->values[COL_VALID_TO] = TimestampTzGetDatum(es_past_time(past));
+		story->values[COL_VALID_TO] = TimestampTzGetDatum(past->time);
 		story->nulls[COL_VALID_TO] = false;
 		put_entry(story);
 	}
@@ -140,7 +140,7 @@ tell_event(Story *story, const EsPast *past, const EsEvent *event, HeapTuple row
 				story->values[i] = is_number ? event->value[columns[i]] :
 					PointerGetDatum(DatumGetTextPCopy(event->value[columns[i]]));
 		}
-		story->values[COL_VALID_FROM] = TimestampTzGetDatum(es_past_time(past));
+		story->values[COL_VALID_FROM] = TimestampTzGetDatum(past->time);
 		story->nulls[COL_VALID_TO] = true;
 		story->values[COL_OPERATION] = CStringGetTextDatum(old == NULL ? "insert" :
 														   new == NULL ? "delete" : "update");

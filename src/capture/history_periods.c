@@ -115,7 +115,7 @@ walk_events(Periods *periods, EsPast *past)
 
 	while (es_past_next(past, &event))
 	{
-		if (es_past_is_first(past))
+		if (past->is_first)
 		{
 			close_period(periods, NULL);
 			es_past_rows_reset(rows);
@@ -133,7 +133,7 @@ walk_events(Periods *periods, EsPast *past)
 static void
 see_row(Periods *periods, const EsPast *past, const EsEvent *event, EsPastRows *rows)
 {
-	TimestampTz now = es_past_time(past);
+	TimestampTz now = past->time;
 	bool		isnull;
 	Datum		value;
 
@@ -196,7 +196,7 @@ open_period(Periods *periods, const EsPast *past, const EsEvent *event, Datum va
 	periods->nulls[COL_VALUE] = isnull;
 	periods->values[COL_KEY] = PointerGetDatum(es_history_key(periods->history, event));
 	periods->values[COL_KEY] = PointerGetDatum(DatumGetTextPCopy(periods->values[COL_KEY]));
-	periods->values[COL_VALID_FROM] = TimestampTzGetDatum(es_past_time(past));
+	periods->values[COL_VALID_FROM] = TimestampTzGetDatum(past->time);
 	periods->values[COL_VERSION] = event->value[ES_EVENT_VERSION];
 	periods->values[COL_POSITION] = event->value[ES_EVENT_POSITION];
 	periods->values[COL_BEGINS_SYNTHETIC] = event->value[ES_EVENT_IS_SYNTHETIC];

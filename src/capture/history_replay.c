@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "capture/history.h"
+#include "capture/snapshot.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -63,14 +64,15 @@ eventsource_replay(PG_FUNCTION_ARGS)
 	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	past = es_past_begin_stream(PG_GETARG_TEXT_PP(0), &moment, snapshot);
 	rows = history == NULL ? NULL : es_past_rows_begin(history);
-	events = fold_stream(past, rows);
+	events = es_snapshot_resume(past, history, rows);
+	events += fold_stream(past, rows);
 	row = rows == NULL ? NULL : es_past_rows_own(rows);
-	if (es_past_version(past) > 0)
+	if (past->version > 0)
 	{
 		values[COL_STREAM] = PG_GETARG_DATUM(0);
-		values[COL_VERSION] = Int64GetDatum(es_past_version(past));
-		values[COL_STATE] = PointerGetDatum(es_past_state(past));
-		nulls[COL_STATE] = es_past_state(past) == NULL;
+		values[COL_VERSION] = Int64GetDatum(past->version);
+		values[COL_STATE] = PointerGetDatum(past->state);
+		nulls[COL_STATE] = past->state == NULL;
 		nulls[COL_ROW_DATA] = row == NULL;
 		if (row != NULL)
 			values[COL_ROW_DATA] = JsonbPGetDatum(es_history_row_to_jsonb(history, row));

@@ -59,6 +59,10 @@ struct EsPastRows
 };
 
 static void note_own_key(EsPastRows *rows, const EsEvent *event);
+static void keep_own_key(EsPastRows *rows);
+static void restore_sayings(EsPastRows *rows, Jsonb *changes, int64 position);
+static void restore_fold(EsPastRows *rows, Jsonb *changes);
+static Saying find_saying(JsonbContainer *changes, Form_pg_attribute att);
 static void apply_changes(EsPastRows *rows, const EsEvent *event);
 static void begin_change(EsPastRows *rows, const EsEvent *event, JsonbContainer *column);
 static bool has_member(JsonbContainer *column, const char *member);
@@ -115,7 +119,7 @@ es_past_rows_apply(EsPastRows *rows, const EsEvent *event)
 	}
 	if (es_projection_rule(rows->history->projection, es_event_text(event, ES_EVENT_TYPE)) == NULL)
 		return false;
-	if (!rows->has_own_key && rows->history->projection->stream_row != NULL)
+	if (!rows->has_own_key && rows->history->is_single)
 		note_own_key(rows, event);
 	es_fold_apply(rows->fold, event);
 	return true;
@@ -128,12 +132,31 @@ note_own_key(EsPastRows *rows, const EsEvent *event)
 	EsBinding	binding = {.event = event};
 	MemoryContext caller = MemoryContextSwitchTo(rows->context);
 
-	es_fold_key(projection, projection->stream_row, &binding, rows->own_key);
-	for (int i = 0; i < projection->target->nkeys; i++)
-		rows->own_key[i] = datumCopy(rows->own_key[i], projection->target->keys[i].typbyval,
-									 projection->target->keys[i].typlen);
+	es_fold_key(projection, es_projection_rule(projection, es_event_text(event, ES_EVENT_TYPE)), &binding,
+				rows->own_key);
+	MemoryContextSwitchTo(caller);
+	keep_own_key(rows);
+}
+
+static void
+keep_own_key(EsPastRows *rows)
+{
+	const EsTarget *target = rows->history->projection->target;
+	MemoryContext caller = MemoryContextSwitchTo(rows->context);
+
+	for (int i = 0; i < target->nkeys; i++)
+		rows->own_key[i] = datumCopy(rows->own_key[i], target->keys[i].typbyval, target->keys[i].typlen);
 	rows->has_own_key = true;
 	MemoryContextSwitchTo(caller);
+}
+
+void
+es_past_rows_restore(EsPastRows *rows, Jsonb *changes, int64 position)
+{
+	if (rows->history->tracking != NULL)
+		restore_sayings(rows, changes, position);
+	else
+		restore_fold(rows, changes);
 }
 
 void
@@ -198,6 +221,69 @@ es_past_changes(const EsHistory *history, const EsEvent *event)
 	changed = JB_ROOT_IS_OBJECT(data) ?
 		getKeyJsonValueFromContainer(&data->root, "changed", strlen("changed"), NULL) : NULL;
 	return changed == NULL ? NULL : JsonbValueToJsonb(changed);
+}
+
+/* ---- rows as they were once ---- */
+
+static void
+restore_sayings(EsPastRows *rows, Jsonb *changes, int64 position)
+{
+	Jsonb	   *copy = MemoryContextAlloc(rows->context, VARSIZE(changes));
+
+	memcpy(copy, changes, VARSIZE(changes));
+	rows->kept += VARSIZE(copy);
+	rows->exists = true;
+	rows->created = position;
+	for (int i = 0; i < rows->history->desc->natts; i++)
+		rows->sayings[i] = find_saying(&copy->root, TupleDescAttr(rows->history->desc, i));
+}
+
+static void
+restore_fold(EsPastRows *rows, Jsonb *changes)
+{
+	TupleDesc	desc = rows->history->desc;
+	const EsTarget *target = rows->history->projection->target;
+	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+	EsRow	   *row;
+	HeapTuple	tuple;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Saying		saying = find_saying(&changes->root, TupleDescAttr(desc, i));
+
+		nulls[i] = true;
+		if (saying.json != NULL)
+			(void) es_value_read_member(saying.json, "new", TupleDescAttr(desc, i)->atttypid,
+										&values[i], &nulls[i]);
+	}
+	for (int i = 0; i < target->nkeys; i++)
+		rows->own_key[i] = values[target->keys[i].attno - 1];
+	keep_own_key(rows);
+	row = es_fold_enter(rows->fold, target, rows->own_key);
+	tuple = heap_form_tuple(desc, values, nulls);
+	row->now = es_fold_keep(rows->fold, tuple);
+	row->now->t_tableOid = rows->history->relid;
+}
+
+/* Nothing if the row has no value there. */
+static Saying
+find_saying(JsonbContainer *changes, Form_pg_attribute att)
+{
+	const char *name = NameStr(att->attname);
+	JsonbValue	buffer;
+	JsonbValue *found = att->attisdropped ? NULL :
+		getKeyJsonValueFromContainer(changes, name, strlen(name), &buffer);
+
+	if (found == NULL || found->type != jbvBinary)
+		return (Saying)
+	{
+		NULL, 0
+	};
+	return (Saying)
+	{
+		found->val.binary.data, found->val.binary.len
+	};
 }
 
 /* ---- rows of tracked tables ---- */

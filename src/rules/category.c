@@ -16,6 +16,7 @@
 #include "log/guarded.h"
 #include "rules/category.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -33,6 +34,7 @@ static const EsCategory undeclared = {.context = InvalidOid};
 
 static void refresh_cache(void);
 static void build(EsCategory *category);
+static int32 read_every(Jsonb *policy);
 static TupleDesc open_context(EsCategory *category, const char *context);
 static void compile(EsCategory *category, const EsDefinition *definition);
 static char *get_string(Jsonb *data, const char *key);
@@ -142,9 +144,12 @@ static void
 build(EsCategory *category)
 {
 	EsDefinition *definition = es_config_read("category", category->name, 0);
+	EsDefinition *policy = es_config_read(ES_SNAPSHOT_POLICY_KIND, category->name, 0);
 	MemoryContext context;
 	MemoryContext caller;
 
+	if (policy != NULL)
+		category->snapshot_every = read_every(policy->data);
 	if (definition == NULL)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "eventsource category",
@@ -153,6 +158,16 @@ build(EsCategory *category)
 	compile(category, definition);
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, cache_context);
+}
+
+static int32
+read_every(Jsonb *policy)
+{
+	JsonbValue	buffer;
+	JsonbValue *every = getKeyJsonValueFromContainer(&policy->root, "every", strlen("every"), &buffer);
+
+	return every == NULL || every->type != jbvNumeric ? 0 :
+		DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(every->val.numeric)));
 }
 
 static void

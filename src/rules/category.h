@@ -18,11 +18,18 @@ typedef struct EsCategory
 	Oid			context;		/* projection whose row guards see, or
 								 * InvalidOid */
 	EsExpr	   *subject;		/* or NULL: the stream itself */
+	int32		snapshot_every; /* so many versions; 0: never */
 } EsCategory;
 
 /* Never NULL: an undeclared category allows everything.  Valid until the end
  * of the transaction. */
 extern const EsCategory *es_category_get(const char *name);
+
+/*
+ * What is said about snapshots of a category is a definition of its own, of this
+ * kind: {"every": n}, or null.
+ */
+#define ES_SNAPSHOT_POLICY_KIND	"snapshot_policy"
 
 /* Whom the event is about, by the category's expression; NULL: its stream. */
 extern const text *es_category_subject(const EsCategory *category, const EsEvent *event);

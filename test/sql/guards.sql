@@ -3,14 +3,14 @@
 -- The private tables are append-only, whoever writes, and whatever session_replication_role says.
 SELECT eventsource.append('guards-1', 'x', '{"a": 1}', idempotency_key => 'k') IS NULL AS done \gset
 BEGIN;
-SELECT plan(103);
+SELECT plan(112);
 
 CREATE TEMP TABLE guarded AS
 SELECT c.relname::text AS name FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
-	AND c.relname IN ('event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'log', 'local')
+	AND c.relname IN ('event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'snapshot', 'log', 'local')
 ORDER BY name;
 INSERT INTO guarded SELECT 'SEGMENT';
-SELECT is(count(*), 10::bigint, 'nine tables and a segment') FROM guarded;
+SELECT is(count(*), 11::bigint, 'ten tables and a segment') FROM guarded;
 
 -- The newest segment has a name that depends on where the log is: it is called SEGMENT here.
 SELECT table_name FROM eventsource.segments WHERE lower_bound <= (SELECT max(position) FROM eventsource.events)
@@ -45,6 +45,7 @@ CREATE FUNCTION pg_temp.forge(name text) RETURNS text LANGUAGE sql AS $$
 		WHEN 'segment' THEN $v$VALUES (9000000000000000000, 9000000000000000001, 'event_x')$v$
 		WHEN 'idempotency' THEN $v$VALUES (1, 1, '\x00', 'forged')$v$
 		WHEN 'correction' THEN 'VALUES (1, 1, 1, 1, now(), 0, true)'
+		WHEN 'snapshot' THEN $v$VALUES (1, '', 1, 1, now(), now(), 1, 0, 0, NULL)$v$
 		WHEN 'log' THEN 'VALUES (gen_random_uuid(), 1, now())'
 		WHEN 'local' THEN 'VALUES (now())' END
 $$;

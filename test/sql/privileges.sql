@@ -55,7 +55,7 @@ INSERT INTO command VALUES
 DELETE FROM command WHERE command LIKE '%COPY%';
 INSERT INTO command
 SELECT 'touch', format(c, t)
-FROM unnest(ARRAY['event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'log', 'local']) AS t,
+FROM unnest(ARRAY['event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'snapshot', 'log', 'local']) AS t,
 	unnest(ARRAY['SELECT count(*) FROM eventsource.%I', 'TRUNCATE eventsource.%I', 'DELETE FROM eventsource.%I',
 		'ALTER TABLE eventsource.%I DISABLE TRIGGER ALL', 'DROP TABLE eventsource.%I']) AS c;
 INSERT INTO command
