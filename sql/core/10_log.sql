@@ -57,6 +57,7 @@ CREATE TABLE eventsource.correction (
 	is_void     boolean     NOT NULL
 ) USING heap;
 CREATE INDEX correction_stream_idx ON eventsource.correction (stream);
+CREATE INDEX correction_corrects_idx ON eventsource.correction (corrects, position);
 
 -- What a stream had come to at some of its versions, so that a replay need not
 -- begin with the first. target: name of a projection, '' for the tracked table (or

@@ -48,14 +48,8 @@ COMMENT ON COLUMN eventsource.corrections.corrected_at IS 'When the correction w
 COMMENT ON COLUMN eventsource.corrections.is_current IS 'True for the one that counts: the last one of its event.';
 
 -- For the views that show states as corrected.
-CREATE FUNCTION eventsource.corrected_states()
-	RETURNS TABLE (stream bigint, first_position bigint, end_position bigint, state integer)
-	AS 'MODULE_PATHNAME', 'eventsource_corrected_states' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
-COMMENT ON FUNCTION eventsource.corrected_states() IS
-	'Private, for views: events of a stream from first_position on, below end_position, leave it in this state as corrected, whatever they say (0: in none).';
-
-CREATE FUNCTION eventsource.voided_events()
-	RETURNS TABLE (stream bigint, event_position bigint)
-	AS 'MODULE_PATHNAME', 'eventsource_voided_events' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
-COMMENT ON FUNCTION eventsource.voided_events() IS
-	'Private, for views: positions of the events that do not count.';
+CREATE FUNCTION eventsource.corrected_state(stream bigint, event_position bigint, state integer, is_before boolean)
+	RETURNS integer
+	AS 'MODULE_PATHNAME', 'eventsource_corrected_state' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION eventsource.corrected_state(bigint, bigint, integer, boolean) IS
+	'Private, for views: the state (word, 0: none) before or after an event of a stream as corrected; state is the one recorded.';

@@ -180,20 +180,19 @@ SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.a
 			   max(eventsource.occurred_at(e.recorded_at, e.occurred)) OVER (PARTITION BY s.name, c.word, substr(s.name, length(c.word) + 2)
 										ORDER BY e.version) AS effective_at
 		  FROM eventsource.event e
-		  LEFT JOIN eventsource.voided_events() v ON v.event_position = e.position
-		  LEFT JOIN eventsource.corrected_states() kf
-			ON kf.stream = e.stream AND e.position > kf.first_position AND e.position <= kf.end_position
-		  LEFT JOIN eventsource.corrected_states() ko
-			ON ko.stream = e.stream AND e.position >= ko.first_position AND e.position < ko.end_position
 		  LEFT JOIN eventsource.stream s ON s.id = e.stream
 		  LEFT JOIN eventsource.word c ON c.id = (e.stream >> 40)::integer
 		  LEFT JOIN eventsource.word t ON t.id = e.type
 		  LEFT JOIN eventsource.word r ON r.id = e.reason
 		  LEFT JOIN eventsource.word a ON a.id = e.actor
-		  LEFT JOIN eventsource.word f ON f.id = coalesce(kf.state, e.from_state)
-		  LEFT JOIN eventsource.word o ON o.id = coalesce(ko.state, e.to_state)
+		  LEFT JOIN eventsource.word f ON f.id = eventsource.corrected_state(e.stream, e.position, e.from_state, true)
+		  LEFT JOIN eventsource.word o ON o.id = eventsource.corrected_state(e.stream, e.position, e.to_state, false)
 		  LEFT JOIN eventsource.word m ON m.id = e.machine
-		 WHERE (e.flags & 48) = 0 AND v.event_position IS NULL) x
+		 WHERE (e.flags & 48) = 0
+		   AND NOT EXISTS (SELECT FROM eventsource.correction v
+							WHERE v.corrects = e.position AND v.is_void
+							  AND NOT EXISTS (SELECT FROM eventsource.correction l
+											   WHERE l.corrects = v.corrects AND l.position > v.position))) x
  WHERE x.to_state IS NOT NULL OR x.from_state IS NOT NULL;
 COMMENT ON VIEW eventsource.step IS
 	'Private, for views: events that a state machine allowed, as corrected, with the machine and a time that never goes back within a stream.';

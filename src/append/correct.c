@@ -55,6 +55,7 @@ eventsource_correct_event(PG_FUNCTION_ARGS)
 {
 	EsRevision	revision = {0};
 
+	PreventCommandIfReadOnly("eventsource.correct_event()");
 	expect_argument(fcinfo, 0, "event_position");
 	expect_argument(fcinfo, 1, "data");
 	revision.position = PG_GETARG_INT64(0);
@@ -74,6 +75,7 @@ eventsource_void_event(PG_FUNCTION_ARGS)
 {
 	EsRevision	revision = {.is_void = true};
 
+	PreventCommandIfReadOnly("eventsource.void_event()");
 	expect_argument(fcinfo, 0, "event_position");
 	revision.position = PG_GETARG_INT64(0);
 	revision.data = es_draft_empty_object();

@@ -19,12 +19,10 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "lib/binaryheap.h"
 #include "log/catalog.h"
 #include "log/read.h"
 #include "log/word.h"
-#include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -62,16 +60,14 @@ typedef struct StreamCorrections
 	int			nruns;
 } StreamCorrections;
 
-/* Columns of eventsource.corrected_states() and voided_events() */
-#define STATE_COLUMNS	4
-#define VOIDED_COLUMNS	2
-
-PG_FUNCTION_INFO_V1(eventsource_corrected_states);
-PG_FUNCTION_INFO_V1(eventsource_voided_events);
+PG_FUNCTION_INFO_V1(eventsource_corrected_state);
 
 struct EsCorrections
 {
 	Snapshot	snapshot;
+	TransactionId xmin;			/* of the snapshot, with its command: what */
+	TransactionId xmax;			/* tells it from others of this query */
+	CommandId	curcid;
 	MemoryContext data_context; /* of the data replaced last */
 	HTAB	   *streams;		/* NULL: there are none */
 };
@@ -87,67 +83,35 @@ static int	compare_recency(Datum a, Datum b, void *arg);
 static const StreamCorrections *find_stream(const EsCorrections *corrections, int64 stream_id);
 static const EsCorrection *find_correction(const StreamCorrections *stream, int64 position);
 static const Run *run_before(const StreamCorrections *stream, int64 position);
+static const Run *run_after(const StreamCorrections *stream, int64 position);
+static const Run *last_run(const StreamCorrections *stream, int64 position);
+static bool is_loaded_by(const EsCorrections *corrections, Snapshot snapshot);
 static void set_state(EsEvent *event, EsEventColumn column, int32 state);
 static void replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *event);
 
-/* For views: the runs of all streams. */
+/*
+ * corrected_state(stream bigint, event_position bigint, state integer, is_before boolean)
+ *
+ * Called for every row of a view: what it loads lasts for the query.
+ */
 Datum
-eventsource_corrected_states(PG_FUNCTION_ARGS)
+eventsource_corrected_state(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	EsCorrections *all = es_corrections_load(DT_NOEND, GetActiveSnapshot());
-	HASH_SEQ_STATUS seq;
-	StreamCorrections *stream;
+	const EsCorrections *all = fcinfo->flinfo->fn_extra;
+	const StreamCorrections *stream;
+	const Run  *run;
 
-	InitMaterializedSRF(fcinfo, 0);
-	if (all->streams == NULL)
-		return (Datum) 0;
-	hash_seq_init(&seq, all->streams);
-	while ((stream = hash_seq_search(&seq)) != NULL)
+	if (all == NULL || !is_loaded_by(all, GetActiveSnapshot()))
 	{
-		for (int i = 0; i < stream->nruns; i++)
-		{
-			Datum		values[STATE_COLUMNS] = {
-				Int64GetDatum(stream->stream_id), Int64GetDatum(stream->runs[i].start),
-				Int64GetDatum(stream->runs[i].end), Int32GetDatum(stream->runs[i].state)
-			};
-			bool		nulls[STATE_COLUMNS] = {0};
+		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 
-			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-		}
+		all = fcinfo->flinfo->fn_extra = es_corrections_load(DT_NOEND, GetActiveSnapshot());
+		MemoryContextSwitchTo(caller);
 	}
-	return (Datum) 0;
-}
-
-/* For views: positions of the events that do not count. */
-Datum
-eventsource_voided_events(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	EsCorrections *all = es_corrections_load(DT_NOEND, GetActiveSnapshot());
-	HASH_SEQ_STATUS seq;
-	StreamCorrections *stream;
-
-	InitMaterializedSRF(fcinfo, 0);
-	if (all->streams == NULL)
-		return (Datum) 0;
-	hash_seq_init(&seq, all->streams);
-	while ((stream = hash_seq_search(&seq)) != NULL)
-	{
-		for (int i = 0; i < stream->count; i++)
-		{
-			Datum		values[VOIDED_COLUMNS] = {
-				Int64GetDatum(stream->stream_id), Int64GetDatum(stream->corrections[i].corrects)
-			};
-			bool		nulls[VOIDED_COLUMNS] = {0};
-			bool		is_last = i + 1 == stream->count ||
-				stream->corrections[i + 1].corrects != stream->corrections[i].corrects;
-
-			if (is_last && stream->corrections[i].is_void)
-				tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-		}
-	}
-	return (Datum) 0;
+	stream = find_stream(all, PG_GETARG_INT64(0));
+	run = stream == NULL ? NULL : PG_GETARG_BOOL(3) ? run_before(stream, PG_GETARG_INT64(1)) :
+		run_after(stream, PG_GETARG_INT64(1));
+	PG_RETURN_INT32(run == NULL ? PG_GETARG_INT32(2) : run->state);
 }
 
 EsCorrections *
@@ -174,12 +138,11 @@ es_corrections_apply(const EsCorrections *corrections, EsEvent *event)
 		return !es_event_is_correction(event);
 	position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
 
-	/* Within a run both its states are the run's, after it the first is. */
 	run = run_before(stream, position);
-	if (run != NULL && position <= run->end)
+	if (run != NULL)
 		set_state(event, ES_EVENT_FROM_STATE, run->state);
-	run = run_before(stream, position + 1);
-	if (run != NULL && position < run->end)
+	run = run_after(stream, position);
+	if (run != NULL)
 		set_state(event, ES_EVENT_TO_STATE, run->state);
 
 	if (es_event_is_correction(event))
@@ -237,6 +200,9 @@ load(int64 stream_id, TimestampTz known_at, Snapshot snapshot)
 	EsCorrection *all = read_all(stream_id, known_at, snapshot, &count);
 
 	result->snapshot = snapshot;
+	result->xmin = snapshot->xmin;
+	result->xmax = snapshot->xmax;
+	result->curcid = snapshot->curcid;
 	if (count == 0)
 		return result;
 	ctl.hcxt = CurrentMemoryContext;
@@ -390,6 +356,13 @@ compare_recency(Datum a, Datum b, void *arg)
 	return x < y ? -1 : x > y;
 }
 
+static bool
+is_loaded_by(const EsCorrections *corrections, Snapshot snapshot)
+{
+	return corrections->xmin == snapshot->xmin && corrections->xmax == snapshot->xmax &&
+		corrections->curcid == snapshot->curcid;
+}
+
 /* ---- looking up ---- */
 
 static const StreamCorrections *
@@ -421,9 +394,27 @@ find_correction(const StreamCorrections *stream, int64 position)
 	return &stream->corrections[low - 1];
 }
 
-/* The last run that starts before a position, or NULL. */
+/* The run that an event starts from, or NULL: it began earlier, and may end here. */
 static const Run *
 run_before(const StreamCorrections *stream, int64 position)
+{
+	const Run  *run = last_run(stream, position - 1);
+
+	return run != NULL && position <= run->end ? run : NULL;
+}
+
+/* The run that an event is left in, or NULL. */
+static const Run *
+run_after(const StreamCorrections *stream, int64 position)
+{
+	const Run  *run = last_run(stream, position);
+
+	return run != NULL && position < run->end ? run : NULL;
+}
+
+/* The last run that starts at a position or before, or NULL. */
+static const Run *
+last_run(const StreamCorrections *stream, int64 position)
 {
 	int			low = 0;
 	int			high = stream->nruns;
@@ -432,7 +423,7 @@ run_before(const StreamCorrections *stream, int64 position)
 	{
 		int			middle = low + (high - low) / 2;
 
-		if (stream->runs[middle].start < position)
+		if (stream->runs[middle].start <= position)
 			low = middle + 1;
 		else
 			high = middle;

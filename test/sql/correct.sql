@@ -3,7 +3,7 @@
 -- Corrections: an event says what another one should have said, or that it does not count. Both stay in the
 -- log; what folds or replays does so as corrected; a correction that the machine would refuse is refused.
 BEGIN;
-SELECT plan(85);
+SELECT plan(92);
 
 -- Positions are not the same in every run: where a message names one, it says N.
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
@@ -216,6 +216,37 @@ SELECT lives_ok($$ SELECT eventsource.correct_event(pg_temp.at('corrplain-1', 1)
 -- Appended, and corrected, in one statement and in one transaction.
 SELECT is((SELECT count(*) FROM (SELECT eventsource.void_event((eventsource.append('corrlead-' || i, 'opened')).position, 'r', 'a') FROM generate_series(100, 104) i) x), 5::bigint, 'in one statement');
 SELECT is_empty($$ SELECT FROM corr_lead WHERE key::int >= 100 $$, 'no rows are left');
+-- A rolled back correction leaves nothing; nor can an expression correct while an event is decided.
+SAVEPOINT before;
+SELECT eventsource.void_event(pg_temp.at('corrlead-2', 8), 'r', 'a') \g /dev/null
+ROLLBACK TO before;
+SELECT is((SELECT n FROM corr_lead WHERE key = '2'), 5, 'rolled back');
+CREATE FUNCTION corr_nested(n bigint) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN RETURN (eventsource.void_event(n, 'r', 'a')).version; END $$;
+SELECT pg_temp.at('corrlead-1', 1) AS target \gset
+CREATE TABLE corr_nest (key text PRIMARY KEY, n text);
+SELECT eventsource.create_projection('corr_nest', ARRAY['corrnest'], jsonb_build_object('x',
+	$q$ n = CASE WHEN event.data ? 'nest' THEN public.corr_nested((event.data->>'nest')::bigint) END $q$)) \g /dev/null
+SELECT throws_like(format($$ SELECT eventsource.append('corrnest-1', 'x', '{"nest": %s}') $$, :target),
+	'cannot append while another event is being decided', 'no correction inside of an append');
+SELECT eventsource.append('corrnest-1', 'x') \g /dev/null
+SELECT throws_like(format($$ SELECT eventsource.correct_event(pg_temp.at('corrnest-1', 1), '{"nest": %s}', 'r', 'a') $$, :target),
+	'cannot append while another event is being decided', 'nor inside of a correction');
+SAVEPOINT before;
+SET TRANSACTION READ ONLY;
+SELECT throws_like('SELECT eventsource.correct_event(1, ''{}'', ''r'', ''a'')', 'cannot execute eventsource.correct_event() in a read-only transaction', 'read only');
+SELECT throws_like('SELECT eventsource.void_event(1, ''r'', ''a'')', 'cannot execute eventsource.void_event() in a read-only transaction', 'read only: void');
+ROLLBACK TO before;
+
+-- The subject follows; other expressions of the category do not see a correction as an event of its own.
+SELECT eventsource.create_category('corrcart', subject => $$CASE event.type WHEN 'filled' THEN event.data->>'customer' END$$) AS defined \gset
+CREATE TABLE corr_customer (customer text PRIMARY KEY, n int NOT NULL DEFAULT 0);
+SELECT eventsource.create_projection('corr_customer', ARRAY['corrcart'], jsonb_build_object('filled', 'n = row.n + 1'),
+	key => jsonb_build_object('customer', 'event.subject'), mode => 'inline') AS defined \gset
+SELECT eventsource.append('corrcart-1', 'filled', '{"customer": "ann"}') \g /dev/null
+SELECT eventsource.correct_event(pg_temp.at('corrcart-1', 1), '{"customer": "bob"}', 'r', 'a') \g /dev/null
+SELECT pg_temp.same_rows('SELECT * FROM corr_customer', $$ VALUES ('bob', 1) $$, 'the subject as corrected');
+SELECT pg_temp.same_rows($$ SELECT version, subject FROM eventsource.events WHERE stream = 'corrcart-1' ORDER BY version $$, $$ VALUES (1, 'ann'), (2, 'bob') $$, 'is the correction''s own');
 SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all is well');
 
 SELECT * FROM finish();

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Nothing for PUBLIC; a reader reads, a writer appends, neither touches a table; recorded_by cannot be forged.
 BEGIN;
-SELECT plan(67);
+SELECT plan(79);
 
 CREATE ROLE "es nobody";
 CREATE ROLE es_reader;
@@ -46,7 +46,11 @@ INSERT INTO command VALUES
 	('read', $$ SELECT eventsource.watermark() $$),
 	('read', $$ SELECT eventsource.log_id() $$),
 	('read', $$ SELECT * FROM eventsource.verify_chain('priv-1') $$),
+	('read', $$ SELECT count(*) FROM eventsource.corrections $$),
+	('read', $$ SELECT count(*) FROM eventsource.transitions $$),
 	('write', $$ SELECT eventsource.append('priv-1', 'x') $$),
+	('write', $$ SELECT eventsource.correct_event((SELECT min(position) FROM eventsource.events WHERE stream = 'priv-1'), '{}', 'r', 'a') $$),
+	('write', $$ SELECT eventsource.void_event((SELECT min(position) FROM eventsource.events WHERE stream = 'priv-1'), 'r', 'a') $$),
 	('write', $$ SELECT eventsource.append_events('[{"stream": "priv-2", "type": "x"}]') $$),
 	('write', $$ INSERT INTO eventsource.events (stream, type) VALUES ('priv-1', 'x') $$),
 	('write', $$ INSERT INTO eventsource.events (stream, type, idempotency_key) VALUES ('privnew-1', 'x', 'k') RETURNING position $$),

@@ -13,6 +13,7 @@ use Test::More;
 my $node = new_server('dump', 'eventsource.segment_size = 200');
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $has_machines = has_function($node, 'log', 'create_state_machine');
+my $has_corrections = has_function($node, 'log', 'correct_event');
 my $has_projections = has_function($node, 'log', 'create_projection');
 
 # ---- a log with something of everything ----
@@ -46,12 +47,23 @@ SELECT count(*) FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_obj
 	FROM generate_series(1, 300) i));
 BEGIN; SELECT count(eventsource.append('gone-1', 'happened')) FROM generate_series(1, 50); ROLLBACK;
 SQL
+$node->safe_psql('log', <<'SQL') if $has_corrections;
+SELECT count(eventsource.correct_event(position, '{"n": -1}', 'wrong', 'agent:1')) FROM eventsource.events WHERE stream = 'note-5';
+SELECT count(eventsource.void_event(last_position, 'wrong', 'agent:1')) FROM eventsource.streams WHERE stream IN ('door-3', 'door-4');
+SELECT count(eventsource.correct_event(position, '{"n": -2}', 'wrong again', 'agent:2')) FROM eventsource.events WHERE stream = 'note-5' AND version < 3;
+SQL
 
 my $fingerprint = <<'SQL';
 SET TimeZone = 'UTC';
 SELECT count(*), md5(string_agg(e::text, E'\n' ORDER BY position)) FROM eventsource.events e
 SQL
+my $corrections = <<'SQL';
+SET TimeZone = 'UTC';
+SELECT count(*), md5(string_agg(c::text, E'\n' ORDER BY correction_position)) FROM eventsource.corrections c
+UNION ALL SELECT count(*), md5(string_agg(t::text, E'\n' ORDER BY position)) FROM eventsource.transitions t
+SQL
 my $events = $node->safe_psql('log', $fingerprint);
+my $corrected = $has_corrections ? $node->safe_psql('log', $corrections) : '';
 my $log_id = $node->safe_psql('log', 'SELECT eventsource.log_id()');
 my $last = $node->safe_psql('log', 'SELECT max(position) FROM eventsource.events');
 is(problems_of($node, 'log'), '', 'the log that is dumped is whole');
@@ -120,6 +132,7 @@ TRUNCATE eventsource.event;
 TRUNCATE eventsource.stream, eventsource.word;
 UPDATE eventsource.log SET created_at = now();
 DELETE FROM eventsource.idempotency;
+DELETE FROM eventsource.correction;
 INSERT INTO eventsource.word VALUES (1000000, 'forged');
 INSERT INTO eventsource.event SELECT * FROM eventsource.event LIMIT 1;
 SQL
@@ -134,6 +147,7 @@ for my $way (@ways)
 	$node->command_ok($_, "$db: restored") for @$commands;
 
 	is($node->safe_psql($db, $fingerprint), $events, "$db: every event");
+	is($node->safe_psql($db, $corrections), $corrected, "$db: every correction") if $has_corrections;
 	is($node->safe_psql($db, 'SELECT eventsource.log_id()'), $log_id, "$db: the same log");
 	is($node->safe_psql($db, 'SELECT * FROM eventsource.verify_chain()'), '', "$db: the chain");
 
