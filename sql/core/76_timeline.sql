@@ -1,10 +1,11 @@
 -- A stream told in lines that people read.
 
 CREATE FUNCTION eventsource.event_marks(stream text)
-	RETURNS TABLE (version bigint, machine text, is_captured boolean, corrected_by bigint, is_voided boolean)
+	RETURNS TABLE (version bigint, machine text, is_captured boolean, is_violation boolean,
+				   corrected_by bigint, is_voided boolean)
 	AS 'MODULE_PATHNAME', 'eventsource_event_marks' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 20;
 COMMENT ON FUNCTION eventsource.event_marks(text) IS
-	'Private, for timeline: the machine that allowed each event of a stream, whether it was captured, and what became of it.';
+	'Private, for timeline: the machine that allowed each event of a stream, whether it was captured, or recorded against the rules, and what became of it.';
 
 CREATE FUNCTION eventsource.words(type text) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -41,11 +42,11 @@ CREATE FUNCTION eventsource.timeline(stream text)
 	RETURNS TABLE (version bigint, event_position bigint, occurred_at timestamptz, recorded_at timestamptz,
 				   actor text, actor_type text, type text, label text, from_state text, to_state text,
 				   reason text, reason_label text, detail text, sentence text, data jsonb,
-				   is_synthetic boolean, is_voided boolean, corrected_by bigint)
+				   is_synthetic boolean, is_violation boolean, is_voided boolean, corrected_by bigint)
 	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 20 SET search_path = pg_catalog, pg_temp
 	BEGIN ATOMIC
 	WITH event AS MATERIALIZED (
-		SELECT e.*, m.machine, m.is_captured, m.corrected_by, m.is_voided,
+		SELECT e.*, m.machine, m.is_captured, m.is_violation, m.corrected_by, m.is_voided,
 			   CASE WHEN e.type IN ('event_corrected', 'event_voided') AND e.metadata ->> 'corrects' ~ '^[0-9]{1,18}$'
 					THEN (e.metadata ->> 'corrects')::bigint END AS corrects
 		  FROM eventsource.read_stream(timeline.stream) e
@@ -86,14 +87,15 @@ CREATE FUNCTION eventsource.timeline(stream text)
 		   l.reason, l.reason_label, l.detail,
 		   l.actor_type || ' ' || l.actor_name || ': ' || l.label
 		   || CASE WHEN l.to_state IS DISTINCT FROM l.from_state
-				   THEN ' (' || concat_ws(' ', l.from_state, '->', coalesce(l.to_state, '(none)')) || ')' ELSE '' END
+				   THEN ' (' || concat_ws(' ', l.from_state, '->', l.to_state) || ')' ELSE '' END
 		   || coalesce(', ' || l.detail, '')
 		   || coalesce(', reason: ' || coalesce(l.reason_label, l.reason), '')
 		   || CASE WHEN l.is_synthetic THEN ' [made up from older data]' ELSE '' END
+		   || CASE WHEN l.is_violation THEN ' [against the rules]' ELSE '' END
 		   || CASE WHEN l.is_voided THEN ' [voided]' WHEN l.corrected_by IS NOT NULL THEN ' [corrected]' ELSE '' END,
-		   l.data, l.is_synthetic, l.is_voided, l.corrected_by
+		   l.data, l.is_synthetic, l.is_violation, l.is_voided, l.corrected_by
 	  FROM line l
 	 ORDER BY l.version;
 	END;
 COMMENT ON FUNCTION eventsource.timeline(text) IS
-	'One line per event of a stream, in order of version, as the log has it (with corrections as lines of their own): when, who (actor_type is what stands before the colon of actor, ''user'' where nothing does), what (label: the machine''s, else the type in words), from which state to which, why (reason, with the machine''s label for it), detail (the plain fields of data; of a captured change, each column with its old and new value), and all that in one English sentence, which depends on no setting. is_synthetic: made up from older data, so that there is no history before it. corrected_by: position of the event that corrects it or, with is_voided, says that it does not count. No rows for a stream that does not exist. Filter and count by the other columns, never by the sentence.';
+	'One line per event of a stream, in order of version, as the log has it (with corrections as lines of their own): when, who (actor_type is what stands before the colon of actor, ''user'' where nothing does), what (label: the machine''s, else the type in words), from which state to which, why (reason, with the machine''s label for it), detail (the plain fields of data; of a captured change, each column with its old and new value), and all that in one English sentence, which depends on no setting. is_synthetic: made up from older data, so that there is no history before it. is_violation: a captured change that the machine forbids. corrected_by: position of the event that corrects it or, with is_voided, says that it does not count. No rows for a stream that does not exist. Filter and count by the other columns, never by the sentence.';

@@ -2,7 +2,7 @@
  * timeline.c
  *		What eventsource.timeline() must know of a stream's events besides what
  *		the view eventsource.events shows: the machine that allowed each, whether
- *		it was captured, and what became of it.
+ *		it was captured or forbidden, and what became of it.
  */
 #include "postgres.h"
 
@@ -15,13 +15,13 @@
 #include "utils/snapmgr.h"
 
 /* Columns of eventsource.event_marks() */
-#define MARK_COLUMNS	5
+#define MARK_COLUMNS	6
 
 PG_FUNCTION_INFO_V1(eventsource_event_marks);
 
 static void put_mark(ReturnSetInfo *result, const EsEvent *event, const EsCorrection *correction);
 
-/* event_marks(stream text): version, machine, is_captured, corrected_by, is_voided */
+/* event_marks(stream text) */
 Datum
 eventsource_event_marks(PG_FUNCTION_ARGS)
 {
@@ -58,8 +58,9 @@ put_mark(ReturnSetInfo *result, const EsEvent *event, const EsCorrection *correc
 	values[1] = PointerGetDatum(event->machine);
 	nulls[1] = event->machine == NULL;
 	values[2] = BoolGetDatum((event->flags & ES_EVENT_CAPTURED) != 0);
-	values[3] = Int64GetDatum(correction == NULL ? 0 : correction->position);
-	nulls[3] = correction == NULL;
-	values[4] = BoolGetDatum(correction != NULL && correction->is_void);
+	values[3] = BoolGetDatum((event->flags & ES_EVENT_VIOLATION) != 0);
+	values[4] = Int64GetDatum(correction == NULL ? 0 : correction->position);
+	nulls[4] = correction == NULL;
+	values[5] = BoolGetDatum(correction != NULL && correction->is_void);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }

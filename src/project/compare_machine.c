@@ -79,6 +79,7 @@ static void begin_stream(Comparison *c);
 static void compare_event(Comparison *c, EsEvent *event);
 static void judge(Comparison *c);
 static bool leaves_machine(const EsEvent *event);
+static bool is_passed(const Comparison *c);
 static void pass(Comparison *c);
 static void step(void *arg);
 static void fold(Comparison *c, Datum data);
@@ -209,7 +210,7 @@ judge(Comparison *c)
 	memset(&c->refusal, 0, sizeof(EsRefusal));
 	c->after = NULL;
 	c->is_folding = false;
-	if (leaves_machine(c->event) || es_machine_is_passed(c->machine, c->event))
+	if (leaves_machine(c->event) || is_passed(c))
 		pass(c);
 	else if (!c->may_raise)
 		step(c);
@@ -223,6 +224,22 @@ leaves_machine(const EsEvent *event)
 {
 	return (event->flags & ES_EVENT_CAPTURED) != 0 && event->isnull[ES_EVENT_TO_STATE] &&
 		!event->isnull[ES_EVENT_FROM_STATE];
+}
+
+/*
+ * A captured change of state was a step of the machine that it was recorded
+ * under; where the proposed one does not know its type, it has no such step.
+ */
+static bool
+is_passed(const Comparison *c)
+{
+	const text *from = es_event_text(c->event, ES_EVENT_FROM_STATE);
+	const text *to = es_event_text(c->event, ES_EVENT_TO_STATE);
+
+	if (!es_machine_is_passed(c->machine, c->event))
+		return false;
+	return (c->event->flags & (ES_EVENT_SYNTHETIC | ES_EVENT_VIOLATION)) != 0 ||
+		to == NULL || es_text_same(from, to);
 }
 
 /* It enters the state that is recorded; one that the machine does not know stays. */

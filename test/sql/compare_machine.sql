@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- compare_machine: what another state machine would make of the same events.
 BEGIN;
-SELECT plan(34);
+SELECT plan(41);
 
 CREATE TABLE deal (id text PRIMARY KEY, calls int NOT NULL DEFAULT 0, offers int NOT NULL DEFAULT 0, state text);
 SELECT eventsource.create_projection('deal', '{deal}', jsonb_build_object(
@@ -135,12 +135,55 @@ SELECT position AS filled FROM eventsource.append('filling-1', 'go', '{"n": 1}')
 SELECT is(data->>'filled', 'x', 'a value was filled in') FROM eventsource.events WHERE position = :filled;
 SELECT is_empty(format($$ SELECT * FROM eventsource.compare_machine('filling', %L) $$, :'filling'), 'the same machine would fill it in again');
 
+-- Corrections: what is known now is judged, and the corrections themselves are not.
+SELECT $$ {"create": {"opened": "NEW"}, "states": {"NEW": {"on": {"paid": {"target": "PAID", "guard": "(event.data->>'n')::int > 0"}}},
+	"PAID": {"on": {"paid": "PAID", "sent": "SENT"}}, "SENT": {"type": "final"}}, "on": {"noted": {}}} $$ AS shop \gset
+SELECT eventsource.create_state_machine('fixed', :'shop') AS version, eventsource.create_category('fixed', 'fixed') AS version \gset
+SELECT count(*) FROM (SELECT eventsource.append('fixed-1', t, d::jsonb) FROM (VALUES (1, 'opened', '{}'), (2, 'paid', '{"n": 1}'), (3, 'noted', '{}'), (4, 'paid', '{"n": 2}'), (5, 'noted', '{}')) v (i, t, d) ORDER BY i) e \gset
+SELECT version FROM eventsource.correct_event((SELECT position FROM eventsource.events WHERE stream = 'fixed-1' AND version = 4), '{"n": 50}', 'typo', 'agent:joe') \gset
+SELECT version FROM eventsource.void_event((SELECT position FROM eventsource.events WHERE stream = 'fixed-1' AND version = 2), 'not paid', 'agent:joe') \gset
+SELECT is_empty(format('SELECT * FROM eventsource.compare_machine(''fixed'', %L, true)', :'shop'), 'a corrected stream is legal under its machine');
+SELECT pg_temp.same_rows(format('SELECT version, type, sqlstate FROM eventsource.compare_machine(''fixed'', %L, true)', replace(:'shop', '> 0', '< 50')),
+	$$ VALUES (4::bigint, 'paid', 'ZE005'), (5, 'noted', NULL) $$, 'data as corrected, voided events not at all');
+
+-- Guards have the caller's rights.
+CREATE ROLE machine_comparer;
+SELECT eventsource.grant_reader('machine_comparer') IS NULL AS granted \gset
+CREATE SCHEMA compared_by AUTHORIZATION machine_comparer;
+SET LOCAL ROLE machine_comparer;
+CREATE FUNCTION compared_by.is_me(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN current_user = 'machine_comparer'; END $$;
+CREATE FUNCTION compared_by.become(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('role', session_user, false); RETURN true; END $$;
+SELECT is_empty(format('SELECT * FROM eventsource.compare_machine(''fixed'', %L, true)', replace(:'shop', '(event.data->>''n'')::int > 0', 'compared_by.is_me(event.type)')), 'guards have the caller''s rights');
+SELECT is(array_agg(DISTINCT problem), '{"cannot set parameter \"role\" within security-restricted operation"}', 'and no others')
+	FROM eventsource.compare_machine('fixed', replace(:'shop', '(event.data->>''n'')::int > 0', 'compared_by.become(event.type)')::jsonb);
+RESET ROLE;
+
+-- A tracked table.
+CREATE TABLE tracked (id int PRIMARY KEY, status text, note text);
+SELECT $$ {"create": {"made": "NEW"}, "states": {"NEW": {"on": {"warmed": "WARM"}}, "WARM": {"on": {"cooled": "NEW", "won": "WON"}}, "WON": {"type": "final"}}} $$ AS tracked \gset
+SELECT eventsource.create_state_machine('tracked', :'tracked') AS version,
+	eventsource.track_table('tracked', 'tracked', state_column => 'status', state_machine => 'tracked', on_violation => 'record') AS version \gset
+INSERT INTO tracked VALUES (1, 'NEW'), (2, 'NEW'), (3, 'NEW');
+UPDATE tracked SET status = 'WARM' WHERE id < 3;
+UPDATE tracked SET note = 'x';
+UPDATE tracked SET status = 'WON';
+DELETE FROM tracked WHERE id = 1;
+INSERT INTO tracked VALUES (1, 'NEW');
+SELECT is_empty(format('SELECT * FROM eventsource.compare_machine(''tracked'', %L, true)', :'tracked'), 'captured changes, a violation, a row deleted and inserted again');
+SELECT pg_temp.same_rows(format('SELECT stream, version, proposed_from, proposed_state, sqlstate FROM eventsource.compare_machine(''tracked'', %L, true) ORDER BY 1, 2',
+		jsonb_set(jsonb_set(:'tracked', '{states,WON}', '{"on": {"lost": "WARM"}}'), '{states,NEW,on,warmed}', '"WON"')),
+	$$ VALUES ('tracked-1', 2::bigint, 'NEW', 'WON', NULL), ('tracked-1', 3, 'WON', 'WON', NULL), ('tracked-1', 4, 'WON', NULL, 'ZE002'),
+		('tracked-2', 2, 'NEW', 'WON', NULL), ('tracked-2', 3, 'WON', 'WON', NULL), ('tracked-2', 4, 'WON', NULL, 'ZE002') $$,
+	'changes that are no step pass, steps are judged');
+SELECT pg_temp.same_rows(format('SELECT stream, version, proposed_from, proposed_state, sqlstate FROM eventsource.compare_machine(''tracked'', %L, true) ORDER BY 1, 2',
+		:'tracked'::jsonb #- '{states,WARM,on,won}' #- '{states,WON}'),
+	$$ VALUES ('tracked-1', 4::bigint, 'WARM', NULL, 'ZE006'), ('tracked-2', 4, 'WARM', NULL, 'ZE006'), ('tracked-3', 3, 'NEW', NULL, 'ZE002') $$,
+	'a step that it does not know, and a state');
+
 -- Refusals.
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.compare_machine('deal', '{"initial": "A", "states": {"A": {"on": {"x": "B", "y": {"target": "A", "guard": "row.nothing = 1"}}}}}') $$),
 	'(?s)^ZE011: definition of state machine "deal" is not valid\nDETAIL: .*"B".*\n.*nothing.*\nHINT: ', 'all problems of the definition at once');
 SELECT pg_temp.refuses($$ SELECT eventsource.compare_machine('deal', NULL) $$, '22004', 'compare_machine needs a category and a definition', 'null');
-CREATE ROLE machine_comparer;
-SELECT eventsource.grant_reader('machine_comparer') IS NULL AS granted \gset
 SET LOCAL ROLE machine_comparer;
 SELECT pg_temp.refuses(format('SELECT eventsource.compare_machine(''deal'', %L)', :'other'), '42501', 'permission denied for table deal', 'guards would see the context''s rows');
 RESET ROLE;

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- compare_projection: what other rules would make of the same events.
 BEGIN;
-SELECT plan(37);
+SELECT plan(39);
 
 CREATE TABLE score (id text PRIMARY KEY, points int NOT NULL DEFAULT 0, n int NOT NULL DEFAULT 0);
 \set present '{"opened": "points = row.points + 10, n = row.n + 1", "visited": "points = row.points + 5, n = row.n + 1", "gone": "DELETE"}'
@@ -142,6 +142,19 @@ SELECT pg_temp.same_rows(
 	$$ SELECT row_key->>'item', current->'n', proposed->'n', event_position FROM eventsource.compare_projection('line', '{"bought": "n = row.n + 1"}',
 		each => 'jsonb_array_elements_text(event.data - 0)') ORDER BY 1 $$,
 	format($$ VALUES ('a', '1'::jsonb, NULL::jsonb, %s::bigint), ('b', '2', '1', %s) $$, :first, :second), 'or is another');
+
+-- Corrections count on both sides.
+CREATE TABLE corrected (id text PRIMARY KEY, points int NOT NULL DEFAULT 0, n int NOT NULL DEFAULT 0);
+SELECT eventsource.create_projection('corrected', '{corrected}', '{"*": "points = row.points + (event.data->>''p'')::int, n = row.n + 1"}') AS version \gset
+SELECT position AS c1 FROM eventsource.append('corrected-1', 'seen', '{"p": 1}') \gset
+SELECT position AS c2 FROM eventsource.append('corrected-1', 'seen', '{"p": 10}') \gset
+SELECT position AS c3 FROM eventsource.append('corrected-1', 'seen', '{"p": 100}') \gset
+SELECT version AS v FROM eventsource.correct_event(:c1, '{"p": 2}', 'typo', 'agent:joe') \gset
+SELECT version AS v FROM eventsource.void_event(:c2, 'twice', 'agent:joe') \gset
+SELECT pg_temp.same_rows($$ SELECT current, proposed, event_position FROM eventsource.compare_projection('corrected', '{"*": "points = row.points + 2 * (event.data->>''p'')::int, n = row.n + 1"}') $$,
+	format($$ SELECT to_jsonb(c), jsonb_build_object('id', '1', 'n', 2, 'points', 204), %s::bigint FROM corrected c $$, :c1), 'a corrected event counts as corrected, a voided one not');
+SELECT is_empty($$ SELECT * FROM eventsource.compare_projection('corrected', '{"*": "n = row.n + 7"}', filter => 'event.type <> ''seen''') $$,
+	'corrections themselves never fold');
 
 -- Refusals.
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.compare_projection('score', '{"opened": "points = extract(year from now())::int", "visited": "x = 1", "gone": 5}') $$),

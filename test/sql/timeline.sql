@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- timeline: a stream in lines that people read.
 BEGIN;
-SELECT plan(26);
+SELECT plan(27);
 
 SELECT eventsource.create_state_machine('deal_line', $$ {"create": {"opened": {"target": "NEW", "label": "Came in"}},
 	"states": {"NEW": {"on": {"deal_signed": {"target": "CONTRACT", "label": "Signed"}}},
@@ -75,6 +75,30 @@ SELECT is(eventsource.event_detail('{"changed": {"a": {"old": 1, "new": 2}}, "n"
 SELECT is(eventsource.event_detail('{"b": "x", "a": 2, "B": false}', false), 'B: false, a: 2, b: x', 'in order of their names as bytes');
 SELECT is(eventsource.event_detail(d, c), NULL, 'data that is no object: ' || d::text || ', ' || c) FROM (VALUES ('[1]'::jsonb), ('"x"'), ('null')) d (d), (VALUES (true), (false)) c (c);
 SELECT is(eventsource.words(t), w, 'words of "' || t || '"') FROM (VALUES ('deal_collapsed', 'Deal collapsed'), ('CustomerCreated', 'CustomerCreated'), ('x', 'X'), ('', '')) v (t, w);
+
+-- Captured changes.
+CREATE TABLE tracked_line (id int PRIMARY KEY, status text, name text, agent text, why text);
+SELECT eventsource.create_state_machine('tracked_line', $$ {"create": {"made": "NEW"},
+	"states": {"NEW": {"on": {"qualified": "QUALIFIED"}}, "QUALIFIED": {"on": {"collapsed": {"target": "NEW", "reason": "required", "label": "Deal collapsed"}}}},
+	"reasons": {"financing": {"label": "Financing fell through"}}} $$) AS version,
+	eventsource.track_table('tracked_line', 'trackedline', state_column => 'status', state_machine => 'tracked_line', reason_column => 'why',
+		event_types => '{"agent": "agent_assigned"}', on_violation => 'record') AS version \gset
+SET LOCAL eventsource.actor = 'agent:joe';
+INSERT INTO tracked_line VALUES (1, 'NEW', 'Ann', 'joe');
+UPDATE tracked_line SET status = 'QUALIFIED', agent = 'ryan';
+UPDATE tracked_line SET name = 'Anne';
+UPDATE tracked_line SET status = 'NEW', why = 'financing';
+UPDATE tracked_line SET status = 'GONE', why = NULL;
+DELETE FROM tracked_line;
+SELECT pg_temp.same_rows($$ SELECT sentence, is_violation FROM eventsource.timeline('trackedline-1') $$, $$ VALUES
+	('agent joe: Made (-> NEW), agent: joe, id: 1, name: Ann, status: NEW', false),
+	('agent joe: Qualified (NEW -> QUALIFIED), status: NEW -> QUALIFIED', false),
+	('agent joe: Agent assigned, agent: joe -> ryan', false),
+	('agent joe: Trackedline updated, name: Ann -> Anne', false),
+	('agent joe: Deal collapsed (QUALIFIED -> NEW), status: QUALIFIED -> NEW, why: (none) -> financing, reason: Financing fell through', false),
+	('agent joe: Trackedline updated (NEW -> GONE), status: NEW -> GONE, why: financing -> (none) [against the rules]', true),
+	('agent joe: Trackedline deleted (GONE ->), agent: ryan, id: 1, name: Anne, status: GONE', false) $$, 'which columns changed, and how');
+RESET eventsource.actor;
 
 -- For readers.
 CREATE ROLE timeline_reader;
