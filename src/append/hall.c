@@ -124,6 +124,9 @@ enter_stream(EsBatch *batch, const text *name)
 	BatchStream *known;
 	bool		has_head;
 
+	/* As ever so often, the stream of the event before, which is locked. */
+	if (batch->last.id != 0 && batch->last.name != NULL && es_text_same(batch->last.name, name))
+		return;
 	es_stream_lock(name);
 	memset(&now, 0, sizeof(now));
 	has_head = es_heads_take(name, &now.stream, &now.head);

@@ -43,9 +43,7 @@ es_violation_judge(EsMachine *machine, const EsStep *step, const EsDraft *draft,
 static bool
 leads_to(const EsStep *step, const text *state)
 {
-	return state == NULL ||
-		(VARSIZE_ANY_EXHDR(state) == VARSIZE_ANY_EXHDR(step->to_state) &&
-		 memcmp(VARDATA_ANY(state), VARDATA_ANY(step->to_state), VARSIZE_ANY_EXHDR(state)) == 0);
+	return state == NULL || es_text_same(state, step->to_state);
 }
 
 static void

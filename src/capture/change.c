@@ -34,6 +34,7 @@ static void capture_insert(EsChange *change);
 static void capture_delete(EsChange *change);
 static void capture_update(EsChange *change);
 static void change_key(EsChange *change);
+static EsRow with_new_key(const EsChange *change);
 static void add_changed(EsChange *change);
 static void add_state_change(EsChange *change, Jsonb *data);
 static void add_typed(EsChange *change, const text *type, Jsonb *data);
@@ -42,7 +43,6 @@ static void explain_reason(void *arg);
 static bool find_changes(EsChange *change);
 static bool has_changed(const EsChange *change, AttrNumber attno);
 static bool same_value(const EsTrackedColumn *column, const EsRow *a, const EsRow *b);
-static bool same_state(const text *a, const text *b);
 static void take_words(EsChange *change);
 static const text *word_of(const EsRow *row, const EsTrackedColumn *column);
 static Jsonb *data_of_row(const EsTracking *tracking, const EsRow *old, const EsRow *new,
@@ -85,7 +85,7 @@ capture_insert(EsChange *change)
 	es_change_reconcile(change);
 	take_words(change);
 	from = es_word_text(change->head.to_state);
-	if (state == NULL || same_state(from, state))
+	if (state == NULL || es_text_same(from, state))
 		add_typed(change, tracking->created, data);
 	else
 		add_state_change(change, data);
@@ -138,6 +138,7 @@ change_key(EsChange *change)
 	const text *state;
 	bool		goes_on = false;
 	EsDraft		drafts[2];
+	EsRow		row;
 
 	es_draft_init(&drafts[0]);
 	es_draft_init(&drafts[1]);
@@ -145,6 +146,7 @@ change_key(EsChange *change)
 	drafts[1].stream = es_tracking_stream(tracking, change->new.values, change->new.nulls);
 	drafts[0].type = tracking->deleted;
 	drafts[1].type = tracking->created;
+	drafts[0].actor = drafts[1].actor = change->actor;
 	es_batch_lock(drafts, 2);
 
 	enter_stream(change, &change->old);
@@ -155,7 +157,8 @@ change_key(EsChange *change)
 	es_change_add(change, &drafts[0]);
 
 	enter_stream(change, &change->new);
-	drafts[1].data = data_of_row(tracking, &no_row, &change->old, "key_changed_from", old_key);
+	row = with_new_key(change);
+	drafts[1].data = data_of_row(tracking, &no_row, &row, "key_changed_from", old_key);
 	drafts[1].passage = ES_PASSAGE_ENTER;
 	drafts[1].to_state = state;
 	es_change_add(change, &drafts[1]);
@@ -171,6 +174,28 @@ change_key(EsChange *change)
 		add_changed(change);
 }
 
+/* The row as it was, but for its key. */
+static EsRow
+with_new_key(const EsChange *change)
+{
+	const EsTracking *tracking = change->tracking;
+	int			count = tracking->columns[tracking->ncolumns - 1].attno;
+	Datum	   *values = palloc(count * sizeof(Datum));
+	bool	   *nulls = palloc(count * sizeof(bool));
+	EsRow		row = {values, nulls};
+
+	memcpy(values, change->old.values, count * sizeof(Datum));
+	memcpy(nulls, change->old.nulls, count * sizeof(bool));
+	for (int i = 0; i < tracking->nkeys; i++)
+	{
+		int			k = tracking->keys[i] - 1;
+
+		values[k] = change->new.values[k];
+		nulls[k] = change->new.nulls[k];
+	}
+	return row;
+}
+
 /* The events of an UPDATE of a row whose stream is entered. */
 static void
 add_changed(EsChange *change)
@@ -179,7 +204,7 @@ add_changed(EsChange *change)
 	bool		first = true;
 
 	if (has_changed(change, tracking->state_column) &&
-		!same_state(es_change_state(change, &change->old), es_change_state(change, &change->new)))
+		!es_text_same(es_change_state(change, &change->old), es_change_state(change, &change->new)))
 	{
 		add_state_change(change, data_of_changes(change, NULL, true));
 		first = false;
@@ -191,7 +216,7 @@ add_changed(EsChange *change)
 
 		for (int k = 0; !is_done && k < i; k++)
 			is_done = change->changed[k] && tracking->columns[k].event != NULL &&
-				same_state(tracking->columns[k].event, type);
+				es_text_same(tracking->columns[k].event, type);
 		if (is_done)
 			continue;
 		add_typed(change, type, data_of_changes(change, type, first));
@@ -381,15 +406,6 @@ same_value(const EsTrackedColumn *column, const EsRow *a, const EsRow *b)
 	return datum_image_eq(a->values[i], b->values[i], column->by_value, column->length);
 }
 
-static bool
-same_state(const text *a, const text *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /*
  * Actor and reason.  What stands in the reason column counts for the statement
  * that wrote it alone; so does the actor where the session says who acts.
@@ -467,7 +483,7 @@ data_of_changes(const EsChange *change, const text *type, bool with_rest)
 		const EsTrackedColumn *column = &change->tracking->columns[i];
 
 		if (change->changed[i] &&
-			(column->event == NULL ? with_rest : type != NULL && same_state(column->event, type)))
+			(column->event == NULL ? with_rest : type != NULL && es_text_same(column->event, type)))
 			es_change_push_column(&state, column, &change->old, &change->new);
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);

@@ -30,7 +30,6 @@ static char *list_targets(const EsChange *change, List *choices, const text *fro
 static char *list_types(List *choices);
 static char *edge_name(const text *from, const text *to);
 static bool told_apart(List *choices);
-static bool same(const text *a, const text *b);
 
 void
 es_edge_pick(const EsChange *change, const text *from, const text *to, EsEdgePick *pick)
@@ -47,10 +46,10 @@ es_edge_pick(const EsChange *change, const text *from, const text *to, EsEdgePic
 		refuse(change, from, to, pick);
 		return;
 	}
-	if (from == NULL && stands != NULL && same(stands, to))
+	if (from == NULL && stands != NULL && es_text_same(stands, to))
 	{
-		pick->type = change->tracking->created;
-		pick->passage = ES_PASSAGE_ENTER;
+		if (!es_edge_of_type(change, change->tracking->created, pick))
+			pick->passage = ES_PASSAGE_ENTER;
 		return;
 	}
 	choices = edges_between(machine, stands, to);
@@ -107,7 +106,7 @@ edges_between(EsMachine *machine, const text *stands, const text *to)
 	{
 		EsChoice   *choice = lfirst(lc);
 
-		if (choice->target != NULL && same(choice->target, to))
+		if (choice->target != NULL && es_text_same(choice->target, to))
 			result = lappend(result, choice);
 	}
 	return result;
@@ -146,7 +145,7 @@ of_type(List *choices, const text *type)
 	ListCell   *lc;
 
 	foreach(lc, choices)
-		if (same(((EsChoice *) lfirst(lc))->type, type))
+		if (es_text_same(((EsChoice *) lfirst(lc))->type, type))
 		result = lappend(result, lfirst(lc));
 	return result;
 }
@@ -163,7 +162,7 @@ count_types(List *choices)
 	{
 		const EsChoice *choice = lfirst(lc);
 
-		if (last == NULL || !same(last->type, choice->type))
+		if (last == NULL || !es_text_same(last->type, choice->type))
 			count++;
 		last = choice;
 	}
@@ -197,7 +196,7 @@ lists_reason(const EsChoice *choice, const text *reason)
 	ListCell   *lc;
 
 	foreach(lc, choice->reasons)
-		if (same(lfirst(lc), reason))
+		if (es_text_same(lfirst(lc), reason))
 		return true;
 	return false;
 }
@@ -284,10 +283,10 @@ list_targets(const EsChange *change, List *choices, const text *from)
 	foreach(lc, choices)
 	{
 		const text *target = ((EsChoice *) lfirst(lc))->target;
-		bool		is_known = target == NULL || (from != NULL && same(from, target));
+		bool		is_known = target == NULL || (from != NULL && es_text_same(from, target));
 
 		foreach(inner, seen)
-			is_known |= same(lfirst(inner), target);
+			is_known |= es_text_same(lfirst(inner), target);
 		if (is_known)
 			continue;
 		seen = lappend(seen, unconstify(text *, target));
@@ -308,7 +307,7 @@ list_types(List *choices)
 	{
 		const EsChoice *choice = lfirst(lc);
 
-		if (last == NULL || !same(last->type, choice->type))
+		if (last == NULL || !es_text_same(last->type, choice->type))
 			appendStringInfo(&buf, "%s%s", buf.len == 0 ? "" : ", ", text_to_cstring(choice->type));
 		last = choice;
 	}
@@ -335,7 +334,7 @@ es_edge_ambiguities(EsMachine *machine, List *edges)
 			List	   *choices;
 
 			/* Nothing but the machine's creating types begins a stream. */
-			if (stands != NULL && (from == NULL || same(stands, to)))
+			if (stands != NULL && (from == NULL || es_text_same(stands, to)))
 				continue;
 			choices = edges_between(machine, stands, to);
 			if (count_types(choices) > 1 && named_type(edges, from, to) == NULL && !told_apart(choices))
@@ -364,7 +363,7 @@ told_apart(List *choices)
 		{
 			const EsChoice *rival = lfirst(other);
 
-			if (same(rival->type, choice->type))
+			if (es_text_same(rival->type, choice->type))
 				continue;
 			foreach(code, choice->reasons)
 				if (lists_reason(rival, lfirst(code)))
@@ -372,11 +371,4 @@ told_apart(List *choices)
 		}
 	}
 	return true;
-}
-
-static bool
-same(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }

@@ -242,13 +242,6 @@ append_escaped(StringInfo buf, const text *part)
 	}
 }
 
-static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 const text *
 es_tracking_state(const EsTracking *tracking, const Datum *values, const bool *nulls)
 {
@@ -263,7 +256,7 @@ es_tracking_state(const EsTracking *tracking, const Datum *values, const bool *n
 	{
 		const EsTrackedState *pair = lfirst(lc);
 
-		if (same_text(pair->word, word))
+		if (es_text_same(pair->word, word))
 			return pair->state;
 	}
 	return word;
@@ -278,7 +271,7 @@ es_tracking_word(const EsTracking *tracking, const text *state)
 	{
 		const EsTrackedState *pair = lfirst(lc);
 
-		if (same_text(pair->state, state))
+		if (es_text_same(pair->state, state))
 			return pair->word;
 	}
 	return state;

@@ -13,7 +13,6 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
-#include "compat.h"
 #include "log/guarded.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -33,6 +32,7 @@ static bool is_reserved(Relation rel);
 static bool is_partition(Relation rel);
 static bool is_parent(Relation rel);
 static bool is_projection(Relation rel);
+static Oid	primary_key(Relation rel);
 static List *columns_of(Relation rel, const char *key, List **problems);
 static List *columns_of_index(Relation rel, Oid indexid, List **problems);
 static bool has_unique_index(Relation rel, List *attnos);
@@ -113,7 +113,7 @@ es_tracking_check_key(Relation rel, const char *key, List **problems)
 
 	if (key == NULL)
 	{
-		primary = es_compat_primary_key_index(rel);
+		primary = primary_key(rel);
 		if (!OidIsValid(primary))
 		{
 			*problems = lappend(*problems, pstrdup("the table has no primary key: name columns that are NOT NULL and unique, as in key => 'id'"));
@@ -125,6 +125,24 @@ es_tracking_check_key(Relation rel, const char *key, List **problems)
 	if (attnos != NIL && !has_unique_index(rel, attnos))
 		*problems = lappend(*problems, psprintf("key: no unique index that is checked at once has just the columns %s", key));
 	return attnos;
+}
+
+/* Deferrable or not. */
+static Oid
+primary_key(Relation rel)
+{
+	Oid			result = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (index->rd_index->indisprimary)
+			result = lfirst_oid(lc);
+		index_close(index, AccessShareLock);
+	}
+	return result;
 }
 
 /* NIL if there is a problem. */

@@ -246,10 +246,7 @@ is_passed(const Comparison *c)
 static void
 pass(Comparison *c)
 {
-	bool		is_genesis = (c->event->flags & ES_EVENT_SYNTHETIC) != 0 &&
-		DatumGetInt64(c->event->value[ES_EVENT_VERSION]) == 1;
-
-	if (is_genesis || (c->event->flags & ES_EVENT_VIOLATION) != 0 || leaves_machine(c->event))
+	if (es_machine_is_entered(c->event) || leaves_machine(c->event))
 		c->after = es_event_text(c->event, ES_EVENT_TO_STATE);
 	else
 		c->after = c->state;

@@ -137,6 +137,9 @@ extern EsMachine *es_machine_named(const text *label);
 /* Was the event appended past the machine: by capture, backfill or a correction? */
 extern bool es_machine_is_passed(const EsMachine *machine, const EsEvent *event);
 
+/* Does such an event enter its to_state?  Else the state stays. */
+extern bool es_machine_is_entered(const EsEvent *event);
+
 extern bool es_machine_has_state(const EsMachine *machine, const text *state);
 
 /*

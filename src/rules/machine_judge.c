@@ -11,6 +11,8 @@
 #include "utils/fmgrprotos.h"
 
 static EsEdge *choose(EsMachine *machine, EsEdge *first, int state, const EsBinding *binding, EsStep *step);
+static bool is_genesis(const EsEvent *event);
+static bool is_key_change(const EsEvent *event);
 static bool may_fill(const EsMachine *machine, const EsEvent *event);
 static bool is_decidable(const EsEdge *edge);
 static const char *find_rejecting(const EsMachine *machine, EsEdge *edge, const EsBinding *binding);
@@ -41,10 +43,40 @@ es_machine_is_passed(const EsMachine *machine, const EsEvent *event)
 {
 	if ((event->flags & (ES_EVENT_VIOLATION | ES_EVENT_CORRECTION | ES_EVENT_VOID)) != 0)
 		return true;
-	if ((event->flags & ES_EVENT_SYNTHETIC) != 0 && DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1)
+	if (is_genesis(event) || is_key_change(event))
 		return true;
 	return (event->flags & ES_EVENT_CAPTURED) != 0 &&
 		es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE)) < 0;
+}
+
+/*
+ * Does an event that passed by the machine enter a state?  One that was made up
+ * does, and the first of a captured row; others leave the state alone.
+ */
+bool
+es_machine_is_entered(const EsEvent *event)
+{
+	return is_genesis(event) || (event->flags & ES_EVENT_VIOLATION) != 0 ||
+		((event->flags & ES_EVENT_CAPTURED) != 0 && event->isnull[ES_EVENT_FROM_STATE]);
+}
+
+/* Made up from a row that has a past which was not recorded. */
+static bool
+is_genesis(const EsEvent *event)
+{
+	return (event->flags & ES_EVENT_SYNTHETIC) != 0 &&
+		((event->flags & ES_EVENT_CAPTURED) != 0 || DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1);
+}
+
+/* The row of a captured event came from another stream, or goes on in one. */
+static bool
+is_key_change(const EsEvent *event)
+{
+	Jsonb	   *data = (Jsonb *) DatumGetPointer(event->value[ES_EVENT_DATA]);
+	JsonbValue	buffer;
+
+	return (event->flags & ES_EVENT_CAPTURED) != 0 && JB_ROOT_IS_OBJECT(data) &&
+		getKeyJsonValueFromContainer(&data->root, "key_changed_from", strlen("key_changed_from"), &buffer) != NULL;
 }
 
 bool

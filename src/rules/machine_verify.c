@@ -200,7 +200,7 @@ judge_passage(EsMachine *machine, const EsEvent *event)
 	if (es_words_find(&machine->states, to) < 0)
 		return psprintf("state %s is unknown to state machine \"%s\"", show(to),
 						text_to_cstring(machine->label));
-	if ((event->flags & ES_EVENT_SYNTHETIC) == 0 && !es_event_is_correction(event) && !es_text_same(from, to))
+	if (!es_machine_is_entered(event) && !es_event_is_correction(event) && !es_text_same(from, to))
 		return psprintf("type is unknown to state machine \"%s\", and the state changes from %s to %s",
 						text_to_cstring(machine->label), show(from), show(to));
 	return NULL;
