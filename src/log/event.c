@@ -247,7 +247,6 @@ set_text(EsEvent *event, EsEventColumn col, const text *value)
 	event->isnull[col] = value == NULL;
 }
 
-/* Splits the stream's name into category and key. */
 static void
 set_stream(EsEvent *event, int64 stream_id)
 {
@@ -255,20 +254,25 @@ set_stream(EsEvent *event, int64 stream_id)
 
 	event->stream_id = stream_id;
 	set_text(event, ES_EVENT_STREAM, name);
-	set_text(event, ES_EVENT_CATEGORY, es_word_text(ES_STREAM_CATEGORY(stream_id)));
 	set_text(event, ES_EVENT_KEY, es_stream_name_key(name));
 }
 
 static void
 set_words(EsEvent *event, const FixedColumns *row)
 {
-	set_text(event, ES_EVENT_TYPE, es_word_text(row->type));
-	set_text(event, ES_EVENT_ACTOR, es_word_text(row->actor));
-	set_text(event, ES_EVENT_RECORDED_BY, es_word_text(row->recorded_by));
-	set_text(event, ES_EVENT_REASON, es_word_text(row->reason));
-	set_text(event, ES_EVENT_FROM_STATE, es_word_text(row->from_state));
-	set_text(event, ES_EVENT_TO_STATE, es_word_text(row->to_state));
-	event->machine = es_word_text(row->machine);
+	int32		ids[] = {ES_STREAM_CATEGORY(row->stream), row->type, row->actor, row->recorded_by,
+	row->reason, row->from_state, row->to_state, row->machine};
+	const text *words[lengthof(ids)];
+
+	es_word_texts(ids, words, lengthof(ids));
+	set_text(event, ES_EVENT_CATEGORY, words[0]);
+	set_text(event, ES_EVENT_TYPE, words[1]);
+	set_text(event, ES_EVENT_ACTOR, words[2]);
+	set_text(event, ES_EVENT_RECORDED_BY, words[3]);
+	set_text(event, ES_EVENT_REASON, words[4]);
+	set_text(event, ES_EVENT_FROM_STATE, words[5]);
+	set_text(event, ES_EVENT_TO_STATE, words[6]);
+	event->machine = words[7];
 }
 
 /* The value at a place in the row, which moves behind it. */

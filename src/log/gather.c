@@ -17,6 +17,7 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/stratnum.h"
+#include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "compat.h"
 #include "log/event.h"
@@ -46,6 +47,7 @@ struct EsGather
 	Snapshot	snapshot;
 	EsGatherFilter filter;
 	void	   *arg;
+	bool		trust_pages;	/* that say that all on them is visible */
 
 	IndexScanDesc scan;			/* one of these says where rows are */
 	EsPick	   *pick;
@@ -69,6 +71,8 @@ new_gather(Relation rel, Snapshot snapshot, int64 first)
 		elog(ERROR, "cannot gather rows of \"%s\"", RelationGetRelationName(rel));
 	gather->rel = rel;
 	gather->snapshot = snapshot;
+	/* A primary may know more than a standby's snapshot; locks are by row. */
+	gather->trust_pages = !snapshot->takenDuringRecovery && !IsolationIsSerializable();
 	gather->filter = NULL;
 	gather->arg = NULL;
 	gather->scan = NULL;
@@ -172,15 +176,18 @@ find_row(EsGather *gather, const Entry *entry, Buffer buffer, HeapTuple row)
 	OffsetNumber offset = ItemPointerGetOffsetNumber(&tid);
 	Page		page = BufferGetPage(buffer);
 
-	if (gather->filter != NULL && offset <= PageGetMaxOffsetNumber(page))
+	if (offset <= PageGetMaxOffsetNumber(page))
 	{
 		ItemId		item = PageGetItemId(page, offset);
 
 		if (ItemIdIsNormal(item))
 		{
 			row->t_data = (HeapTupleHeader) PageGetItem(page, item);
+			row->t_len = ItemIdGetLength(item);
 			if (!is_wanted(gather, row))
 				return false;
+			if (gather->trust_pages && PageIsAllVisible(page))
+				return true;
 		}
 	}
 	return heap_hot_search_buffer(&tid, gather->rel, buffer, gather->snapshot, row, NULL, true) &&
@@ -188,11 +195,13 @@ find_row(EsGather *gather, const Entry *entry, Buffer buffer, HeapTuple row)
 }
 
 static void
-keep_row(EsGather *gather, int place, HeapTuple row)
+keep_row(EsGather *gather, const Entry *entry, HeapTuple row)
 {
-	HeapTuple	copy = &gather->rows[place];
+	HeapTuple	copy = &gather->rows[entry->place];
 
-	*copy = *row;
+	copy->t_len = row->t_len;
+	copy->t_self = entry->tid;
+	copy->t_tableOid = RelationGetRelid(gather->rel);
 	copy->t_data = MemoryContextAlloc(gather->batch_context, row->t_len);
 	memcpy(copy->t_data, row->t_data, row->t_len);
 }
@@ -213,7 +222,7 @@ read_rows(EsGather *gather)
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		for (; i < gather->count && ItemPointerGetBlockNumber(&gather->entries[i].tid) == block; i++)
 			if (find_row(gather, &gather->entries[i], buffer, &row))
-				keep_row(gather, gather->entries[i].place, &row);
+				keep_row(gather, &gather->entries[i], &row);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	if (BufferIsValid(buffer))

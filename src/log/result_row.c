@@ -12,25 +12,35 @@
 #include "access/htup_details.h"
 #include "access/tupmacs.h"
 
-#define PLACE_FOR_FIXED		(2 * sizeof(int64)) /* with padding */
-
 struct EsResultRow
 {
 	MemoryContext context;
 	TupleDesc	desc;
 	int			header_size;
+	Size		fixed_size;		/* of a row but for values of variable length */
 	Size		size;			/* of the buffer */
 	HeapTupleData tuple;		/* over the buffer */
+	int16		lengths[FLEXIBLE_ARRAY_MEMBER]; /* of the columns' types */
 };
 
 EsResultRow *
 es_result_row_begin(TupleDesc desc)
 {
-	EsResultRow *result = palloc0(sizeof(EsResultRow));
+	EsResultRow *result = palloc0(offsetof(EsResultRow, lengths) + desc->natts * sizeof(int16));
 
 	result->context = CurrentMemoryContext;
 	result->desc = desc;
 	result->header_size = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
+	/* With padding. */
+	result->fixed_size = result->header_size + desc->natts * 2 * sizeof(int64);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attlen != -1 && !att->attbyval)
+			elog(ERROR, "cannot return values of type %u", att->atttypid);
+		result->lengths[i] = att->attlen;
+	}
 	return result;
 }
 
@@ -38,16 +48,11 @@ es_result_row_begin(TupleDesc desc)
 static Size
 measure(const EsResultRow *result, const Datum *values, const bool *nulls)
 {
-	Size		size = result->header_size;
+	Size		size = result->fixed_size;
 
 	for (int i = 0; i < result->desc->natts; i++)
-	{
-		if (nulls[i])
-			continue;
-		size += PLACE_FOR_FIXED;
-		if (TupleDescAttr(result->desc, i)->attlen == -1)
+		if (result->lengths[i] == -1 && !nulls[i])
 			size += VARSIZE_ANY(DatumGetPointer(values[i]));
-	}
 	return size;
 }
 
@@ -70,15 +75,17 @@ reserve(EsResultRow *result, Size size)
 }
 
 /* Padding is zero, as everywhere. */
-static char *
-align(char *place, char *aligned)
+static inline char *
+align(char *place, int alignment)
 {
+	char	   *aligned = (char *) TYPEALIGN(alignment, place);
+
 	while (place < aligned)
 		*place++ = 0;
 	return place;
 }
 
-static char *
+static inline char *
 put_varlena(char *place, const struct varlena *value)
 {
 	Size		size = VARSIZE_ANY(value);
@@ -92,19 +99,20 @@ put_varlena(char *place, const struct varlena *value)
 	}
 	Assert(VARATT_IS_SHORT(value) || VARATT_IS_4B_U(value));
 	if (!VARATT_IS_SHORT(value))
-		place = align(place, (char *) INTALIGN(place));
+		place = align(place, ALIGNOF_INT);
 	memcpy(place, value, size);
 	return place + size;
 }
 
-static char *
-put_value(char *place, Form_pg_attribute att, Datum value)
+/* What is passed by value is aligned to its length. */
+static inline char *
+put_value(char *place, int length, Datum value)
 {
-	if (att->attlen == -1)
+	if (length == -1)
 		return put_varlena(place, (const struct varlena *) DatumGetPointer(value));
-	place = align(place, (char *) att_align_nominal((uintptr_t) place, att->attalign));
-	store_att_byval(place, value, att->attlen);
-	return place + att->attlen;
+	place = align(place, length);
+	store_att_byval(place, value, length);
+	return place + length;
 }
 
 HeapTuple
@@ -123,7 +131,7 @@ es_result_row_form(EsResultRow *result, const Datum *values, const bool *nulls)
 		if (nulls[i])
 			continue;
 		bitmap[i >> 3] |= 1 << (i & 7);
-		place = put_value(place, TupleDescAttr(result->desc, i), values[i]);
+		place = put_value(place, result->lengths[i], values[i]);
 	}
 	tuple->t_len = place - (char *) tuple->t_data;
 	return tuple;

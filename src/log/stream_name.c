@@ -29,7 +29,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#define CACHE_GENERATION	100000	/* names; some 60 bytes each */
+#define CACHE_GENERATION	200000	/* names; some 60 bytes each */
 #define BLOCK_SIZE			(32 * 1024)
 
 /* Entries of the index that cost less to pass by than another descent. */

@@ -243,24 +243,15 @@ es_word_id(const text *word)
 	return entry->id;
 }
 
-const text *
-es_word_text(int32 id)
+static const text *
+read_word(int32 id)
 {
-	IdEntry    *entry;
-	Relation	rel;
+	Relation	rel = table_open(es_catalog_oid(ES_REL_WORD), AccessShareLock);
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
 	const text *result = NULL;
 
-	if (id == 0)
-		return NULL;
-	ensure_cache();
-	entry = idtable_lookup(by_id, id);
-	if (entry != NULL)
-		return entry->word;
-
-	rel = table_open(es_catalog_oid(ES_REL_WORD), AccessShareLock);
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
 	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_WORD_PKEY), true, SnapshotSelf, 1, &key);
 	tuple = systable_getnext(scan);
@@ -276,6 +267,30 @@ es_word_text(int32 id)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+void
+es_word_texts(const int32 *ids, const text **words, int count)
+{
+	ensure_cache();
+	for (int i = 0; i < count; i++)
+	{
+		IdEntry    *entry = ids[i] == 0 ? NULL : idtable_lookup(by_id, ids[i]);
+
+		if (likely(entry != NULL))
+			words[i] = entry->word;
+		else
+			words[i] = ids[i] == 0 ? NULL : read_word(ids[i]);
+	}
+}
+
+const text *
+es_word_text(int32 id)
+{
+	const text *word;
+
+	es_word_texts(&id, &word, 1);
+	return word;
 }
 
 int32 *

@@ -14,6 +14,9 @@ extern int32 es_word_id(const text *word);
  * NULL for 0 and for an id that is not there. */
 extern const text *es_word_text(int32 id);
 
+/* The same for several at once. */
+extern void es_word_texts(const int32 *ids, const text **words, int count);
+
 /* All ids that a word has got; palloc'd.  They may be several, or none. */
 extern int32 *es_word_all_ids(const char *word, int *count);
 
