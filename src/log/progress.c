@@ -68,7 +68,7 @@ void
 es_progress_step(EsProgress *progress, int64 n)
 {
 	progress->done += n;
-	if (!progress->is_told || progress->done - progress->reported < UNITS_PER_REPORT)
+	if (!progress->is_told || (progress->done - progress->reported < UNITS_PER_REPORT && holds(COMMAND)))
 		return;
 	progress->reported = progress->done;
 	if (holds(COMMAND))
