@@ -3,7 +3,7 @@
 -- Corrections: an event says what another one should have said, or that it does not count. Both stay in the
 -- log; what folds or replays does so as corrected; a correction that the machine would refuse is refused.
 BEGIN;
-SELECT plan(92);
+SELECT plan(99);
 
 -- Positions are not the same in every run: where a message names one, it says N.
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
@@ -216,6 +216,25 @@ SELECT lives_ok($$ SELECT eventsource.correct_event(pg_temp.at('corrplain-1', 1)
 -- Appended, and corrected, in one statement and in one transaction.
 SELECT is((SELECT count(*) FROM (SELECT eventsource.void_event((eventsource.append('corrlead-' || i, 'opened')).position, 'r', 'a') FROM generate_series(100, 104) i) x), 5::bigint, 'in one statement');
 SELECT is_empty($$ SELECT FROM corr_lead WHERE key::int >= 100 $$, 'no rows are left');
+-- What a tracked table held is told by the table; the rest of a captured event can be corrected.
+SELECT eventsource.create_state_machine('corrrow', '{"initial": "NEW", "create": {"corrrow_created": "NEW"},
+	"states": {"NEW": {"on": {"started": "OPEN"}}, "OPEN": {"on": {"ended": "DONE"}}, "DONE": {"type": "final"}}, "on": {"note_added": {}, "corrrow_updated": {}}}') AS defined \gset
+CREATE TABLE corr_row (id int PRIMARY KEY, status text, txt text);
+SELECT eventsource.track_table('corr_row', 'corrrow', state_column => 'status', state_machine => 'corrrow') \g /dev/null
+INSERT INTO corr_row VALUES (1, 'NEW', 'a');
+UPDATE corr_row SET status = 'OPEN';
+SELECT eventsource.append('corrrow-1', 'note_added') \g /dev/null
+UPDATE corr_row SET status = 'DONE';
+SELECT pg_temp.refuses($$ SELECT eventsource.void_event(pg_temp.at('corrrow-1', 2), 'r', 'a') $$, '0A000', 'a captured event cannot be voided', 'a captured event voided');
+SELECT pg_temp.refuses($$ SELECT eventsource.correct_event(pg_temp.at('corrrow-1', 2), '{"changed": {}}', 'r', 'a') $$, '0A000', '"changed" of a captured event cannot be corrected', 'other changes');
+SELECT pg_temp.refuses($$ SELECT eventsource.correct_event(pg_temp.at('corrrow-1', 2), '{}', 'r', 'a') $$, '0A000', '"changed" of a captured event cannot be corrected', 'no changes');
+SELECT lives_ok($$ SELECT eventsource.correct_event(position, data || '{"by": "phone"}', 'r', 'a') FROM eventsource.events WHERE stream = 'corrrow-1' AND version = 2 $$, 'what is beside them');
+SELECT is(state, 'DONE', 'an appended event of the stream can be voided') FROM eventsource.void_event(pg_temp.at('corrrow-1', 3), 'r', 'a');
+DELETE FROM corr_row;
+SELECT is(a.state, NULL, 'after the row was deleted') FROM eventsource.events e, eventsource.correct_event(e.position, e.data || '{"by": "mail"}', 'r', 'a') a
+WHERE e.stream = 'corrrow-1' AND e.version = 2;
+SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all is well');
+
 -- A rolled back correction leaves nothing; nor can an expression correct while an event is decided.
 SAVEPOINT before;
 SELECT eventsource.void_event(pg_temp.at('corrlead-2', 8), 'r', 'a') \g /dev/null
