@@ -17,6 +17,7 @@
 #include "executor/tuptable.h"
 #include "log/catalog.h"
 #include "log/event.h"
+#include "log/progress.h"
 #include "log/read.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -63,8 +64,10 @@ sort_events(EsStreamWalk *walk, EsScan *scan)
 	Oid			operators[ES_EVENT_SORT_COLUMNS] = {Int8LessOperator, Int8LessOperator};
 	Oid			collations[ES_EVENT_SORT_COLUMNS] = {InvalidOid, InvalidOid};
 	bool		nulls_first[ES_EVENT_SORT_COLUMNS] = {false, false};
+	EsProgress	progress;
 	HeapTuple	tuple;
 
+	es_progress_begin(&progress, "sorting events by stream", ES_PROGRESS_UNKNOWN);
 	es_event_sort_columns(columns);
 	walk->sort = tuplesort_begin_heap(desc, ES_EVENT_SORT_COLUMNS, columns, operators, collations,
 									  nulls_first, work_mem, NULL, TUPLESORT_NONE);
@@ -72,10 +75,12 @@ sort_events(EsStreamWalk *walk, EsScan *scan)
 	{
 		tuplesort_puttupleslot(walk->sort, ExecStoreHeapTuple(tuple, slot, false));
 		walk->total++;
+		es_progress_step(&progress, 1);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	es_scan_end(scan);
 	tuplesort_performsort(walk->sort);
+	es_progress_end(&progress);
 }
 
 int64

@@ -144,6 +144,8 @@ compile_proposal(FunctionCallInfo fcinfo, const EsProjection *current)
 	projection = es_projection_compile(&proposal, current->target->relid, &problems);
 	if (problems != NIL)
 		es_projection_refuse(get_rel_name(current->target->relid), problems);
+	/* So that an error in one of its expressions is told from one in force. */
+	projection->target->name = psprintf("%s (as proposed)", current->target->name);
 	return projection;
 }
 

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- compare_projection: what other rules would make of the same events.
 BEGIN;
-SELECT plan(39);
+SELECT plan(40);
 
 CREATE TABLE score (id text PRIMARY KEY, points int NOT NULL DEFAULT 0, n int NOT NULL DEFAULT 0);
 \set present '{"opened": "points = row.points + 10, n = row.n + 1", "visited": "points = row.points + 5, n = row.n + 1", "gone": "DELETE"}'
@@ -165,6 +165,19 @@ SELECT pg_temp.refuses($$ SELECT eventsource.compare_projection('before', '{"a":
 SELECT alike(pg_temp.refusal($$ SELECT eventsource.compare_projection('score', '{"gone": "DELETE"}', filter => 'row.n = 1') $$), 'ZE011: %', 'a filter knows the event alone');
 SELECT pg_temp.refuses($$ SELECT eventsource.compare_projection('score', '{"gone": "DELETE"}', basis => 'felt') $$, '22023', 'unknown basis "felt"', 'an unknown basis');
 SELECT alike(pg_temp.refusal($$ SELECT eventsource.compare_projection('score', '{"gone": "n = 1 / row.n"}') $$), '22012: division by zero%', 'an error of a rule is told as it is');
+CREATE FUNCTION pg_temp.context_of(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	context text;
+BEGIN
+	EXECUTE command;
+	RETURN 'not refused';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+	RETURN context;
+END
+$$;
+SELECT matches(pg_temp.context_of($$ SELECT eventsource.compare_projection('score', '{"gone": "n = 1 / row.n"}') $$),
+	'event "gone" of stream "compared-\d+" \(version \d+\) in projection public.score \(as proposed\)', 'with the event, and whose rules');
 
 -- Whose rights.
 CREATE ROLE compare_owner;
