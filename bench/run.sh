@@ -5,6 +5,7 @@
 # variables name a database that has the extension and nothing else.
 #
 #   BENCH_SECONDS   length of one measurement (2)
+#   BENCH_WARM_UP   length of the run before a row's measurements, on either side (5)
 #   BENCH_ROUNDS    measurements of each side (5)
 #   BENCH_ROWS      only these: append cpu batch copy projection wal disk read rebuild
 #   BENCH_LONG=1    also "long": 10 million events (adds some ten minutes and 20 GB)
@@ -20,7 +21,7 @@ shopt -s inherit_errexit
 export LC_ALL=C
 cd "$(dirname "$0")"
 
-seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5}
+seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5} warm_up=${BENCH_WARM_UP:-5}
 rows=${BENCH_ROWS:-append cpu batch copy projection wal disk read rebuild${BENCH_LONG:+ long}}
 
 type=step_done
@@ -89,6 +90,15 @@ settle() { sql -c 'VACUUM ANALYZE' -c CHECKPOINT; }
 
 # ---- rows ----
 
+# warm SCRIPT: as many clients as will be, so that no side is measured with what
+# the server keeps in memory still cold.
+warm() {
+	local side
+	for side in plain eventsource; do
+		PGOPTIONS='-c synchronous_commit=off' run_script "$1.$side.sql" -c 8 -j 2 -T "$warm_up" >"$work/out"
+	done
+}
+
 # throughput SCRIPT CLIENTS SYNCHRONOUS_COMMIT SIDE: transactions a second.
 throughput() {
 	PGOPTIONS="-c synchronous_commit=$3" run_script "$1.$4.sql" -c "$2" -j 2 -T "$seconds" |
@@ -97,6 +107,7 @@ throughput() {
 
 row_append() {
 	local clients sync
+	warm append
 	for sync in on off; do
 		for clients in 1 8; do
 			compare "append, $clients client$([ "$clients" = 1 ] || echo s), synchronous_commit $sync" \
@@ -108,20 +119,21 @@ row_append() {
 # cpu_time SCRIPT EVENTS SIDE: CPU of the backend per event in microseconds. The
 # script asks its own backend after a warm-up and again at the end.
 cpu_time() {
-	local script=$work/cpu.sql warm_up=1000 n=$2
+	local script=$work/cpu.sql first=1000 n=$2
 	{
 		echo '\set n :n + 1'
-		printf '\\if :n = %s\nSELECT bench.cpu_used() AS before \\gset\n\\endif\n' "$warm_up"
+		printf '\\if :n = %s\nSELECT bench.cpu_used() AS before \\gset\n\\endif\n' "$first"
 		cat "$1.$3.sql"
-		printf '\\if :n = %s\nINSERT INTO bench.cpu SELECT bench.cpu_used() - :before;\n\\endif\n' $((warm_up + n - 1))
+		printf '\\if :n = %s\nINSERT INTO bench.cpu SELECT bench.cpu_used() - :before;\n\\endif\n' $((first + n - 1))
 	} >"$script"
 	sql -c 'TRUNCATE bench.cpu'
-	PGOPTIONS='-c synchronous_commit=off' run_script "$script" -D n=0 -t $((warm_up + n)) >"$work/out"
+	PGOPTIONS='-c synchronous_commit=off' run_script "$script" -D n=0 -t $((first + n)) >"$work/out"
 	sql -c "SELECT round(seconds * 1e6 / $n, 2) FROM bench.cpu"
 }
 
 # Short and often: what one event costs depends on what else the caches hold.
 row_cpu() {
+	warm append
 	rounds=$((rounds * 3)) compare 'append, CPU of the backend per event' us '<= 1.00' \
 		cpu_time append $((seconds * 2000))
 }
@@ -147,6 +159,7 @@ batch_throughput() {
 
 row_batch() {
 	local size
+	warm append
 	for size in 10 100; do
 		compare "append_events of $size" /s '>= 1.00' batch_throughput "$size"
 	done
@@ -178,6 +191,7 @@ copy_throughput() {
 row_copy() { compare 'COPY of 200,000 events' /s '>= 0.70' copy_throughput; }
 
 row_projection() {
+	warm projection
 	compare 'append + one inline projection, 1 client' /s '>= 1.00' throughput projection 1 off
 	compare 'append + one inline projection, 8 clients' /s '>= 1.00' throughput projection 8 off
 }

@@ -17,6 +17,7 @@ trap '"$ROOT/tools/cluster.sh" drop "$dir"' EXIT
 trap 'exit 130' INT TERM
 "$ROOT/tools/cluster.sh" create "$dir"
 cat >>"$dir/data/postgresql.conf" <<-CONF
+	shared_preload_libraries = eventsource
 	shared_buffers = 1GB
 	max_wal_size = 16GB
 	checkpoint_timeout = 30min

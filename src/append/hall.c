@@ -116,39 +116,52 @@ name_to_leave(EsBatch *batch, const text *name)
 	return copy;
 }
 
+/*
+ * A stream that the batch does not know by its name: it may yet by its id, which
+ * returns it.  Else NULL, and *now is the stream with its head, or a new one.
+ */
+static BatchStream *
+meet_stream(EsBatch *batch, const text *name, BatchStream * now)
+{
+	bool		has_head;
+	bool		is_new = false;
+	BatchStream *known;
+
+	memset(now, 0, sizeof(*now));
+	has_head = es_heads_take(name, &now->stream, &now->head);
+	if (!has_head)
+		is_new = !es_stream_find_in(batch->roster, name, &now->stream);
+	else if (batch->last.id != 0)
+		es_stream_remember(name, &now->stream);
+	now->id = now->stream.id;
+	known = is_new ? NULL : find_batch_stream(batch, now->id);
+	if (known != NULL)
+		return known;
+	if (!is_new && !has_head)
+		es_writer_read_head(batch->writer, &now->stream, &now->head);
+	now->name = name_to_leave(batch, name);
+	return NULL;
+}
+
 /* Locks the stream and makes it the batch's last, with its head. */
 static void
 enter_stream(EsBatch *batch, const text *name)
 {
 	BatchStream now;
-	BatchStream *known;
-	bool		has_head;
+	BatchStream *known = NULL;
 
 	/* As ever so often, the stream of the event before, which is locked. */
 	if (batch->last.id != 0 && batch->last.name != NULL && es_text_same(batch->last.name, name))
 		return;
 	es_stream_lock(name);
-	memset(&now, 0, sizeof(now));
-	has_head = es_heads_take(name, &now.stream, &now.head);
-	if (!has_head && !es_stream_find_in(batch->roster, name, &now.stream))
-	{
-		now.name = name_to_leave(batch, name);
-		save_last_stream(batch);
-		batch->last = now;
-		return;
-	}
-	now.id = now.stream.id;
-	known = find_batch_stream(batch, now.id);
+	if (batch->last.id != 0 && es_stream_recall(name, &now.stream))
+		known = find_batch_stream(batch, now.stream.id);
+	if (known == NULL)
+		known = meet_stream(batch, name, &now);
 	if (known == &batch->last)
 		return;
 	if (known != NULL)
 		now = *known;
-	else
-	{
-		if (!has_head)
-			es_writer_read_head(batch->writer, &now.stream, &now.head);
-		now.name = name_to_leave(batch, name);
-	}
 	save_last_stream(batch);
 	batch->last = now;
 }
@@ -363,7 +376,9 @@ place_event(EsBatch *batch, EsEvent *event)
 	head->to_state = es_word_id(es_event_text(event, ES_EVENT_TO_STATE));
 	head->recorded_at = DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]);
 	memcpy(head->hash, VARDATA(hash), ES_HASH_SIZE);
-	es_stream_note_version(es_event_text(event, ES_EVENT_STREAM), head->version);
+	if (!bs->is_noted)
+		es_stream_note_version(es_event_text(event, ES_EVENT_STREAM), head->version);
+	bs->is_noted = true;
 }
 
 static void

@@ -266,16 +266,30 @@ es_stream_lock(const text *name)
 /* ---- finding and making ---- */
 
 bool
-es_stream_find_in(EsRoster *roster, const text *name, EsStream *stream)
+es_stream_recall(const text *name, EsStream *stream)
 {
 	NameEntry  *entry = recall_by_name(name);
-	TransactionId xmin;
 
 	if (entry != NULL)
-	{
 		*stream = entry->stream;
+	return entry != NULL;
+}
+
+/* It must be committed. */
+void
+es_stream_remember(const text *name, const EsStream *stream)
+{
+	if (recall_by_name(name) == NULL)
+		(void) remember_by_name(name, stream, InvalidTransactionId);
+}
+
+bool
+es_stream_find_in(EsRoster *roster, const text *name, EsStream *stream)
+{
+	TransactionId xmin;
+
+	if (es_stream_recall(name, stream))
 		return true;
-	}
 	if (!es_roster_find(roster, name, stream, &xmin))
 		return false;
 	(void) remember_by_name(name, stream, xmin);

@@ -51,6 +51,10 @@ extern void es_stream_expect_distinct(int count);
 /* The table of streams, open for a while: roster.h. */
 typedef struct EsRoster EsRoster;
 
+/* A stream that this backend knows, and one that it should know from now on. */
+extern bool es_stream_recall(const text *name, EsStream *stream);
+extern void es_stream_remember(const text *name, const EsStream *stream);
+
 /* Finds a stream, ours or committed; false if it does not exist. */
 extern bool es_stream_find(const text *name, EsStream *stream);
 extern bool es_stream_find_in(EsRoster *roster, const text *name, EsStream *stream);

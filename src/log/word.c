@@ -71,6 +71,7 @@ typedef struct IdEntry
 static MemoryContext cache_context;
 static HTAB *by_word;
 static idtable_hash * by_id;
+static WordEntry *recent[64];	/* of by_word, found without hashing */
 static bool has_fresh;			/* holds words of the open transaction */
 static Oid	cached_table;		/* the table the cache was read from */
 
@@ -104,6 +105,7 @@ put_aside(void)
 	cache_context = NULL;
 	by_word = NULL;
 	by_id = NULL;
+	memset(recent, 0, sizeof(recent));
 	has_fresh = false;
 }
 
@@ -211,6 +213,18 @@ insert_word(Relation rel, const text *word)
 	remember_word(id, GetCurrentTransactionId(), VARDATA_ANY(word), VARSIZE_ANY_EXHDR(word));
 }
 
+/* An event has half a dozen words, and events have the same ones. */
+static WordEntry *
+find_in_cache(const WordKey *key)
+{
+	uint32		place = key->len == 0 ? 0 : key->len * 5 + key->data[0] * 3 + key->data[key->len - 1];
+	WordEntry **entry = &recent[place % lengthof(recent)];
+
+	if (*entry == NULL || word_match(&(*entry)->key, key, sizeof(WordKey)) != 0)
+		*entry = hash_search(by_word, key, HASH_FIND, NULL);
+	return *entry;
+}
+
 int32
 es_word_id(const text *word)
 {
@@ -223,7 +237,7 @@ es_word_id(const text *word)
 	ensure_cache();
 	key.data = VARDATA_ANY(word);
 	key.len = VARSIZE_ANY_EXHDR(word);
-	entry = hash_search(by_word, &key, HASH_FIND, NULL);
+	entry = find_in_cache(&key);
 	if (entry != NULL)
 	{
 		if (!TransactionIdIsValid(entry->xmin))
