@@ -52,8 +52,9 @@ END {
 		ratio = median(ratios, n)
 		split(budget[row], b, " ")
 		met = b[1] == ">=" ? ratio >= b[2] : ratio <= b[2]
+		verdict = b[1] == "" ? "" : met ? "yes" : "**no**"
 		printf "| %s | %s %s | %s %s | %.2f (%.2f to %.2f) | %s | %s |\n", row,
 			number(of_side(row, "plain")), unit[row], number(of_side(row, "eventsource")), unit[row],
-			ratio, ratios[1], ratios[n], budget[row], met ? "yes" : "**no**"
+			ratio, ratios[1], ratios[n], budget[row], verdict
 	}
 }

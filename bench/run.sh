@@ -7,7 +7,8 @@
 #   BENCH_SECONDS   length of one measurement (2)
 #   BENCH_WARM_UP   length of the run before a row's measurements, on either side (5)
 #   BENCH_ROUNDS    measurements of each side (5)
-#   BENCH_ROWS      only these: append cpu batch copy projection wal disk read rebuild
+#   BENCH_ROWS      only these: append cpu batch copy projection capture
+#                   as_of wal disk read rebuild
 #   BENCH_LONG=1    also "long": 10 million events (adds some ten minutes and 20 GB)
 #   BENCH_OUT       file to add the table to
 #
@@ -22,7 +23,7 @@ export LC_ALL=C
 cd "$(dirname "$0")"
 
 seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5} warm_up=${BENCH_WARM_UP:-5}
-rows=${BENCH_ROWS:-append cpu batch copy projection wal disk read rebuild${BENCH_LONG:+ long}}
+rows=${BENCH_ROWS:-append cpu batch copy projection capture wal disk read rebuild as_of${BENCH_LONG:+ long}}
 
 type=step_done
 data='{"channel": "phone", "outcome": "no answer", "attempt": 3, "agent": "agent-17", "amount": 12.50}'
@@ -194,6 +195,52 @@ row_projection() {
 	warm projection
 	compare 'append + one inline projection, 1 client' /s '>= 1.00' throughput projection 1 off
 	compare 'append + one inline projection, 8 clients' /s '>= 1.00' throughput projection 8 off
+}
+
+# update_time SYNCHRONOUS_COMMIT SIDE: microseconds per UPDATE of one row.
+update_time() {
+	PGOPTIONS="-c synchronous_commit=$1" run_script "update.$2.sql" -D low=0 -D high=99999 -T "$seconds" |
+		awk '/^tps = / { printf "%.2f", 1e6 / $3 }'
+}
+
+# extra_time SIDE: what an UPDATE takes beyond a bare one, by the audit trigger
+# ("plain") or tracked.
+extra_time() {
+	local audited=audit
+	[ "$1" = plain ] || audited=eventsource
+	calculate "$(update_time off "$audited") - $(update_time off plain)"
+}
+
+row_capture() {
+	compare 'UPDATE of a tracked table, synchronous_commit on' us '<= 1.50' update_time on
+	compare 'UPDATE of a tracked table, synchronous_commit off' us '<= 1.50' update_time off
+	compare 'its extra cost (plain: that of a PL/pgSQL audit trigger)' us '<= 0.50' extra_time
+}
+
+# ten_changes TABLE: ten more to each of its 100,000 rows.
+ten_changes() {
+	local i
+	for ((i = 0; i < 10; i++)); do
+		sql -c "UPDATE bench.$1 SET score = score + 1, agent = 'agent-' || (id + $i) % 50, updated_at = now()"
+	done
+}
+
+# as_of_rate SIDE: queries a second. The plain side takes each lead's last image in
+# the audit table.
+as_of_rate() {
+	local query="SELECT count(l.score) FROM (SELECT DISTINCT ON (lead) new_row FROM bench.audit
+		WHERE changed_at <= '$moment' ORDER BY lead, id DESC) a, jsonb_populate_record(NULL::bench.plain_lead, new_row) l"
+	[ "$1" = plain ] || query="SELECT count(score) FROM eventsource.as_of(NULL::bench.lead, '$moment')"
+	calculate "1 / $(duration sql -c "SET work_mem = '64MB'" -c "$query")"
+}
+
+row_as_of() {
+	echo 'making a million changes' >&2
+	ten_changes audit_lead
+	ten_changes lead
+	moment=$(sql -c 'SELECT clock_timestamp()')
+	settle
+	compare 'a table as of a moment, over 1 million changes' /s '' as_of_rate
 }
 
 # wal_bytes SIDE: per event. Full-page images are off for this row: they depend on

@@ -63,6 +63,53 @@ SELECT stream, version, type, data, metadata FROM seed;
 INSERT INTO bench.plain_account
 SELECT substr(stream, 9), (data->>'amount')::numeric, 1 FROM bench.plain_event WHERE stream LIKE 'account-%';
 
+-- An application's table three times: as it is, with an audit trigger as people
+-- write it, and tracked.
+CREATE TABLE bench.plain_lead (
+	id         bigint PRIMARY KEY,
+	name       text NOT NULL,
+	email      text,
+	status     text NOT NULL DEFAULT 'A',
+	agent      text,
+	score      int NOT NULL DEFAULT 0,
+	note       text,
+	updated_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO bench.plain_lead (id, name, email, agent, note)
+SELECT n, 'Lead ' || n, 'lead' || n || '@example.org', 'agent-' || n % 50, repeat('called twice; ', 5)
+  FROM generate_series(0, 99999) n;
+CREATE TABLE bench.audit_lead (LIKE bench.plain_lead INCLUDING ALL);
+INSERT INTO bench.audit_lead TABLE bench.plain_lead;
+CREATE TABLE bench.lead (LIKE bench.plain_lead INCLUDING ALL);
+INSERT INTO bench.lead TABLE bench.plain_lead;
+
+CREATE TABLE bench.audit (
+	id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	lead       bigint NOT NULL,
+	operation  text NOT NULL,
+	old_row    jsonb,
+	new_row    jsonb,
+	actor      text NOT NULL DEFAULT session_user,
+	changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX ON bench.audit (lead, id);
+CREATE FUNCTION bench.audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO bench.audit (lead, operation, old_row, new_row)
+	VALUES (coalesce(new.id, old.id), tg_op, to_jsonb(old), to_jsonb(new));
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON bench.audit_lead
+	FOR EACH ROW EXECUTE FUNCTION bench.audit();
+
+SELECT eventsource.create_state_machine('lead', '{
+	"initial": "A",
+	"states": {"A": {"on": {"step_done": "B"}}, "B": {"on": {"step_done": "C"}}, "C": {"on": {"step_done": "A"}}}}');
+SELECT eventsource.create_category('lead', 'lead');
+SELECT eventsource.track_table('bench.lead', 'lead', state_column => 'status', state_machine => 'lead');
+SELECT eventsource.backfill('bench.lead');
+
 -- CPU that the session's backend has used, in seconds, by the kernel's count.
 CREATE FUNCTION bench.cpu_used() RETURNS numeric LANGUAGE sql VOLATILE
 	RETURN split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)::numeric / 1e9;

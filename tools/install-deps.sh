@@ -15,6 +15,10 @@ main() {
 	if [ "$want" = test ] && ! perl -MIPC::Run -e 1 2>/dev/null; then
 		packages+=' perl libipc-run-perl'
 	fi
+	# One test is an application, which needs a driver.
+	if [ "$want" = test ] && ! /usr/bin/python3 -c 'import psycopg2' 2>/dev/null; then
+		packages+=' python3-psycopg2'
+	fi
 
 	pg_config=$(find_pg_config) || pg_config=''
 	if [ -n "${PG_CONFIG:-}" ]; then
