@@ -243,24 +243,37 @@ es_stream_expect_distinct(int count)
 		take_wide_lock();
 }
 
-void
-es_stream_lock(const text *name)
+static bool
+lock_stream(const text *name, bool wait)
 {
 	LOCKTAG		tag;
 	uint64		hash = hash_name(name);
+	LockAcquireResult result;
 
 	if (wide_lock)
-		return;
+		return true;
 	if (!log_locked)
 	{
 		LockRelationOid(es_catalog_oid(ES_REL_EVENT), RowExclusiveLock);
 		log_locked = true;
 	}
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, ES_LOCK_STREAM);
-	if (LockAcquire(&tag, ExclusiveLock, false, false) == LOCKACQUIRE_ALREADY_HELD)
-		return;
-	if (++stream_locks > MAX_STREAM_LOCKS)
+	result = LockAcquire(&tag, ExclusiveLock, false, !wait);
+	if (result == LOCKACQUIRE_OK && ++stream_locks > MAX_STREAM_LOCKS)
 		take_wide_lock();
+	return result != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+es_stream_lock(const text *name)
+{
+	(void) lock_stream(name, true);
+}
+
+bool
+es_stream_try_lock(const text *name)
+{
+	return lock_stream(name, false);
 }
 
 /* ---- finding and making ---- */

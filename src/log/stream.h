@@ -39,6 +39,9 @@ extern int	es_stream_category_length(const text *name);
  */
 extern void es_stream_lock(const text *name);
 
+/* The same without waiting for other writers of the stream; false: it has one. */
+extern bool es_stream_try_lock(const text *name);
+
 /* The order in which streams are locked by whoever locks several. */
 extern uint64 es_stream_lock_order(const text *name);
 

@@ -1,0 +1,394 @@
+/*
+ * backfill.c
+ *		Genesis events for the rows that were there before a table was tracked.
+ *
+ * A row whose stream exists is left alone: it was captured, or begun by an
+ * earlier call; so a backfill can be stopped and repeated.  It never waits for a
+ * stream: one that another transaction holds is left to that transaction, whose
+ * capture begins it when it changes the row, or to the next call.
+ *
+ * The rows are read under a snapshot taken after the table was tracked.  An image
+ * older than its row does no harm: whoever changed the row since has begun its
+ * stream, or will append the change to ours.
+ *
+ * Memory: one row, and the batch.  Locks: streams, held to the end of the
+ * transaction; for more than a thousand rows in one transaction, the whole log
+ * at once, before any stream, so that nobody waits for both in turn.
+ */
+#include "capture/backfill.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "append/draft.h"
+#include "capture/change.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/stream.h"
+#include "miscadmin.h"
+#include "rules/expr.h"
+#include "storage/lmgr.h"
+#include "project/target.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define HISTORY_PLACE	"history:"
+
+/* Where a scan stands: a table (a partition, or the table itself) and a block. */
+typedef struct Place
+{
+	Oid			relid;			/* InvalidOid: at the start, or at the end */
+	BlockNumber block;
+} Place;
+
+PG_FUNCTION_INFO_V1(eventsource_backfill);
+PG_FUNCTION_INFO_V1(eventsource_backfill_some);
+
+static void begin_backfill(EsBackfill *backfill, Oid relid, int64 limit, int64 done);
+static void end_backfill(EsBackfill *backfill);
+static const EsTracking *find_tracking(Oid relid);
+static List *leaves_of(Oid relid);
+static int64 estimated_rows(Oid relid);
+static char *run(EsBackfill *backfill, char *time, const char *history, const char *from);
+static EsExpr *compile_time(const EsBackfill *backfill, const char *source);
+static bool scan_leaf(EsBackfill *backfill, EsExpr *time, Relation rel, BlockNumber *block);
+static void take_row(const EsTrackedTable *table, TupleTableSlot *slot, TupleTableSlot *row);
+static void backfill_row(EsBackfill *backfill, EsExpr *time, TupleTableSlot *slot);
+static char *get_string(FunctionCallInfo fcinfo, int arg);
+static int64 get_limit(FunctionCallInfo fcinfo, int arg);
+
+/* backfill(target, occurred_at, history, max_rows): rows that got their first events */
+Datum
+eventsource_backfill(PG_FUNCTION_ARGS)
+{
+	EsBackfill	backfill;
+
+	begin_backfill(&backfill, PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0), get_limit(fcinfo, 3), 0);
+	(void) run(&backfill, get_string(fcinfo, 1), get_string(fcinfo, 2), NULL);
+	end_backfill(&backfill);
+	if (backfill.busy > 0)
+		ereport(NOTICE,
+				(errmsg(INT64_FORMAT " rows were left alone, as other transactions are at work on them", backfill.busy),
+				 errdetail("What those transactions change is captured, with what was there before."),
+				 errhint("Call it again later.")));
+	PG_RETURN_INT64(backfill.rows);
+}
+
+/*
+ * backfill_some(target, occurred_at, history, max_rows, place, done): one batch
+ * of backfill_in_batches(), and the place where the next begins
+ */
+Datum
+eventsource_backfill_some(PG_FUNCTION_ARGS)
+{
+	EsBackfill	backfill;
+	TupleDesc	desc;
+	char	   *place;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	begin_backfill(&backfill, PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0), get_limit(fcinfo, 3),
+				   PG_GETARG_INT64(5));
+	place = run(&backfill, get_string(fcinfo, 1), get_string(fcinfo, 2), get_string(fcinfo, 4));
+	end_backfill(&backfill);
+	values[0] = Int64GetDatum(backfill.rows);
+	values[1] = Int64GetDatum(backfill.busy);
+	nulls[2] = place == NULL;
+	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(place);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+bool
+es_backfill_claim(EsBackfill *backfill, const text *stream)
+{
+	EsStream	found;
+
+	if (es_stream_find(stream, &found))
+		return false;
+	if (!es_stream_try_lock(stream))
+	{
+		backfill->busy++;
+		return false;
+	}
+	return !es_stream_find(stream, &found);
+}
+
+void
+es_backfill_add(EsBackfill *backfill, const EsDraft *draft, EsAppended *result)
+{
+	EsDraftContext context;
+
+	es_draft_begin_errors(&context);
+	context.draft = draft;
+	es_batch_add(backfill->batch, draft, result);
+	es_draft_end_errors(&context);
+}
+
+void
+es_backfill_settle(EsBackfill *backfill)
+{
+	if (!es_batch_is_full(backfill->batch))
+		return;
+	es_batch_flush(backfill->batch);
+	MemoryContextReset(backfill->row_context);
+}
+
+/* ---- a call ---- */
+
+static void
+begin_backfill(EsBackfill *backfill, Oid relid, int64 limit, int64 done)
+{
+	Relation	rel;
+	int64		expected;
+
+	memset(backfill, 0, sizeof(*backfill));
+	backfill->tracking = find_tracking(relid);
+	backfill->limit = limit;
+	rel = table_open(relid, AccessShareLock);
+	backfill->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	table_close(rel, NoLock);
+	backfill->row_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource backfill row",
+												  ALLOCSET_DEFAULT_SIZES);
+	backfill->batch = es_batch_begin();
+	expected = estimated_rows(relid);
+	es_stream_expect_distinct((int) Min(PG_INT32_MAX / 2, Min(expected, limit)));
+	es_progress_begin(&backfill->progress, psprintf("backfill of %s", get_rel_name(relid)), expected);
+	es_progress_step(&backfill->progress, done);
+}
+
+static void
+end_backfill(EsBackfill *backfill)
+{
+	es_batch_flush(backfill->batch);
+	es_batch_end(backfill->batch);
+	es_progress_end(&backfill->progress);
+	MemoryContextDelete(backfill->row_context);
+}
+
+/* Who may track a table may also say what was there before. */
+static const EsTracking *
+find_tracking(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+	const EsTracking *tracking = name == NULL ? NULL : es_tracking_of_table(relid);
+
+	if (tracking == NULL || !tracking->is_active || tracking->relid != relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a tracked table", name == NULL ? "this relation" : name),
+				 errdetail("Only the rows of a table that is under capture can be given a history."),
+				 errhint("Call eventsource.track_table() first; eventsource.tracked_tables lists the tracked ones.")));
+	if (!has_privs_of_role(GetUserId(), es_target_owner(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table %s", name),
+				 errdetail("A backfill says what was in the table before."),
+				 errhint("Let the table's owner do it.")));
+	return tracking;
+}
+
+/* The tables that hold the rows, in an order that stays. */
+static List *
+leaves_of(Oid relid)
+{
+	List	   *all = find_all_inheritors(relid, AccessShareLock, NULL);
+	List	   *leaves = NIL;
+	ListCell   *lc;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return list_make1_oid(relid);
+	foreach(lc, all)
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+			leaves = lappend_oid(leaves, lfirst_oid(lc));
+	}
+	list_sort(leaves, list_oid_cmp);
+	return leaves;
+}
+
+static int64
+estimated_rows(Oid relid)
+{
+	double		sum = 0;
+	ListCell   *lc;
+
+	foreach(lc, leaves_of(relid))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		BlockNumber pages;
+		double		tuples;
+		double		visible;
+
+		table_relation_estimate_size(rel, NULL, &pages, &tuples, &visible);
+		sum += tuples;
+		table_close(rel, NoLock);
+	}
+	return (int64) sum;
+}
+
+/* Does one call's work from a place on; returns the next place, NULL at the end. */
+static char *
+run(EsBackfill *backfill, char *time, const char *history, const char *from)
+{
+	EsExpr	   *expr = compile_time(backfill, time);
+	Place		place = {InvalidOid, 0};
+	ListCell   *lc;
+
+	if (from == NULL || strncmp(from, HISTORY_PLACE, strlen(HISTORY_PLACE)) == 0)
+	{
+		char	   *last = history == NULL ? NULL :
+			es_backfill_history(backfill, history, from == NULL ? NULL : from + strlen(HISTORY_PLACE));
+
+		if (last != NULL)
+			return psprintf("%s%s", HISTORY_PLACE, last);
+	}
+	else if (sscanf(from, "%u/%u", &place.relid, &place.block) != 2)
+		elog(ERROR, "unexpected place of a backfill: \"%s\"", from);
+
+	foreach(lc, leaves_of(backfill->tracking->relid))
+	{
+		Oid			relid = lfirst_oid(lc);
+		BlockNumber block = relid == place.relid ? place.block : 0;
+		Relation	rel;
+		bool		at_end;
+
+		if (relid < place.relid)
+			continue;
+		rel = table_open(relid, AccessShareLock);
+		at_end = scan_leaf(backfill, expr, rel, &block);
+		table_close(rel, NoLock);
+		if (!at_end)
+			return psprintf("%u/%u", relid, block);
+	}
+	return NULL;
+}
+
+/* A column of the table, or an expression over "row"; with the caller's rights. */
+static EsExpr *
+compile_time(const EsBackfill *backfill, const char *source)
+{
+	EsExprScope scope = {.row = backfill->desc,.owner = GetUserId()};
+
+	if (source == NULL)
+		return NULL;
+	if (get_attnum(backfill->tracking->relid, source) > 0)
+		source = psprintf("row.%s", quote_identifier(source));
+	return es_expr_compile(&scope, source, TIMESTAMPTZOID, -1);
+}
+
+/* ---- rows ---- */
+
+/*
+ * Goes through one table from a block on; false if the limit was reached, then
+ * the rest begins at *block.
+ */
+static bool
+scan_leaf(EsBackfill *backfill, EsExpr *time, Relation rel, BlockNumber *block)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TupleTableSlot *row = MakeSingleTupleTableSlot(backfill->desc, &TTSOpsVirtual);
+	const EsTrackedTable *table = es_tracking_of_trigger(rel, text_to_cstring(backfill->tracking->category));
+	BlockNumber now = *block;
+	bool		at_end = true;
+	ItemPointerData first;
+	ItemPointerData last;
+	TableScanDesc scan;
+
+	ItemPointerSet(&first, *block, 0);
+	ItemPointerSet(&last, MaxBlockNumber, PG_UINT16_MAX);
+	scan = table_beginscan_tidrange(rel, snapshot, &first, &last);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (backfill->rows >= backfill->limit && ItemPointerGetBlockNumber(&slot->tts_tid) != now)
+		{
+			*block = ItemPointerGetBlockNumber(&slot->tts_tid);
+			at_end = false;
+			break;
+		}
+		now = ItemPointerGetBlockNumber(&slot->tts_tid);
+		take_row(table, slot, row);
+		backfill_row(backfill, time, row);
+		es_progress_step(&backfill->progress, 1);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(row);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	return at_end;
+}
+
+/* The row as the tracked table has it, of which this table may be a partition. */
+static void
+take_row(const EsTrackedTable *table, TupleTableSlot *slot, TupleTableSlot *row)
+{
+	ExecClearTuple(row);
+	slot_getallattrs(slot);
+	for (int i = 0; i < table->natts; i++)
+	{
+		AttrNumber	attno = table->map == NULL ? i + 1 : table->map[i];
+
+		row->tts_isnull[i] = attno == InvalidAttrNumber || slot->tts_isnull[attno - 1];
+		row->tts_values[i] = row->tts_isnull[i] ? (Datum) 0 : slot->tts_values[attno - 1];
+	}
+	ExecStoreVirtualTuple(row);
+}
+
+static void
+backfill_row(EsBackfill *backfill, EsExpr *time, TupleTableSlot *slot)
+{
+	MemoryContext caller = MemoryContextSwitchTo(backfill->row_context);
+	EsDraft		draft;
+	EsAppended	result;
+	text	   *stream;
+
+	stream = es_tracking_stream(backfill->tracking, slot->tts_values, slot->tts_isnull);
+	if (es_backfill_claim(backfill, stream))
+	{
+		es_change_genesis(backfill->tracking, slot->tts_values, slot->tts_isnull, &draft);
+		if (time != NULL)
+		{
+			EsBinding	binding = {.row = slot};
+			bool		isnull;
+
+			draft.occurred_at = DatumGetTimestampTz(es_expr_eval(time, &binding, &isnull));
+			draft.has_occurred_at = !isnull;
+		}
+		es_backfill_add(backfill, &draft, &result);
+		backfill->rows++;
+		es_backfill_settle(backfill);
+	}
+	else
+		pfree(stream);
+	MemoryContextSwitchTo(caller);
+}
+
+/* ---- arguments ---- */
+
+static char *
+get_string(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+static int64
+get_limit(FunctionCallInfo fcinfo, int arg)
+{
+	int64		limit = PG_ARGISNULL(arg) ? PG_INT64_MAX : PG_GETARG_INT64(arg);
+
+	if (limit < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a backfill must be allowed one row at least"),
+				 errdetail("Given is " INT64_FORMAT ".", limit),
+				 errhint("Leave the number out for all rows.")));
+	return limit;
+}

@@ -1,0 +1,322 @@
+/*
+ * backfill_history.c
+ *		Events from an old history or audit table, in front of the image of the
+ *		row.
+ *
+ * The query is the caller's and runs with the caller's rights.  All events of a
+ * key are appended together, with the image of its row as it is then, so that a
+ * stream is begun as a whole or not at all.
+ */
+#include "capture/backfill.h"
+
+#include "append/draft.h"
+#include "capture/change.h"
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "errors.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#define FETCH_COUNT		200
+
+/* Columns of the query, by position. */
+enum
+{
+	COL_KEY = 1,
+	COL_AT,
+	COL_TYPE,
+	COL_DATA,
+	COL_ACTOR,
+	COL_REASON
+};
+
+/* The keys of one call, in order. */
+typedef struct History
+{
+	EsBackfill *backfill;
+	SPIPlanPtr	row_plan;		/* finds a row by its key */
+	text	   *key;			/* at hand; NULL: none */
+	text	   *stream;
+	bool		is_ours;		/* its stream is begun here */
+	const text *state;			/* in which its events left it; NULL: none */
+} History;
+
+static Portal open_query(const char *query, const char *after);
+static SPIPlanPtr prepare_row(const EsTracking *tracking);
+static Oid	operator_namespace(Oid operator);
+static void begin_key(History *history, text *key);
+static void end_key(History *history);
+static void add_event(History *history, HeapTuple row, TupleDesc desc);
+static void add_image(History *history);
+static void refuse_end(const History *history, const EsDraft *image);
+static void split_key(const text *key, int count, Datum *parts);
+static bool same_text(const text *a, const text *b);
+
+char *
+es_backfill_history(EsBackfill *backfill, const char *query, const char *after)
+{
+	History		history = {.backfill = backfill};
+	MemoryContext caller = CurrentMemoryContext;
+	Portal		portal;
+	char	   *last = NULL;
+	bool		at_limit = false;
+
+	SPI_connect();
+	history.row_plan = prepare_row(backfill->tracking);
+	portal = open_query(query, after);
+	do
+	{
+		SPITupleTable *rows;
+
+		SPI_cursor_fetch(portal, true, FETCH_COUNT);
+		rows = SPI_tuptable;
+		if (rows->numvals == 0)
+			break;
+		for (uint64 i = 0; i < rows->numvals && !at_limit; i++)
+		{
+			MemoryContext spi = MemoryContextSwitchTo(backfill->row_context);
+			bool		isnull;
+			text	   *key = DatumGetTextPP(SPI_getbinval(rows->vals[i], rows->tupdesc, COL_KEY, &isnull));
+
+			CHECK_FOR_INTERRUPTS();
+			if (history.key == NULL || !same_text(key, history.key))
+			{
+				end_key(&history);
+				at_limit = backfill->rows >= backfill->limit;
+				if (!at_limit)
+				{
+					begin_key(&history, key);
+					last = MemoryContextStrdup(caller, text_to_cstring(key));
+				}
+			}
+			if (!at_limit && history.is_ours)
+				add_event(&history, rows->vals[i], rows->tupdesc);
+			MemoryContextSwitchTo(spi);
+		}
+		SPI_freetuptable(rows);
+	} while (!at_limit);
+	end_key(&history);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	return at_limit ? last : NULL;
+}
+
+/* The caller's query, its columns by position, in order of keys and time. */
+static Portal
+open_query(const char *query, const char *after)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {after == NULL ? (Datum) 0 : CStringGetTextDatum(after)};
+	char		nulls[1] = {after == NULL ? 'n' : ' '};
+	char	   *sql = psprintf("SELECT h.* FROM (SELECT key::pg_catalog.text COLLATE pg_catalog.\"C\", at::pg_catalog.timestamptz,"
+							   " type::pg_catalog.text, data::pg_catalog.jsonb, actor::pg_catalog.text, reason::pg_catalog.text"
+							   " FROM (\n%s\n) AS q (key, at, type, data, actor, reason)) AS h"
+							   " WHERE h.key IS NOT NULL AND (h.key OPERATOR(pg_catalog.>) $1 OR $1 IS NULL)"
+							   " ORDER BY h.key, h.at", query);
+	SPIPlanPtr	plan = SPI_prepare(sql, 1, types);
+
+	if (plan == NULL || !SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the history of a backfill must be a query"),
+				 errdetail("It is: %s", query),
+				 errhint("Give a SELECT of key, at, type, data, actor and reason.")));
+	return SPI_cursor_open(NULL, plan, values, nulls, false);
+}
+
+/* SELECT of the row that has a key, whose parts are the parameters, as text. */
+static SPIPlanPtr
+prepare_row(const EsTracking *tracking)
+{
+	StringInfoData sql;
+	Oid			types[INDEX_MAX_KEYS];
+	SPIPlanPtr	plan;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT t.* FROM %s t WHERE true",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(tracking->relid)),
+												get_rel_name(tracking->relid)));
+	for (int i = 0; i < tracking->nkeys; i++)
+	{
+		const EsTrackedColumn *column = es_tracking_column(tracking, tracking->keys[i]);
+		Oid			operator = lookup_type_cache(column->type, TYPECACHE_EQ_OPR)->eq_opr;
+
+		appendStringInfo(&sql, " AND t.%s OPERATOR(%s.%s) CAST($%d AS %s)",
+						 quote_identifier(NameStr(column->name)),
+						 quote_identifier(get_namespace_name(operator_namespace(operator))), get_opname(operator),
+						 i + 1, format_type_be_qualified(column->type));
+		types[i] = TEXTOID;
+	}
+	plan = SPI_prepare(sql.data, tracking->nkeys, types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql.data, SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+static Oid
+operator_namespace(Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Oid			result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	result = ((Form_pg_operator) GETSTRUCT(tuple))->oprnamespace;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* ---- one key ---- */
+
+static void
+begin_key(History *history, text *key)
+{
+	const text *category = history->backfill->tracking->category;
+	StringInfoData name;
+
+	initStringInfo(&name);
+	appendBinaryStringInfo(&name, VARDATA_ANY(category), VARSIZE_ANY_EXHDR(category));
+	appendStringInfoChar(&name, '-');
+	appendBinaryStringInfo(&name, VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	history->key = key;
+	history->stream = cstring_to_text_with_len(name.data, name.len);
+	history->state = NULL;
+	history->is_ours = es_backfill_claim(history->backfill, history->stream);
+}
+
+static void
+end_key(History *history)
+{
+	if (history->key == NULL)
+		return;
+	if (history->is_ours)
+	{
+		add_image(history);
+		history->backfill->rows++;
+	}
+	es_progress_step(&history->backfill->progress, 1);
+	history->key = NULL;
+	es_backfill_settle(history->backfill);
+}
+
+static void
+add_event(History *history, HeapTuple row, TupleDesc desc)
+{
+	EsDraft		draft;
+	EsAppended	result;
+	Datum		value;
+	bool		isnull;
+
+	es_draft_init(&draft);
+	draft.stream = history->stream;
+	draft.flags = ES_EVENT_SYNTHETIC;
+	value = SPI_getbinval(row, desc, COL_AT, &isnull);
+	draft.has_occurred_at = !isnull;
+	draft.occurred_at = isnull ? 0 : DatumGetTimestampTz(value);
+#define GET(field, column, get) \
+	value = SPI_getbinval(row, desc, column, &isnull); \
+	draft.field = isnull ? NULL : get(value)
+	GET(type, COL_TYPE, DatumGetTextPCopy);
+	GET(data, COL_DATA, DatumGetJsonbPCopy);
+	GET(actor, COL_ACTOR, DatumGetTextPCopy);
+	GET(reason, COL_REASON, DatumGetTextPCopy);
+#undef GET
+	es_backfill_add(history->backfill, &draft, &result);
+	history->state = result.state;
+}
+
+/*
+ * The row as it is now; it may be gone.  The history must have brought the
+ * stream to the state that the row is in, as no event may go there by itself.
+ */
+static void
+add_image(History *history)
+{
+	const EsTracking *tracking = history->backfill->tracking;
+	MemoryContext rows = CurrentMemoryContext;
+	Datum		parts[INDEX_MAX_KEYS];
+	Datum	   *values;
+	bool	   *nulls;
+	EsDraft		draft;
+	EsAppended	result;
+
+	split_key(history->key, tracking->nkeys, parts);
+	SPI_execute_plan(history->row_plan, parts, NULL, false, 1);
+	MemoryContextSwitchTo(rows);
+	if (SPI_processed == 0)
+		return;
+	values = palloc(SPI_tuptable->tupdesc->natts * sizeof(Datum));
+	nulls = palloc(SPI_tuptable->tupdesc->natts * sizeof(bool));
+	heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[0]), SPI_tuptable->tupdesc, values, nulls);
+	SPI_freetuptable(SPI_tuptable);
+	es_change_genesis(tracking, values, nulls, &draft);
+	if (history->state != NULL && draft.to_state != NULL && same_text(history->state, draft.to_state))
+		draft.passage = ES_PASSAGE_STAY;
+	else if (history->state != draft.to_state && tracking->records_violations)
+		draft.flags |= ES_EVENT_VIOLATION;
+	else if (history->state != draft.to_state)
+		refuse_end(history, &draft);
+	es_backfill_add(history->backfill, &draft, &result);
+}
+
+static void
+refuse_end(const History *history, const EsDraft *image)
+{
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_ILLEGAL_TRANSITION),
+			 errmsg("history of \"%s\" does not end where its row is", text_to_cstring(history->stream)),
+			 errdetail("The last event leads to state %s, but the row is in state %s.",
+					   history->state == NULL ? "(none)" : text_to_cstring(history->state),
+					   image->to_state == NULL ? "(none)" : text_to_cstring(image->to_state)),
+			 errhint("Complete the history, leave this key out of it, or track the table with on_violation => 'record'.")));
+}
+
+/* The parts of a key as its stream is named by it: see es_tracking_key(). */
+static void
+split_key(const text *key, int count, Datum *parts)
+{
+	const char *bytes = VARDATA_ANY(key);
+	const char *end = bytes + VARSIZE_ANY_EXHDR(key);
+	int			n = 0;
+	StringInfoData part;
+
+	if (count == 1)
+	{
+		parts[0] = PointerGetDatum(key);
+		return;
+	}
+	initStringInfo(&part);
+	for (; bytes < end; bytes++)
+	{
+		if (*bytes == ',' && n < count - 1)
+		{
+			parts[n++] = PointerGetDatum(cstring_to_text_with_len(part.data, part.len));
+			resetStringInfo(&part);
+			continue;
+		}
+		if (*bytes == '\\' && bytes + 1 < end)
+			bytes++;
+		appendStringInfoChar(&part, *bytes);
+	}
+	parts[n++] = PointerGetDatum(cstring_to_text_with_len(part.data, part.len));
+	if (n < count)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"%s\" of the history has %d parts", text_to_cstring(key), n),
+				 errdetail("The key of the table has %d columns.", count),
+				 errhint("Join them by commas, as in '7,42'; a comma within a part is written \"\\,\".")));
+}
+
+static bool
+same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}

@@ -1,0 +1,110 @@
+\set ECHO none
+\i test/helpers.sql
+-- backfill(): genesis events for rows that were there before, and events from an old history.
+BEGIN;
+SELECT plan(40);
+
+CREATE TABLE public.bf_lead (id int PRIMARY KEY, name text, status text NOT NULL DEFAULT 'NEW', created_at timestamptz);
+INSERT INTO public.bf_lead SELECT n, 'Lead ' || n, (ARRAY['NEW', 'OPEN', 'WON'])[1 + n % 3], timestamptz '2026-01-01' + n * interval '1 day'
+  FROM generate_series(1, 30) n;
+SELECT eventsource.create_state_machine('bf', '{"initial": "NEW", "states": {
+	"NEW": {"on": {"opened": "OPEN"}}, "OPEN": {"on": {"won": "WON", "lost": {"target": "LOST", "reason": "required"}}},
+	"WON": {"type": "final"}, "LOST": {"type": "final"}}, "on": {"noted": {}}}') AS done \gset
+SELECT eventsource.create_category('bf', 'bf') AS done \gset
+SELECT pg_temp.refuses($$ SELECT eventsource.backfill('bf_lead') $$, '42809', 'bf_lead is not a tracked table', 'first the table is tracked');
+SELECT eventsource.track_table('bf_lead', 'bf', state_column => 'status', state_machine => 'bf') AS done \gset
+SELECT pg_temp.refuses($$ SELECT eventsource.backfill(NULL) $$, '42809', 'this relation is not a tracked table', 'of no table there is nothing to fill in');
+SELECT pg_temp.refuses($$ SELECT eventsource.backfill('bf_lead', max_rows => 0) $$, '22023', 'a backfill must be allowed one row at least', 'no rows are not a backfill');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lead', 'row.nothing') $$), '^ZE011', 'a time that is not there');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lead', 'now()') $$), '^ZE011', 'the clock is no expression over the row');
+
+-- A row that is touched first has its genesis from what it was.
+UPDATE bf_lead SET status = 'OPEN' WHERE id = 3;
+SELECT pg_temp.same_rows($$ SELECT version, type, from_state, to_state, is_synthetic, data->'changed'->'status' FROM eventsource.events WHERE stream = 'bf-3' ORDER BY version $$,
+	$$ VALUES (1, 'bf_created', NULL::text, 'NEW', true, '{"new": "NEW"}'::jsonb), (2, 'opened', 'NEW', 'OPEN', false, '{"new": "OPEN", "old": "NEW"}') $$,
+	'a change before the backfill begins the stream by itself');
+
+-- In pieces, then the rest, then nothing.
+SELECT cmp_ok(eventsource.backfill('bf_lead', 'created_at', max_rows => 10), '>=', 10::bigint, 'a limited backfill does a piece');
+SELECT eventsource.backfill('bf_lead', 'created_at') AS done \gset
+SELECT is(eventsource.backfill('bf_lead'), 0::bigint, 'a second one finds nothing to do');
+SELECT is((SELECT count(*) FROM eventsource.streams WHERE category = 'bf'), 30::bigint, 'every row has its stream');
+SELECT is((SELECT count(*) FROM eventsource.events WHERE category = 'bf' AND NOT is_synthetic), 1::bigint, 'all but the one change are synthetic');
+SELECT is_empty($$ SELECT l.*, e.* FROM bf_lead l FULL JOIN eventsource.events e ON e.stream = 'bf-' || l.id
+	 WHERE e.category = 'bf' AND e.is_synthetic AND l.id <> 3
+	   AND (e.version, e.type, e.to_state, e.occurred_at, e.data->'changed'->'name'->>'new', e.data->'changed'->'id'->'new')
+		   IS DISTINCT FROM (1, 'bf_created', l.status, l.created_at, l.name, to_jsonb(l.id)) $$,
+	'version 1, in the state and with the values of the row, at the time of its column');
+SELECT is_empty($$ SELECT FROM eventsource.events WHERE category = 'bf' AND is_synthetic AND (recorded_at < now() - interval '1 hour' OR from_state IS NOT NULL) $$,
+	'recorded when it was recorded, from no state');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions() $$, 'a genesis may enter any state');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_chain() $$, 'the chain holds');
+SELECT is_empty($$ (TABLE bf_lead EXCEPT SELECT * FROM eventsource.as_of(NULL::bf_lead, clock_timestamp()))
+	UNION ALL (SELECT * FROM eventsource.as_of(NULL::bf_lead, clock_timestamp()) EXCEPT TABLE bf_lead) $$, 'as of now, the history is the table');
+SELECT is((SELECT count(*) FROM eventsource.as_of(NULL::bf_lead, '2026-01-11', basis => 'occurred')), 10::bigint, 'by business time, rows come when they came');
+
+-- It goes on from there.
+UPDATE bf_lead SET status = 'WON' WHERE id = 1;
+SELECT is((SELECT array_agg(version || type || coalesce(from_state, '-') || to_state ORDER BY version) FROM eventsource.events WHERE stream = 'bf-1'),
+	ARRAY['1bf_created-OPEN', '2wonOPENWON'], 'the next change is version 2');
+SELECT matches(pg_temp.refusal($$ UPDATE bf_lead SET status = 'NEW' WHERE id = 1 $$), '^ZE002', 'under the rules');
+
+-- Streams that exist are left alone, whoever began them.
+INSERT INTO bf_lead VALUES (31, 'Later', 'NEW', NULL);
+SELECT is(eventsource.backfill('bf_lead'), 0::bigint, 'a captured row needs no genesis');
+
+-- An expression.
+CREATE TABLE public.bf_item (a text, b int, at date, PRIMARY KEY (a, b));
+INSERT INTO bf_item VALUES ('x,y', 1, '2026-02-01'), ('z', 2, NULL);
+SELECT eventsource.track_table('bf_item', 'bfitem') AS done \gset
+SELECT is(eventsource.backfill('bf_item', $$row.at + interval '12 hours'$$), 2::bigint, 'a composite key');
+SELECT is((SELECT occurred_at AT TIME ZONE 'UTC' FROM eventsource.events WHERE stream = 'bfitem-x\,y,1'), '2026-02-01 12:00', 'the time is an expression over the row');
+SELECT is((SELECT occurred_at = recorded_at FROM eventsource.events WHERE stream = 'bfitem-z,2'), true, 'without one it is now');
+
+-- An old history.
+CREATE TABLE public.bf_deal (id bigint PRIMARY KEY, status text);
+CREATE TABLE public.bf_audit (deal bigint, at timestamptz, what text, note text, who text, why text);
+INSERT INTO bf_deal VALUES (1, 'WON'), (2, 'LOST'), (3, 'OPEN');
+INSERT INTO bf_audit VALUES (1, '2026-03-01', 'noted', 'first', 'agent:joe', NULL), (1, '2026-03-02', 'opened', NULL, 'agent:joe', NULL),
+	(1, '2026-03-03', 'won', NULL, 'agent:ryan', NULL), (2, '2026-03-01', 'opened', NULL, 'agent:joe', NULL),
+	(2, '2026-03-09', 'lost', 'too dear', NULL, 'price'), (9, '2026-02-09', 'opened', 'its row is gone', NULL, NULL);
+SELECT eventsource.create_category('bfdeal', 'bf') AS done \gset
+SELECT eventsource.track_table('bf_deal', 'bfdeal', state_column => 'status', state_machine => 'bf') AS done \gset
+SET LOCAL search_path = public, pg_temp, pg_catalog;
+SELECT is(eventsource.backfill('bf_deal', history => $$ SELECT deal, at, what, jsonb_strip_nulls(jsonb_build_object('note', note)), who, why FROM bf_audit $$),
+	4::bigint, 'a history and the rows without one');
+SELECT pg_temp.same_rows($$ SELECT key, version, type, to_state, actor, reason, occurred_at::date, data->>'note', is_synthetic FROM eventsource.events WHERE category = 'bfdeal' AND key IN ('1', '2') ORDER BY key, version $$,
+	$$ VALUES ('1', 1, 'noted', 'NEW', 'agent:joe', NULL, '2026-03-01'::date, 'first', true), ('1', 2, 'opened', 'OPEN', 'agent:joe', NULL, '2026-03-02', NULL, true),
+		('1', 3, 'won', 'WON', 'agent:ryan', NULL, '2026-03-03', NULL, true), ('1', 4, 'bfdeal_created', 'WON', session_user::text, NULL, current_date, NULL, true),
+		('2', 1, 'opened', 'OPEN', 'agent:joe', NULL, '2026-03-01', NULL, true), ('2', 2, 'lost', 'LOST', session_user::text, 'price', '2026-03-09', 'too dear', true),
+		('2', 3, 'bfdeal_created', 'LOST', session_user::text, NULL, current_date, NULL, true) $$, 'what the old table knew comes first, then the row as it is');
+SELECT is((SELECT array_agg(type) FROM eventsource.events WHERE stream = 'bfdeal-9'), ARRAY['opened'], 'a history without a row ends there');
+SELECT is((SELECT array_agg(type || to_state) FROM eventsource.events WHERE stream = 'bfdeal-3'), ARRAY['bfdeal_createdOPEN'], 'a row without history has its genesis');
+SELECT is(eventsource.backfill('bf_deal', history => $$ SELECT deal, at, what, NULL, who, why FROM bf_audit $$), 0::bigint, 'again: nothing to do');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions() $$, 'all of it is legal');
+SELECT is_empty($$ (TABLE bf_deal EXCEPT SELECT * FROM eventsource.as_of(NULL::bf_deal, clock_timestamp()))
+	UNION ALL (SELECT * FROM eventsource.as_of(NULL::bf_deal, clock_timestamp()) EXCEPT TABLE bf_deal) $$, 'and ends in the table');
+
+-- A history that lies.
+CREATE TABLE public.bf_lie (id bigint PRIMARY KEY, status text);
+INSERT INTO bf_lie VALUES (1, 'WON');
+SELECT eventsource.create_category('bflie', 'bf') AS done \gset
+SELECT eventsource.track_table('bf_lie', 'bflie', state_column => 'status', state_machine => 'bf') AS done \gset
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lie', history => 'SELECT 1, now(), ''won'', NULL, NULL, NULL') $$), '^ZE002: .*\nDETAIL: .+\nHINT: .+', 'an illegal history is refused');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lie', history => 'SELECT 1, now(), ''lost'', NULL, NULL, NULL WHERE false UNION ALL SELECT 1, now(), ''opened'', NULL, NULL, NULL') $$),
+	'^ZE002: history of "bflie-1" does not end where its row is\nDETAIL: The last event leads to state OPEN, but the row is in state WON.\nHINT: .+', 'one that ends elsewhere, too');
+SELECT is((SELECT count(*) FROM eventsource.events WHERE category = 'bflie'), 0::bigint, 'and leaves nothing behind');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lie', history => 'DELETE FROM bf_lie RETURNING 1, 2, 3, 4, 5, 6') $$), '^42601', 'a statement that changes things is no history');
+SELECT is((SELECT count(*) FROM bf_lie), 1::bigint, 'and is not run');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lie', history => 'SELECT 1, now()') $$), '^42P10', 'a history has six columns');
+
+-- Whose it is.
+CREATE ROLE bf_other;
+SELECT eventsource.grant_admin('bf_other');
+SET LOCAL ROLE bf_other;
+SELECT pg_temp.refuses($$ SELECT eventsource.backfill('bf_lie') $$, '42501', 'must be owner of table bf_lie', 'a stranger says nothing about the table');
+RESET ROLE;
+SELECT is(eventsource.backfill('bf_lie'), 1::bigint, 'its owner does');
+
+SELECT * FROM finish();
+ROLLBACK;
