@@ -42,4 +42,4 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE eventsource.backfill_in_batches(regclass, text, text, integer) IS
-	'As backfill(), with a commit after every batch_size rows, so that an application goes on beside it: it holds the streams of one batch, never waits for one, and can be stopped and called again. Not inside a transaction block. The view eventsource.progress shows how far it has come.';
+	'As backfill(), with a commit after every batch_size rows, so that an application goes on beside it: it holds the streams of one batch (up to some 700 rows; beyond that, the whole log), never waits for one, and can be stopped and called again. Not inside a transaction block. The view eventsource.progress shows how far it has come.';

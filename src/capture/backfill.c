@@ -29,6 +29,7 @@
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "rules/expr.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "project/target.h"
 #include "utils/acl.h"
@@ -38,6 +39,12 @@
 #include "utils/snapmgr.h"
 
 #define HISTORY_PLACE	"history:"
+
+/*
+ * Pages.  Without statistics the planner thinks of a small table as larger than
+ * it is, and it would cost other writers the log.
+ */
+#define SMALL_TABLE		100
 
 /* Where a scan stands: a table (a partition, or the table itself) and a block. */
 typedef struct Place
@@ -54,6 +61,7 @@ static void end_backfill(EsBackfill *backfill);
 static const EsTracking *find_tracking(Oid relid);
 static List *leaves_of(Oid relid);
 static int64 estimated_rows(Oid relid);
+static int64 count_rows(Relation rel);
 static char *run(EsBackfill *backfill, char *time, const char *history, const char *from);
 static EsExpr *compile_time(const EsBackfill *backfill, const char *source);
 static bool scan_leaf(EsBackfill *backfill, EsExpr *time, Relation rel, BlockNumber *block);
@@ -213,6 +221,7 @@ leaves_of(Oid relid)
 	return leaves;
 }
 
+/* How many rows there are: an estimate, but exact for small tables. */
 static int64
 estimated_rows(Oid relid)
 {
@@ -227,10 +236,26 @@ estimated_rows(Oid relid)
 		double		visible;
 
 		table_relation_estimate_size(rel, NULL, &pages, &tuples, &visible);
-		sum += tuples;
+		sum += RelationGetNumberOfBlocks(rel) <= SMALL_TABLE ? count_rows(rel) : tuples;
 		table_close(rel, NoLock);
 	}
 	return (int64) sum;
+}
+
+static int64
+count_rows(Relation rel)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	int64		count = 0;
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		count++;
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	return count;
 }
 
 /* Does one call's work from a place on; returns the next place, NULL at the end. */

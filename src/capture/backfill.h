@@ -20,7 +20,8 @@ typedef struct EsBackfill
 	EsProgress	progress;
 	int64		limit;			/* of rows */
 	int64		rows;			/* that got their first events */
-	int64		busy;			/* left alone: another transaction has the stream */
+	int64		busy;			/* left alone: another transaction has the
+								 * stream */
 } EsBackfill;
 
 /*

@@ -150,7 +150,8 @@ prepare_row(const EsTracking *tracking)
 
 		appendStringInfo(&sql, " AND t.%s OPERATOR(%s.%s) CAST($%d AS %s)",
 						 quote_identifier(NameStr(column->name)),
-						 quote_identifier(get_namespace_name(operator_namespace(operator))), get_opname(operator),
+						 quote_identifier(get_namespace_name(operator_namespace(operator))),
+						 get_opname(operator),
 						 i + 1, format_type_be_qualified(column->type));
 		types[i] = TEXTOID;
 	}

@@ -32,8 +32,6 @@
 #include "log/open.h"
 #include "log/read.h"
 #include "miscadmin.h"
-#include "nodes/value.h"
-#include "parser/parse_func.h"
 #include "rules/machine_json.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -282,7 +280,7 @@ es_tracking_word(const EsTracking *tracking, const text *state)
 Oid
 es_tracking_function(void)
 {
-	return LookupFuncName(list_make2(makeString(ES_SCHEMA), makeString("capture")), 0, NULL, true);
+	return es_catalog_trigger_function("capture");
 }
 
 char *

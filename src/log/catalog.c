@@ -12,9 +12,11 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "errors.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -112,6 +114,15 @@ es_catalog_schema(void)
 {
 	(void) es_catalog_oid(ES_REL_EVENT);
 	return schema_oid;
+}
+
+Oid
+es_catalog_trigger_function(const char *name)
+{
+	Oid			schema = get_namespace_oid(ES_SCHEMA, true);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+						   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(schema));
 }
 
 Oid

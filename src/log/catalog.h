@@ -44,6 +44,12 @@ extern Oid	es_catalog_schema(void);
 /* Is it this one?  False, without an error, if the extension is not there. */
 extern bool es_catalog_is(EsRelation which, Oid relid);
 
+/*
+ * A trigger function of ours; InvalidOid if the extension is not there.  Asks for
+ * no right on the schema: triggers fire for whoever writes their table.
+ */
+extern Oid	es_catalog_trigger_function(const char *name);
+
 /* Owner of the log. */
 extern Oid	es_catalog_owner(void);
 

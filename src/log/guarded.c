@@ -14,8 +14,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_trigger.h"
-#include "nodes/value.h"
-#include "parser/parse_func.h"
+#include "log/catalog.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -67,7 +66,7 @@ es_guarded_is_guard(const Trigger *trigger)
 static Oid
 guard_function(void)
 {
-	return LookupFuncName(list_make2(makeString(ES_SCHEMA), makeString("projection_guard")), 0, NULL, true);
+	return es_catalog_trigger_function("projection_guard");
 }
 
 /* The table (or this one, if it is valid) whose guard carries the name. */

@@ -67,9 +67,9 @@ class Agency:
         """A file of leads, by COPY."""
         cursor.execute("SELECT max(id) FROM leads")
         last = cursor.fetchone()[0] or 0
-        lines = "".join("Imported %d\tl%d@example.org\n" % (i, i) for i in range(3))
+        lines = "".join("Imported\tl%d@example.org\n" % self.random.randrange(10**9) for _ in range(3))
         cursor.copy_expert("COPY leads (name, email) FROM STDIN", io.StringIO(lines))
-        self.note({}, self.rows(cursor, range(last + 1, last + 10)))
+        self.note({}, self.rows(cursor, range(last + 1, last + 1000)))
 
     def change(self, cursor, ids, statement, values):
         before = self.rows(cursor, ids)
