@@ -8,38 +8,8 @@ CREATE FUNCTION eventsource.backfill(
 COMMENT ON FUNCTION eventsource.backfill(regclass, text, text, bigint) IS
 	'Gives the rows that a tracked table had before it was tracked their first event: type <category>_created, is_synthetic, in whatever state the row is, recorded now, occurred at what occurred_at says (a column of the table, or an expression over "row"; default: now). history: a query of columns (key text, at timestamptz, type text, data jsonb, actor text, reason text), by position, from an old history or audit table: those events come first, in order of time, under the rules of the category, and end with the image of the row. Rows whose stream exists are left alone, so it may be repeated; at most max_rows (NULL: all) in one call. Returns how many rows (or keys of the history) got their events. All in one transaction, and more than a thousand rows keep other writers of the log waiting until it commits: CALL backfill_in_batches() beside a running application. For the owner of the table. Errors: 42809, 42501, ZE002 where the history is not legal or does not end in the state of the row.';
 
-CREATE FUNCTION eventsource.backfill_some(
-	target regclass, occurred_at text, history text, max_rows bigint, place text, done bigint,
-	OUT rows bigint, OUT busy bigint, OUT next_place text)
-	AS 'MODULE_PATHNAME', 'eventsource_backfill_some' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION eventsource.backfill_some(regclass, text, text, bigint, text, bigint) IS
-	'Private, for backfill_in_batches: one batch from a place on (NULL: the start), and the place after it (NULL: done).';
-
--- Commits, so that it may have no SET clause: every name is spelled out.
 CREATE PROCEDURE eventsource.backfill_in_batches(
 	target regclass, occurred_at text DEFAULT NULL, history text DEFAULT NULL, batch_size integer DEFAULT 500)
-	LANGUAGE plpgsql AS $$
-DECLARE
-	batch record;
-	place text;
-	done bigint := 0;
-	busy bigint := 0;
-BEGIN
-	LOOP
-		SELECT s.rows, s.busy, s.next_place INTO batch
-		  FROM eventsource.backfill_some(target, occurred_at, history, batch_size, place, done) s;
-		COMMIT;
-		done := done OPERATOR(pg_catalog.+) batch.rows;
-		busy := busy OPERATOR(pg_catalog.+) batch.busy;
-		place := batch.next_place;
-		EXIT WHEN place IS NULL;
-	END LOOP;
-	RAISE NOTICE '% rows got their first events', done;
-	IF busy OPERATOR(pg_catalog.>) 0 THEN
-		RAISE NOTICE '% rows were left alone, as other transactions were at work on them', busy
-			USING HINT = 'Call it again later; what they change is captured anyway.';
-	END IF;
-END
-$$;
+	AS 'MODULE_PATHNAME', 'eventsource_backfill_in_batches' LANGUAGE C;
 COMMENT ON PROCEDURE eventsource.backfill_in_batches(regclass, text, text, integer) IS
-	'As backfill(), with a commit after every batch_size rows, so that an application goes on beside it: it holds the streams of one batch (up to some 700 rows; beyond that, the whole log), never waits for one, and can be stopped and called again. Not inside a transaction block. The view eventsource.progress shows how far it has come.';
+	'As backfill(), with a commit after every batch_size rows, so that an application goes on beside it: it holds the streams of one batch (up to some 700 rows; beyond that, the whole log), never waits for one, and can be stopped and called again. The view eventsource.progress shows how far it has come. Errors: as backfill(), 2D000 inside a transaction block.';

@@ -71,7 +71,7 @@ COMMENT ON FUNCTION eventsource.writer_functions() IS
 CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 	RETURN ARRAY['create_state_machine', 'create_category', 'create_projection', 'drop_projection',
-				 'track_table', 'untrack_table', 'backfill', 'backfill_some', 'backfill_in_batches',
+				 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
 				 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';

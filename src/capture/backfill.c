@@ -23,14 +23,15 @@
 #include "capture/change.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "rules/expr.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "tcop/pquery.h"
 #include "project/target.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -54,7 +55,7 @@ typedef struct Place
 } Place;
 
 PG_FUNCTION_INFO_V1(eventsource_backfill);
-PG_FUNCTION_INFO_V1(eventsource_backfill_some);
+PG_FUNCTION_INFO_V1(eventsource_backfill_in_batches);
 
 static void begin_backfill(EsBackfill *backfill, Oid relid, int64 limit, int64 done);
 static void end_backfill(EsBackfill *backfill);
@@ -68,49 +69,90 @@ static bool scan_leaf(EsBackfill *backfill, EsExpr *time, Relation rel, BlockNum
 static void take_row(const EsTrackedTable *table, TupleTableSlot *slot, TupleTableSlot *row);
 static void backfill_row(EsBackfill *backfill, EsExpr *time, TupleTableSlot *slot);
 static char *get_string(FunctionCallInfo fcinfo, int arg);
-static int64 get_limit(FunctionCallInfo fcinfo, int arg);
+static void expect_limit(int64 limit);
+static void expect_own_transactions(FunctionCallInfo fcinfo);
+static void tell_busy(int64 busy);
 
 /* backfill(target, occurred_at, history, max_rows): rows that got their first events */
 Datum
 eventsource_backfill(PG_FUNCTION_ARGS)
 {
+	int64		limit = PG_ARGISNULL(3) ? PG_INT64_MAX : PG_GETARG_INT64(3);
 	EsBackfill	backfill;
 
-	begin_backfill(&backfill, PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0), get_limit(fcinfo, 3), 0);
+	expect_limit(limit);
+	begin_backfill(&backfill, PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0), limit, 0);
 	(void) run(&backfill, get_string(fcinfo, 1), get_string(fcinfo, 2), NULL);
 	end_backfill(&backfill);
-	if (backfill.busy > 0)
-		ereport(NOTICE,
-				(errmsg(INT64_FORMAT " rows were left alone, as other transactions are at work on them", backfill.busy),
-				 errdetail("What those transactions change is captured, with what was there before."),
-				 errhint("Call it again later.")));
+	tell_busy(backfill.busy);
 	PG_RETURN_INT64(backfill.rows);
 }
 
 /*
- * backfill_some(target, occurred_at, history, max_rows, place, done): one batch
- * of backfill_in_batches(), and the place where the next begins
+ * CALL backfill_in_batches(target, occurred_at, history, batch_size): what lasts
+ * beyond a batch is in the procedure's memory
  */
 Datum
-eventsource_backfill_some(PG_FUNCTION_ARGS)
+eventsource_backfill_in_batches(PG_FUNCTION_ARGS)
 {
-	EsBackfill	backfill;
-	TupleDesc	desc;
-	char	   *place;
-	Datum		values[3];
-	bool		nulls[3] = {false, false, false};
+	Oid			relid = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	char	   *time = get_string(fcinfo, 1);
+	char	   *history = get_string(fcinfo, 2);
+	int64		limit = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	char	   *place = NULL;
+	int64		rows = 0;
+	int64		busy = 0;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	begin_backfill(&backfill, PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0), get_limit(fcinfo, 3),
-				   PG_GETARG_INT64(5));
-	place = run(&backfill, get_string(fcinfo, 1), get_string(fcinfo, 2), get_string(fcinfo, 4));
-	end_backfill(&backfill);
-	values[0] = Int64GetDatum(backfill.rows);
-	values[1] = Int64GetDatum(backfill.busy);
-	nulls[2] = place == NULL;
-	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(place);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	expect_limit(limit);
+	expect_own_transactions(fcinfo);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	do
+	{
+		MemoryContext procedure = CurrentMemoryContext;
+		MemoryContext batch = AllocSetContextCreate(procedure, "eventsource backfill", ALLOCSET_DEFAULT_SIZES);
+		EsBackfill	backfill;
+
+		EnsurePortalSnapshotExists();
+		MemoryContextSwitchTo(batch);
+		begin_backfill(&backfill, relid, limit, rows);
+		place = run(&backfill, time, history, place);
+		end_backfill(&backfill);
+		rows += backfill.rows;
+		busy += backfill.busy;
+		MemoryContextSwitchTo(procedure);
+		if (place != NULL)
+			place = pstrdup(place);
+		MemoryContextDelete(batch);
+		SPI_commit();
+	} while (place != NULL);
+	SPI_finish();
+	ereport(NOTICE, (errmsg(INT64_FORMAT " rows got their first events", rows)));
+	tell_busy(busy);
+	PG_RETURN_NULL();
+}
+
+/* A procedure that commits must have been called outside a transaction block. */
+static void
+expect_own_transactions(FunctionCallInfo fcinfo)
+{
+	CallContext *call = (CallContext *) fcinfo->context;
+
+	if (call == NULL || !IsA(call, CallContext) || call->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("backfill_in_batches cannot run inside a transaction block"),
+				 errdetail("It commits after each batch."),
+				 errhint("CALL it by itself, or SELECT eventsource.backfill() for one transaction.")));
+}
+
+static void
+tell_busy(int64 busy)
+{
+	if (busy > 0)
+		ereport(NOTICE,
+				(errmsg(INT64_FORMAT " rows were left alone, as other transactions are at work on them", busy),
+				 errdetail("What those transactions change is captured, with what was there before."),
+				 errhint("Call it again later.")));
 }
 
 bool
@@ -404,16 +446,13 @@ get_string(FunctionCallInfo fcinfo, int arg)
 	return PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
 }
 
-static int64
-get_limit(FunctionCallInfo fcinfo, int arg)
+static void
+expect_limit(int64 limit)
 {
-	int64		limit = PG_ARGISNULL(arg) ? PG_INT64_MAX : PG_GETARG_INT64(arg);
-
 	if (limit < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a backfill must be allowed one row at least"),
 				 errdetail("Given is " INT64_FORMAT ".", limit),
 				 errhint("Leave the number out for all rows.")));
-	return limit;
 }

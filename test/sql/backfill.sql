@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- backfill(): genesis events for rows that were there before, and events from an old history.
 BEGIN;
-SELECT plan(37);
+SELECT plan(38);
 
 CREATE TABLE public.bf_lead (id int PRIMARY KEY, name text, status text NOT NULL DEFAULT 'NEW', created_at timestamptz);
 INSERT INTO public.bf_lead SELECT n, 'Lead ' || n, (ARRAY['NEW', 'OPEN', 'WON'])[1 + n % 3], timestamptz '2026-01-01' + n * interval '1 day'
@@ -15,6 +15,7 @@ SELECT pg_temp.refuses($$ SELECT eventsource.backfill('bf_lead') $$, '42809', 'b
 SELECT eventsource.track_table('bf_lead', 'bf', state_column => 'status', state_machine => 'bf') AS done \gset
 SELECT pg_temp.refuses($$ SELECT eventsource.backfill(NULL) $$, '42809', 'this relation is not a tracked table', 'of no table there is nothing to fill in');
 SELECT pg_temp.refuses($$ SELECT eventsource.backfill('bf_lead', max_rows => 0) $$, '22023', 'a backfill must be allowed one row at least', 'no rows are not a backfill');
+SELECT pg_temp.refuses($$ CALL eventsource.backfill_in_batches('bf_lead') $$, '2D000', 'backfill_in_batches cannot run inside a transaction block', 'no batches in a transaction');
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lead', 'row.nothing') $$), '^ZE011', 'a time that is not there');
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.backfill('bf_lead', 'now()') $$), '^ZE011', 'the clock is no expression over the row');
 

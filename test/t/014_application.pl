@@ -63,7 +63,7 @@ SELECT eventsource.create_state_machine('lead', '{
 SELECT eventsource.create_category('lead', 'lead');
 SELECT eventsource.track_table('leads', 'lead', state_column => 'status', state_machine => 'lead',
 							   event_types => '{"agent": "lead_assigned"}');
-SELECT eventsource.backfill('leads');
+CALL eventsource.backfill_in_batches('leads', batch_size => 7);
 SQL
 is($node->safe_psql('log', 'SELECT count(*), bool_and(is_synthetic), max(version) FROM eventsource.events WHERE category = \'lead\''),
 	"$old|t|1", 'their genesis');
