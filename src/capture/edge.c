@@ -48,7 +48,8 @@ es_edge_pick(const EsChange *change, const text *from, const text *to, EsEdgePic
 	}
 	if (from == NULL && stands != NULL && es_text_same(stands, to))
 	{
-		if (!es_edge_of_type(change, change->tracking->created, pick))
+		if (!es_edge_of_type(change, change->old.values == NULL ? change->tracking->created :
+							 change->tracking->updated, pick))
 			pick->passage = ES_PASSAGE_ENTER;
 		return;
 	}

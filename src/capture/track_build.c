@@ -24,6 +24,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+static int64 unbroken_since(List *versions);
 static List *read_versions(const char *category);
 static Oid	find_table(const char *category, const EsDefinition *latest,
 					   const EsTrackingText *text, bool *by_name);
@@ -39,7 +40,6 @@ es_tracking_build(const char *category, const EsDefinition *latest)
 	EsTracking *tracking = palloc0(sizeof(EsTracking));
 	EsTrackingText *text = palloc(sizeof(EsTrackingText));
 	bool		by_name;
-	ListCell   *lc;
 
 	es_tracking_read(latest->data, text);
 	tracking->category = cstring_to_text(category);
@@ -52,15 +52,7 @@ es_tracking_build(const char *category, const EsDefinition *latest)
 
 	tracking->position = latest->position;
 	tracking->versions = read_versions(category);
-	foreach(lc, tracking->versions)
-	{
-		const EsTrackingVersion *version = lfirst(lc);
-
-		if (strcmp(version->type, ES_TRACKING_REMOVED) == 0)
-			tracking->since = 0;
-		else if (tracking->since == 0)
-			tracking->since = version->position;
-	}
+	tracking->since = unbroken_since(tracking->versions);
 	tracking->states = read_states(text->states);
 	tracking->edges = es_tracking_edges(text->edges);
 	tracking->relid = find_table(category, latest, text, &by_name);
@@ -70,6 +62,28 @@ es_tracking_build(const char *category, const EsDefinition *latest)
 		join_table(tracking, text, by_name);
 	}
 	return tracking;
+}
+
+/* Not broken by untrack_table(), nor by another table in its place. */
+static int64
+unbroken_since(List *versions)
+{
+	const EsTrackingVersion *before = NULL;
+	int64		since = 0;
+	ListCell   *lc;
+
+	foreach(lc, versions)
+	{
+		const EsTrackingVersion *version = lfirst(lc);
+
+		if (strcmp(version->type, ES_TRACKING_REMOVED) == 0)
+			since = 0;
+		else if (since == 0 || (strcmp(version->type, ES_TRACKING_DEFINED) == 0 &&
+								version->text.relid != before->text.relid))
+			since = version->position;
+		before = version;
+	}
+	return since;
 }
 
 /* Everything that the definition ever said, in order. */
