@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- compare_projection: what other rules would make of the same events.
 BEGIN;
-SELECT plan(40);
+SELECT plan(41);
 
 CREATE TABLE score (id text PRIMARY KEY, points int NOT NULL DEFAULT 0, n int NOT NULL DEFAULT 0);
 \set present '{"opened": "points = row.points + 10, n = row.n + 1", "visited": "points = row.points + 5, n = row.n + 1", "gone": "DELETE"}'
@@ -155,6 +155,16 @@ SELECT pg_temp.same_rows($$ SELECT current, proposed, event_position FROM events
 	format($$ SELECT to_jsonb(c), jsonb_build_object('id', '1', 'n', 2, 'points', 204), %s::bigint FROM corrected c $$, :c1), 'a corrected event counts as corrected, a voided one not');
 SELECT is_empty($$ SELECT * FROM eventsource.compare_projection('corrected', '{"*": "n = row.n + 7"}', filter => 'event.type <> ''seen''') $$,
 	'corrections themselves never fold');
+
+-- Data that was moved out of line, through the sort.
+CREATE TABLE long_data (id text PRIMARY KEY, n int NOT NULL DEFAULT 0, sum text);
+SELECT eventsource.create_projection('long_data', '{longdata}', '{"written": "n = row.n + length(event.data->>''text'')"}') AS version \gset
+SELECT count(*) FROM (SELECT eventsource.append('longdata-' || i % 3, 'written', jsonb_build_object('text', (SELECT string_agg(md5((i * k)::text), '') FROM generate_series(1, 1000) k)))
+	FROM generate_series(1, 9) i) e \gset
+SELECT pg_temp.same_rows($$ SELECT row_key->>'id', proposed->'n', proposed->>'sum' FROM eventsource.compare_projection('long_data', '{"written": "n = row.n + length(event.data->>''text''), sum = md5(coalesce(row.sum, '''') || (event.data->>''text''))"}') ORDER BY 1 $$,
+	$$ SELECT i % 3, 96000, md5(md5(md5(min(t) FILTER (WHERE i <= 3)) || min(t) FILTER (WHERE i > 3 AND i <= 6)) || min(t) FILTER (WHERE i > 6))
+		FROM (SELECT i, (SELECT string_agg(md5((i * k)::text), '') FROM generate_series(1, 1000) k) AS t FROM generate_series(1, 9) i) x GROUP BY 1 ORDER BY (i % 3)::text $$,
+	'long data');
 
 -- Refusals.
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.compare_projection('score', '{"opened": "points = extract(year from now())::int", "visited": "x = 1", "gone": 5}') $$),
