@@ -25,12 +25,12 @@ COMMENT ON FUNCTION eventsource.rebuild_projection(regclass, jsonb) IS
 	'Replays history and writes the rows of the table that differ, all of them or that of one key ({"column": value}). Readers are not disturbed; appends that fold into the table wait. Returns the number of rows written. Errors: 42501 unless you own the table; violated constraints under their own names.';
 
 CREATE FUNCTION eventsource.compare_projection(
-	target regclass, rules jsonb, key jsonb DEFAULT NULL, each text DEFAULT NULL,
+	target regclass, rules jsonb, key jsonb DEFAULT NULL,
 	filter text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
-	basis text DEFAULT 'recorded')
+	basis text DEFAULT 'recorded', each text DEFAULT NULL)
 	RETURNS TABLE (row_key jsonb, current jsonb, proposed jsonb, event_position bigint)
 	AS 'MODULE_PATHNAME', 'eventsource_compare_projection' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 100;
-COMMENT ON FUNCTION eventsource.compare_projection(regclass, jsonb, jsonb, text, text, timestamptz, timestamptz, text) IS
+COMMENT ON FUNCTION eventsource.compare_projection(regclass, jsonb, jsonb, text, timestamptz, timestamptz, text, text) IS
 	'What other rules would make of the same events, touching nothing: one row per key of the projection that would differ. rules, key, each: as create_projection takes them (key and each: NULL leaves them as they are defined now); their expressions have your rights. filter (an expression over event), since (inclusive) and until (exclusive; basis ''recorded'' or ''occurred''): only these events are folded, on both sides. current: the row that the present rules make of the events, which is what the table holds if there is no filter and verify_projection finds nothing; proposed: the row that the proposed rules make of them (NULL: none). event_position: the first event after which the two were never again the same. Constraints of the table are not checked. Memory stays within work_mem where rows belong to one stream, else history is read as often as that takes. Errors: ZE011 lists every problem; 42501 without SELECT on the table or where its row security applies; what an expression raises.';
 
 CREATE FUNCTION eventsource.projection_guard() RETURNS trigger

@@ -40,8 +40,8 @@
 #define ARG_TARGET		0
 #define ARG_RULES		1
 #define ARG_KEY			2
-#define ARG_EACH		3
-#define ARG_FILTER		4		/* and the three after it */
+#define ARG_FILTER		3		/* and the three after it */
+#define ARG_EACH		7
 
 /* Into how many parts keys are divided at most. */
 #define MAX_PARTS		4096
@@ -90,7 +90,7 @@ static bool same_row(const EsRow *a, const EsRow *b);
 static void put_differences(Comparison *c);
 static void put_difference(Comparison *c, const EsRow *row, const EsRow *twin, int side);
 
-/* compare_projection(target, rules, key, each, filter, since, until, basis) */
+/* compare_projection(target, rules, key, filter, since, until, basis, each) */
 Datum
 eventsource_compare_projection(PG_FUNCTION_ARGS)
 {
