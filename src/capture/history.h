@@ -18,6 +18,7 @@
 #include "nodes/pg_list.h"
 #include "project/projection.h"
 #include "utils/snapshot.h"
+#include "utils/tuplestore.h"
 
 /* Which of its two times says when an event counts. */
 typedef enum EsBasis
@@ -136,6 +137,17 @@ extern bool es_past_next(EsPast *past, EsEvent *event);
 
 extern void es_past_end(EsPast *past);
 
+/* What these are made of, for who has the events from elsewhere. */
+extern struct EsCorrections *es_past_corrections(const EsMoment *moment, Snapshot snapshot);
+extern EsPastClock es_past_clock(int64 stream_id);
+
+/*
+ * The stream's clock goes on, up to the moment.  True if the event counts; it is
+ * made what it is as corrected.
+ */
+extern bool es_past_count(EsPastClock *clock, const EsMoment *moment,
+						  const struct EsCorrections *corrections, EsEvent *event);
+
 /* "changed" of a captured event; NULL for any other. */
 extern Jsonb *es_past_changes(const EsHistory *history, const EsEvent *event);
 
@@ -172,5 +184,9 @@ extern bool es_past_rows_own_column(EsPastRows *rows, AttrNumber column, Datum *
 
 /* All rows, in no order: NULL ends.  *next starts with 0. */
 extern HeapTuple es_past_rows_next(EsPastRows *rows, uint32 *next);
+
+/* history_table.c: all rows of a tracked table. */
+extern void es_history_put_table(const EsHistory *history, const EsMoment *moment, Snapshot snapshot,
+								 Tuplestorestate *result);
 
 #endif							/* ES_CAPTURE_HISTORY_H */

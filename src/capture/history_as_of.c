@@ -46,6 +46,8 @@ eventsource_as_of(PG_FUNCTION_ARGS)
 	result = ((ReturnSetInfo *) fcinfo->resultinfo)->setResult;
 	if (!es_history_is_by_stream(history, key != NULL))
 		put_shared(history, key, &moment, snapshot, result);
+	else if (key == NULL && history->tracking != NULL)
+		es_history_put_table(history, &moment, snapshot, result);
 	else if (key == NULL)
 		put_by_stream(es_past_begin(history->categories, &moment, snapshot),
 					  es_past_rows_begin(history), result);

@@ -146,35 +146,52 @@ clock_of(EsPast *past, const EsEvent *event)
 	if (past->clocks != NULL)
 		clock = hash_search(past->clocks, &event->stream_id, HASH_ENTER, &found);
 	if (!found)
-		*clock = (EsPastClock)
-	{
-		event->stream_id, DT_NOBEGIN, DT_NOBEGIN, false
-	};
+		*clock = es_past_clock(event->stream_id);
 	return clock;
 }
 
-/*
- * The stream's clock goes on, up to the moment.  An event that does not count
- * has no business time, but its part in the stream's version and state.
- */
+/* An event that does not count has its part in the stream's version and state. */
 static bool
 is_counted(EsPast *past, EsEvent *event)
 {
 	EsPastClock *clock = clock_of(past, event);
-	bool		is_recorded = past->moment.basis == ES_BASIS_RECORDED;
 	bool		counts;
 
 	if (clock->is_over)
 		return false;
-	counts = es_corrections_apply(past->corrections, event);
-	if (counts)
-		clock->occurred_at = Max(clock->occurred_at, DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]));
-	clock->time = is_recorded ? DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]) : clock->occurred_at;
-	clock->is_over = clock->time > past->moment.at;
+	counts = es_past_count(clock, &past->moment, past->corrections, event);
 	if (clock->is_over)
 		return false;
 	past->time = clock->time;
 	past->version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	past->state = es_event_text(event, ES_EVENT_TO_STATE);
 	return counts;
+}
+
+bool
+es_past_count(EsPastClock *clock, const EsMoment *moment, const EsCorrections *corrections, EsEvent *event)
+{
+	bool		counts = es_corrections_apply(corrections, event);
+
+	if (counts)
+		clock->occurred_at = Max(clock->occurred_at, DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]));
+	clock->time = moment->basis == ES_BASIS_OCCURRED ? clock->occurred_at :
+		DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]);
+	clock->is_over = clock->time > moment->at;
+	return counts && !clock->is_over;
+}
+
+EsPastClock
+es_past_clock(int64 stream_id)
+{
+	return (EsPastClock)
+	{
+		stream_id, DT_NOBEGIN, DT_NOBEGIN, false
+	};
+}
+
+EsCorrections *
+es_past_corrections(const EsMoment *moment, Snapshot snapshot)
+{
+	return es_corrections_load(known_at(moment), snapshot);
 }

@@ -2,40 +2,21 @@
  * history_row.c
  *		The rows that events make of a table, folded one event after the other.
  *
- * Rows of a projection are what its own fold makes of the events.  A row of a
- * tracked table is the last that was said about each of its columns: that is
- * kept as JSON, and read only when the row is asked for.
+ * Rows of a projection are what its own fold makes of the events, those of a
+ * tracked table what history_tracked.c does.
  *
  * Memory: rows live in contexts of their own, below the one that is current at
- * the begin; a reset empties them.  Of a tracked row's events, a few hundred
- * kilobytes are kept at a time, beyond which what is outdated is thrown away.
+ * the begin; a reset empties them.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "capture/history.h"
+#include "capture/history_tracked.h"
 #include "capture/value.h"
 #include "errors.h"
 #include "project/fold_row.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
-
-#define KEPT_MAX	(256 * 1024)
-
-/* What was last said about a column: {"old": ..., "new": ...} */
-typedef struct Saying
-{
-	JsonbContainer *json;		/* NULL: nothing */
-	int			length;
-} Saying;
-
-/* A name that events of the latest definition use. */
-typedef struct KnownName
-{
-	char	   *name;
-	int			length;
-	AttrNumber	attno;
-} KnownName;
 
 struct EsPastRows
 {
@@ -48,29 +29,16 @@ struct EsPastRows
 	Datum		own_key[INDEX_MAX_KEYS];	/* of the stream's row; in context */
 
 	/* Of a tracked table. */
+	EsTrackedReader *reader;
+	EsTrackedRow *tracked;		/* its JSON is in context */
 	MemoryContext row_context;	/* of the row as it was read */
-	Saying	   *sayings;		/* by attno - 1; the JSON is in context */
-	Size		kept;
-	bool		exists;
-	int64		created;		/* position of the event that made the row */
 	HeapTuple	row;			/* as read; NULL: not yet */
-	KnownName  *names;
-	int			nnames;
 };
 
 static void note_own_key(EsPastRows *rows, const EsEvent *event);
 static void keep_own_key(EsPastRows *rows);
-static void restore_sayings(EsPastRows *rows, Jsonb *changes, int64 position);
 static void restore_fold(EsPastRows *rows, Jsonb *changes);
-static Saying find_saying(JsonbContainer *changes, Form_pg_attribute att);
-static void apply_changes(EsPastRows *rows, const EsEvent *event);
-static void begin_change(EsPastRows *rows, const EsEvent *event, JsonbContainer *column);
-static bool has_member(JsonbContainer *column, const char *member);
-static AttrNumber find_column(EsPastRows *rows, const JsonbValue *name, int64 position);
-static void forget_outdated(EsPastRows *rows);
-static void read_column(EsPastRows *rows, AttrNumber column, Datum *value, bool *isnull);
 static HeapTuple read_row(EsPastRows *rows);
-static JsonbContainer *changes_of(Jsonb *data);
 
 EsPastRows *
 es_past_rows_begin(const EsHistory *history)
@@ -83,8 +51,7 @@ es_past_rows_begin(const EsHistory *history)
 	{
 		rows->row_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource past row",
 												  ALLOCSET_DEFAULT_SIZES);
-		rows->sayings = palloc0(sizeof(Saying) * history->desc->natts);
-		rows->names = palloc(sizeof(KnownName) * history->desc->natts);
+		rows->reader = es_tracked_begin(history);
 	}
 	es_past_rows_reset(rows);
 	return rows;
@@ -101,9 +68,7 @@ es_past_rows_reset(EsPastRows *rows)
 		return;
 	}
 	MemoryContextReset(rows->row_context);
-	memset(rows->sayings, 0, sizeof(Saying) * rows->history->desc->natts);
-	rows->kept = 0;
-	rows->exists = false;
+	rows->tracked = MemoryContextAllocZero(rows->context, es_tracked_size(rows->reader));
 	rows->row = NULL;
 }
 
@@ -114,7 +79,8 @@ es_past_rows_apply(EsPastRows *rows, const EsEvent *event)
 	{
 		if ((event->flags & ES_EVENT_CAPTURED) == 0)
 			return false;
-		apply_changes(rows, event);
+		es_tracked_apply(rows->reader, rows->tracked, rows->context, event);
+		rows->row = NULL;
 		return true;
 	}
 	if (es_projection_rule(rows->history->projection, es_event_text(event, ES_EVENT_TYPE)) == NULL)
@@ -154,7 +120,7 @@ void
 es_past_rows_restore(EsPastRows *rows, Jsonb *changes, int64 position)
 {
 	if (rows->history->tracking != NULL)
-		restore_sayings(rows, changes, position);
+		es_tracked_restore(rows->reader, rows->tracked, rows->context, changes, position);
 	else
 		restore_fold(rows, changes);
 }
@@ -186,9 +152,9 @@ es_past_rows_own_column(EsPastRows *rows, AttrNumber column, Datum *value, bool 
 
 	if (rows->history->tracking != NULL)
 	{
-		if (rows->exists)
-			read_column(rows, column, value, isnull);
-		return rows->exists;
+		if (rows->tracked->exists)
+			es_tracked_column(rows->reader, rows->tracked, column, value, isnull);
+		return rows->tracked->exists;
 	}
 	row = es_past_rows_own(rows);
 	if (row != NULL)
@@ -223,21 +189,6 @@ es_past_changes(const EsHistory *history, const EsEvent *event)
 	return changed == NULL ? NULL : JsonbValueToJsonb(changed);
 }
 
-/* ---- rows as they were once ---- */
-
-static void
-restore_sayings(EsPastRows *rows, Jsonb *changes, int64 position)
-{
-	Jsonb	   *copy = MemoryContextAlloc(rows->context, VARSIZE(changes));
-
-	memcpy(copy, changes, VARSIZE(changes));
-	rows->kept += VARSIZE(copy);
-	rows->exists = true;
-	rows->created = position;
-	for (int i = 0; i < rows->history->desc->natts; i++)
-		rows->sayings[i] = find_saying(&copy->root, TupleDescAttr(rows->history->desc, i));
-}
-
 static void
 restore_fold(EsPastRows *rows, Jsonb *changes)
 {
@@ -250,7 +201,7 @@ restore_fold(EsPastRows *rows, Jsonb *changes)
 
 	for (int i = 0; i < desc->natts; i++)
 	{
-		Saying		saying = find_saying(&changes->root, TupleDescAttr(desc, i));
+		EsSaying	saying = es_tracked_find(&changes->root, TupleDescAttr(desc, i));
 
 		nulls[i] = true;
 		if (saying.json != NULL)
@@ -266,191 +217,19 @@ restore_fold(EsPastRows *rows, Jsonb *changes)
 	row->now->t_tableOid = rows->history->relid;
 }
 
-/* Nothing if the row has no value there. */
-static Saying
-find_saying(JsonbContainer *changes, Form_pg_attribute att)
-{
-	const char *name = NameStr(att->attname);
-	JsonbValue	buffer;
-	JsonbValue *found = att->attisdropped ? NULL :
-		getKeyJsonValueFromContainer(changes, name, strlen(name), &buffer);
-
-	if (found == NULL || found->type != jbvBinary)
-		return (Saying)
-	{
-		NULL, 0
-	};
-	return (Saying)
-	{
-		found->val.binary.data, found->val.binary.len
-	};
-}
-
-/* ---- rows of tracked tables ---- */
-
-static void
-apply_changes(EsPastRows *rows, const EsEvent *event)
-{
-	Jsonb	   *given = (Jsonb *) DatumGetPointer(event->value[ES_EVENT_DATA]);
-	int64		position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
-	JsonbContainer *changes;
-	JsonbIterator *it;
-	JsonbValue	name;
-	JsonbValue	value;
-	Jsonb	   *data;
-	bool		is_first = true;
-
-	if (rows->kept > KEPT_MAX)
-		forget_outdated(rows);
-	rows->row = NULL;
-	data = MemoryContextAlloc(rows->context, VARSIZE(given));
-	memcpy(data, given, VARSIZE(given));
-	rows->kept += VARSIZE(given);
-	changes = changes_of(data);
-	if (changes == NULL)
-		return;
-
-	it = JsonbIteratorInit(changes);
-	(void) JsonbIteratorNext(&it, &name, true);
-	while (JsonbIteratorNext(&it, &name, true) == WJB_KEY)
-	{
-		AttrNumber	attno;
-
-		(void) JsonbIteratorNext(&it, &value, true);
-		if (value.type != jbvBinary)
-			continue;
-		if (is_first)
-			begin_change(rows, event, value.val.binary.data);
-		is_first = false;
-		attno = rows->exists ? find_column(rows, &name, position) : InvalidAttrNumber;
-		if (attno != InvalidAttrNumber)
-			rows->sayings[attno - 1] = (Saying)
-		{
-			value.val.binary.data, value.val.binary.len
-		};
-	}
-}
-
-/* Columns of a new row have new values alone, those of a deleted one old ones. */
-static void
-begin_change(EsPastRows *rows, const EsEvent *event, JsonbContainer *column)
-{
-	bool		exists = has_member(column, "new");
-
-	if (!exists || !has_member(column, "old"))
-	{
-		memset(rows->sayings, 0, sizeof(Saying) * rows->history->desc->natts);
-		rows->created = DatumGetInt64(event->value[ES_EVENT_POSITION]);
-	}
-	rows->exists = exists;
-}
-
-static bool
-has_member(JsonbContainer *column, const char *member)
-{
-	JsonbValue	buffer;
-
-	return getKeyJsonValueFromContainer(column, member, strlen(member), &buffer) != NULL;
-}
-
-/* Names mean the same in all events since the latest definition. */
-static AttrNumber
-find_column(EsPastRows *rows, const JsonbValue *name, int64 position)
-{
-	const EsTracking *tracking = rows->history->tracking;
-	bool		is_settled = position >= tracking->position;
-	AttrNumber	attno;
-	KnownName  *known;
-
-	for (int i = 0; is_settled && i < rows->nnames; i++)
-	{
-		known = &rows->names[i];
-		if (known->length == name->val.string.len &&
-			memcmp(known->name, name->val.string.val, known->length) == 0)
-			return known->attno;
-	}
-	attno = es_tracking_attno(tracking, name->val.string.val, name->val.string.len, position);
-	if (is_settled && rows->nnames < rows->history->desc->natts)
-	{
-		known = &rows->names[rows->nnames++];
-		known->name = MemoryContextAlloc(GetMemoryChunkContext(rows), name->val.string.len);
-		memcpy(known->name, name->val.string.val, name->val.string.len);
-		known->length = name->val.string.len;
-		known->attno = attno;
-	}
-	return attno;
-}
-
-static void
-forget_outdated(EsPastRows *rows)
-{
-	MemoryContext old = rows->context;
-
-	rows->context = AllocSetContextCreate(MemoryContextGetParent(old), "eventsource past rows",
-										  ALLOCSET_DEFAULT_SIZES);
-	rows->kept = 0;
-	for (int i = 0; i < rows->history->desc->natts; i++)
-	{
-		Saying	   *saying = &rows->sayings[i];
-		JsonbContainer *copy;
-
-		if (saying->json == NULL)
-			continue;
-		copy = MemoryContextAlloc(rows->context, saying->length);
-		memcpy(copy, saying->json, saying->length);
-		saying->json = copy;
-	}
-	MemoryContextDelete(old);
-}
-
-/* A column that came later has its default in rows that were there before. */
-static void
-read_column(EsPastRows *rows, AttrNumber column, Datum *value, bool *isnull)
-{
-	const EsHistory *history = rows->history;
-	Form_pg_attribute att = TupleDescAttr(history->desc, column - 1);
-	const Saying *saying = &rows->sayings[column - 1];
-
-	*value = (Datum) 0;
-	*isnull = true;
-	if (att->attisdropped)
-		return;
-	if (saying->json != NULL)
-		(void) es_value_read_member(saying->json, "new", att->atttypid, value, isnull);
-	else if (att->atthasmissing && !es_tracking_had_column(history->tracking, column, rows->created))
-		*value = getmissingattr(history->desc, column, isnull);
-}
-
 /* NULL if there is none. */
 static HeapTuple
 read_row(EsPastRows *rows)
 {
-	TupleDesc	desc = rows->history->desc;
 	MemoryContext caller;
-	Datum	   *values;
-	bool	   *nulls;
 
-	if (!rows->exists || rows->row != NULL)
-		return rows->exists ? rows->row : NULL;
+	if (!rows->tracked->exists)
+		return NULL;
+	if (rows->row != NULL)
+		return rows->row;
 	MemoryContextReset(rows->row_context);
 	caller = MemoryContextSwitchTo(rows->row_context);
-	values = palloc(sizeof(Datum) * desc->natts);
-	nulls = palloc(sizeof(bool) * desc->natts);
-	for (int i = 0; i < desc->natts; i++)
-		read_column(rows, i + 1, &values[i], &nulls[i]);
-	rows->row = heap_form_tuple(desc, values, nulls);
+	rows->row = es_tracked_read(rows->reader, rows->tracked);
 	MemoryContextSwitchTo(caller);
 	return rows->row;
-}
-
-static JsonbContainer *
-changes_of(Jsonb *data)
-{
-	JsonbValue	buffer;
-	JsonbValue *changed = NULL;
-
-	if (JB_ROOT_IS_OBJECT(data))
-		changed = getKeyJsonValueFromContainer(&data->root, "changed", strlen("changed"), &buffer);
-	return changed != NULL && changed->type == jbvBinary && JsonContainerIsObject(changed->val.binary.data) ?
-		changed->val.binary.data : NULL;
 }

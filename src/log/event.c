@@ -226,6 +226,12 @@ es_event_stream_id(HeapTuple tuple)
 	return fixed_columns(tuple)->stream;
 }
 
+TimestampTz
+es_event_recorded_at(HeapTuple tuple)
+{
+	return fixed_columns(tuple)->recorded_at;
+}
+
 void
 es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head)
 {
@@ -324,6 +330,31 @@ es_event_deform(HeapTuple tuple, bool packed, EsEvent *event)
 	occurred = next_value(&place);
 	event->value[ES_EVENT_OCCURRED_AT] =
 		TimestampTzGetDatum(es_event_occurred_at(row->recorded_at, (const bytea *) occurred));
+}
+
+void
+es_event_deform_lean(HeapTuple tuple, EsEvent *event)
+{
+	const FixedColumns *row = fixed_columns(tuple);
+	const char *place = (const char *) row + sizeof(FixedColumns);
+	const struct varlena *data;
+
+	memset(event->isnull, true, sizeof(event->isnull));
+	event->stream_id = row->stream;
+	event->machine = NULL;
+	event->flags = row->flags;
+	es_event_set(event, ES_EVENT_POSITION, Int64GetDatum(row->position));
+	es_event_set(event, ES_EVENT_VERSION, Int64GetDatum(row->version));
+	es_event_set(event, ES_EVENT_RECORDED_AT, TimestampTzGetDatum(row->recorded_at));
+	(void) next_value(&place);	/* hash */
+	data = next_value(&place);
+	set_value(event, ES_EVENT_DATA, data, false);
+	event->isnull[ES_EVENT_DATA] = false;
+	(void) next_value(&place);	/* metadata */
+	(void) next_value(&place);	/* subject */
+	es_event_set(event, ES_EVENT_OCCURRED_AT,
+				 TimestampTzGetDatum(es_event_occurred_at(row->recorded_at,
+														  (const bytea *) next_value(&place))));
 }
 
 void

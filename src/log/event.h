@@ -44,12 +44,19 @@ extern void es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head
  */
 extern void es_event_deform(HeapTuple row, bool packed, EsEvent *event);
 
+/*
+ * The same without words, names, hash, metadata and subject, which are null: for
+ * who goes through many events and looks at their data alone.
+ */
+extern void es_event_deform_lean(HeapTuple row, EsEvent *event);
+
 /* Business time of a row, from its columns recorded_at and occurred. */
 extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *occurred);
 
 /* The position and the stream of a row, for filters that need no more. */
 extern int64 es_event_position(HeapTuple row);
 extern int64 es_event_stream_id(HeapTuple row);
+extern TimestampTz es_event_recorded_at(HeapTuple row);
 
 /* The columns that order a row within the streams, for a sort. */
 #define ES_EVENT_SORT_COLUMNS	2

@@ -52,6 +52,7 @@ struct EsGather
 	IndexScanDesc scan;			/* one of these says where rows are */
 	EsPick	   *pick;
 	bool		scan_done;
+	bool		nameless;
 	int			batch_size;
 
 	MemoryContext batch_context;
@@ -78,6 +79,7 @@ new_gather(Relation rel, Snapshot snapshot, int64 first)
 	gather->scan = NULL;
 	gather->pick = NULL;
 	gather->scan_done = false;
+	gather->nameless = false;
 	gather->batch_size = Max(MIN_BATCH, Min(first, MAX_BATCH));
 	gather->batch_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource batch of rows",
 												  0, FIRST_BLOCK, 16 * FIRST_BLOCK);
@@ -248,6 +250,12 @@ load_names(EsGather *gather)
 	es_stream_load_names(gather->ids, n);
 }
 
+void
+es_gather_spare_names(EsGather *gather)
+{
+	gather->nameless = true;
+}
+
 HeapTuple
 es_gather_next(EsGather *gather)
 {
@@ -265,7 +273,8 @@ es_gather_next(EsGather *gather)
 		MemoryContextReset(gather->batch_context);
 		read_entries(gather);
 		read_rows(gather);
-		load_names(gather);
+		if (!gather->nameless)
+			load_names(gather);
 	}
 }
 

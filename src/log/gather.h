@@ -33,6 +33,9 @@ extern EsGather *es_gather_begin(Relation rel, Relation index, Snapshot snapshot
  */
 extern EsGather *es_gather_begin_picked(Relation rel, Snapshot snapshot, EsPick *pick);
 
+/* The names of the rows' streams are not asked for. */
+extern void es_gather_spare_names(EsGather *gather);
+
 /* The next row, valid until the next call; NULL at the end. */
 extern HeapTuple es_gather_next(EsGather *gather);
 

@@ -61,6 +61,7 @@ struct EsScan
 
 	int64		expected;		/* events that may still be asked for */
 	bool		packed;
+	bool		nameless;		/* names of streams are not asked for */
 
 	/* The segment that is open: one of the two scans, or none. */
 	Relation	rel;
@@ -97,6 +98,12 @@ void
 es_scan_pack(EsScan *scan)
 {
 	scan->packed = true;
+}
+
+void
+es_scan_spare_names(EsScan *scan)
+{
+	scan->nameless = true;
 }
 
 static void
@@ -286,6 +293,8 @@ open_segment(EsScan *scan, const EsSegment *segment)
 		scan->gather = pick_categories(scan, segment);
 		if (scan->gather == NULL)
 			scan->gather = gather_positions(scan);
+		if (scan->nameless)
+			es_gather_spare_names(scan->gather);
 	}
 	else
 	{

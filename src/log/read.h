@@ -40,6 +40,9 @@ extern void es_scan_expect(EsScan *scan, int64 count);
  */
 extern void es_scan_pack(EsScan *scan);
 
+/* Likewise: rows alone will be asked for, and never the names of their streams. */
+extern void es_scan_spare_names(EsScan *scan);
+
 /* The next event, valid until the next call; false at the end. */
 extern bool es_scan_next(EsScan *scan, EsEvent *event);
 
