@@ -131,7 +131,9 @@ find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool 
 		!es_text_same(from, es_event_text(event, ES_EVENT_FROM_STATE)) ||
 		!es_text_same(track->corrected, es_event_text(event, ES_EVENT_TO_STATE)))
 		return find_problem(&corrected, before, is_known);
-	return is_known && !es_text_same(before, from) ? say_broken(from, before) : NULL;
+	if (!is_known || es_text_same(before, from) || (event->machine == NULL && from == NULL))
+		return NULL;
+	return say_broken(from, before);
 }
 
 static void

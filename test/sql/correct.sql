@@ -3,7 +3,7 @@
 -- Corrections: an event says what another one should have said, or that it does not count. Both stay in the
 -- log; what folds or replays does so as corrected; a correction that the machine would refuse is refused.
 BEGIN;
-SELECT plan(99);
+SELECT plan(104);
 
 -- Positions are not the same in every run: where a message names one, it says N.
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
@@ -160,6 +160,19 @@ SELECT is(pg_temp.refusal_n($$ SELECT eventsource.void_event(pg_temp.at('corrdoo
 SELECT is(pg_temp.refusal_n($$ SELECT eventsource.void_event(pg_temp.at('corrdoor-2', 3), 'r', 'a') $$),
 	E'ZE002: correction would leave stream "corrdoor-2" in state "C"\nDETAIL: State machine "corrdoor@2" does not have this state any more.\nHINT: Define the machine again with this state, and edges that lead out of it.',
 	'no state that is no more');
+SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all is well');
+
+-- A category that has a machine for some time only.
+SELECT eventsource.append('corrloose-1', 'go') \g /dev/null
+SELECT eventsource.create_category('corrloose', 'corrdoor') AS defined \gset
+SELECT eventsource.append('corrloose-1', 'go'), eventsource.append('corrloose-1', 'jump') \g /dev/null
+SELECT is(a.state, 'D', 'before there was a machine') FROM eventsource.void_event(pg_temp.at('corrloose-1', 1), 'r', 'a') a;
+SELECT eventsource.create_category('corrloose') AS defined \gset
+SELECT eventsource.append('corrloose-1', 'anything') \g /dev/null
+SELECT is(a.state, NULL, 'while there was one') FROM eventsource.void_event(pg_temp.at('corrloose-1', 3), 'r', 'a') a;
+SELECT is(a.state, NULL, 'and after') FROM eventsource.correct_event(pg_temp.at('corrloose-1', 5), '{"x": 1}', 'r', 'a') a;
+SELECT eventsource.create_category('corrloose', 'corrdoor') AS defined \gset
+SELECT is(a.state, 'D', 'and again') FROM eventsource.append('corrloose-1', 'go') a;
 SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all is well');
 
 -- ---- what was believed when ----
