@@ -41,6 +41,7 @@
 PG_FUNCTION_INFO_V1(eventsource_track_table);
 PG_FUNCTION_INFO_V1(eventsource_untrack_table);
 
+static int64 define(const char *category, const char *type, const EsTrackingText *definition);
 static Relation lock_table(Oid relid, const char *function);
 static void create_triggers(Relation rel, const char *category);
 static void create_trigger(Relation rel, const char *category, const char *name, bool row, int16 timing,
@@ -66,8 +67,7 @@ eventsource_track_table(PG_FUNCTION_ARGS)
 	es_stream_lock(es_proposal_stream(&proposal));
 	es_proposal_check(&proposal, rel, &definition);
 	drop_triggers(rel);
-	version = es_define(ES_TRACKING_KIND, proposal.category, ES_TRACKING_DEFINED,
-						es_tracking_write(proposal.category, &definition));
+	version = define(proposal.category, ES_TRACKING_DEFINED, &definition);
 	create_triggers(rel, proposal.category);
 	let_owner_attach(rel);
 	table_close(rel, NoLock);
@@ -97,8 +97,7 @@ eventsource_untrack_table(PG_FUNCTION_ARGS)
 				 errdetail("No definition names it."),
 				 errhint("The view eventsource.tracked_tables lists the tables that are.")));
 	drop_triggers(rel);
-	(void) es_define(ES_TRACKING_KIND, tracking->name, ES_TRACKING_REMOVED,
-					 es_tracking_write(tracking->name, tracking->definition));
+	(void) define(pstrdup(tracking->name), ES_TRACKING_REMOVED, tracking->definition);
 	table_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
@@ -107,9 +106,6 @@ void
 es_tracking_write_renewed(const EsTracking *tracking)
 {
 	char	   *category = pstrdup(tracking->name);
-	Oid			owner;
-	Oid			user;
-	int			security;
 	ListCell   *lc;
 
 	/* Whoever was first wrote it, and we waited for him. */
@@ -117,14 +113,27 @@ es_tracking_write_renewed(const EsTracking *tracking)
 	tracking = es_tracking_of_category(category);
 	if (tracking == NULL || !tracking->is_outdated || !OidIsValid(tracking->relid))
 		return;
-	owner = es_tracking_owner(tracking->relid);
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE);
-	(void) es_define(ES_TRACKING_KIND, category, ES_TRACKING_RENEWED,
-					 es_tracking_write(category, tracking->definition));
-	SetUserIdAndSecContext(user, security);
+	(void) define(category, ES_TRACKING_RENEWED, tracking->definition);
 	foreach(lc, find_all_inheritors(tracking->relid, AccessShareLock, NULL))
 		heal_triggers(lfirst_oid(lc));
+}
+
+/*
+ * The definition belongs to the table's owner, whoever writes it: a restore finds
+ * by that which table is meant.
+ */
+static int64
+define(const char *category, const char *type, const EsTrackingText *definition)
+{
+	Oid			user;
+	int			security;
+	int64		version;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(es_tracking_owner(definition->relid), security | SECURITY_LOCAL_USERID_CHANGE);
+	version = es_define(ES_TRACKING_KIND, category, type, es_tracking_write(category, definition));
+	SetUserIdAndSecContext(user, security);
+	return version;
 }
 
 /* ---- the table ---- */
