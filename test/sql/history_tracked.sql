@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- The past of tracked tables, beside copies of the table made at each moment.
 BEGIN;
-SELECT plan(41);
+SELECT plan(44);
 
 CREATE TYPE hist_mood AS ENUM ('sad', 'ok', 'it''s "fine"');
 CREATE TYPE hist_pair AS (a int, b text);
@@ -59,6 +59,9 @@ END
 $$;
 SELECT ok(count(DISTINCT at) > 60, 'many moments') FROM copy;
 SELECT is_empty($$ SELECT pg_temp.differences('row_data') $$, 'at each moment as_of gives the rows of that moment');
+SET LOCAL work_mem = '64kB';
+SELECT is_empty($$ SELECT pg_temp.differences('row_data') $$, 'in little memory, too');
+RESET work_mem;
 SELECT is_empty($$ (TABLE hist_lead EXCEPT ALL SELECT * FROM eventsource.as_of(NULL::hist_lead, 'infinity')) EXCEPT SELECT * FROM hist_lead WHERE id > 900 $$, 'at the end: the table, but for what has no history');
 SELECT is_empty($$ SELECT * FROM eventsource.as_of(NULL::hist_lead, 'infinity') EXCEPT ALL TABLE hist_lead $$, 'and nothing else');
 SELECT is_empty($$ SELECT DISTINCT c.id FROM copy c WHERE c.id % 4 = 1 AND c.row_data IS DISTINCT FROM (SELECT to_jsonb(a) FROM eventsource.as_of(NULL::hist_lead, c.at, c.id::text) a) $$, 'so it does for each key');
@@ -77,6 +80,19 @@ SELECT is_empty($$ SELECT h.version FROM generate_series(0, 20) k, eventsource.r
 SELECT is_empty($$ SELECT h.version FROM generate_series(0, 20) k, eventsource.row_history('hist_lead', k::text) h
 	JOIN eventsource.events e ON e.position = h.event_position WHERE h.changed IS DISTINCT FROM e.data->'changed' OR h.type <> e.type $$, 'and what changed as it was recorded');
 SELECT results_eq($$ SELECT DISTINCT operation FROM generate_series(0, 20) k, eventsource.row_history('hist_lead', k::text) h ORDER BY 1 $$, ARRAY['delete', 'insert', 'update'], 'what happened to rows');
+
+-- Business time: what else happens to a stream moves its clock, too.
+SELECT eventsource.append('histlead-' || k, 'noted', occurred_at => '2030-01-01') FROM generate_series(1, 12, 3) k \g /dev/null
+SELECT pg_temp.changes(20, ARRAY['status', 'agent', 'note']) IS NULL AS done \gset
+CREATE FUNCTION pg_temp.by_key(at timestamptz) RETURNS SETOF hist_lead LANGUAGE sql AS $$
+	SELECT a.* FROM eventsource.streams s, eventsource.as_of(NULL::hist_lead, at, s.key, 'occurred') a WHERE s.category = 'histlead'
+$$;
+SELECT is_empty($$ SELECT t.at, x.* FROM (SELECT DISTINCT at FROM copy UNION VALUES ('2029-12-31'::timestamptz), ('infinity')) t (at), LATERAL (
+	(SELECT * FROM eventsource.as_of(NULL::hist_lead, t.at, basis => 'occurred') EXCEPT ALL SELECT * FROM pg_temp.by_key(t.at))
+	UNION ALL (SELECT * FROM pg_temp.by_key(t.at) EXCEPT ALL SELECT * FROM eventsource.as_of(NULL::hist_lead, t.at, basis => 'occurred'))) x
+	WHERE NOT isfinite(t.at) OR extract(microseconds FROM t.at)::int % 5 = 0 OR t.at > '2029-01-01' $$, 'occurred: the whole is its rows');
+SELECT ok(count(*) > 0, 'some of which are of a later day') FROM (SELECT * FROM eventsource.as_of(NULL::hist_lead, 'infinity', basis => 'occurred')
+	EXCEPT SELECT * FROM eventsource.as_of(NULL::hist_lead, '2029-12-31', basis => 'occurred')) x;
 
 -- Periods, beside a window function over the events.
 CREATE FUNCTION pg_temp.periods(col text) RETURNS TABLE (row_key text, value text, valid_from timestamptz, valid_to timestamptz, version bigint) LANGUAGE sql AS $$
