@@ -3,7 +3,7 @@
 -- Corrections: an event says what another one should have said, or that it does not count. Both stay in the
 -- log; what folds or replays does so as corrected; a correction that the machine would refuse is refused.
 BEGIN;
-SELECT plan(104);
+SELECT plan(107);
 
 -- Positions are not the same in every run: where a message names one, it says N.
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
@@ -183,6 +183,9 @@ SELECT clock_timestamp() AS before \gset
 SELECT eventsource.void_event(pg_temp.at('corrlead-5', 3), 'r', 'a') \g /dev/null
 SELECT is(eventsource.state_at('corrlead-5', :'before'), 'BIG', 'state_at recorded: as believed then');
 SELECT is(eventsource.state_at('corrlead-5', clock_timestamp()), 'CONTACTED', 'and now');
+SELECT is((SELECT state FROM eventsource.as_of(NULL::corr_lead, :'before') WHERE key = '5'), 'BIG', 'as_of recorded: the row as believed then');
+SELECT is((SELECT state FROM eventsource.as_of(NULL::corr_lead, clock_timestamp()) WHERE key = '5'), 'CONTACTED', 'and now');
+SELECT is((SELECT state FROM eventsource.as_of(NULL::corr_lead, '2020-03-15', basis => 'occurred') WHERE key = '5'), 'CONTACTED', 'as_of occurred: as known now');
 SELECT is(eventsource.state_at('corrlead-5', '2020-01-15', 'occurred'), 'NEW', 'state_at occurred: before it');
 SELECT is(eventsource.state_at('corrlead-5', '2020-03-15', 'occurred'), 'CONTACTED', 'state_at occurred: as known now');
 SELECT eventsource.append('corrlead-5', 'qualified', '{"amount": 1}', occurred_at => '2020-02-15') \g /dev/null
