@@ -213,9 +213,11 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 
 /* ---- the memory ---- */
 
+/* The setting is as the server started with it. */
 static Size
 memory_size(void)
 {
+	n_buckets = shared_heads / PLACES;
 	return mul_size(n_buckets, sizeof(Bucket));
 }
 
@@ -224,8 +226,7 @@ request_memory(void)
 {
 	if (next_request_hook != NULL)
 		next_request_hook();
-	n_buckets = shared_heads / PLACES;
-	if (n_buckets == 0)
+	if (memory_size() == 0)
 		return;
 	RequestAddinShmemSpace(memory_size());
 	RequestNamedLWLockTranche(TRANCHE, NUM_LOCKS);
@@ -238,7 +239,7 @@ attach_memory(void)
 
 	if (next_startup_hook != NULL)
 		next_startup_hook();
-	if (n_buckets == 0)
+	if (memory_size() == 0)
 		return;
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	buckets = ShmemInitStruct(TRANCHE, memory_size(), &found);
