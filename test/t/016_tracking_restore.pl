@@ -33,6 +33,7 @@ CREATE TABLE untracked (id int PRIMARY KEY, n int);
 INSERT INTO leads (status) VALUES ('NEW');
 SELECT eventsource.track_table('leads', 'lead', state_column => 'status', state_machine => 'lead');
 SELECT eventsource.track_table('parts', 'part');
+SELECT eventsource.set_snapshot_policy('lead', 2);
 SELECT eventsource.track_table('gone', 'gone');
 SELECT eventsource.track_table('untracked', 'untracked');
 GRANT SELECT, INSERT, UPDATE, DELETE ON leads, parts, untracked TO app;
@@ -56,6 +57,16 @@ my $fingerprint = <<'SQL';
 SET TimeZone = 'UTC';
 SELECT count(*), md5(string_agg(e::text, E'\n' ORDER BY position)) FROM eventsource.events e
 SQL
+my $past = <<'SQL';
+SET TimeZone = 'UTC';
+SELECT md5(string_agg(format('%s: %s %s %s %s', e.version, l.id, l.status, l.value, l.at), ' ' ORDER BY e.position, l.id))
+  FROM eventsource.events e, eventsource.as_of(NULL::leads, e.recorded_at) l WHERE e.stream IN ('lead-2', 'lead-3', 'lead-30');
+SELECT md5(string_agg(format('%s: %s %s', l.id, l.status, l.value), ' ' ORDER BY e.position))
+  FROM eventsource.events e, eventsource.as_of(NULL::leads, e.recorded_at, e.key) l WHERE e.category = 'lead';
+SELECT md5(string_agg(p::text, ' ' ORDER BY p.row_key, p.version)) FROM eventsource.attribute_periods('leads', 'value') p
+SQL
+my $was = $node->safe_psql('log', $past);
+isnt($node->safe_psql('log', 'SELECT count(*) FROM eventsource.snapshots'), '0', 'snapshots were taken');
 my $events = $node->safe_psql('log', $fingerprint);
 my $rows = $node->safe_psql('log', 'SELECT md5(string_agg(l::text, \'\' ORDER BY id)) FROM leads l');
 is( $node->safe_psql('log', q{SELECT string_agg(DISTINCT recorded_by, ',') FROM eventsource.events WHERE category = 'part'}),
@@ -115,6 +126,9 @@ for my $way (@ways)
 	is( $node->safe_psql($db, q{SELECT string_agg(format('%s=%s', category, target), ' ' ORDER BY category) FROM eventsource.tracked_tables}),
 		'lead=leads part=parts', "$db: tracked as before");
 
+	is($node->safe_psql($db, $past), $was, "$db: the past");
+	is($node->safe_psql($db, 'SELECT count(*) FROM eventsource.snapshots'), '0', "$db: without snapshots");
+
 	# The application goes on.
 	$node->safe_psql($db, <<'SQL', extra_params => [ '-U', 'app' ]);
 UPDATE leads SET document = '"after"' WHERE id = 2;
@@ -144,6 +158,9 @@ SQL
 			'part-111 2 part_deleted {"n": {"old": 111}, "id": {"old": 111}}',
 			'part-22 1 part_created {"n": {"new": 111}, "id": {"new": 22}}'),
 		"$db: each stream goes on");
+	is( $node->safe_psql($db, q{(SELECT id, status, value FROM leads EXCEPT ALL SELECT id, status, value FROM eventsource.as_of(NULL::leads, 'infinity'))
+		UNION ALL (SELECT id, status, value FROM eventsource.as_of(NULL::leads, 'infinity') EXCEPT ALL SELECT id, status, value FROM leads)}),
+		'', "$db: the last of the past is the present");
 	is($node->safe_psql($db, q{SELECT eventsource.stream_version('untracked-1')}), '1', "$db: what was untracked stays so");
 	is( $node->safe_psql($db, q{SELECT count(*) FROM pg_trigger WHERE tgfoid = 'eventsource.capture'::regproc AND tgenabled <> 'A'}),
 		'0', "$db: the triggers fire always");
