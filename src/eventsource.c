@@ -32,6 +32,7 @@ char	   *es_guc_reason;
 char	   *es_guc_correlation_id;
 char	   *es_guc_causation_id;
 int			es_guc_segment_size;
+bool		es_guc_include_synthetic;
 
 const text *
 es_empty_text(void)
@@ -74,6 +75,10 @@ define_settings(void)
 							"Segments that are there keep their size.",
 							&es_guc_segment_size, 10000000, 100, PG_INT32_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("eventsource.include_synthetic",
+							 "Whether views of transitions and periods count events that were made up from older data.",
+							 "Off: they say that there is no history before.",
+							 &es_guc_include_synthetic, false, PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
 void

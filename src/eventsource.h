@@ -107,5 +107,6 @@ extern char *es_guc_reason;
 extern char *es_guc_correlation_id;
 extern char *es_guc_causation_id;
 extern int	es_guc_segment_size;
+extern bool es_guc_include_synthetic;
 
 #endif							/* ES_EVENTSOURCE_H */

@@ -161,9 +161,14 @@ COMMENT ON FUNCTION eventsource.compare_machine(text, jsonb, boolean, text, time
 
 -- One row per event of a stream with a state, and per event by which a stream
 -- leaves its machine. effective_at never goes back.
+CREATE FUNCTION eventsource.includes_synthetic() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eventsource_includes_synthetic' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION eventsource.includes_synthetic() IS
+	'Private, for views: the setting eventsource.include_synthetic.';
+
 CREATE VIEW eventsource.step AS
 SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.actor,
-	   x.from_state, x.to_state, x.machine, x.occurred_at, x.recorded_at, x.effective_at
+	   x.from_state, x.to_state, x.machine, x.is_synthetic, x.occurred_at, x.recorded_at, x.effective_at
   FROM (SELECT e.position,
 			   s.name AS stream,
 			   c.word AS category,
@@ -175,6 +180,7 @@ SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.a
 			   f.word AS from_state,
 			   o.word AS to_state,
 			   m.word AS machine,
+			   (e.flags & 1) <> 0 AS is_synthetic,
 			   eventsource.occurred_at(e.recorded_at, e.occurred) AS occurred_at,
 			   e.recorded_at,
 			   max(eventsource.occurred_at(e.recorded_at, e.occurred)) OVER (PARTITION BY s.name, c.word, substr(s.name, length(c.word) + 2)
@@ -203,14 +209,17 @@ SELECT x.position, x.stream, x.category, x.key, x.version,
 	   r.category AS reason_category,
 	   x.actor,
 	   k.kind,
-	   x.occurred_at, x.recorded_at, x.duration
+	   x.occurred_at, x.recorded_at,
+	   CASE WHEN NOT x.after_synthetic OR eventsource.includes_synthetic() THEN x.duration END AS duration,
+	   x.is_synthetic
   FROM (SELECT p.position, p.stream, p.category, p.key, p.version,
-			   p.from_state, p.to_state, p.type, p.reason, p.actor, p.machine,
+			   p.from_state, p.to_state, p.type, p.reason, p.actor, p.machine, p.is_synthetic,
 			   p.occurred_at, p.recorded_at,
-			   p.effective_at - lag(p.effective_at) OVER (PARTITION BY p.stream, p.category, p.key
-														 ORDER BY p.version) AS duration
+			   lag(p.is_synthetic) OVER w AS after_synthetic,
+			   p.effective_at - lag(p.effective_at) OVER w AS duration
 		  FROM eventsource.step p
-		 WHERE p.to_state IS DISTINCT FROM p.from_state) x
+		 WHERE p.to_state IS DISTINCT FROM p.from_state
+		WINDOW w AS (PARTITION BY p.stream, p.category, p.key ORDER BY p.version)) x
   LEFT JOIN (SELECT c.state_machine || '@' || c.version AS machine, c.code, c.category
 			   FROM eventsource.reason_codes c) r
 	ON r.machine = x.machine AND r.code = x.reason
@@ -219,9 +228,10 @@ SELECT x.position, x.stream, x.category, x.key, x.version,
 			   FROM eventsource.state_machine_transitions t
 			  GROUP BY 1, 2, 3, 4) k
 	ON k.machine = x.machine AND k.from_state = coalesce(x.from_state, '')
-   AND k.type = x.type AND k.to_state = x.to_state;
+   AND k.type = x.type AND k.to_state = x.to_state
+ WHERE NOT x.is_synthetic OR eventsource.includes_synthetic();
 COMMENT ON VIEW eventsource.transitions IS
-	'One row per change of state, in streams that follow a state machine, as corrected: voided events are left out. Events that leave the state as it is are not here. Order by version (one stream) or position.';
+	'One row per change of state, in streams that follow a state machine, as corrected: voided events are left out. So are events that leave the state as it is, and synthetic ones unless eventsource.include_synthetic is on. Order by version (one stream) or position.';
 COMMENT ON COLUMN eventsource.transitions.position IS 'Place of the event in the log.';
 COMMENT ON COLUMN eventsource.transitions.stream IS 'Stream name.';
 COMMENT ON COLUMN eventsource.transitions.category IS 'Category of the stream.';
@@ -236,43 +246,49 @@ COMMENT ON COLUMN eventsource.transitions.actor IS 'Who did it.';
 COMMENT ON COLUMN eventsource.transitions.kind IS 'forward or backward, as the machine says.';
 COMMENT ON COLUMN eventsource.transitions.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN eventsource.transitions.recorded_at IS 'When it was recorded.';
-COMMENT ON COLUMN eventsource.transitions.duration IS 'How long the previous state lasted, by occurred_at, never negative; NULL at the start.';
+COMMENT ON COLUMN eventsource.transitions.duration IS 'How long the previous state lasted, by occurred_at, never negative; NULL at the start, and after a synthetic event.';
+COMMENT ON COLUMN eventsource.transitions.is_synthetic IS 'True if made up from older data; such rows are here only while eventsource.include_synthetic is on.';
 
 CREATE VIEW eventsource.state_periods AS
 SELECT x.stream, x.category, x.key, x.state, x.visit, x.entered_at, x.exited_at, x.duration,
-	   x.arrival_path, x.arrival_type, x.arrival_reason, x.entered_version, x.entered_position, x.is_current
+	   x.arrival_path, x.arrival_type, x.arrival_reason, x.entered_version, x.entered_position, x.is_current,
+	   x.begins_synthetic
   FROM (SELECT p.stream, p.category, p.key,
 			   p.to_state AS state,
 			   row_number() OVER (PARTITION BY p.stream, p.category, p.key, p.to_state ORDER BY p.version) AS visit,
-			   p.effective_at AS entered_at,
+			   CASE WHEN p.is_known THEN p.effective_at END AS entered_at,
 			   lead(p.effective_at) OVER w AS exited_at,
-			   lead(p.effective_at) OVER w - p.effective_at AS duration,
-			   concat_ws(' > ', lag(p.from_state) OVER w, p.from_state, p.to_state) AS arrival_path,
+			   CASE WHEN p.is_known THEN lead(p.effective_at) OVER w - p.effective_at END AS duration,
+			   concat_ws(' > ', CASE WHEN p.is_synthetic AND p.from_state IS NULL THEN 'no history before' END,
+						 lag(p.from_state) OVER w, p.from_state, p.to_state) AS arrival_path,
 			   p.type AS arrival_type,
 			   p.reason AS arrival_reason,
 			   p.version AS entered_version,
 			   p.position AS entered_position,
-			   lead(p.version) OVER w IS NULL AS is_current
-		  FROM eventsource.step p
+			   lead(p.version) OVER w IS NULL AS is_current,
+			   p.is_synthetic AS begins_synthetic
+		  FROM (SELECT s.*, NOT s.is_synthetic OR eventsource.includes_synthetic() AS is_known
+				  FROM eventsource.step s) p
 		 WHERE p.to_state IS DISTINCT FROM p.from_state
 		WINDOW w AS (PARTITION BY p.stream, p.category, p.key ORDER BY p.version)) x
  WHERE x.state IS NOT NULL;
 COMMENT ON VIEW eventsource.state_periods IS
-	'One row per visit of a stream to a state, as corrected. Order by entered_version (one stream) or entered_position.';
+	'One row per visit of a stream to a state, as corrected. A visit that begins with a synthetic event has neither entered_at nor duration, unless eventsource.include_synthetic is on: nobody knows how long the state had lasted. Order by entered_version (one stream) or entered_position.';
 COMMENT ON COLUMN eventsource.state_periods.stream IS 'Stream name.';
 COMMENT ON COLUMN eventsource.state_periods.category IS 'Category of the stream.';
 COMMENT ON COLUMN eventsource.state_periods.key IS 'Key of the stream within its category.';
 COMMENT ON COLUMN eventsource.state_periods.state IS 'The state.';
 COMMENT ON COLUMN eventsource.state_periods.visit IS 'Which visit of the stream to this state it is: 1, 2, 3 ...';
-COMMENT ON COLUMN eventsource.state_periods.entered_at IS 'When the state was entered: occurred_at, but never before the event that came before.';
+COMMENT ON COLUMN eventsource.state_periods.entered_at IS 'When the state was entered: occurred_at, but never before the event that came before; NULL if that is not known.';
 COMMENT ON COLUMN eventsource.state_periods.exited_at IS 'When it was left; NULL while it lasts.';
 COMMENT ON COLUMN eventsource.state_periods.duration IS 'From entered_at to exited_at; NULL while it lasts.';
-COMMENT ON COLUMN eventsource.state_periods.arrival_path IS 'The way in: up to two states before, then this one, as in ''QUALIFIED > COMMITTED > QUALIFIED''.';
+COMMENT ON COLUMN eventsource.state_periods.arrival_path IS 'The way in: up to two states before, then this one, as in ''QUALIFIED > COMMITTED > QUALIFIED''; it begins with ''no history before'' where the stream does with a synthetic event.';
 COMMENT ON COLUMN eventsource.state_periods.arrival_type IS 'Event type that led in.';
 COMMENT ON COLUMN eventsource.state_periods.arrival_reason IS 'Its reason code.';
 COMMENT ON COLUMN eventsource.state_periods.entered_version IS 'Place of that event in the stream.';
 COMMENT ON COLUMN eventsource.state_periods.entered_position IS 'Place of that event in the log.';
 COMMENT ON COLUMN eventsource.state_periods.is_current IS 'True for the state in which the stream is now; of a stream that left its machine, none is.';
+COMMENT ON COLUMN eventsource.state_periods.begins_synthetic IS 'True if the event that led in was made up from older data.';
 
 -- A state machine over any table.
 

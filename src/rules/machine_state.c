@@ -17,6 +17,7 @@
 
 PG_FUNCTION_INFO_V1(eventsource_current_state);
 PG_FUNCTION_INFO_V1(eventsource_state_at);
+PG_FUNCTION_INFO_V1(eventsource_includes_synthetic);
 
 static text *state_as_recorded(const text *stream, TimestampTz at);
 static text *state_as_occurred(const text *stream, TimestampTz at);
@@ -119,4 +120,11 @@ copy_state(const EsEvent *event)
 
 	return state == NULL ? NULL
 		: cstring_to_text_with_len(VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
+}
+
+/* For the views transitions and state_periods. */
+Datum
+eventsource_includes_synthetic(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(es_guc_include_synthetic);
 }

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- backfill(): genesis events for rows that were there before, and events from an old history.
 BEGIN;
-SELECT plan(38);
+SELECT plan(43);
 
 CREATE TABLE public.bf_lead (id int PRIMARY KEY, name text, status text NOT NULL DEFAULT 'NEW', created_at timestamptz);
 INSERT INTO public.bf_lead SELECT n, 'Lead ' || n, (ARRAY['NEW', 'OPEN', 'WON'])[1 + n % 3], timestamptz '2026-01-01' + n * interval '1 day'
@@ -44,6 +44,18 @@ SELECT is_empty($$ (TABLE bf_lead EXCEPT SELECT * FROM eventsource.as_of(NULL::b
 	UNION ALL (SELECT * FROM eventsource.as_of(NULL::bf_lead, clock_timestamp()) EXCEPT TABLE bf_lead) $$, 'as of now, the history is the table');
 SELECT is((SELECT count(*) FROM eventsource.as_of(NULL::bf_lead, '2026-01-11', basis => 'occurred')), 9::bigint,
 	'by business time, rows come when they came; the one that began by itself knows no better than now');
+
+-- Durations are not made up.
+SELECT pg_temp.same_rows($$ SELECT state, visit, entered_at, exited_at IS NULL AS open, duration, arrival_path, is_current, begins_synthetic FROM eventsource.state_periods WHERE stream = 'bf-2' $$,
+	$$ VALUES ('WON', 1, NULL::timestamptz, true, NULL::interval, 'no history before > WON', true, true) $$, 'a state that was there before began nobody knows when');
+SELECT pg_temp.same_rows($$ SELECT from_state, to_state, duration, is_synthetic FROM eventsource.transitions WHERE stream IN ('bf-2', 'bf-3') $$,
+	$$ VALUES ('NEW', 'OPEN', NULL::interval, false) $$, 'and no transition led there, nor does the first real one know how long it lasted');
+SET LOCAL eventsource.include_synthetic = on;
+SELECT pg_temp.same_rows($$ SELECT state, entered_at, arrival_path, begins_synthetic FROM eventsource.state_periods WHERE stream = 'bf-2' $$,
+	$$ VALUES ('WON', timestamptz '2026-01-03', 'no history before > WON', true) $$, 'unless one asks for what the backfill said');
+SELECT is((SELECT count(*) FROM eventsource.transitions WHERE category = 'bf' AND is_synthetic), 30::bigint, 'then transitions has them, too');
+SELECT is((SELECT duration IS NOT NULL FROM eventsource.transitions WHERE stream = 'bf-3' AND type = 'opened'), true, 'with durations');
+RESET eventsource.include_synthetic;
 
 -- It goes on from there.
 UPDATE bf_lead SET status = 'WON' WHERE id = 1;
