@@ -4,7 +4,12 @@
  *
  *		history.c			the table asked about, and who may ask
  *		history_events.c	events of streams up to a moment
- *		history_row.c		the rows that they make
+ *		history_row.c		the rows that they make, one event after the other
+ *		history_tracked.c	those of tracked tables
+ *		history_table.c		all rows of a tracked table at a moment
+ *		history_as_of.c, history_list.c, history_periods.c, history_replay.c
+ *							the functions that users call
+ *		snapshot.c			where a replay need not begin with the first event
  */
 #ifndef ES_CAPTURE_HISTORY_H
 #define ES_CAPTURE_HISTORY_H
