@@ -5,17 +5,43 @@
  *
  * Where several event types lead from the one to the other, the definition's
  * event_types decides, else the reason, if just one of them takes it.
+ *
+ * What was found is kept until machines are forgotten; what is forgotten goes
+ * with the transaction.
  */
 #include "postgres.h"
 
 #include "append/draft.h"
 #include "capture/change.h"
+#include "common/hashfn.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
 #include "log/word.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
+/* Ways from one state to another that rows went. */
+#define RECALLED	64
+
+typedef struct Recall
+{
+	MemoryContext context;
+	const EsMachine *machine;	/* NULL: free */
+	int64		definition;		/* position of the tracking's */
+	const text *stands;
+	const text *to;
+	List	   *choices;
+} Recall;
+
+static Recall recalled[RECALLED];
+static MemoryContext recall_context;
+static uint64 recall_epoch;
+
+static List *recall_choices(const EsTracking *tracking, EsMachine *machine, const text *stands,
+							const text *to);
+static text *copy_text(const text *source);
+static List *find_choices(const EsTracking *tracking, EsMachine *machine, const text *stands, const text *to);
 static List *edges_between(EsMachine *machine, const text *stands, const text *to);
 static const text *named_type(List *edges, const text *from, const text *to);
 static List *of_type(List *choices, const text *type);
@@ -36,7 +62,6 @@ es_edge_pick(const EsChange *change, const text *from, const text *to, EsEdgePic
 {
 	EsMachine  *machine = change->category->machine;
 	const text *stands = es_machine_stands(machine, from);
-	const text *type;
 	List	   *choices;
 	List	   *taking;
 
@@ -53,10 +78,7 @@ es_edge_pick(const EsChange *change, const text *from, const text *to, EsEdgePic
 			pick->passage = ES_PASSAGE_ENTER;
 		return;
 	}
-	choices = edges_between(machine, stands, to);
-	type = named_type(change->tracking->edges, stands, to);
-	if (type != NULL)
-		choices = of_type(choices, type);
+	choices = recall_choices(change->tracking, machine, stands, to);
 	if (choices == NIL)
 	{
 		refuse(change, from, to, pick);
@@ -75,6 +97,58 @@ es_edge_pick(const EsChange *change, const text *from, const text *to, EsEdgePic
 		choices = taking;
 	}
 	take(change, linitial(choices), pick);
+}
+
+/* What can stand for the change; kept for the next row that goes the same way. */
+static List *
+recall_choices(const EsTracking *tracking, EsMachine *machine, const text *stands, const text *to)
+{
+	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(to), VARSIZE_ANY_EXHDR(to));
+	Recall	   *entry;
+	MemoryContext caller;
+
+	if (recall_context == NULL || recall_epoch != es_machine_epoch())
+	{
+		if (recall_context != NULL)
+			MemoryContextSetParent(recall_context, TopTransactionContext);
+		memset(recalled, 0, sizeof(recalled));
+		recall_context = AllocSetContextCreate(CacheMemoryContext, "eventsource edges", ALLOCSET_SMALL_SIZES);
+		recall_epoch = es_machine_epoch();
+	}
+	if (stands != NULL)
+		hash ^= hash_bytes((const unsigned char *) VARDATA_ANY(stands), VARSIZE_ANY_EXHDR(stands)) * 31;
+	entry = &recalled[hash % RECALLED];
+	if (entry->machine == machine && entry->definition == tracking->position &&
+		es_text_same(entry->stands, stands) && es_text_same(entry->to, to))
+		return entry->choices;
+
+	entry->machine = NULL;
+	if (entry->context == NULL)
+		entry->context = AllocSetContextCreate(recall_context, "eventsource edge", ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(entry->context);
+	caller = MemoryContextSwitchTo(entry->context);
+	entry->stands = stands == NULL ? NULL : copy_text(stands);
+	entry->to = copy_text(to);
+	entry->choices = find_choices(tracking, machine, stands, to);
+	entry->definition = tracking->position;
+	entry->machine = machine;
+	MemoryContextSwitchTo(caller);
+	return entry->choices;
+}
+
+static text *
+copy_text(const text *source)
+{
+	return cstring_to_text_with_len(VARDATA_ANY(source), VARSIZE_ANY_EXHDR(source));
+}
+
+static List *
+find_choices(const EsTracking *tracking, EsMachine *machine, const text *stands, const text *to)
+{
+	const text *type = named_type(tracking->edges, stands, to);
+	List	   *choices = edges_between(machine, stands, to);
+
+	return type == NULL ? choices : of_type(choices, type);
 }
 
 bool
