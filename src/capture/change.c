@@ -14,13 +14,13 @@
 #include "append/draft.h"
 #include "append/violation.h"
 #include "capture/change.h"
+#include "capture/track_text.h"
 #include "capture/value.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
 #include "log/word.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/lsyscache.h"
 
 /* While an event is added, its errors say how to give a reason. */
 typedef struct ReasonHelp
@@ -298,8 +298,8 @@ explain_reason(void *arg)
 	const char *code = "...";
 	ListCell   *lc;
 
-	errcontext("captured change of table \"%s\", stream \"%s\"",
-			   get_rel_name(tracking->relid), text_to_cstring(help->change->stream));
+	errcontext("captured change of table %s, stream \"%s\"",
+			   tracking->definition->table, text_to_cstring(help->change->stream));
 	if (geterrcode() != ES_ERRCODE_REASON_REQUIRED && geterrcode() != ES_ERRCODE_UNKNOWN_REASON)
 		return;
 	initStringInfo(&codes);
