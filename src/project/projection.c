@@ -116,7 +116,6 @@ es_projection_get(Oid relid)
 EsProjection *
 es_projection_open_to_read(Oid relid, const char *why)
 {
-	EsProjection *projection;
 	char	   *name = get_rel_name(relid);
 
 	if (name != NULL && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
@@ -132,7 +131,15 @@ es_projection_open_to_read(Oid relid, const char *why)
 				 errdetail("Rows folded anew are not those that its policies were written for."),
 				 errhint("Let the table's owner do it, or a role that bypasses row security.")));
 	LockRelationOid(relid, AccessShareLock);
-	projection = es_projection_get(relid);
+	return es_projection_expect(relid);
+}
+
+EsProjection *
+es_projection_expect(Oid relid)
+{
+	EsProjection *projection = es_projection_get(relid);
+	char	   *name = projection == NULL ? get_rel_name(relid) : NULL;
+
 	if (projection == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

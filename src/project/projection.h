@@ -87,6 +87,9 @@ extern EsProjection *es_projection_get(Oid relid);
  */
 extern EsProjection *es_projection_open_to_read(Oid relid, const char *why);
 
+/* The projection of a table, locked; an error (42809) if there is none. */
+extern EsProjection *es_projection_expect(Oid relid);
+
 /* The rule for events of a type, or NULL. */
 extern EsRule *es_projection_rule(const EsProjection *projection, const text *type);
 

@@ -94,7 +94,6 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 	context.previous = error_context_stack;
 	projection->name = pstrdup(definition->name);
 	projection->version = definition->version;
-	projection->definer = definition->owner;
 	for (int i = 0; i < count; i++)
 		if (elements[i].type == jbvString)
 			projection->categories = lappend(projection->categories, es_json_string(&elements[i]));
@@ -102,6 +101,7 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 	if (problems == NULL)
 		error_context_stack = &context;
 	projection->target = es_target_make(relid);
+	projection->definer = es_expr_owner_beside(definition->owner, projection->target->desc);
 	compiler.single_category = list_length(projection->categories) == 1;
 	compiler.key = find(definition->data, "key");
 	compiler.each = find(definition->data, "each");

@@ -41,7 +41,7 @@ PG_FUNCTION_INFO_V1(eventsource_verify_projection);
 PG_FUNCTION_INFO_V1(eventsource_rebuild_projection);
 PG_FUNCTION_INFO_V1(eventsource_projection_definitions);
 
-static EsProjection *open_projection(Oid relid, bool to_write);
+static EsProjection *open_to_write(Oid relid);
 static void fold_history(EsFold *fold, EsProjection *projection, Snapshot snapshot);
 static int64 mark_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot);
 static bool mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot);
@@ -56,7 +56,8 @@ static Datum read_value(const EsTarget *target, Form_pg_attribute att, char *str
 Datum
 eventsource_verify_projection(PG_FUNCTION_ARGS)
 {
-	EsProjection *projection = open_projection(PG_GETARG_OID(0), false);
+	EsProjection *projection = es_projection_open_to_read(PG_GETARG_OID(0),
+														  "Verifying a projection shows rows of its table.");
 	Snapshot	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	EsFold	   *fold = es_fold_begin_replay(CurrentMemoryContext, projection);
 
@@ -88,7 +89,7 @@ eventsource_rebuild_projection(PG_FUNCTION_ARGS)
 				 errmsg("rebuild_projection needs a table"),
 				 errdetail("Argument \"target\" is null."),
 				 errhint("Name the table: eventsource.rebuild_projection('my_table').")));
-	projection = open_projection(PG_GETARG_OID(0), true);
+	projection = open_to_write(PG_GETARG_OID(0));
 	if (PG_ARGISNULL(1))
 		PG_RETURN_INT64(es_replay_rebuild(projection, NULL));
 	read_key(projection->target, PG_GETARG_JSONB_P(1), key);
@@ -163,39 +164,22 @@ es_replay_differences(EsProjection *projection)
 	return count;
 }
 
-/* Locks the table; the caller must be able to read it, or own it. */
+/* Locks the table; the caller must own it. */
 static EsProjection *
-open_projection(Oid relid, bool to_write)
+open_to_write(Oid relid)
 {
 	EsProjection *projection;
-	AclResult	acl = ACLCHECK_OK;
 	char	   *name = get_rel_name(relid);
 
-	if (name != NULL && to_write && !has_privs_of_role(GetUserId(), es_target_owner(relid)))
+	if (name != NULL && !has_privs_of_role(GetUserId(), es_target_owner(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of table %s", name),
 				 errdetail("Rebuilding a projection writes its table."),
 				 errhint("Let the table's owner do it.")));
-	if (name != NULL && !to_write)
-		acl = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
-	if (acl != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s", name),
-				 errdetail("Verifying a projection shows rows of its table."),
-				 errhint("GRANT SELECT on it.")));
-
-	LockRelationOid(relid, to_write ? ShareRowExclusiveLock : AccessShareLock);
-	projection = es_projection_get(relid);
-	if (projection == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s is not a projection", name == NULL ? "this table" : name),
-				 errdetail("No definition names it as its target."),
-				 errhint("eventsource.projections lists them; create_projection makes one.")));
-	if (to_write)
-		es_projection_expect_target(projection, false);
+	LockRelationOid(relid, ShareRowExclusiveLock);
+	projection = es_projection_expect(relid);
+	es_projection_expect_target(projection, false);
 	return projection;
 }
 

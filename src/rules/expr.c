@@ -206,7 +206,10 @@ make_expr(const EsExprScope *scope, const char *source)
 	expr->context = CurrentMemoryContext;
 	expr->scope = *scope;
 	if (scope->row != NULL)
+	{
 		expr->scope.row = CreateTupleDescCopy(scope->row);
+		expr->scope.owner = es_expr_owner_beside(scope->owner, scope->row);
+	}
 	if (scope->item_row != NULL)
 		expr->scope.item_row = CreateTupleDescCopy(scope->item_row);
 	expr->source = source == NULL ? NULL : pstrdup(source);

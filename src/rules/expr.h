@@ -110,6 +110,13 @@ extern void es_expr_end_use(EsExprUse *use);
  */
 extern char *es_expr_problem(void (*compile) (void *arg), void *arg);
 
+/*
+ * Whose rights expressions over a table have: the definer's; but the owner's of
+ * the table, if it has columns of types of users and the definer has his rights.
+ * Compiling does this by itself for a scope with a row.
+ */
+extern Oid	es_expr_owner_beside(Oid definer, TupleDesc row);
+
 extern void es_expr_init(void);
 
 #endif							/* ES_RULES_EXPR_H */

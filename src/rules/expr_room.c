@@ -6,20 +6,27 @@
  * whatever setting changes how a value is read or printed is pinned: UTC, ISO
  * dates (month before day), the server's own style for intervals, shortest
  * floats, hex bytea, standard strings.  Code of users runs as the definition's
- * owner under SECURITY_RESTRICTED_OPERATION, with search_path pg_catalog.
+ * owner under SECURITY_RESTRICTED_OPERATION, with search_path pg_catalog; beside
+ * a table whose types bring code of its owner's, as that owner.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "parser/parse_expr.h"
 #include "parser/parser.h"
 #include "pgtime.h"
 #include "rules/expr_parts.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/float.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 typedef struct NumberPin
 {
@@ -54,6 +61,7 @@ static const FlagPin flag_pins[] = {
 StaticAssertDecl(lengthof(number_pins) == lengthof(((EsPins *) 0)->number), "a pin has no place");
 StaticAssertDecl(lengthof(flag_pins) == lengthof(((EsPins *) 0)->flag), "a pin has no place");
 
+static Oid	table_owner(Oid row_type);
 static pg_tz *utc(void);
 static void set_for_now(const char *setting, const char *value);
 static bool has_default_abbreviations(void);
@@ -133,6 +141,40 @@ es_expr_leave_room(const EsRoom *room)
 {
 	AtEOXact_GUC(false, room->guc_level);
 	SetUserIdAndSecContext(room->user, room->security);
+}
+
+/*
+ * Values of a type call what belongs to it: constraints, casts.  Who made it
+ * could so run his code with the rights of a definer who has more than he.
+ */
+Oid
+es_expr_owner_beside(Oid definer, TupleDesc row)
+{
+	Oid			owner;
+	bool		is_foreign = false;
+
+	for (int i = 0; i < row->natts; i++)
+		is_foreign |= !TupleDescAttr(row, i)->attisdropped &&
+			TupleDescAttr(row, i)->atttypid >= FirstNormalObjectId;
+	if (!is_foreign || !OidIsValid(definer))
+		return definer;
+	owner = table_owner(row->tdtypeid);
+	return OidIsValid(owner) && has_privs_of_role(definer, owner) ? owner : definer;
+}
+
+/* Owner of the table of that row type; no table: InvalidOid. */
+static Oid
+table_owner(Oid row_type)
+{
+	Oid			relid = get_typ_typrelid(row_type);
+	HeapTuple	tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 static pg_tz *

@@ -3,7 +3,7 @@
 -- Whose rights an expression has: those of who defined it, whoever appends; what belongs to
 -- the table has those of the table's owner. No caller changes what a name means.
 BEGIN;
-SELECT plan(23);
+SELECT plan(28);
 
 CREATE ROLE expr_definer;
 CREATE ROLE expr_appender;
@@ -117,6 +117,33 @@ SELECT is(pg_temp.refusal($$ SELECT eventsource.append('code-1', 'seen') $$) LIK
 	'and one that the definer may execute no more, though the caller may');
 GRANT EXECUTE ON FUNCTION vault.code(text) TO expr_guest;
 SELECT is(version, 2::bigint, 'until he may again') FROM eventsource.append('code-1', 'seen');
+
+-- Nor more than the owner of the table where his types bring code of his, if the definer has the owner's rights.
+SET ROLE expr_appender;
+CREATE FUNCTION appender.mine(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN current_user = 'expr_appender'; END $$;
+CREATE DOMAIN appender.word AS text CHECK (appender.mine(VALUE));
+CREATE TYPE appender.mood AS ENUM ('theirs', 'mine');
+CREATE FUNCTION appender.mood(text) RETURNS appender.mood IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN RETURN (ARRAY['theirs', 'mine'])[1 + appender.mine('x')::int]; END $$;
+CREATE FUNCTION appender.text(appender.mood) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN RETURN (ARRAY['theirs', 'mine'])[1 + appender.mine('x')::int]; END $$;
+CREATE TABLE appender.said (id appender.word PRIMARY KEY, word appender.word, mood appender.mood);
+CREATE CAST (text AS appender.mood) WITH FUNCTION appender.mood(text) AS ASSIGNMENT;
+CREATE CAST (appender.mood AS text) WITH FUNCTION appender.text(appender.mood) AS IMPLICIT;
+RESET ROLE;
+SELECT eventsource.create_projection('appender.said', '{said}', '{"seen": "word = event.type, mood = ''mine''"}') AS version,
+	eventsource.create_state_machine('said', '{"initial": "A", "states": {"A": {"type": "final"}}, "on": {"seen": {"fill": {"mood": "row.mood::text || ''!''"}}}}') AS machine,
+	eventsource.create_category('said', 'said', context => 'appender.said') AS category \gset
+SELECT lives_ok($$ SELECT eventsource.append('said-1', 'seen') FROM generate_series(1, 2) $$, 'domains of a table''s owner are checked with his rights, also in a key');
+SELECT is(data->>'mood', 'mine!', 'and his casts called, in a fill') FROM eventsource.read_stream('said-1') WHERE version = 2;
+SELECT is(array_agg(DISTINCT proposed->>'word'), '{mine}', 'also in what is only proposed')
+FROM eventsource.compare_projection('appender.said', '{"seen": "word = row.mood::text, mood = ''theirs''"}', key => '{"id": "event.type"}') WHERE proposed->>'word' IS NOT NULL;
+SELECT is_empty($$ SELECT * FROM eventsource.compare_machine('said', '{"initial": "A", "states": {"A": {"type": "final"}},
+	"on": {"seen": {"guard": "row.mood::text = ''mine'' OR row.mood IS NULL"}}}') $$, 'by compare_machine, too');
+SET ROLE expr_definer;
+SELECT matches(pg_temp.refusal($$ SELECT * FROM eventsource.compare_machine('said', '{"initial": "A", "states": {"A": {"type": "final"}}, "on": {}}') $$),
+	'^42501: permission denied', 'who may not read the table learns nothing');
+RESET ROLE;
 
 -- The definer goes; who is left must not step in for him.
 REVOKE ALL ON FUNCTION vault.code(text) FROM expr_guest;

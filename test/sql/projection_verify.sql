@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- The guard on a target, verify_projection and rebuild_projection.
 BEGIN;
-SELECT plan(37);
+SELECT plan(39);
 
 CREATE TABLE account (id int PRIMARY KEY, balance numeric NOT NULL DEFAULT 0, note text, doc jsonb, owner text UNIQUE);
 SELECT eventsource.create_projection('account', '{account}', jsonb_build_object(
@@ -85,5 +85,17 @@ SELECT pg_temp.refuses($$ SELECT eventsource.rebuild_projection(NULL) $$, '22004
 SELECT pg_temp.refuses($$ SELECT * FROM eventsource.verify_projection('pg_class') $$, '42809', 'pg_class is not a projection', 'a table that is none');
 SELECT pg_temp.refuses($$ SELECT eventsource.rebuild_projection('pg_class') $$, '42809', 'pg_class is not a projection', 'nor can it be rebuilt');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection(NULL) $$, 'NULL verifies nothing');
+
+-- What it shows are rows of the table.
+CREATE TABLE verify_hidden (key text PRIMARY KEY, n int);
+SELECT eventsource.create_projection('verify_hidden', '{verifyhidden}', '{"made": "n = 1"}') AS version \gset
+CREATE ROLE verify_reader;
+SELECT eventsource.grant_reader('verify_reader') IS NULL AS granted \gset
+GRANT SELECT ON verify_hidden TO verify_reader;
+ALTER TABLE verify_hidden ENABLE ROW LEVEL SECURITY;
+SET LOCAL ROLE verify_reader;
+SELECT pg_temp.refuses($$ SELECT * FROM eventsource.verify_projection('verify_hidden') $$, '42501', 'row security of table verify_hidden applies to you', 'row security refuses');
+RESET ROLE;
+SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('verify_hidden') $$, 'but not those to whom it does not apply');
 SELECT * FROM finish();
 ROLLBACK;
