@@ -41,6 +41,10 @@ typedef struct EsExpr EsExpr;
 extern EsExpr *es_expr_compile(const EsExprScope *scope, const char *source,
 							   Oid result_type, int32 result_typmod);
 
+/* The same for an argument of a function: the error names it, with DETAIL and HINT. */
+extern EsExpr *es_expr_compile_argument(const EsExprScope *scope, const char *name,
+										const char *source, Oid type);
+
 /*
  * The same for a set-returning expression.  Its element type, with the columns
  * of an anonymous record, is what "item" has in the scope of the expressions

@@ -2,12 +2,47 @@
  * expr_use.c
  *		Says in the CONTEXT of an error which expression of a definition met which
  *		event.  Cheap where there is no error: nothing is formatted before.
+ *
+ *		Expressions that are arguments of a function: their errors say so.
  */
 #include "postgres.h"
 
+#include "errors.h"
 #include "rules/expr.h"
 
+typedef struct Argument
+{
+	const EsExprScope *scope;
+	const char *source;
+	Oid			type;
+	EsExpr	   *expr;
+} Argument;
+
 static void describe_use(void *arg);
+static void compile_argument(void *arg);
+
+EsExpr *
+es_expr_compile_argument(const EsExprScope *scope, const char *name, const char *source, Oid type)
+{
+	Argument	argument = {.scope = scope,.source = source,.type = type};
+	char	   *problem = es_expr_problem(compile_argument, &argument);
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_INVALID_DEFINITION),
+				 errmsg("\"%s\" is no valid expression", name),
+				 errdetail("%s", problem),
+				 errhint("It is an SQL expression over %s.", scope->row != NULL ? "\"row\"" : "\"event\"")));
+	return argument.expr;
+}
+
+static void
+compile_argument(void *arg)
+{
+	Argument   *argument = arg;
+
+	argument->expr = es_expr_compile(argument->scope, argument->source, argument->type, -1);
+}
 
 void
 es_expr_begin_use(EsExprUse *use, const EsEvent *event)

@@ -19,7 +19,7 @@ es_filter_read(EsFilter *filter, FunctionCallInfo fcinfo, int first)
 	EsExprScope scope = {.owner = GetUserId()};
 
 	filter->expr = PG_ARGISNULL(first) ? NULL :
-		es_expr_compile(&scope, text_to_cstring(PG_GETARG_TEXT_PP(first)), BOOLOID, -1);
+		es_expr_compile_argument(&scope, "filter", text_to_cstring(PG_GETARG_TEXT_PP(first)), BOOLOID);
 	filter->since = PG_ARGISNULL(first + 1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(first + 1);
 	filter->until = PG_ARGISNULL(first + 2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(first + 2);
 	filter->clock = read_basis(fcinfo, first + 3);

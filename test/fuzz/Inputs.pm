@@ -381,6 +381,130 @@ sub insert
 	  . ' SELECT count(*) FROM i';
 }
 
+# ---- corrections, what-if, the past ----
+
+# Of an event that there probably is.
+sub position { return chance(0.2) ? integer() : '(SELECT max(position) - ' . int(rand 200) . ' FROM eventsource.event)' }
+sub why { return chance(0.8) ? quote('because') : text_value() }
+
+sub correct
+{
+	return 'SELECT eventsource.void_event(' . join(', ', position(), why(), why()) . ')' if chance(0.3);
+	return 'SELECT eventsource.correct_event(' . join(', ', position(), jsonb_value(), why(), why()) . ')';
+}
+
+# Of one event: its data with something more.
+sub correct_a_little
+{
+	return 'SELECT eventsource.correct_event(position, data || ' . quote('{"n":' . int(rand 9) . ',"a":"' . int(rand 9) . '"}')
+	  . ", 'because', 'fuzz') FROM eventsource.events WHERE position = " . position();
+}
+
+sub basis { return chance(0.1) ? text_value() : quote(pick(qw(recorded occurred))) }
+
+sub filters
+{
+	my @more;
+	push @more, 'filter => ' . quote(boolean_expression()) if chance(0.5);
+	push @more, 'since => ' . timestamp() if chance(0.2);
+	push @more, 'until => ' . timestamp() if chance(0.2);
+	push @more, 'basis => ' . basis() if chance(0.2);
+	return @more;
+}
+
+sub compare
+{
+	my $rules = object(map { (pick(qw(made opened shut painted t1 *)) => rule()) } 1 .. 1 + rand 3);
+	my @more = filters();
+
+	if (chance(0.4))
+	{
+		push @more, 'all_differences => true' if chance(0.5);
+		return 'SELECT 0 * count(*) FROM eventsource.compare_machine(' . join(', ', category(), json_of(definition()), @more) . ')';
+	}
+	push @more, 'key => ' . json_of(object(key => json_text(pick('event.key', 'event.type', expression(1))))) if chance(0.2);
+	push @more, 'each => ' . quote(expression()) if chance(0.1);
+	return 'SELECT 0 * count(*) FROM eventsource.compare_projection(' . join(', ', table(), json_of($rules), @more) . ')';
+}
+
+my @rows = qw(fuzz.tracked fuzz.tracked fuzz.lines);
+my @row_columns = qw(id status agent n j at tags nosuch);
+
+sub row_table { return chance(0.3) ? table() : quote(pick(@rows)) }
+sub row_key { return chance(0.2) ? text_value() : quote(pick(map { ($_, "$_,1") } 0 .. 9)) }
+sub of_stream { return chance(0.5) ? stream() : quote('tracked-' . int rand 10) }
+
+sub past
+{
+	my $real = pick(qw(fuzz.tracked fuzz.lines fuzz.plain fuzz.pair fuzz.numbered fuzz.computed fuzz.seen eventsource.events));
+	my @basis = chance(0.5) ? ('basis => ' . basis()) : ();
+	my @key = chance(0.5) ? ('key => ' . row_key()) : ();
+	my $call = any(
+		sub { 'as_of(' . join(', ', "NULL::$real", timestamp(), @key, @basis) . ')' },
+		sub { 'row_history(' . join(', ', row_table(), row_key(), @basis) . ')' },
+		sub { 'attribute_periods(' . join(', ', row_table(), quote(pick(@row_columns)), @key, @basis) . ')' },
+		sub { 'replay(' . join(', ', of_stream(), (chance(0.5) ? 'at => ' . timestamp() : ()), @basis, (chance(0.5) ? 'target => ' . row_table() : ())) . ')' },
+		sub { 'timeline(' . of_stream() . ')' });
+	return "SELECT 0 * count(*) FROM eventsource.$call";
+}
+
+# ---- tracked tables ----
+
+sub track
+{
+	my @more;
+	push @more, 'key => ' . (chance(0.7) ? quote(pick('id', 'id, line', 'status', 'id,id', '')) : text_value()) if chance(0.3);
+	push @more, 'state_column => ' . quote(pick(@row_columns)), 'state_machine => ' . machine() if chance(0.5);
+	push @more, 'states => ' . json_of(object(new => '"S0"', old => '"S1"')) if chance(0.3);
+	push @more, 'event_types => ' . json_of(object(pick(@row_columns) => json_string(), 'S0->S1' => '"made"')) if chance(0.3);
+	push @more, 'reason_column => ' . quote(pick(@row_columns)) if chance(0.1);
+	push @more, 'actor_column => ' . quote(pick(@row_columns)) if chance(0.2);
+	push @more, pick('columns', 'ignore') . ' => ' . any(\&array, sub { quote(pick('{id,status,agent}', '{at}', '{n,j}')) }) if chance(0.3);
+	push @more, 'on_violation => ' . quote(pick(qw(refuse refuse nosuch))) if chance(0.3);
+	return 'SELECT eventsource.untrack_table(' . row_table() . ')' if chance(0.15);
+	return 'SELECT eventsource.track_table(' . join(', ', row_table(), chance(0.1) ? category() : quote(pick(qw(tracked lines))), @more) . ')';
+}
+
+sub backfill
+{
+	my @more;
+	push @more, 'occurred_at => ' . quote(pick('at', 'row.at', "row.at - interval '1 day'", 'n', expression(1))) if chance(0.6);
+	push @more, 'max_rows => ' . integer() if chance(0.3);
+	push @more, 'history => ' . quote(pick(
+		"SELECT id::text, at, 'noted', '{}'::jsonb, 'joe', NULL::text FROM fuzz.tracked", 'SELECT 1', 'TABLE nosuch', '', expression(1),
+		"SELECT '1', now(), 'made', '[]'::jsonb, NULL, NULL", 'DELETE FROM fuzz.tracked RETURNING 1')) if chance(0.4);
+	return 'SELECT eventsource.backfill(' . join(', ', row_table(), @more) . ')';
+}
+
+my %row_value = (
+	id => sub { int rand 10 },
+	status => sub { quote(pick(qw(new old S0 S1 S2))) },
+	agent => \&text_value,
+	n => sub { pick('NULL', '0', '1.50', "'NaN'", '1e50', "'Infinity'", int rand 100) },
+	j => \&jsonb_value,
+	at => \&timestamp,
+	tags => sub { pick('NULL', "'{}'", "'{a,NULL,\"\"}'", "'{{a},{b}}'", "'[0:1]={a,b}'") });
+
+sub change_rows
+{
+	my $table = pick(@rows);
+	my $where = 'id ' . pick('=', '=', '=', '<') . ' ' . int rand 10;
+	my @columns = grep { chance(0.4) } sort keys %row_value;
+	my %given = map { $_ => $row_value{$_}->() } @columns;
+
+	return "INSERT INTO $table (" . join(', ', 'id', grep { $_ ne 'id' } @columns) . ') VALUES ('
+	  . join(', ', int rand 10, map { $given{$_} } grep { $_ ne 'id' } @columns) . ')'
+	  . pick('', ' ON CONFLICT DO NOTHING', $table eq 'fuzz.tracked' ? ' ON CONFLICT (id) DO UPDATE SET n = 1, status = EXCLUDED.status' : '')
+	  if chance(0.5);
+	return "DELETE FROM $table WHERE $where" if chance(0.2);
+	return "TRUNCATE $table" if chance(0.02);
+	return pick("ALTER TABLE $table ADD COLUMN IF NOT EXISTS more int DEFAULT 5", "ALTER TABLE $table DROP COLUMN IF EXISTS more",
+		"ALTER TABLE $table ALTER agent TYPE varchar", "ALTER TABLE $table ALTER agent TYPE text") if chance(0.03);
+	@columns = ('n') if !@columns;
+	$given{n} //= 3;
+	return "UPDATE $table SET " . join(', ', map { "$_ = $given{$_}" } @columns) . " WHERE $where";
+}
+
 # What must never work, whoever asks.
 sub forbidden
 {
@@ -416,7 +540,8 @@ my %value_of = (
 	'text[]' => \&array,
 	'regrole' => sub { pick('NULL', '0', "'nosuch'", "'pg_monitor'") });
 
-my %written_by_hand = map { $_ => 1 } qw(append append_events create_state_machine create_category create_projection drop_projection);
+my %written_by_hand = map { $_ => 1 } qw(append append_events create_state_machine create_category create_projection drop_projection
+  correct_event void_event track_table untrack_table backfill set_snapshot_policy);
 
 # Those that go through the whole log come seldom.
 my $slow = qr/^(verify_|rebuild_|read_all|read_category|compare_)/;
@@ -457,6 +582,13 @@ sub next_input
 	return [ 1, 'SELECT eventsource.drop_projection(' . table() . ')' ] if $r < 0.70;
 	return [ 1, forbidden() ] if $r < 0.72;
 	return [ 0, setting() ] if $r < 0.74;
+	return [ 1, chance(0.5) ? correct() : correct_a_little() ] if $r < 0.79;
+	return [ 0, compare() ] if $r < 0.80;
+	return [ 0, past() ] if $r < 0.84;
+	return [ 1, track() ] if $r < 0.85;
+	return [ 1, backfill() ] if $r < 0.86;
+	return [ 1, change_rows() ] if $r < 0.92;
+	return [ 1, 'SELECT eventsource.set_snapshot_policy(' . join(', ', category(), chance(0.6) ? int(rand 20) : integer()) . ')' ] if $r < 0.93;
 	return [ 0, generic($functions) ];
 }
 
