@@ -5,7 +5,8 @@
  *
  * The query is the caller's and runs with the caller's rights.  All events of a
  * key are appended together, with the image of its row as it is then, so that a
- * stream is begun as a whole or not at all.
+ * stream is begun as a whole or not at all.  They are no synthetic events: they
+ * happened, and their times are known; metadata says where they came from.
  */
 #include "capture/backfill.h"
 
@@ -18,6 +19,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -46,6 +48,7 @@ typedef struct History
 	text	   *stream;
 	bool		is_ours;		/* its stream is begun here */
 	const text *state;			/* in which its events left it; NULL: none */
+	Jsonb	   *metadata;		/* of its events */
 } History;
 
 static Portal open_query(const char *query, const char *after);
@@ -68,6 +71,7 @@ es_backfill_history(EsBackfill *backfill, const char *query, const char *after)
 	char	   *last = NULL;
 	bool		at_limit = false;
 
+	history.metadata = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"backfilled\": true}")));
 	SPI_connect();
 	history.row_plan = prepare_row(backfill->tracking);
 	portal = open_query(query, after);
@@ -217,7 +221,7 @@ add_event(History *history, HeapTuple row, TupleDesc desc)
 
 	es_draft_init(&draft);
 	draft.stream = history->stream;
-	draft.flags = ES_EVENT_SYNTHETIC;
+	draft.metadata = history->metadata;
 	value = SPI_getbinval(row, desc, COL_AT, &isnull);
 	draft.has_occurred_at = !isnull;
 	draft.occurred_at = isnull ? 0 : DatumGetTimestampTz(value);

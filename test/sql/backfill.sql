@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- backfill(): genesis events for rows that were there before, and events from an old history.
 BEGIN;
-SELECT plan(43);
+SELECT plan(45);
 
 CREATE TABLE public.bf_lead (id int PRIMARY KEY, name text, status text NOT NULL DEFAULT 'NEW', created_at timestamptz);
 INSERT INTO public.bf_lead SELECT n, 'Lead ' || n, (ARRAY['NEW', 'OPEN', 'WON'])[1 + n % 3], timestamptz '2026-01-01' + n * interval '1 day'
@@ -88,10 +88,12 @@ SET LOCAL search_path = public, pg_temp, pg_catalog;
 SELECT is(eventsource.backfill('bf_deal', history => $$ SELECT deal, at, what, jsonb_strip_nulls(jsonb_build_object('note', note)), who, why FROM bf_audit $$),
 	4::bigint, 'a history and the rows without one');
 SELECT pg_temp.same_rows($$ SELECT key, version, type, to_state, actor, reason, occurred_at::date, data->>'note', is_synthetic FROM eventsource.events WHERE category = 'bfdeal' AND key IN ('1', '2') ORDER BY key, version $$,
-	$$ VALUES ('1', 1, 'noted', 'NEW', 'agent:joe', NULL, '2026-03-01'::date, 'first', true), ('1', 2, 'opened', 'OPEN', 'agent:joe', NULL, '2026-03-02', NULL, true),
-		('1', 3, 'won', 'WON', 'agent:ryan', NULL, '2026-03-03', NULL, true), ('1', 4, 'bfdeal_created', 'WON', session_user::text, NULL, current_date, NULL, true),
-		('2', 1, 'opened', 'OPEN', 'agent:joe', NULL, '2026-03-01', NULL, true), ('2', 2, 'lost', 'LOST', session_user::text, 'price', '2026-03-09', 'too dear', true),
+	$$ VALUES ('1', 1, 'noted', 'NEW', 'agent:joe', NULL, '2026-03-01'::date, 'first', false), ('1', 2, 'opened', 'OPEN', 'agent:joe', NULL, '2026-03-02', NULL, false),
+		('1', 3, 'won', 'WON', 'agent:ryan', NULL, '2026-03-03', NULL, false), ('1', 4, 'bfdeal_created', 'WON', session_user::text, NULL, current_date, NULL, true),
+		('2', 1, 'opened', 'OPEN', 'agent:joe', NULL, '2026-03-01', NULL, false), ('2', 2, 'lost', 'LOST', session_user::text, 'price', '2026-03-09', 'too dear', false),
 		('2', 3, 'bfdeal_created', 'LOST', session_user::text, NULL, current_date, NULL, true) $$, 'what the old table knew comes first, then the row as it is');
+SELECT is((SELECT bool_and(metadata = '{"backfilled": true}') FROM eventsource.events WHERE category = 'bfdeal' AND NOT is_synthetic), true, 'and says where it came from');
+SELECT is((SELECT duration FROM eventsource.state_periods WHERE stream = 'bfdeal-1' AND state = 'OPEN'), interval '1 day', 'its times are known, and so are durations');
 SELECT is((SELECT array_agg(type) FROM eventsource.events WHERE stream = 'bfdeal-9'), ARRAY['opened'], 'a history without a row ends there');
 SELECT is((SELECT array_agg(type || to_state) FROM eventsource.events WHERE stream = 'bfdeal-3'), ARRAY['bfdeal_createdOPEN'], 'a row without history has its genesis');
 SELECT is(eventsource.backfill('bf_deal', history => $$ SELECT deal, at, what, NULL, who, why FROM bf_audit $$), 0::bigint, 'again: nothing to do');
