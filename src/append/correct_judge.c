@@ -48,13 +48,15 @@ typedef struct Replay
 	EsFold	   *rows_now;		/* its rows as they are now */
 	EsFold	   *rows_then;		/* and as they would be */
 	MemoryContext result;		/* what the revision keeps */
-	const text *state;			/* as it would be, after the event seen last */
+	const text *now;			/* the state after the event seen last */
+	const text *state;			/* and as it would be */
 	bool		has_begun;		/* the corrected event was seen */
 	bool		differs;		/* from what it is now */
 } Replay;
 
 static void begin_context(Replay *replay);
 static bool replay_event(Replay *replay, const EsEvent *recorded);
+static bool pass_correction(Replay *replay, const EsEvent *now);
 static void correct_target(Replay *replay, const Version *now, Version *then);
 static void decide(Replay *replay, const EsEvent *now, EsEvent *then, bool is_target);
 static bool passes(const EsMachine *machine, const EsEvent *event, bool is_target);
@@ -132,9 +134,9 @@ replay_event(Replay *replay, const EsEvent *recorded)
 	Version		now = {.event = *recorded};
 	Version		then;
 
-	if (es_event_is_correction(recorded))
-		return true;
 	now.counts = es_corrections_apply(replay->known, &now.event);
+	if (es_event_is_correction(recorded))
+		return pass_correction(replay, &now.event);
 	then = now;
 	if (is_target)
 		correct_target(replay, &now, &then);
@@ -160,6 +162,19 @@ replay_event(Replay *replay, const EsEvent *recorded)
 	if (replay->context != NULL && then.counts)
 		es_fold_apply(replay->rows_then, &then.event);
 	return !replay->has_begun || replay->differs || replay->context != NULL;
+}
+
+/* It leaves the state as it is, unless the category had no machine: then there is none. */
+static bool
+pass_correction(Replay *replay, const EsEvent *now)
+{
+	const text *state = es_event_text(now, ES_EVENT_TO_STATE);
+
+	if (!replay->has_begun || es_text_same(replay->now, state))
+		return true;
+	replay->state = state;
+	note_state(replay, DatumGetInt64(now->value[ES_EVENT_POSITION]), state, false);
+	return replay->differs || replay->context != NULL;
 }
 
 /* The event to correct, as it would be. */
@@ -267,6 +282,7 @@ note_state(Replay *replay, int64 position, const text *now, bool is_target)
 	EsRevision *revision = replay->revision;
 	bool		differed = replay->differs;
 
+	replay->now = now;
 	replay->differs = !es_text_same(replay->state, now);
 	if (is_target)
 		revision->state = replay->state;

@@ -124,7 +124,12 @@ find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool 
 	const text *from;
 
 	if (!es_corrections_apply(replay->corrections, &corrected))
+	{
+		/* A void event changes nothing; a correction may leave the machine. */
+		if (es_event_is_correction(event))
+			track->corrected = remember(replay, es_event_text(&corrected, ES_EVENT_TO_STATE));
 		return NULL;
+	}
 	from = es_event_text(&corrected, ES_EVENT_FROM_STATE);
 	track->corrected = remember(replay, es_event_text(&corrected, ES_EVENT_TO_STATE));
 	if (corrected.value[ES_EVENT_DATA] != event->value[ES_EVENT_DATA] ||
