@@ -65,6 +65,7 @@ static EsMachine *machine_of(const Replay *replay, const EsEvent *event);
 static void note_state(Replay *replay, int64 position, const text *now, bool is_target);
 static void keep_data(Replay *replay, const EsEvent *then);
 static void expect_same_changes(const EsEvent *now, Jsonb *data);
+static bool same_member(Jsonb *a, Jsonb *b, const char *name);
 static void expect_same_target(const EsMachine *machine, const EsEvent *now, const EsEvent *then);
 static void refuse_step(EsMachine *machine, const EsStep *step, const EsEvent *event, bool is_target);
 static void expect_known_state(const Replay *replay);
@@ -307,29 +308,34 @@ keep_data(Replay *replay, const EsEvent *then)
 
 /* ---- refusals ---- */
 
-/* What a tracked table held is told by the table. */
+/* What a tracked table held, and where its rows went, is told by the table. */
 static void
 expect_same_changes(const EsEvent *now, Jsonb *data)
 {
-	Jsonb	   *known = DatumGetJsonbP(now->value[ES_EVENT_DATA]);
-	JsonbValue	buffers[2];
-	JsonbValue *changes[2] = {
-		JB_ROOT_IS_OBJECT(known) ?
-		getKeyJsonValueFromContainer(&known->root, "changed", strlen("changed"), &buffers[0]) : NULL,
-		getKeyJsonValueFromContainer(&data->root, "changed", strlen("changed"), &buffers[1])
-	};
+	static const char *const members[] = {"changed", "key_changed_from", "key_changed_to"};
 
-	if (changes[0] == NULL && changes[1] == NULL)
-		return;
-	if (changes[0] != NULL && changes[1] != NULL &&
-		DatumGetBool(DirectFunctionCall2(jsonb_eq, JsonbPGetDatum(JsonbValueToJsonb(changes[0])),
-										 JsonbPGetDatum(JsonbValueToJsonb(changes[1])))))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("\"changed\" of a captured event cannot be corrected"),
-			 errdetail("It is what a tracked table held."),
-			 errhint("UPDATE the table; in data, repeat \"changed\" as it is.")));
+	for (int i = 0; i < (int) lengthof(members); i++)
+		if (!same_member(DatumGetJsonbP(now->value[ES_EVENT_DATA]), data, members[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("\"%s\" of a captured event cannot be corrected", members[i]),
+					 errdetail("It is what a tracked table held."),
+					 errhint("UPDATE the table; in data, leave \"%s\" as it is.", members[i])));
+}
+
+static bool
+same_member(Jsonb *a, Jsonb *b, const char *name)
+{
+	JsonbValue	a_buffer;
+	JsonbValue	b_buffer;
+	JsonbValue *a_value = JB_ROOT_IS_OBJECT(a) ?
+		getKeyJsonValueFromContainer(&a->root, name, strlen(name), &a_buffer) : NULL;
+	JsonbValue *b_value = getKeyJsonValueFromContainer(&b->root, name, strlen(name), &b_buffer);
+
+	if (a_value == NULL || b_value == NULL)
+		return a_value == b_value;
+	return DatumGetBool(DirectFunctionCall2(jsonb_eq, JsonbPGetDatum(JsonbValueToJsonb(a_value)),
+											JsonbPGetDatum(JsonbValueToJsonb(b_value))));
 }
 
 static void

@@ -3,7 +3,7 @@
 -- Corrections: an event says what another one should have said, or that it does not count. Both stay in the
 -- log; what folds or replays does so as corrected; a correction that the machine would refuse is refused.
 BEGIN;
-SELECT plan(111);
+SELECT plan(113);
 
 -- Positions are not the same in every run: where a message names one, it says N.
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
@@ -244,6 +244,10 @@ UPDATE corr_row SET status = 'DONE';
 SELECT pg_temp.refuses($$ SELECT eventsource.void_event(pg_temp.at('corrrow-1', 2), 'r', 'a') $$, '0A000', 'a captured event cannot be voided', 'a captured event voided');
 SELECT pg_temp.refuses($$ SELECT eventsource.correct_event(pg_temp.at('corrrow-1', 2), '{"changed": {}}', 'r', 'a') $$, '0A000', '"changed" of a captured event cannot be corrected', 'other changes');
 SELECT pg_temp.refuses($$ SELECT eventsource.correct_event(pg_temp.at('corrrow-1', 2), '{}', 'r', 'a') $$, '0A000', '"changed" of a captured event cannot be corrected', 'no changes');
+SELECT pg_temp.refuses($$ SELECT eventsource.correct_event(position, data || '{"key_changed_from": "7"}', 'r', 'a') FROM eventsource.events WHERE position = pg_temp.at('corrrow-1', 2) $$,
+	'0A000', '"key_changed_from" of a captured event cannot be corrected', 'another row before');
+SELECT pg_temp.refuses($$ SELECT eventsource.correct_event(position, data || '{"key_changed_to": "7"}', 'r', 'a') FROM eventsource.events WHERE position = pg_temp.at('corrrow-1', 2) $$,
+	'0A000', '"key_changed_to" of a captured event cannot be corrected', 'another row after');
 SELECT lives_ok($$ SELECT eventsource.correct_event(position, data || '{"by": "phone"}', 'r', 'a') FROM eventsource.events WHERE stream = 'corrrow-1' AND version = 2 $$, 'what is beside them');
 SELECT is(state, 'DONE', 'an appended event of the stream can be voided') FROM eventsource.void_event(pg_temp.at('corrrow-1', 3), 'r', 'a');
 DELETE FROM corr_row;
