@@ -51,7 +51,7 @@ typedef struct Move
 	const EsTracking *tracking;
 	int			depth;			/* of triggers */
 	SubTransactionId subid;
-	EsRow		old;
+	EsRowImage	old;
 } Move;
 
 static Move move;
@@ -63,12 +63,12 @@ static bool has_truncate_trigger(Relation rel);
 static const EsTrackedTable *table_of(Relation rel, const char *category);
 static bool is_restoring(Relation rel);
 static void refuse_lost(const EsTracking *tracking);
-static void read_row(const EsTrackedTable *table, TupleTableSlot *slot, EsRow *row);
-static void write_change(const EsTrackedTable *table, const EsRow *old, const EsRow *new);
+static void read_row(const EsTrackedTable *table, TupleTableSlot *slot, EsRowImage *row);
+static void write_change(const EsTrackedTable *table, const EsRowImage *old, const EsRowImage *new);
 static int	trigger_depth(void);
 static bool may_wait(const EsTrackedTable *table);
-static void begin_move(const EsTrackedTable *table, const EsRow *old);
-static MemoryContext take_move(const EsTracking *tracking, EsRow *old);
+static void begin_move(const EsTrackedTable *table, const EsRowImage *old);
+static MemoryContext take_move(const EsTracking *tracking, EsRowImage *old);
 static void end_stray_move(void);
 
 Datum
@@ -98,11 +98,11 @@ eventsource_capture(PG_FUNCTION_ARGS)
 static void
 capture_row(TriggerData *trigger)
 {
-	static const EsRow no_row = {NULL, NULL};
+	static const EsRowImage no_row = {NULL, NULL};
 	Relation	rel = trigger->tg_relation;
 	const EsTrackedTable *table;
-	EsRow		old = no_row;
-	EsRow		new = no_row;
+	EsRowImage	old = no_row;
+	EsRowImage	new = no_row;
 
 	if (!TRIGGER_FIRED_AFTER(trigger->tg_event))
 		ereport(ERROR,
@@ -146,7 +146,7 @@ may_wait(const EsTrackedTable *table)
 }
 
 static void
-write_change(const EsTrackedTable *table, const EsRow *old, const EsRow *new)
+write_change(const EsTrackedTable *table, const EsRowImage *old, const EsRowImage *new)
 {
 	EsBatch    *batch;
 
@@ -210,7 +210,7 @@ is_restoring(Relation rel)
 /* ---- rows ---- */
 
 static void
-read_row(const EsTrackedTable *table, TupleTableSlot *slot, EsRow *row)
+read_row(const EsTrackedTable *table, TupleTableSlot *slot, EsRowImage *row)
 {
 	Datum	   *values;
 	bool	   *nulls;
@@ -246,7 +246,7 @@ trigger_depth(void)
 
 /* Copies the row, which lasts no longer than this trigger. */
 static void
-begin_move(const EsTrackedTable *table, const EsRow *old)
+begin_move(const EsTrackedTable *table, const EsRowImage *old)
 {
 	MemoryContext context;
 	MemoryContext caller;
@@ -281,7 +281,7 @@ begin_move(const EsTrackedTable *table, const EsRow *old)
  * deletes; NULL: it is an insertion like any other.
  */
 static MemoryContext
-take_move(const EsTracking *tracking, EsRow *old)
+take_move(const EsTracking *tracking, EsRowImage *old)
 {
 	MemoryContext context = move.context;
 
@@ -301,7 +301,7 @@ take_move(const EsTracking *tracking, EsRow *old)
 static void
 end_stray_move(void)
 {
-	static const EsRow no_row = {NULL, NULL};
+	static const EsRowImage no_row = {NULL, NULL};
 	MemoryContext context = move.context;
 
 	if (context == NULL)
@@ -382,7 +382,7 @@ has_truncate_trigger(Relation rel)
 static void
 delete_rows_of(Relation rel, const char *category)
 {
-	static const EsRow no_row = {NULL, NULL};
+	static const EsRowImage no_row = {NULL, NULL};
 	const EsTrackedTable *table = table_of(rel, category);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
@@ -394,7 +394,7 @@ delete_rows_of(Relation rel, const char *category)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(work);
-		EsRow		old;
+		EsRowImage	old;
 
 		CHECK_FOR_INTERRUPTS();
 		read_row(table, slot, &old);

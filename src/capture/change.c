@@ -34,7 +34,7 @@ static void capture_insert(EsChange *change);
 static void capture_delete(EsChange *change);
 static void capture_update(EsChange *change);
 static void change_key(EsChange *change);
-static EsRow with_new_key(const EsChange *change);
+static EsRowImage with_new_key(const EsChange *change);
 static void add_changed(EsChange *change);
 static void add_state_change(EsChange *change, Jsonb *data);
 static void add_typed(EsChange *change, const text *type, Jsonb *data);
@@ -42,18 +42,18 @@ static void add_picked(EsChange *change, const EsEdgePick *pick, const text *to,
 static void explain_reason(void *arg);
 static bool find_changes(EsChange *change);
 static bool has_changed(const EsChange *change, AttrNumber attno);
-static bool same_value(const EsTrackedColumn *column, const EsRow *a, const EsRow *b);
+static bool same_value(const EsTrackedColumn *column, const EsRowImage *a, const EsRowImage *b);
 static void take_words(EsChange *change);
-static const text *word_of(const EsRow *row, const EsTrackedColumn *column);
-static Jsonb *data_of_row(const EsTracking *tracking, const EsRow *old, const EsRow *new,
+static const text *word_of(const EsRowImage *row, const EsTrackedColumn *column);
+static Jsonb *data_of_row(const EsTracking *tracking, const EsRowImage *old, const EsRowImage *new,
 						  const char *extra, const text *value);
 static Jsonb *data_of_changes(const EsChange *change, const text *type, bool with_rest);
 static void put_key(JsonbParseState **state, const char *key);
 
-static const EsRow no_row = {NULL, NULL};
+static const EsRowImage no_row = {NULL, NULL};
 
 void
-es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRow *old, const EsRow *new)
+es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRowImage *old, const EsRowImage *new)
 {
 	EsChange	change = {.tracking = tracking,.batch = batch,.old = *old,.new = *new};
 
@@ -67,7 +67,7 @@ es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRow *old, 
 }
 
 static void
-enter_stream(EsChange *change, const EsRow *row)
+enter_stream(EsChange *change, const EsRowImage *row)
 {
 	change->stream = es_tracking_stream(change->tracking, row->values, row->nulls);
 	es_batch_enter(change->batch, change->stream, &change->head);
@@ -138,7 +138,7 @@ change_key(EsChange *change)
 	const text *state;
 	bool		goes_on = false;
 	EsDraft		drafts[2];
-	EsRow		row;
+	EsRowImage	row;
 
 	es_draft_init(&drafts[0]);
 	es_draft_init(&drafts[1]);
@@ -175,14 +175,14 @@ change_key(EsChange *change)
 }
 
 /* The row as it was, but for its key. */
-static EsRow
+static EsRowImage
 with_new_key(const EsChange *change)
 {
 	const EsTracking *tracking = change->tracking;
 	int			count = tracking->columns[tracking->ncolumns - 1].attno;
 	Datum	   *values = palloc(count * sizeof(Datum));
 	bool	   *nulls = palloc(count * sizeof(bool));
-	EsRow		row = {values, nulls};
+	EsRowImage	row = {values, nulls};
 
 	memcpy(values, change->old.values, count * sizeof(Datum));
 	memcpy(nulls, change->old.nulls, count * sizeof(bool));
@@ -335,7 +335,7 @@ es_change_add(EsChange *change, EsDraft *draft)
 void
 es_change_genesis(const EsTracking *tracking, const Datum *values, const bool *nulls, EsDraft *draft)
 {
-	EsRow		row = {values, nulls};
+	EsRowImage	row = {values, nulls};
 
 	es_draft_init(draft);
 	draft->stream = es_tracking_stream(tracking, values, nulls);
@@ -348,7 +348,7 @@ es_change_genesis(const EsTracking *tracking, const Datum *values, const bool *n
 }
 
 const text *
-es_change_state(const EsChange *change, const EsRow *row)
+es_change_state(const EsChange *change, const EsRowImage *row)
 {
 	return change->category->machine == NULL || row->values == NULL ? NULL :
 		es_tracking_state(change->tracking, row->values, row->nulls);
@@ -385,7 +385,7 @@ has_changed(const EsChange *change, AttrNumber attno)
 
 /* The same bytes; values that are equal but print differently are changed. */
 static bool
-same_value(const EsTrackedColumn *column, const EsRow *a, const EsRow *b)
+same_value(const EsTrackedColumn *column, const EsRowImage *a, const EsRowImage *b)
 {
 	int			i = column->attno - 1;
 
@@ -426,7 +426,7 @@ take_words(EsChange *change)
 }
 
 static const text *
-word_of(const EsRow *row, const EsTrackedColumn *column)
+word_of(const EsRowImage *row, const EsTrackedColumn *column)
 {
 	text	   *word;
 
@@ -440,10 +440,10 @@ word_of(const EsRow *row, const EsTrackedColumn *column)
 
 /* {"changed": {"col": {"new": v}, ...}}, with one more member if extra says so. */
 static Jsonb *
-data_of_row(const EsTracking *tracking, const EsRow *old, const EsRow *new, const char *extra,
+data_of_row(const EsTracking *tracking, const EsRowImage *old, const EsRowImage *new, const char *extra,
 			const text *value)
 {
-	const EsRow *row = old->values != NULL ? old : new;
+	const EsRowImage *row = old->values != NULL ? old : new;
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
@@ -491,11 +491,11 @@ data_of_changes(const EsChange *change, const text *type, bool with_rest)
 }
 
 void
-es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRow *old,
-					  const EsRow *new)
+es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRowImage *old,
+					  const EsRowImage *new)
 {
 	static const char *const members[] = {"old", "new"};
-	const EsRow *rows[] = {old, new};
+	const EsRowImage *rows[] = {old, new};
 	bool		is_json_null[2] = {false, false};
 	int			i = column->attno - 1;
 

@@ -12,11 +12,11 @@
 #include "capture/track.h"
 #include "rules/category.h"
 
-typedef struct EsRow
+typedef struct EsRowImage
 {
 	const Datum *values;		/* NULL: there is no such row */
 	const bool *nulls;
-} EsRow;
+} EsRowImage;
 
 /* One change of one row, on its way to the log. */
 typedef struct EsChange
@@ -24,8 +24,8 @@ typedef struct EsChange
 	const EsTracking *tracking;
 	const EsCategory *category;
 	EsBatch    *batch;
-	EsRow		old;
-	EsRow		new;
+	EsRowImage	old;
+	EsRowImage	new;
 	bool	   *changed;		/* by column of the tracking; NULL: not an
 								 * update */
 	text	   *stream;
@@ -36,7 +36,7 @@ typedef struct EsChange
 } EsChange;
 
 /* Adds what an INSERT, UPDATE or DELETE did to a row. */
-extern void es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRow *old, const EsRow *new);
+extern void es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRowImage *old, const EsRowImage *new);
 
 /*
  * The genesis event of a row: what there was before it was tracked.  Type
@@ -47,7 +47,7 @@ extern void es_change_genesis(const EsTracking *tracking, const Datum *values, c
 							  EsDraft *draft);
 
 /* The state column's state, if the category follows a machine; else NULL. */
-extern const text *es_change_state(const EsChange *change, const EsRow *row);
+extern const text *es_change_state(const EsChange *change, const EsRowImage *row);
 
 /* Adds an event to the batch; the head goes on with it. */
 extern void es_change_add(EsChange *change, EsDraft *draft);
@@ -84,6 +84,6 @@ extern List *es_edge_ambiguities(EsMachine *machine, List *edges);
 
 /* {"old": v, "new": v} of one column, with "json_null" where it is needed. */
 extern void es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column,
-								  const EsRow *old, const EsRow *new);
+								  const EsRowImage *old, const EsRowImage *new);
 
 #endif							/* ES_CAPTURE_CHANGE_H */

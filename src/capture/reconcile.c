@@ -30,10 +30,10 @@ static void read_image(const EsChange *change, Image *image);
 static void apply_event(const EsChange *change, Image *image, const EsEvent *event);
 static void apply_column(const EsChange *change, Image *image, const EsEvent *event,
 						 const JsonbValue *name, const JsonbValue *value);
-static Jsonb *differences(const EsChange *change, const Image *image, const EsRow *row);
-static bool differs(const Image *image, int column_index, const EsTrackedColumn *column, const EsRow *row);
+static Jsonb *differences(const EsChange *change, const Image *image, const EsRowImage *row);
+static bool differs(const Image *image, int column_index, const EsTrackedColumn *column, const EsRowImage *row);
 static void put_difference(JsonbParseState **state, const Image *image, int column_index,
-						   const EsTrackedColumn *column, const EsRow *row);
+						   const EsTrackedColumn *column, const EsRowImage *row);
 static void put_key(JsonbParseState **state, const char *key);
 static void add_genesis(EsChange *change);
 static void add_synthetic(EsChange *change, const text *type, Jsonb *data, const text *state);
@@ -201,7 +201,7 @@ apply_column(const EsChange *change, Image *image, const EsEvent *event,
 
 /* {"changed": {...}} from the image to the row, or NULL. */
 static Jsonb *
-differences(const EsChange *change, const Image *image, const EsRow *row)
+differences(const EsChange *change, const Image *image, const EsRowImage *row)
 {
 	JsonbParseState *state = NULL;
 	bool		any = false;
@@ -225,7 +225,7 @@ differences(const EsChange *change, const Image *image, const EsRow *row)
 }
 
 static bool
-differs(const Image *image, int column_index, const EsTrackedColumn *column, const EsRow *row)
+differs(const Image *image, int column_index, const EsTrackedColumn *column, const EsRowImage *row)
 {
 	Datum		value = row->values[column->attno - 1];
 	bool		isnull = row->nulls[column->attno - 1];
@@ -248,7 +248,7 @@ differs(const Image *image, int column_index, const EsTrackedColumn *column, con
 
 static void
 put_difference(JsonbParseState **state, const Image *image, int column_index,
-			   const EsTrackedColumn *column, const EsRow *row)
+			   const EsTrackedColumn *column, const EsRowImage *row)
 {
 	Datum		value = row->values[column->attno - 1];
 	bool		isnull = row->nulls[column->attno - 1];
