@@ -19,6 +19,8 @@
 #include "log/heads.h"
 
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
 #include "common/hashfn.h"
 #include "log/catalog.h"
 #include "miscadmin.h"
@@ -57,6 +59,7 @@ static LWLockPadded *locks;
 
 static shmem_request_hook_type next_request_hook;
 static shmem_startup_hook_type next_startup_hook;
+static object_access_hook_type next_access_hook;
 
 static SharedHead *left;		/* in TopTransactionContext */
 static int	n_left;
@@ -172,10 +175,12 @@ es_heads_leave(const text *name, const EsStream *stream, const EsHead *head)
 		return;
 	if (n_left == max_left)
 	{
-		max_left = Max(1, max_left * 4);
+		int			max = Max(1, max_left * 4);
+
 		left = left == NULL ?
-			MemoryContextAlloc(TopTransactionContext, max_left * sizeof(SharedHead)) :
-			repalloc(left, max_left * sizeof(SharedHead));
+			MemoryContextAlloc(TopTransactionContext, max * sizeof(SharedHead)) :
+			repalloc(left, max * sizeof(SharedHead));
+		max_left = max;
 	}
 	if (!name_head(&left[n_left], name))
 		return;
@@ -183,13 +188,6 @@ es_heads_leave(const text *name, const EsStream *stream, const EsHead *head)
 	left[n_left].stream.version_hint = head->version;
 	left[n_left].head = *head;
 	n_left++;
-}
-
-static void
-forget_left(void)
-{
-	left = NULL;				/* the memory goes with the transaction */
-	n_left = max_left = 0;
 }
 
 /* At commit the locks on the streams are still held. */
@@ -200,7 +198,10 @@ at_xact(XactEvent event, void *arg)
 		for (int i = 0; i < n_left; i++)
 			put(&left[i]);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		forget_left();
+	{
+		left = NULL;			/* the memory goes with the transaction */
+		n_left = max_left = 0;
+	}
 }
 
 /* Part of what is left may be undone, and its streams unlocked. */
@@ -208,7 +209,36 @@ static void
 at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget_left();
+		n_left = 0;
+}
+
+/* ---- databases ---- */
+
+/*
+ * A new database may have the OID of one that was dropped, and be a copy of the
+ * same template: what is left of the old one must not pass for its own.  Nobody
+ * is in a database of this OID, neither yet nor any more.
+ */
+static void
+forget_database(Oid database)
+{
+	for (uint32 i = 0; i < n_buckets; i++)
+	{
+		LWLockAcquire(lock_of(i), LW_EXCLUSIVE);
+		for (int k = 0; k < PLACES; k++)
+			if (buckets[i].places[k].database == database)
+				buckets[i].places[k].database = InvalidOid;
+		LWLockRelease(lock_of(i));
+	}
+}
+
+static void
+at_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg)
+{
+	if (next_access_hook != NULL)
+		next_access_hook(access, class, object, sub_id, arg);
+	if (access == OAT_POST_CREATE && class == DatabaseRelationId && buckets != NULL)
+		forget_database(object);
 }
 
 /* ---- the memory ---- */
@@ -269,6 +299,8 @@ es_heads_init(void)
 	shmem_request_hook = request_memory;
 	next_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = attach_memory;
+	next_access_hook = object_access_hook;
+	object_access_hook = at_access;
 	RegisterXactCallback(at_xact, NULL);
 	RegisterSubXactCallback(at_subxact, NULL);
 }

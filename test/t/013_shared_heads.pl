@@ -79,6 +79,20 @@ like(
 	qr/ERROR:  40001:.*at version 14/s, 'a refused append takes the head');
 is(append('s-1'), 15, 'and leaves it to the log');
 
+# ---- a database in the place of another ----
+
+create_log($node, 'empty');
+sub in_its_place
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE again OID = 1234567 TEMPLATE empty');
+	return $node->safe_psql('again', "SELECT version FROM eventsource.append_events('[{\"stream\": \"s-1\", \"type\": \"made\"},
+		{\"stream\": \"s-1\", \"type\": \"made\"}]')");
+}
+is(in_its_place(), "1\n2", 'a database with an OID of our choice');
+$node->safe_psql('postgres', 'DROP DATABASE again');
+is(in_its_place(), "1\n2", 'what the one before it had is not there');
+is(problems_of($node, 'again'), '', 'its log is whole');
+
 # ---- many at once, in fewer places than streams ----
 
 my $script = PostgreSQL::Test::Utils::tempdir . '/mix.sql';
