@@ -18,6 +18,7 @@
 #include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_am.h"
 #include "compat.h"
 #include "log/event.h"
@@ -162,9 +163,9 @@ read_entries(EsGather *gather)
 }
 
 static bool
-is_wanted(EsGather *gather, HeapTuple row)
+is_wanted(EsGather *gather, HeapTuple row, bool may_look_up)
 {
-	return gather->filter == NULL || gather->filter(gather->arg, es_event_stream_id(row));
+	return gather->filter == NULL || gather->filter(gather->arg, es_event_stream_id(row), may_look_up);
 }
 
 /*
@@ -186,18 +187,30 @@ find_row(EsGather *gather, const Entry *entry, Buffer buffer, HeapTuple row)
 		{
 			row->t_data = (HeapTupleHeader) PageGetItem(page, item);
 			row->t_len = ItemIdGetLength(item);
-			if (!is_wanted(gather, row))
+			if (!is_wanted(gather, row, false))
 				return false;
 			if (gather->trust_pages && PageIsAllVisible(page))
 				return true;
 		}
 	}
 	return heap_hot_search_buffer(&tid, gather->rel, buffer, gather->snapshot, row, NULL, true) &&
-		is_wanted(gather, row);
+		is_wanted(gather, row, false);
 }
 
+/*
+ * That a row is hinted does not say that its commit is on disk: the page may be
+ * newer than that, and is not written before its own WAL is.
+ */
+static bool
+is_hint_early(EsGather *gather, HeapTuple copy, Buffer buffer)
+{
+	return HeapTupleHeaderXminCommitted(copy->t_data) && !HeapTupleHeaderXminFrozen(copy->t_data) &&
+		!gather->snapshot->takenDuringRecovery && XLogNeedsFlush(BufferGetLSNAtomic(buffer));
+}
+
+/* The copy is hinted only if its commit is on disk. */
 static void
-keep_row(EsGather *gather, const Entry *entry, HeapTuple row)
+keep_row(EsGather *gather, const Entry *entry, Buffer buffer, HeapTuple row)
 {
 	HeapTuple	copy = &gather->rows[entry->place];
 
@@ -206,6 +219,8 @@ keep_row(EsGather *gather, const Entry *entry, HeapTuple row)
 	copy->t_tableOid = RelationGetRelid(gather->rel);
 	copy->t_data = MemoryContextAlloc(gather->batch_context, row->t_len);
 	memcpy(copy->t_data, row->t_data, row->t_len);
+	if (is_hint_early(gather, copy, buffer))
+		copy->t_data->t_infomask &= ~HEAP_XMIN_COMMITTED;
 }
 
 static void
@@ -224,11 +239,19 @@ read_rows(EsGather *gather)
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		for (; i < gather->count && ItemPointerGetBlockNumber(&gather->entries[i].tid) == block; i++)
 			if (find_row(gather, &gather->entries[i], buffer, &row))
-				keep_row(gather, &gather->entries[i], &row);
+				keep_row(gather, &gather->entries[i], buffer, &row);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	if (BufferIsValid(buffer))
 		ReleaseBuffer(buffer);
+}
+
+static void
+drop_unwanted(EsGather *gather)
+{
+	for (int i = 0; i < gather->count; i++)
+		if (gather->rows[i].t_data != NULL && !is_wanted(gather, &gather->rows[i], true))
+			gather->rows[i].t_data = NULL;
 }
 
 /* Rows of a stream often stand together. */
@@ -273,6 +296,8 @@ es_gather_next(EsGather *gather)
 		MemoryContextReset(gather->batch_context);
 		read_entries(gather);
 		read_rows(gather);
+		if (gather->filter != NULL)
+			drop_unwanted(gather);
 		if (!gather->nameless)
 			load_names(gather);
 	}

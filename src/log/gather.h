@@ -14,8 +14,11 @@
 
 typedef struct EsGather EsGather;
 
-/* Whether rows of a stream are wanted. */
-typedef bool (*EsGatherFilter) (void *arg, int64 stream_id);
+/*
+ * Whether rows of a stream are wanted.  While a page is locked nothing may be
+ * looked up: who cannot tell says yes, and is asked again without a lock.
+ */
+typedef bool (*EsGatherFilter) (void *arg, int64 stream_id, bool may_look_up);
 
 /*
  * Reads with after < position <= upto.  Relation, index and snapshot (MVCC,
@@ -36,7 +39,10 @@ extern EsGather *es_gather_begin_picked(Relation rel, Snapshot snapshot, EsPick 
 /* The names of the rows' streams are not asked for. */
 extern void es_gather_spare_names(EsGather *gather);
 
-/* The next row, valid until the next call; NULL at the end. */
+/*
+ * The next row, valid until the next call; NULL at the end.  It is hinted as
+ * committed only if that is on disk.
+ */
 extern HeapTuple es_gather_next(EsGather *gather);
 
 extern void es_gather_end(EsGather *gather);

@@ -203,7 +203,7 @@ decide_category(EsScan *scan, int32 category)
 
 /* Of an EsScan. */
 static bool
-is_wanted(void *arg, int64 stream_id)
+is_wanted(void *arg, int64 stream_id, bool may_look_up)
 {
 	EsScan	   *scan = arg;
 	int32		category = ES_STREAM_CATEGORY(stream_id);
@@ -212,6 +212,8 @@ is_wanted(void *arg, int64 stream_id)
 	for (int i = 0; i < scan->n_verdicts; i++)
 		if (scan->verdicts[i].category == category)
 			return scan->verdicts[i].wanted;
+	if (!may_look_up)
+		return true;
 	wanted = decide_category(scan, category);
 	if (scan->n_verdicts == 64)
 		scan->n_verdicts = 0;
@@ -359,7 +361,8 @@ es_scan_next(EsScan *scan, EsEvent *event)
 	MemoryContextSwitchTo(caller);
 	scan->xmin = HeapTupleHeaderGetXmin(row->t_data);
 	scan->xmin_hinted = HeapTupleHeaderXminCommitted(row->t_data);
-	scan->expected--;
+	if (scan->expected != PG_INT64_MAX)
+		scan->expected--;
 	return true;
 }
 

@@ -6,12 +6,18 @@ SELECT count(*) AS done FROM eventsource.append_events((
 	SELECT jsonb_agg(jsonb_build_object('stream', CASE WHEN n % 40 = 0 THEN 'rare-' || n % 7 ELSE 'common-' || n % 90 END,
 		'type', 't', 'data', jsonb_build_object('n', n)) ORDER BY n) FROM generate_series(1, 2000) AS n)) \gset
 BEGIN;
-SELECT plan(9);
+SELECT plan(10);
 
 CREATE FUNCTION pg_temp.rare() RETURNS SETOF int LANGUAGE sql AS $$
 	SELECT (data->>'n')::int FROM eventsource.read_category('rare', 0, NULL) WITH ORDINALITY ORDER BY ordinality
 $$;
+CREATE TEMP TABLE scanned ON COMMIT DROP AS
+SELECT s.lower_bound, s.upper_bound, ('eventsource.' || s.table_name || '_stream_idx')::regclass::oid AS index, 0::bigint AS before FROM eventsource.segments s;
+UPDATE scanned SET before = coalesce(pg_stat_get_xact_numscans(index), 0);
 SELECT results_eq('SELECT pg_temp.rare()', 'SELECT generate_series(40, 2000, 40)', 'all of it, in order');
+SELECT is_empty($$ SELECT lower_bound FROM scanned WHERE pg_stat_get_xact_numscans(index) IS NOT DISTINCT FROM before
+		AND EXISTS (SELECT FROM eventsource.events WHERE category = 'rare' AND position >= lower_bound AND position < upper_bound) $$,
+	'each segment by its index of streams');
 SELECT results_eq($$ SELECT (data->>'n')::int FROM eventsource.read_category('rare', 0, 20) WITH ORDINALITY ORDER BY ordinality $$,
 	'SELECT generate_series(40, 800, 40)', 'so is a part of it');
 SELECT is_empty($$ SELECT * FROM eventsource.read_category('rarest', 0, NULL) $$, 'a category that nobody has named');
