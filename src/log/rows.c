@@ -33,6 +33,7 @@ es_rows_open(EsRows *rows, Oid table)
 	ListCell   *lc;
 
 	memset(rows, 0, sizeof(*rows));
+	rows->context = CurrentMemoryContext;
 	rows->rel = table_open(table, RowExclusiveLock);
 	oids = RelationGetIndexList(rows->rel);
 	rows->indexes = palloc(Max(1, list_length(oids)) * sizeof(EsRowIndex));
@@ -108,7 +109,12 @@ form_index_entry(EsRows *rows, EsRowIndex *index, TupleTableSlot *slot, Datum *v
 		return true;
 	}
 	if (rows->estate == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(rows->context);
+
 		rows->estate = CreateExecutorState();
+		MemoryContextSwitchTo(caller);
+	}
 	econtext = GetPerTupleExprContext(rows->estate);
 	econtext->ecxt_scantuple = slot;
 	if (info->ii_Predicate != NIL)

@@ -22,6 +22,7 @@ typedef struct EsRowIndex
 typedef struct EsRows
 {
 	Relation	rel;			/* NULL: closed */
+	MemoryContext context;
 	EsRowIndex *indexes;		/* all that are ready, not only our own */
 	int			n_indexes;
 	EState	   *estate;			/* for indexes that are not plain, or NULL */
@@ -39,7 +40,8 @@ extern void es_rows_close(EsRows *rows);
 extern TupleTableSlot **es_rows_slots(EsRows *rows, int count);
 
 /*
- * Writes the rows that fill the first slots, and empties these.  "order" (row
+ * Writes the rows that fill the first slots, and empties these.  Leaves memory
+ * behind in the current context, which many rows need short-lived.  "order" (row
  * numbers) is that in which one index gets its entries; NULL: as they stand.
  */
 extern void es_rows_insert(EsRows *rows, int count, int ordered_index, const int *order);

@@ -217,7 +217,6 @@ order_by_stream(const EsEvent *events, int count)
 	qsort(order, count, sizeof(StreamOrder), compare_stream_order);
 	for (int i = 0; i < count; i++)
 		rows[i] = order[i].row;
-	pfree(order);
 	return rows;
 }
 
@@ -225,13 +224,16 @@ static void
 insert_rows(EsWriter *writer, const EsEvent *events, int count)
 {
 	TupleTableSlot **slots = es_rows_slots(&writer->rows, count);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "eventsource rows",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
 	int		   *order = count > 1 ? order_by_stream(events, count) : NULL;
 
 	for (int i = 0; i < count; i++)
 		es_event_form(&events[i], slots[i]);
 	es_rows_insert(&writer->rows, count, writer->by_stream, order);
-	if (order != NULL)
-		pfree(order);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 }
 
 void

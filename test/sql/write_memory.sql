@@ -1,0 +1,25 @@
+\set ECHO none
+\i test/helpers.sql
+-- What an INSERT or COPY into the view needs does not grow with its events: those with a business time of their own,
+-- and those whose data is moved out of line.
+CREATE FUNCTION pg_temp.used() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN (SELECT sum(used_bytes) FROM pg_backend_memory_contexts WHERE name = 'eventsource batch');
+END
+$$;
+INSERT INTO eventsource.events (stream, type, data, occurred_at)
+SELECT 'memory-' || n % 10, 't', jsonb_build_object('n', n,
+		'bytes', CASE WHEN n % 2000 = 0 THEN pg_temp.used() END,
+		'long', CASE WHEN n % 10 = 0 THEN (SELECT string_agg(md5(n || '/' || i), '') FROM generate_series(1, 100) AS i) END), '2020-01-01'
+  FROM generate_series(1, 24000) AS n;
+BEGIN;
+SELECT plan(3);
+
+CREATE TEMP TABLE measured AS SELECT (data->>'n')::int AS n, (data->>'bytes')::int AS bytes
+  FROM eventsource.read_category('memory', 0, NULL) WHERE data->>'bytes' IS NOT NULL;
+SELECT is(count(*), 12::bigint, 'measured') FROM measured;
+SELECT cmp_ok((SELECT bytes FROM measured WHERE n = 24000), '<', (SELECT bytes FROM measured WHERE n = 4000) + 100000, 'and it did not grow');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_chain() $$, 'all is well');
+
+SELECT * FROM finish();
+ROLLBACK;
