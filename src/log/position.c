@@ -30,6 +30,7 @@
 #include "storage/lock.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 
 static bool bound_published;
 static int64 published_bound;
@@ -75,6 +76,23 @@ refuse_sequence(int64 position)
 			 errhint("As the owner of the extension: SELECT setval('eventsource.position_seq', max(position)) FROM eventsource.events; the sequence must have CACHE 1.")));
 }
 
+/*
+ * What this backend, which has drawn none, holds the sequence against.  A row
+ * that was rolled back was given its position as well, unless it came from a
+ * restore that failed; to look for those that were not takes longer.
+ */
+static int64
+highest_in_log(void)
+{
+	int64		highest = es_segment_max_position(SnapshotAny);
+	SnapshotData dirty;
+
+	if (highest <= read_sequence(RowExclusiveLock))
+		return highest;
+	InitDirtySnapshot(dirty);
+	return es_segment_max_position(&dirty);
+}
+
 void
 es_position_publish(void)
 {
@@ -87,7 +105,7 @@ es_position_publish(void)
 
 	if (unlikely(highest_seen_seq != es_catalog_oid(ES_REL_POSITION_SEQ)))
 	{
-		highest_seen = es_segment_max_position();
+		highest_seen = highest_in_log();
 		highest_seen_seq = es_catalog_oid(ES_REL_POSITION_SEQ);
 
 		/*

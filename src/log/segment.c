@@ -174,7 +174,7 @@ es_segment_at(int64 position)
 }
 
 int64
-es_segment_max_position(void)
+es_segment_max_position(Snapshot snapshot)
 {
 	int			count;
 	const EsSegment *all = es_segment_all(&count);
@@ -183,7 +183,7 @@ es_segment_max_position(void)
 	{
 		Relation	rel = table_open(all[i].table, AccessShareLock);
 		Relation	index = es_event_open_index(rel, ES_INDEX_POSITION, AccessShareLock);
-		SysScanDesc scan = systable_beginscan_ordered(rel, index, SnapshotAny, 0, NULL);
+		SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
 		HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
 		int64		position = 0;
 

@@ -7,6 +7,8 @@
 
 #include "eventsource.h"
 
+#include "utils/snapshot.h"
+
 typedef struct EsSegment
 {
 	int64		lower;			/* first position */
@@ -34,8 +36,8 @@ extern const EsSegment *es_segment_at(int64 position);
  */
 extern const EsSegment *es_segment_ensure(int64 position);
 
-/* Highest position in the log's indexes, visible or not; 0 if there is none. */
-extern int64 es_segment_max_position(void);
+/* Highest position of a row that the snapshot sees, of any kind; 0 if there is none. */
+extern int64 es_segment_max_position(Snapshot snapshot);
 
 /* Serialises whoever changes the set of segments, to the end of the transaction. */
 extern void es_segment_lock(void);

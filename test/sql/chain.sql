@@ -78,7 +78,7 @@ SELECT isnt(pg_temp.found($$ UPDATE eventsource.event SET stream = :s0, version 
 SELECT isnt(pg_temp.found($$ UPDATE eventsource.event SET position = (SELECT max(position) + 1 FROM eventsource.event) WHERE stream = :s1 AND version = 6 $$),
 	'nothing', 'a position moved');
 SELECT isnt(pg_temp.found($$ INSERT INTO eventsource.event
-		SELECT nextval('eventsource.position_seq'), stream, 7, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags,
+		SELECT position + 100, stream, 7, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags,
 			hash, data, metadata, subject, occurred FROM eventsource.event WHERE stream = :s1 AND version = 6 $$), 'nothing', 'an event added');
 SELECT isnt(pg_temp.found($$ UPDATE eventsource.event SET version = version + 1 WHERE stream = :s0 AND version = 6 $$), 'nothing', 'a gap before the last');
 
@@ -112,5 +112,13 @@ SELECT is(pg_temp.found($$ UPDATE eventsource.stream SET name = 'chain-9' WHERE 
 SELECT pg_temp.forget() \g /dev/null
 SELECT is_empty($$ SELECT * FROM eventsource.verify_chain() $$, 'after all that, all is well');
 
+SELECT * FROM finish();
+ROLLBACK;
+-- A position that was forged and rolled back is not one that was given.
+\c
+\pset tuples_only on
+BEGIN;
+SELECT plan(1);
+SELECT lives_ok($$ SELECT eventsource.append('chain-1', 'x') $$, 'another session appends');
 SELECT * FROM finish();
 ROLLBACK;
