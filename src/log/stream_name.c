@@ -137,9 +137,11 @@ take_memory(Size size)
 
 	if (size > newer.left)
 	{
+		Size		block = Max(size, BLOCK_SIZE);
+
 		newer.left = 0;
-		newer.free = MemoryContextAlloc(newer.context, BLOCK_SIZE);
-		newer.left = BLOCK_SIZE;
+		newer.free = MemoryContextAlloc(newer.context, block);
+		newer.left = block;
 	}
 	result = newer.free;
 	newer.free += size;
