@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Streams and their heads: the view streams, stream_version(), lock_stream(); the view segments; log_id().
 BEGIN;
-SELECT plan(34);
+SELECT plan(35);
 
 SELECT is(eventsource.stream_version('streams-1'), 0::bigint, 'a stream that does not exist has version 0');
 SELECT pg_temp.same_rows($$ SELECT version, state FROM eventsource.lock_stream('streams-1') $$, $$ VALUES (0, NULL::text) $$,
@@ -82,6 +82,8 @@ SELECT is(eventsource.log_id(), eventsource.log_id(), 'which stays');
 SELECT is(count(*), 1::bigint, 'and is the only one') FROM eventsource.log;
 SELECT is(format, 1, 'of the first format') FROM eventsource.log;
 SELECT ok(eventsource.watermark() >= 0, 'watermark() answers in a transaction that has appended');
+SELECT is((SELECT (holds_watermark, lower_bound > eventsource.watermark(), since = now(), role = session_user, gid IS NULL)::text
+			 FROM eventsource.open_appenders WHERE pid = pg_backend_pid()), '(t,t,t,t,t)', 'and is what holds it back');
 
 SELECT * FROM finish();
 ROLLBACK;

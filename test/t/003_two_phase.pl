@@ -71,6 +71,9 @@ SELECT bool_and(type = 'first of its type 2' AND reason = 'new word 2') || '|' |
 	   (count(*) = 1) || '|' || bool_or(stream IS NULL) FROM eventsource.events WHERE stream = 'order-6';
 SQL
 is(watermark(), $mark, 'the watermark stays below what is prepared');
+is( $node->safe_psql('log', 'SELECT gid, pid IS NULL, lower_bound > eventsource.watermark() FROM eventsource.open_appenders WHERE holds_watermark'),
+	'to be committed|t|t',
+	'and open_appenders says which one it is');
 is(fed(), $before, 'and so does the feed');
 
 # ---- its streams are locked, others are not ----
