@@ -150,9 +150,9 @@ tell_event(Story *story, const EsPast *past, const EsEvent *event, HeapTuple row
 		story->values[COL_IS_SYNTHETIC] = event->value[ES_EVENT_IS_SYNTHETIC];
 		story->has_entry = true;
 		story->row = new;
+		story->after = story->before;
+		story->before = swap;
 	}
-	story->after = story->before;
-	story->before = swap;
 	MemoryContextReset(story->after);
 	MemoryContextSwitchTo(caller);
 }

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- The past of projections: as_of, row_history, attribute_periods, replay, beside the same in plain SQL.
 BEGIN;
-SELECT plan(45);
+SELECT plan(46);
 
 CREATE TABLE account (id int PRIMARY KEY, balance numeric NOT NULL DEFAULT 0, note text);
 CREATE TABLE total (kind text PRIMARY KEY, n int NOT NULL DEFAULT 0, amount numeric NOT NULL DEFAULT 0);
@@ -189,6 +189,13 @@ SET LOCAL ROLE hist_reader;
 SELECT pg_temp.refuses($$ SELECT * FROM eventsource.as_of(NULL::account, now()) $$, '42501', 'row security applies to table account', 'row security');
 RESET ROLE;
 SELECT isnt_empty($$ SELECT * FROM eventsource.as_of(NULL::account, 'infinity') $$, 'but not to its owner');
+
+-- Events that find no row and make none tell nothing of it.
+CREATE TABLE hist_gone (id text PRIMARY KEY, n int NOT NULL DEFAULT 0, note text);
+SELECT eventsource.create_projection('hist_gone', '{histgone}', '{"made": "n = 1, note = repeat(''x'', event.version::int * 400)", "gone": "DELETE", "more": {"set": "n = row.n + 1", "missing": "skip"}}') AS version \gset
+SELECT count(eventsource.append('histgone-1', type)) AS n FROM unnest('{gone,made,gone,more,made,gone,more,gone}'::text[]) type \gset
+SELECT pg_temp.same_rows($$ SELECT version, operation, type, row_data->'n', valid_to IS NULL FROM eventsource.row_history('hist_gone', '1') $$,
+	$$ VALUES (2, 'insert', 'made', '1', false), (3, 'delete', 'gone', NULL, false), (5, 'insert', 'made', '1', false), (6, 'delete', 'gone', NULL, true) $$, 'a row that was deleted and not there');
 
 SELECT * FROM finish();
 ROLLBACK;
