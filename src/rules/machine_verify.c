@@ -132,11 +132,14 @@ find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool 
 	}
 	from = es_event_text(&corrected, ES_EVENT_FROM_STATE);
 	track->corrected = remember(replay, es_event_text(&corrected, ES_EVENT_TO_STATE));
+	/* Without a machine, whatever the state was, there is none. */
+	if (event->machine == NULL && event->isnull[ES_EVENT_FROM_STATE] && track->corrected == NULL)
+		return NULL;
 	if (corrected.value[ES_EVENT_DATA] != event->value[ES_EVENT_DATA] ||
 		!es_text_same(from, es_event_text(event, ES_EVENT_FROM_STATE)) ||
 		!es_text_same(track->corrected, es_event_text(event, ES_EVENT_TO_STATE)))
 		return find_problem(&corrected, before, is_known);
-	if (!is_known || es_text_same(before, from) || (event->machine == NULL && from == NULL))
+	if (!is_known || es_text_same(before, from))
 		return NULL;
 	return say_broken(from, before);
 }

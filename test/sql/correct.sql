@@ -3,7 +3,7 @@
 -- Corrections: an event says what another one should have said, or that it does not count. Both stay in the
 -- log; what folds or replays does so as corrected; a correction that the machine would refuse is refused.
 BEGIN;
-SELECT plan(113);
+SELECT plan(115);
 
 -- Positions are not the same in every run: where a message names one, it says N.
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
@@ -293,9 +293,11 @@ SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all is well');
 SELECT eventsource.create_state_machine('corrlost', '{"initial": "A", "states": {"A": {"on": {"go": [{"target": "B", "guard": "event.data->>''to'' = ''B''"}, "C"]}},
 	"B": {"type": "final"}, "C": {"type": "final"}}}') AS v, eventsource.create_category('corrlost', 'corrlost') AS w \gset
 SELECT position AS first FROM eventsource.append('corrlost-1', 'go', '{"to": "B"}') \gset
+SELECT position AS second FROM eventsource.append('corrlost-2', 'go', '{"to": "B"}') \gset
 SET LOCAL client_min_messages = error;
 SELECT eventsource.create_category('corrlost') AS v \gset
 RESET client_min_messages;
+SELECT count(eventsource.append('corrlost-2', 'any')) AS n \gset
 SELECT count(eventsource.correct_event(:first, '{"to": "B", "n": 1}', 'typo', 'agent:joe')) AS n \gset
 SELECT eventsource.create_category('corrlost', 'corrlost') AS v \gset
 SELECT count(eventsource.append('corrlost-1', 'go')) AS n \gset
@@ -304,5 +306,7 @@ SELECT is(state, 'C', 'what came before it can be corrected alone') FROM eventso
 SELECT pg_temp.same_rows($$ SELECT version, from_state, to_state FROM eventsource.transitions WHERE stream = 'corrlost-1' ORDER BY version $$,
 	$$ VALUES (1, NULL, 'C'), (3, NULL, 'C') $$, 'and so it is shown');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-1') $$, 'and is no break either');
+SELECT is(state, NULL, 'nor is an event that had no machine') FROM eventsource.correct_event(:second, '{"to": "C"}', 'typo', 'agent:joe');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-2') $$, 'before which the state is another');
 SELECT * FROM finish();
 ROLLBACK;
