@@ -347,7 +347,7 @@ compile_time(const EsBackfill *backfill, const char *source)
 		return NULL;
 	if (get_attnum(backfill->tracking->relid, source) > 0)
 		source = psprintf("row.%s", quote_identifier(source));
-	return es_expr_compile(&scope, source, TIMESTAMPTZOID, -1);
+	return es_expr_compile_argument(&scope, "occurred_at", source, TIMESTAMPTZOID);
 }
 
 /* ---- rows ---- */

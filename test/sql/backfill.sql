@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- backfill(): genesis events for rows that were there before, and events from an old history.
 BEGIN;
-SELECT plan(45);
+SELECT plan(46);
 
 CREATE TABLE public.bf_lead (id int PRIMARY KEY, name text, status text NOT NULL DEFAULT 'NEW', created_at timestamptz);
 INSERT INTO public.bf_lead SELECT n, 'Lead ' || n, (ARRAY['NEW', 'OPEN', 'WON'])[1 + n % 3], timestamptz '2026-01-01' + n * interval '1 day'
@@ -71,6 +71,7 @@ SELECT is(eventsource.backfill('bf_lead'), 0::bigint, 'a captured row needs no g
 CREATE TABLE public.bf_item (a text, b int, at date, PRIMARY KEY (a, b));
 INSERT INTO bf_item VALUES ('x,y', 1, '2026-02-01'), ('z', 2, NULL);
 SELECT eventsource.track_table('bf_item', 'bfitem') AS done \gset
+SELECT pg_temp.refuses($$ SELECT eventsource.backfill('bf_item', 'row.b') $$, 'ZE011', '"occurred_at" is no valid expression', 'a number is no time');
 SELECT is(eventsource.backfill('bf_item', $$row.at + interval '12 hours'$$), 2::bigint, 'a composite key');
 SELECT is((SELECT occurred_at AT TIME ZONE 'UTC' FROM eventsource.events WHERE stream = 'bfitem-x\,y,1'), '2026-02-01 12:00', 'the time is an expression over the row');
 SELECT is((SELECT occurred_at = recorded_at FROM eventsource.events WHERE stream = 'bfitem-z,2'), true, 'without one it is now');
