@@ -36,7 +36,8 @@ typedef struct EsChange
 } EsChange;
 
 /* Adds what an INSERT, UPDATE or DELETE did to a row. */
-extern void es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRowImage *old, const EsRowImage *new);
+extern void es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRowImage *old,
+							  const EsRowImage *new);
 
 /*
  * The genesis event of a row: what there was before it was tracked.  Type

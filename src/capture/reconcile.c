@@ -31,7 +31,8 @@ static void apply_event(const EsChange *change, Image *image, const EsEvent *eve
 static void apply_column(const EsChange *change, Image *image, const EsEvent *event,
 						 const JsonbValue *name, const JsonbValue *value);
 static Jsonb *differences(const EsChange *change, const Image *image, const EsRowImage *row);
-static bool differs(const Image *image, int column_index, const EsTrackedColumn *column, const EsRowImage *row);
+static bool differs(const Image *image, int column_index, const EsTrackedColumn *column,
+					const EsRowImage *row);
 static void put_difference(JsonbParseState **state, const Image *image, int column_index,
 						   const EsTrackedColumn *column, const EsRowImage *row);
 static void put_key(JsonbParseState **state, const char *key);
