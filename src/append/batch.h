@@ -18,7 +18,8 @@ typedef struct BatchStream
 	EsStream	stream;
 	EsHead		head;
 	const text *name;			/* to leave the head under, or NULL */
-	bool		is_noted;		/* its version, for who looks for the head next */
+	bool		is_noted;		/* its version, for who looks for the head
+								 * next */
 } BatchStream;
 
 struct EsBatch

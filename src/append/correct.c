@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/correction.h"
+#include "log/json.h"
 #include "log/read.h"
 #include "log/word.h"
 #include "miscadmin.h"
@@ -234,7 +235,7 @@ expect_correctable(const EsEvent *event, bool is_void)
 	{
 		Jsonb	   *metadata = DatumGetJsonbP(event->value[ES_EVENT_METADATA]);
 		JsonbValue	buffer;
-		JsonbValue *original = getKeyJsonValueFromContainer(&metadata->root, "corrects", strlen("corrects"), &buffer);
+		JsonbValue *original = es_json_find(&metadata->root, "corrects", &buffer);
 
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -309,14 +310,8 @@ static Jsonb *
 correction_metadata(int64 position)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	v = {.type = jbvString};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	v.val.string.val = "corrects";
-	v.val.string.len = strlen("corrects");
-	pushJsonbValue(&state, WJB_KEY, &v);
-	v.type = jbvNumeric;
-	v.val.numeric = int64_to_numeric(position);
-	pushJsonbValue(&state, WJB_VALUE, &v);
+	es_json_push_number(&state, "corrects", position);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

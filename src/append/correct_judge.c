@@ -22,6 +22,7 @@
 #include "append/correct.h"
 #include "errors.h"
 #include "log/correction.h"
+#include "log/json.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "miscadmin.h"
@@ -328,9 +329,8 @@ same_member(Jsonb *a, Jsonb *b, const char *name)
 {
 	JsonbValue	a_buffer;
 	JsonbValue	b_buffer;
-	JsonbValue *a_value = JB_ROOT_IS_OBJECT(a) ?
-		getKeyJsonValueFromContainer(&a->root, name, strlen(name), &a_buffer) : NULL;
-	JsonbValue *b_value = getKeyJsonValueFromContainer(&b->root, name, strlen(name), &b_buffer);
+	JsonbValue *a_value = es_json_find(&a->root, name, &a_buffer);
+	JsonbValue *b_value = es_json_find(&b->root, name, &b_buffer);
 
 	if (a_value == NULL || b_value == NULL)
 		return a_value == b_value;

@@ -7,24 +7,11 @@
 #include "append/draft.h"
 #include "append/hall.h"
 #include "errors.h"
+#include "log/json.h"
 #include "log/open.h"
 #include "log/segment.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
-
-static void
-put_number(JsonbParseState **state, const char *key, int64 number)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-	v.type = jbvNumeric;
-	v.val.numeric = int64_to_numeric(number);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
 
 /*
  * The definition with its owner: the current user, whose rights it will have.
@@ -34,10 +21,6 @@ static Jsonb *
 with_owner(Jsonb *data)
 {
 	JsonbParseState *state = NULL;
-	JsonbIterator *it = JsonbIteratorInit(&data->root);
-	JsonbValue	v;
-	JsonbIteratorToken token = JsonbIteratorNext(&it, &v, true);
-	char	   *owner = GetUserNameFromId(GetUserId(), false);
 	TimestampTz opened_at;
 
 	if (!es_log_opened_at(&opened_at))
@@ -47,17 +30,10 @@ with_owner(Jsonb *data)
 			elog(ERROR, "could not open the log");
 	}
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_END_OBJECT)
-		pushJsonbValue(&state, token, &v);
-	v.type = jbvString;
-	v.val.string.val = "owner";
-	v.val.string.len = strlen("owner");
-	pushJsonbValue(&state, WJB_KEY, &v);
-	v.val.string.val = owner;
-	v.val.string.len = strlen(owner);
-	pushJsonbValue(&state, WJB_VALUE, &v);
-	put_number(&state, "owner_oid", GetUserId());
-	put_number(&state, "owner_opened", opened_at);
+	es_json_push_members(&state, data);
+	es_json_push_string(&state, "owner", GetUserNameFromId(GetUserId(), false));
+	es_json_push_number(&state, "owner_oid", GetUserId());
+	es_json_push_number(&state, "owner_opened", opened_at);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

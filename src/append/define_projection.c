@@ -23,6 +23,7 @@
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/guarded.h"
+#include "log/json.h"
 #include "log/open.h"
 #include "log/segment.h"
 #include "miscadmin.h"
@@ -66,9 +67,6 @@ static char *qualified_name(Oid relid);
 static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection);
 static void refuse_sharing(const Proposal *proposal, const EsProjection *projection);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
-static void put(JsonbParseState **state, const char *key, JsonbValue *value);
-static void put_string(JsonbParseState **state, const char *key, const char *string);
-static void put_jsonb(JsonbParseState **state, const char *key, Jsonb *value);
 static void put_categories(JsonbParseState **state, ArrayType *category);
 static bool has_guard(Relation rel);
 static void create_guards(Relation rel, const char *name);
@@ -332,67 +330,26 @@ proposal_to_jsonb(const Proposal *proposal, EsSharing sharing)
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	put_categories(&state, proposal->category);
-	put_jsonb(&state, "rules", proposal->rules);
-	put_jsonb(&state, "key", proposal->key);
-	put_string(&state, "mode", "inline");
-	put_string(&state, "each", proposal->each);
-	put_jsonb(&state, "settings", proposal->settings);
-	put_string(&state, "keyed_by", keyed_by[sharing]);
+	es_json_push_jsonb(&state, "rules", proposal->rules);
+	if (proposal->key != NULL)
+		es_json_push_jsonb(&state, "key", proposal->key);
+	es_json_push_string(&state, "mode", "inline");
+	if (proposal->each != NULL)
+		es_json_push_string(&state, "each", proposal->each);
+	if (proposal->settings != NULL)
+		es_json_push_jsonb(&state, "settings", proposal->settings);
+	es_json_push_string(&state, "keyed_by", keyed_by[sharing]);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-put(JsonbParseState **state, const char *key, JsonbValue *value)
-{
-	JsonbValue	label = {.type = jbvString};
-
-	label.val.string.val = unconstify(char *, key);
-	label.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &label);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
-static void
-put_string(JsonbParseState **state, const char *key, const char *string)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	if (string == NULL)
-		return;
-	value.val.string.val = unconstify(char *, string);
-	value.val.string.len = strlen(string);
-	put(state, key, &value);
-}
-
-static void
-put_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb)
-{
-	JsonbValue	value;
-
-	if (jsonb == NULL)
-		return;
-	if (JB_ROOT_IS_SCALAR(jsonb))
-		(void) JsonbExtractScalar(&jsonb->root, &value);
-	else
-	{
-		value.type = jbvBinary;
-		value.val.binary.data = &jsonb->root;
-		value.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
-	}
-	put(state, key, &value);
 }
 
 static void
 put_categories(JsonbParseState **state, ArrayType *category)
 {
-	JsonbValue	label = {.type = jbvString};
 	Datum	   *names;
 	bool	   *nulls;
 	int			count;
 
-	label.val.string.val = "category";
-	label.val.string.len = strlen("category");
-	pushJsonbValue(state, WJB_KEY, &label);
+	es_json_push_key(state, "category");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	deconstruct_array(category, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
 	for (int i = 0; i < count; i++)

@@ -16,6 +16,7 @@
 #include "lib/stringinfo.h"
 #include "log/config.h"
 #include "log/guarded.h"
+#include "log/json.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "project/projection.h"
@@ -380,21 +381,10 @@ static Jsonb *
 wrap_definition(const char *name, Jsonb *definition)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	v;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	v.type = jbvString;
-	v.val.string.val = "name";
-	v.val.string.len = strlen("name");
-	pushJsonbValue(&state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, name);
-	v.val.string.len = strlen(name);
-	pushJsonbValue(&state, WJB_VALUE, &v);
-	v.val.string.val = "definition";
-	v.val.string.len = strlen("definition");
-	pushJsonbValue(&state, WJB_KEY, &v);
-	JsonbToJsonbValue(definition, &v);
-	pushJsonbValue(&state, WJB_VALUE, &v);
+	es_json_push_string(&state, "name", name);
+	es_json_push_jsonb(&state, "definition", definition);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "log/chain.h"
+#include "log/json.h"
 #include "log/stream.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -245,27 +246,13 @@ es_draft_actor(const EsDraft *draft)
 	return actor != NULL ? actor : es_draft_recorded_by();
 }
 
-static void
-push_string(JsonbParseState **state, const char *key, const char *value)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, value);
-	v.val.string.len = strlen(value);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
 static bool
 has_key(Jsonb *object, const char *key)
 {
 	JsonbValue	buffer;
 
 	return object != NULL &&
-		getKeyJsonValueFromContainer(&object->root, key, strlen(key), &buffer) != NULL;
+		es_json_find(&object->root, key, &buffer) != NULL;
 }
 
 Jsonb *
@@ -284,19 +271,11 @@ es_draft_metadata(const EsDraft *draft)
 		return draft->metadata != NULL ? draft->metadata : es_draft_empty_object();
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (draft->metadata != NULL)
-	{
-		JsonbIterator *it = JsonbIteratorInit(&draft->metadata->root);
-		JsonbValue	v;
-		JsonbIteratorToken token = JsonbIteratorNext(&it, &v, true);
-
-		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_END_OBJECT)
-			pushJsonbValue(&state, token, &v);
-	}
+	es_json_push_members(&state, draft->metadata);
 	if (correlation != NULL)
-		push_string(&state, "correlation_id", correlation);
+		es_json_push_string(&state, "correlation_id", correlation);
 	if (causation != NULL)
-		push_string(&state, "causation_id", causation);
+		es_json_push_string(&state, "causation_id", causation);
 	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(result);
 }

@@ -40,8 +40,8 @@ typedef struct EsDraft
 	bool		is_definition;	/* may go to $config */
 	int			flags;			/* ES_EVENT_*, but HAS_KEY */
 	EsPassage	passage;
-	const text *to_state;		/* for ES_PASSAGE_ENTER; for STEP, where it must
-								 * lead (NULL: anywhere) */
+	const text *to_state;		/* for ES_PASSAGE_ENTER; for STEP, where it
+								 * must lead (NULL: anywhere) */
 	bool		records_violation;	/* STEP: what the rules forbid is recorded */
 	const text *subject;		/* NULL: as the category says */
 } EsDraft;

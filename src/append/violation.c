@@ -8,11 +8,11 @@
 #include "append/violation.h"
 
 #include "errors.h"
+#include "log/json.h"
 #include "utils/builtins.h"
 
 static bool leads_to(const EsStep *step, const text *state);
 static void refuse_target(EsMachine *machine, const EsStep *step, const EsDraft *draft, EsRefusal *refusal);
-static void put_string(JsonbParseState **state, const char *key, const char *string);
 
 bool
 es_violation_judge(EsMachine *machine, const EsStep *step, const EsDraft *draft, EsEvent *event)
@@ -63,38 +63,13 @@ Jsonb *
 es_violation_note(Jsonb *metadata, int sqlstate, const char *message)
 {
 	JsonbParseState *state = NULL;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	v = {.type = jbvString};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (metadata != NULL)
-	{
-		it = JsonbIteratorInit(&metadata->root);
-		(void) JsonbIteratorNext(&it, &v, true);
-		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_END_OBJECT)
-			pushJsonbValue(&state, token, &v);
-	}
-	v.type = jbvString;
-	v.val.string.val = "violation";
-	v.val.string.len = strlen("violation");
-	pushJsonbValue(&state, WJB_KEY, &v);
+	es_json_push_members(&state, metadata);
+	es_json_push_key(&state, "violation");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_string(&state, "sqlstate", unpack_sql_state(sqlstate));
-	put_string(&state, "message", message);
+	es_json_push_string(&state, "sqlstate", pstrdup(unpack_sql_state(sqlstate)));
+	es_json_push_string(&state, "message", message);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-put_string(JsonbParseState **state, const char *key, const char *string)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-	v.val.string.val = pstrdup(string);
-	v.val.string.len = strlen(string);
-	pushJsonbValue(state, WJB_VALUE, &v);
 }

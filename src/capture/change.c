@@ -18,6 +18,7 @@
 #include "capture/value.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
+#include "log/json.h"
 #include "log/word.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -48,7 +49,6 @@ static const text *word_of(const EsRowImage *row, const EsTrackedColumn *column)
 static Jsonb *data_of_row(const EsTracking *tracking, const EsRowImage *old, const EsRowImage *new,
 						  const char *extra, const text *value);
 static Jsonb *data_of_changes(const EsChange *change, const text *type, bool with_rest);
-static void put_key(JsonbParseState **state, const char *key);
 
 static const EsRowImage no_row = {NULL, NULL};
 
@@ -447,7 +447,7 @@ data_of_row(const EsTracking *tracking, const EsRowImage *old, const EsRowImage 
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_key(&state, "changed");
+	es_json_push_key(&state, "changed");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < tracking->ncolumns; i++)
 	{
@@ -458,14 +458,7 @@ data_of_row(const EsTracking *tracking, const EsRowImage *old, const EsRowImage 
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	if (extra != NULL)
-	{
-		JsonbValue	v = {.type = jbvString};
-
-		put_key(&state, extra);
-		v.val.string.val = VARDATA_ANY(value);
-		v.val.string.len = VARSIZE_ANY_EXHDR(value);
-		pushJsonbValue(&state, WJB_VALUE, &v);
-	}
+		es_json_push_text(&state, extra, value);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -476,7 +469,7 @@ data_of_changes(const EsChange *change, const text *type, bool with_rest)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_key(&state, "changed");
+	es_json_push_key(&state, "changed");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < change->tracking->ncolumns; i++)
 	{
@@ -499,41 +492,24 @@ es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column, co
 	bool		is_json_null[2] = {false, false};
 	int			i = column->attno - 1;
 
-	put_key(state, NameStr(column->name));
+	es_json_push_key(state, NameStr(column->name));
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	for (int k = 0; k < 2; k++)
 	{
 		if (rows[k]->values == NULL)
 			continue;
 		is_json_null[k] = es_value_is_json_null(rows[k]->values[i], rows[k]->nulls[i], column->type);
-		put_key(state, members[k]);
+		es_json_push_key(state, members[k]);
 		es_value_push(state, WJB_VALUE, rows[k]->values[i], rows[k]->nulls[i], column->type);
 	}
 	if (is_json_null[0] || is_json_null[1])
 	{
-		put_key(state, "json_null");
+		es_json_push_key(state, "json_null");
 		pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 		for (int k = 0; k < 2; k++)
-		{
-			JsonbValue	v = {.type = jbvString};
-
-			if (!is_json_null[k])
-				continue;
-			v.val.string.val = unconstify(char *, members[k]);
-			v.val.string.len = strlen(members[k]);
-			pushJsonbValue(state, WJB_ELEM, &v);
-		}
+			if (is_json_null[k])
+				es_json_push_element(state, members[k]);
 		pushJsonbValue(state, WJB_END_ARRAY, NULL);
 	}
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
-}
-
-static void
-put_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
 }

@@ -12,6 +12,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/json.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -53,8 +54,6 @@ static void tell_event(Story *story, const EsPast *past, const EsEvent *event, H
 static void put_entry(Story *story);
 static Jsonb *find_changes(const EsHistory *history, Jsonb *old, Jsonb *new);
 static Jsonb *column_of(Jsonb *row, const char *name);
-static void push_key(JsonbParseState **state, const char *key);
-static void push_value(JsonbParseState **state, Jsonb *value);
 
 Datum
 eventsource_row_history(PG_FUNCTION_ARGS)
@@ -184,18 +183,12 @@ find_changes(const EsHistory *history, Jsonb *old, Jsonb *new)
 		is = column_of(new, NameStr(att->attname));
 		if (was == NULL ? is == NULL : is != NULL && compareJsonbContainers(&was->root, &is->root) == 0)
 			continue;
-		push_key(&state, NameStr(att->attname));
+		es_json_push_key(&state, NameStr(att->attname));
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		if (old != NULL)
-		{
-			push_key(&state, "old");
-			push_value(&state, was);
-		}
+			es_json_push_jsonb(&state, "old", was);
 		if (new != NULL)
-		{
-			push_key(&state, "new");
-			push_value(&state, is);
-		}
+			es_json_push_jsonb(&state, "new", is);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
@@ -208,32 +201,6 @@ column_of(Jsonb *row, const char *name)
 	JsonbValue *value = NULL;
 
 	if (row != NULL)
-		value = getKeyJsonValueFromContainer(&row->root, name, strlen(name), NULL);
+		value = es_json_find(&row->root, name, NULL);
 	return value == NULL || value->type == jbvNull ? NULL : JsonbValueToJsonb(value);
-}
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	label = {.type = jbvString};
-
-	label.val.string.val = unconstify(char *, key);
-	label.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &label);
-}
-
-static void
-push_value(JsonbParseState **state, Jsonb *jsonb)
-{
-	JsonbValue	value = {.type = jbvNull};
-
-	if (jsonb != NULL && JB_ROOT_IS_SCALAR(jsonb))
-		(void) JsonbExtractScalar(&jsonb->root, &value);
-	else if (jsonb != NULL)
-	{
-		value.type = jbvBinary;
-		value.val.binary.data = &jsonb->root;
-		value.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
-	}
-	pushJsonbValue(state, WJB_VALUE, &value);
 }

@@ -14,6 +14,7 @@
 #include "capture/history_tracked.h"
 #include "capture/value.h"
 #include "errors.h"
+#include "log/json.h"
 #include "project/fold_row.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -184,8 +185,7 @@ es_past_changes(const EsHistory *history, const EsEvent *event)
 
 	if (history->tracking == NULL)
 		return NULL;
-	changed = JB_ROOT_IS_OBJECT(data) ?
-		getKeyJsonValueFromContainer(&data->root, "changed", strlen("changed"), NULL) : NULL;
+	changed = es_json_find(&data->root, "changed", NULL);
 	return changed == NULL ? NULL : JsonbValueToJsonb(changed);
 }
 

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "capture/history_tracked.h"
 #include "capture/value.h"
+#include "log/json.h"
 #include "utils/memutils.h"
 
 /* A name that events of the latest definition use. */
@@ -117,7 +118,7 @@ es_tracked_find(JsonbContainer *changes, Form_pg_attribute att)
 	EsSaying	saying = {NULL};
 	JsonbValue	buffer;
 	JsonbValue *found = att->attisdropped ? NULL :
-		getKeyJsonValueFromContainer(changes, name, strlen(name), &buffer);
+		es_json_find(changes, name, &buffer);
 
 	if (found != NULL && found->type == jbvBinary)
 	{
@@ -165,7 +166,7 @@ changes_of(Jsonb *data)
 	JsonbValue *changed = NULL;
 
 	if (JB_ROOT_IS_OBJECT(data))
-		changed = getKeyJsonValueFromContainer(&data->root, "changed", strlen("changed"), &buffer);
+		changed = es_json_find(&data->root, "changed", &buffer);
 	return changed != NULL && changed->type == jbvBinary && JsonContainerIsObject(changed->val.binary.data) ?
 		changed->val.binary.data : NULL;
 }
@@ -189,7 +190,7 @@ has_member(JsonbContainer *column, const char *member)
 {
 	JsonbValue	buffer;
 
-	return getKeyJsonValueFromContainer(column, member, strlen(member), &buffer) != NULL;
+	return es_json_find(column, member, &buffer) != NULL;
 }
 
 /* Names mean the same in all events since the latest definition. */

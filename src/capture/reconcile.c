@@ -12,6 +12,7 @@
 #include "append/draft.h"
 #include "capture/change.h"
 #include "capture/value.h"
+#include "log/json.h"
 #include "log/read.h"
 #include "log/word.h"
 #include "miscadmin.h"
@@ -35,7 +36,6 @@ static bool differs(const Image *image, int column_index, const EsTrackedColumn 
 					const EsRowImage *row);
 static void put_difference(JsonbParseState **state, const Image *image, int column_index,
 						   const EsTrackedColumn *column, const EsRowImage *row);
-static void put_key(JsonbParseState **state, const char *key);
 static void add_genesis(EsChange *change);
 static void add_synthetic(EsChange *change, const text *type, Jsonb *data, const text *state);
 static Jsonb *empty_changes(void);
@@ -112,7 +112,7 @@ empty_changes(void)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_key(&state, "changed");
+	es_json_push_key(&state, "changed");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
@@ -158,9 +158,7 @@ apply_event(const EsChange *change, Image *image, const EsEvent *event)
 	if (!image->is_alive)
 		memset(image->values, 0, Max(1, change->tracking->ncolumns) * sizeof(JsonbValue));
 	image->is_alive = true;
-	if (!JB_ROOT_IS_OBJECT(data) ||
-		getKeyJsonValueFromContainer(&data->root, "changed", strlen("changed"), &changed) == NULL ||
-		changed.type != jbvBinary)
+	if (es_json_find(&data->root, "changed", &changed) == NULL || changed.type != jbvBinary)
 		return;
 	it = JsonbIteratorInit(changed.val.binary.data);
 	(void) JsonbIteratorNext(&it, &name, true);
@@ -181,7 +179,7 @@ apply_column(const EsChange *change, Image *image, const EsEvent *event,
 	JsonbValue	marks;
 
 	if (value->type != jbvBinary ||
-		getKeyJsonValueFromContainer(value->val.binary.data, "new", strlen("new"), &member) == NULL)
+		es_json_find(value->val.binary.data, "new", &member) == NULL)
 		return;
 	for (int i = 0; i < change->tracking->ncolumns; i++)
 	{
@@ -191,10 +189,9 @@ apply_column(const EsChange *change, Image *image, const EsEvent *event,
 			continue;
 		/* Out of the scan's memory. */
 		copy = JsonbValueToJsonb(&member);
-		if (!JsonbExtractScalar(&copy->root, &image->values[i]))
-			JsonbToJsonbValue(copy, &image->values[i]);
+		es_json_value(copy, &image->values[i]);
 		image->json_null[i] = member.type == jbvNull &&
-			getKeyJsonValueFromContainer(value->val.binary.data, "json_null", strlen("json_null"), &marks) != NULL;
+			es_json_find(value->val.binary.data, "json_null", &marks) != NULL;
 	}
 }
 
@@ -209,7 +206,7 @@ differences(const EsChange *change, const Image *image, const EsRowImage *row)
 	JsonbValue *result;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_key(&state, "changed");
+	es_json_push_key(&state, "changed");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < change->tracking->ncolumns; i++)
 	{
@@ -256,36 +253,20 @@ put_difference(JsonbParseState **state, const Image *image, int column_index,
 	bool		is_json_null = es_value_is_json_null(value, isnull, column->type);
 	JsonbValue	v = image->values[column_index];
 
-	put_key(state, NameStr(column->name));
+	es_json_push_key(state, NameStr(column->name));
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	put_key(state, "old");
-	pushJsonbValue(state, WJB_VALUE, &v);
-	put_key(state, "new");
+	es_json_push_value(state, "old", &v);
+	es_json_push_key(state, "new");
 	es_value_push(state, WJB_VALUE, value, isnull, column->type);
 	if (is_json_null || image->json_null[column_index])
 	{
-		put_key(state, "json_null");
+		es_json_push_key(state, "json_null");
 		pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-		v.type = jbvString;
-		v.val.string.val = is_json_null ? "new" : "old";
-		v.val.string.len = strlen("new");
-		pushJsonbValue(state, WJB_ELEM, &v);
-		if (is_json_null && image->json_null[column_index])
-		{
-			v.val.string.val = "old";
-			pushJsonbValue(state, WJB_ELEM, &v);
-		}
+		if (is_json_null)
+			es_json_push_element(state, "new");
+		if (image->json_null[column_index])
+			es_json_push_element(state, "old");
 		pushJsonbValue(state, WJB_END_ARRAY, NULL);
 	}
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
-}
-
-static void
-put_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
 }

@@ -27,6 +27,7 @@
 #include "common/hashfn.h"
 #include "log/catalog.h"
 #include "log/correction.h"
+#include "log/json.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "log/word.h"
@@ -71,7 +72,6 @@ static const text *target_name(const EsHistory *history);
 static int64 definition_of(const EsHistory *history);
 static uint64 add_hash(uint64 hash, const void *bytes, int length);
 static Jsonb *row_to_changes(const EsHistory *history, HeapTuple row);
-static void push_key(JsonbParseState **state, const char *key);
 
 int64
 es_snapshot_resume(EsPast *past, const EsHistory *history, EsPastRows *rows)
@@ -331,32 +331,20 @@ row_to_changes(const EsHistory *history, HeapTuple row)
 
 		if (att->attisdropped || isnull)
 			continue;
-		push_key(&state, NameStr(att->attname));
+		es_json_push_key(&state, NameStr(att->attname));
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		push_key(&state, "new");
+		es_json_push_key(&state, "new");
 		es_value_push(&state, WJB_VALUE, value, false, att->atttypid);
 		if (es_value_is_json_null(value, false, att->atttypid))
 		{
-			JsonbValue	member = {.type = jbvString,.val.string = {.len = 3,.val = "new"}};
-
-			push_key(&state, "json_null");
+			es_json_push_key(&state, "json_null");
 			pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-			pushJsonbValue(&state, WJB_ELEM, &member);
+			es_json_push_element(&state, "new");
 			pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 		}
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	label = {.type = jbvString};
-
-	label.val.string.val = unconstify(char *, key);
-	label.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &label);
 }
 
 void

@@ -32,7 +32,6 @@
 #include "log/open.h"
 #include "log/read.h"
 #include "miscadmin.h"
-#include "rules/machine_json.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

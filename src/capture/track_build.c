@@ -14,10 +14,10 @@
 #include "catalog/pg_trigger.h"
 #include "log/catalog.h"
 #include "log/guarded.h"
+#include "log/json.h"
 #include "log/open.h"
 #include "log/read.h"
 #include "miscadmin.h"
-#include "rules/machine_json.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -278,13 +278,13 @@ static List *
 read_states(Jsonb *object)
 {
 	List	   *states = NIL;
-	JsonbValue	root = {.type = jbvBinary};
+	JsonbValue	root;
 	EsJsonPair *pairs;
 	int			count;
 
 	if (object == NULL)
 		return NIL;
-	root.val.binary.data = &object->root;
+	es_json_value(object, &root);
 	count = es_json_pairs(&root, &pairs);
 	for (int i = 0; i < count; i++)
 	{

@@ -16,8 +16,8 @@
 #include "lib/stringinfo.h"
 #include "log/config.h"
 #include "log/guarded.h"
+#include "log/json.h"
 #include "rules/category.h"
-#include "rules/machine_json.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -295,16 +295,16 @@ names_of(ArrayType *array)
 static int
 pairs_of(Jsonb *object, const char *argument, EsJsonPair **pairs, List **problems)
 {
-	JsonbValue	root = {.type = jbvBinary};
+	JsonbValue	root;
 
 	if (object == NULL)
 		return 0;
-	root.val.binary.data = &object->root;
 	if (!JB_ROOT_IS_OBJECT(object))
 	{
 		*problems = lappend(*problems, psprintf("%s: must be an object", argument));
 		return 0;
 	}
+	es_json_value(object, &root);
 	return es_json_pairs(&root, pairs);
 }
 

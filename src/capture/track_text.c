@@ -9,33 +9,24 @@
 #include "capture/track_text.h"
 
 #include "capture/track.h"
-#include "fmgr.h"
-#include "rules/machine_json.h"
+#include "log/json.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 
 static void read_column(JsonbValue *value, EsColumnText *column);
-static int64 to_number(const JsonbValue *value);
 static bool to_flag(const JsonbValue *value);
 static Jsonb *to_object(JsonbValue *value);
-static void put_key(JsonbParseState **state, const char *key);
-static void put_string(JsonbParseState **state, const char *key, const char *string);
-static void put_number(JsonbParseState **state, const char *key, int64 number);
-static void put_flag(JsonbParseState **state, const char *key, bool flag);
-static void put_object(JsonbParseState **state, const char *key, Jsonb *object);
 static void put_column(JsonbParseState **state, const EsColumnText *column);
 static EsColumnText *find_column(const EsTrackingText *definition, Form_pg_attribute att, bool by_name);
 
 void
 es_tracking_read(Jsonb *data, EsTrackingText *definition)
 {
-	JsonbValue	root = {.type = jbvBinary};
+	JsonbValue	root;
 	EsJsonPair *pairs;
 	int			count;
 
 	memset(definition, 0, sizeof(*definition));
-	root.val.binary.data = &data->root;
-	root.val.binary.len = VARSIZE(data) - VARHDRSZ;
+	es_json_value(data, &root);
 	count = es_json_pairs(&root, &pairs);
 	for (int i = 0; i < count; i++)
 	{
@@ -45,9 +36,9 @@ es_tracking_read(Jsonb *data, EsTrackingText *definition)
 		if (strcmp(key, "table") == 0)
 			definition->table = es_json_string(value);
 		else if (strcmp(key, "relid") == 0)
-			definition->relid = (Oid) to_number(value);
+			definition->relid = (Oid) es_json_number(value);
 		else if (strcmp(key, "owner_opened") == 0)
-			definition->opened = to_number(value);
+			definition->opened = es_json_number(value);
 		else if (strcmp(key, "only_listed") == 0)
 			definition->only_listed = to_flag(value);
 		else if (strcmp(key, "on_violation") == 0)
@@ -84,13 +75,13 @@ read_column(JsonbValue *value, EsColumnText *column)
 		JsonbValue *member = &pairs[i].value;
 
 		if (strcmp(key, "id") == 0)
-			column->id = (int) to_number(member);
+			column->id = (int) es_json_number(member);
 		else if (strcmp(key, "name") == 0)
 			column->name = es_json_string(member);
 		else if (strcmp(key, "attno") == 0)
-			column->attno = (AttrNumber) to_number(member);
+			column->attno = (AttrNumber) es_json_number(member);
 		else if (strcmp(key, "key") == 0)
-			column->key = (int) to_number(member);
+			column->key = (int) es_json_number(member);
 		else if (strcmp(key, "state") == 0)
 			column->is_state = to_flag(member);
 		else if (strcmp(key, "reason") == 0)
@@ -102,13 +93,6 @@ read_column(JsonbValue *value, EsColumnText *column)
 		else if (strcmp(key, "event") == 0)
 			column->event = es_json_string(member);
 	}
-}
-
-static int64
-to_number(const JsonbValue *value)
-{
-	return value->type != jbvNumeric ? 0 :
-		DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
 }
 
 static bool
@@ -130,92 +114,43 @@ es_tracking_write(const char *category, const EsTrackingText *definition)
 	ListCell   *lc;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_string(&state, "category", category);
-	put_string(&state, "table", definition->table);
-	put_number(&state, "relid", definition->relid);
-	put_key(&state, "columns");
+	es_json_push_string(&state, "category", category);
+	es_json_push_string(&state, "table", definition->table);
+	es_json_push_number(&state, "relid", definition->relid);
+	es_json_push_key(&state, "columns");
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	foreach(lc, definition->columns)
 		put_column(&state, lfirst(lc));
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	put_flag(&state, "only_listed", definition->only_listed);
-	put_string(&state, "on_violation", definition->records_violations ? "record" : "refuse");
-	put_object(&state, "states", definition->states);
-	put_object(&state, "edges", definition->edges);
+	if (definition->only_listed)
+		es_json_push_bool(&state, "only_listed", true);
+	es_json_push_string(&state, "on_violation", definition->records_violations ? "record" : "refuse");
+	if (definition->states != NULL)
+		es_json_push_jsonb(&state, "states", definition->states);
+	if (definition->edges != NULL)
+		es_json_push_jsonb(&state, "edges", definition->edges);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-put_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-}
-
-static void
-put_string(JsonbParseState **state, const char *key, const char *string)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	if (string == NULL)
-		return;
-	put_key(state, key);
-	v.val.string.val = unconstify(char *, string);
-	v.val.string.len = strlen(string);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-put_number(JsonbParseState **state, const char *key, int64 number)
-{
-	JsonbValue	v = {.type = jbvNumeric};
-
-	put_key(state, key);
-	v.val.numeric = int64_to_numeric(number);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-put_flag(JsonbParseState **state, const char *key, bool flag)
-{
-	JsonbValue	v = {.type = jbvBool};
-
-	if (!flag)
-		return;
-	put_key(state, key);
-	v.val.boolean = true;
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-put_object(JsonbParseState **state, const char *key, Jsonb *object)
-{
-	JsonbValue	v;
-
-	if (object == NULL)
-		return;
-	put_key(state, key);
-	JsonbToJsonbValue(object, &v);
-	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
 static void
 put_column(JsonbParseState **state, const EsColumnText *column)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	put_number(state, "id", column->id);
-	put_string(state, "name", column->name);
-	put_number(state, "attno", column->attno);
+	es_json_push_number(state, "id", column->id);
+	es_json_push_string(state, "name", column->name);
+	es_json_push_number(state, "attno", column->attno);
 	if (column->key > 0)
-		put_number(state, "key", column->key);
-	put_flag(state, "state", column->is_state);
-	put_flag(state, "reason", column->is_reason);
-	put_flag(state, "actor", column->is_actor);
-	put_flag(state, "ignored", column->is_ignored);
-	put_string(state, "event", column->event);
+		es_json_push_number(state, "key", column->key);
+	if (column->is_state)
+		es_json_push_bool(state, "state", true);
+	if (column->is_reason)
+		es_json_push_bool(state, "reason", true);
+	if (column->is_actor)
+		es_json_push_bool(state, "actor", true);
+	if (column->is_ignored)
+		es_json_push_bool(state, "ignored", true);
+	if (column->event != NULL)
+		es_json_push_string(state, "event", column->event);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 

@@ -17,6 +17,7 @@
 #include "capture/value_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "log/json.h"
 #include "miscadmin.h"
 #include "rules/expr_parts.h"
 #include "utils/array.h"
@@ -92,10 +93,7 @@ es_value_push(JsonbParseState **state, JsonbIteratorToken token, Datum value, bo
 			}
 		case ES_VALUE_JSONB:
 			{
-				Jsonb	   *jsonb = DatumGetJsonbP(value);
-
-				if (!JsonbExtractScalar(&jsonb->root, &v))
-					JsonbToJsonbValue(jsonb, &v);
+				es_json_value(DatumGetJsonbP(value), &v);
 				pushJsonbValue(state, token, &v);
 				return;
 			}

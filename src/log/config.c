@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "log/catalog.h"
+#include "log/json.h"
 #include "log/open.h"
 #include "log/read.h"
 #include "log/stream.h"
@@ -107,18 +108,6 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 		generation++;
 }
 
-static bool
-get_number(Jsonb *data, const char *key, int64 *number)
-{
-	JsonbValue	buffer;
-	JsonbValue *value = getKeyJsonValueFromContainer(&data->root, key, strlen(key), &buffer);
-
-	if (value == NULL || value->type != jbvNumeric)
-		return false;
-	*number = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
-	return true;
-}
-
 /*
  * The role that es_define() noted, InvalidOid if it is gone.  Where the log was
  * opened then, its OID decides, since the name may have come to another role;
@@ -127,8 +116,6 @@ get_number(Jsonb *data, const char *key, int64 *number)
 static Oid
 definition_owner(Jsonb *data)
 {
-	JsonbValue	buffer;
-	JsonbValue *value;
 	TimestampTz opened_at;
 	int64		noted;
 	int64		role;
@@ -137,13 +124,12 @@ definition_owner(Jsonb *data)
 
 	if (!JB_ROOT_IS_OBJECT(data))
 		return InvalidOid;
-	if (es_log_opened_at(&opened_at) && get_number(data, "owner_opened", &noted) && noted == opened_at &&
-		get_number(data, "owner_oid", &role))
+	if (es_log_opened_at(&opened_at) && es_json_find_number(&data->root, "owner_opened", &noted) && noted == opened_at &&
+		es_json_find_number(&data->root, "owner_oid", &role))
 		return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum((Oid) role)) ? (Oid) role : InvalidOid;
-	value = getKeyJsonValueFromContainer(&data->root, "owner", strlen("owner"), &buffer);
-	if (value == NULL || value->type != jbvString)
+	name = es_json_find_string(&data->root, "owner");
+	if (name == NULL)
 		return InvalidOid;
-	name = pnstrdup(value->val.string.val, value->val.string.len);
 	result = get_role_oid(name, true);
 	pfree(name);
 	return result;

@@ -17,10 +17,10 @@
 #include "access/relation.h"
 #include "errors.h"
 #include "log/guarded.h"
+#include "log/json.h"
 #include "log/open.h"
 #include "project/projection.h"
 #include "miscadmin.h"
-#include "rules/machine_json.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -255,7 +255,7 @@ add_definition(EsDefinition *definition)
 		es_config_watch(entry->relid);
 	cache_entries = lappend(cache_entries, entry);
 
-	categories = getKeyJsonValueFromContainer(&definition->data->root, "category", strlen("category"), &buffer);
+	categories = es_json_find(&definition->data->root, "category", &buffer);
 	if (categories == NULL || !es_json_is_array(categories))
 		return;
 	count = es_json_elements(categories, &elements);

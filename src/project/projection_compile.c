@@ -9,9 +9,9 @@
 
 #include "catalog/pg_type.h"
 #include "errors.h"
+#include "log/json.h"
 #include "miscadmin.h"
 #include "project/projection.h"
-#include "rules/machine_json.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -253,7 +253,7 @@ compile_keys(Compiler *compiler, JsonbValue *key)
 		Form_pg_attribute att = TupleDescAttr(target->desc, target->keys[i].attno - 1);
 		const char *name = NameStr(att->attname);
 		JsonbValue	buffer;
-		JsonbValue *value = getKeyJsonValueFromContainer(key->val.binary.data, name, strlen(name), &buffer);
+		JsonbValue *value = es_json_find(key->val.binary.data, name, &buffer);
 		Part		part = {.scope = &compiler->scope,.type = att->atttypid,.typmod = att->atttypmod};
 
 		if (value == NULL)
@@ -582,7 +582,7 @@ get_string(Compiler *compiler, const char *what, JsonbValue *value, char **strin
 static JsonbValue *
 find(Jsonb *data, const char *key)
 {
-	JsonbValue *value = getKeyJsonValueFromContainer(&data->root, key, strlen(key), NULL);
+	JsonbValue *value = es_json_find(&data->root, key, NULL);
 
 	return value == NULL || value->type == jbvNull ? NULL : value;
 }

@@ -23,12 +23,12 @@
 #include "funcapi.h"
 #include "log/correction.h"
 #include "log/guarded.h"
+#include "log/json.h"
 #include "log/read.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "project/replay.h"
 #include "rules/expr_parts.h"
-#include "rules/machine_json.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -380,7 +380,7 @@ read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given)
 	Form_pg_attribute att = TupleDescAttr(target->desc, column->attno - 1);
 	const char *name = NameStr(att->attname);
 	JsonbValue	buffer;
-	JsonbValue *value = getKeyJsonValueFromContainer(&given->root, name, strlen(name), &buffer);
+	JsonbValue *value = es_json_find(&given->root, name, &buffer);
 	char	   *string;
 
 	if (value == NULL || value->type == jbvNull || value->type == jbvBinary)

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "log/json.h"
 #include "project/target.h"
 #include "rules/expr_parts.h"
 #include "utils/builtins.h"
@@ -37,13 +38,8 @@ es_target_key_to_jsonb(const EsTarget *target, Jsonb *row)
 	for (int i = 0; i < target->nkeys; i++)
 	{
 		char	   *name = NameStr(TupleDescAttr(target->desc, target->keys[i].attno - 1)->attname);
-		JsonbValue	label = {.type = jbvString};
 
-		label.val.string.val = name;
-		label.val.string.len = strlen(name);
-		pushJsonbValue(&state, WJB_KEY, &label);
-		pushJsonbValue(&state, WJB_VALUE,
-					   getKeyJsonValueFromContainer(&row->root, name, strlen(name), NULL));
+		es_json_push_value(&state, name, es_json_find(&row->root, name, NULL));
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

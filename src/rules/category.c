@@ -14,9 +14,9 @@
 #include "errors.h"
 #include "log/config.h"
 #include "log/guarded.h"
+#include "log/json.h"
 #include "rules/category.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -34,12 +34,8 @@ static const EsCategory undeclared = {.context = InvalidOid};
 
 static void refresh_cache(void);
 static void build(EsCategory *category);
-static int32 read_every(Jsonb *policy);
 static TupleDesc open_context(EsCategory *category, const char *context);
 static void compile(EsCategory *category, const EsDefinition *definition);
-static char *get_string(Jsonb *data, const char *key);
-static void put_key(JsonbParseState **state, const char *key);
-static void put_string(JsonbParseState **state, const char *key, const char *value);
 
 const EsCategory *
 es_category_get(const char *name)
@@ -91,10 +87,10 @@ es_category_read(Jsonb *data, EsCategoryText *category)
 	memset(category, 0, sizeof(EsCategoryText));
 	if (!JB_ROOT_IS_OBJECT(data))
 		return;
-	category->state_machine = get_string(data, "state_machine");
-	category->context = get_string(data, "context");
-	category->subject = get_string(data, "subject");
-	strict = getKeyJsonValueFromContainer(&data->root, "strict", strlen("strict"), &buffer);
+	category->state_machine = es_json_find_string(&data->root, "state_machine");
+	category->context = es_json_find_string(&data->root, "context");
+	category->subject = es_json_find_string(&data->root, "subject");
+	strict = es_json_find(&data->root, "strict", &buffer);
 	category->strict = strict != NULL && strict->type == jbvBool && strict->val.boolean;
 }
 
@@ -102,16 +98,13 @@ Jsonb *
 es_category_write(const char *name, const EsCategoryText *category)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	strict = {.type = jbvBool};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_string(&state, "name", name);
-	put_string(&state, "state_machine", category->state_machine);
-	put_string(&state, "context", category->context);
-	put_string(&state, "subject", category->subject);
-	put_key(&state, "strict");
-	strict.val.boolean = category->strict;
-	pushJsonbValue(&state, WJB_VALUE, &strict);
+	es_json_push_string(&state, "name", name);
+	es_json_push_string(&state, "state_machine", category->state_machine);
+	es_json_push_string(&state, "context", category->context);
+	es_json_push_string(&state, "subject", category->subject);
+	es_json_push_bool(&state, "strict", category->strict);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -145,11 +138,12 @@ build(EsCategory *category)
 {
 	EsDefinition *definition = es_config_read("category", category->name, 0);
 	EsDefinition *policy = es_config_read(ES_SNAPSHOT_POLICY_KIND, category->name, 0);
+	int64		every;
 	MemoryContext context;
 	MemoryContext caller;
 
-	if (policy != NULL)
-		category->snapshot_every = read_every(policy->data);
+	if (policy != NULL && es_json_find_number(&policy->data->root, "every", &every))
+		category->snapshot_every = (int32) every;
 	if (definition == NULL)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "eventsource category",
@@ -158,16 +152,6 @@ build(EsCategory *category)
 	compile(category, definition);
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, cache_context);
-}
-
-static int32
-read_every(Jsonb *policy)
-{
-	JsonbValue	buffer;
-	JsonbValue *every = getKeyJsonValueFromContainer(&policy->root, "every", strlen("every"), &buffer);
-
-	return every == NULL || every->type != jbvNumeric ? 0 :
-		DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(every->val.numeric)));
 }
 
 static void
@@ -222,42 +206,4 @@ open_context(EsCategory *category, const char *context)
 	row = CreateTupleDescCopy(RelationGetDescr(rel));
 	table_close(rel, AccessShareLock);
 	return row;
-}
-
-static char *
-get_string(Jsonb *data, const char *key)
-{
-	JsonbValue	buffer;
-	JsonbValue *value = getKeyJsonValueFromContainer(&data->root, key, strlen(key), &buffer);
-
-	if (value == NULL || value->type != jbvString)
-		return NULL;
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-static void
-put_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-}
-
-/* NULL becomes a JSON null. */
-static void
-put_string(JsonbParseState **state, const char *key, const char *value)
-{
-	JsonbValue	v = {.type = jbvNull};
-
-	put_key(state, key);
-	if (value != NULL)
-	{
-		v.type = jbvString;
-		v.val.string.val = unconstify(char *, value);
-		v.val.string.len = strlen(value);
-	}
-	pushJsonbValue(state, WJB_VALUE, &v);
 }

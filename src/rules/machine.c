@@ -12,6 +12,7 @@
 
 #include "errors.h"
 #include "log/config.h"
+#include "log/json.h"
 #include "miscadmin.h"
 #include "rules/machine_table.h"
 #include "utils/builtins.h"
@@ -106,11 +107,8 @@ Jsonb *
 es_machine_definition(const char *name, Jsonb *stored)
 {
 	JsonbValue	buffer;
-	JsonbValue *value = NULL;
+	JsonbValue *value = es_json_find(&stored->root, "definition", &buffer);
 
-	if (JB_ROOT_IS_OBJECT(stored))
-		value = getKeyJsonValueFromContainer(&stored->root, "definition",
-											 strlen("definition"), &buffer);
 	if (value == NULL)
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_INVALID_DEFINITION),

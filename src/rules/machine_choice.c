@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "log/json.h"
 #include "miscadmin.h"
 #include "rules/machine_table.h"
 #include "utils/array.h"
@@ -235,19 +236,10 @@ static Jsonb *
 fill_object(const EsEdge *edge)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	value;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < edge->nfills; i++)
-	{
-		value.type = jbvString;
-		value.val.string.val = edge->fills[i].field;
-		value.val.string.len = strlen(edge->fills[i].field);
-		pushJsonbValue(&state, WJB_KEY, &value);
-		value.val.string.val = edge->fills[i].source;
-		value.val.string.len = strlen(edge->fills[i].source);
-		pushJsonbValue(&state, WJB_VALUE, &value);
-	}
+		es_json_push_string(&state, edge->fills[i].field, edge->fills[i].source);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

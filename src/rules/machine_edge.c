@@ -27,7 +27,7 @@ static void name_guards(EsEdge *edge, const char *type);
 /* target: the EsEdge.  "reasons" come before "reason", which can relax them. */
 static const EsKeyRule edge_rules[] = {
 	{"label", read_label},
-	{"description", es_json_check_string},
+	{"description", es_machine_check_string},
 	{"target", read_target},
 	{"reasons", read_reasons},
 	{"reason", read_reason},
@@ -80,9 +80,9 @@ read_edge(EsReader *reader, const char *path, JsonbValue *value)
 	edge->number = 1;
 	edge->target = ES_STATE_NONE;
 	if (value->type == jbvString)
-		edge->target = es_json_state(reader, path, value);
+		edge->target = es_machine_read_state(reader, path, value);
 	else if (es_json_is_object(value))
-		es_json_read(reader, path, value, edge_rules, edge);
+		es_machine_read_object(reader, path, value, edge_rules, edge);
 	else
 	{
 		es_machine_problem(reader->problems,
@@ -96,13 +96,13 @@ read_edge(EsReader *reader, const char *path, JsonbValue *value)
 static void
 read_label(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	es_json_keep_string(reader, path, value, &((EsEdge *) target)->label);
+	es_machine_keep_string(reader, path, value, &((EsEdge *) target)->label);
 }
 
 static void
 read_target(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	((EsEdge *) target)->target = es_json_state(reader, path, value);
+	((EsEdge *) target)->target = es_machine_read_state(reader, path, value);
 }
 
 /* The codes that the edge takes; with them a reason is required. */
@@ -129,7 +129,7 @@ read_reasons(EsReader *reader, const char *path, JsonbValue *value, void *target
 		int			code;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!es_json_expect_name(reader, path, &codes[i]))
+		if (!es_machine_expect_name(reader, path, &codes[i]))
 			continue;
 		if (machine->reasons.count > 2 * ES_MACHINE_MAX_REASONS)
 			break;				/* as many can only be unknown */
@@ -150,7 +150,7 @@ read_reason(EsReader *reader, const char *path, JsonbValue *value, void *target)
 	EsEdge	   *edge = target;
 	char	   *rule;
 
-	if (!es_json_expect_string(reader, path, value))
+	if (!es_machine_expect_string(reader, path, value))
 		return;
 	rule = es_json_string(value);
 	if (strcmp(rule, "required") == 0)
@@ -176,7 +176,7 @@ read_kind(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
 	EsEdge	   *edge = target;
 
-	if (!es_json_expect_string(reader, path, value))
+	if (!es_machine_expect_string(reader, path, value))
 		return;
 	edge->kind = es_json_string(value);
 	if (strcmp(edge->kind, "forward") != 0 && strcmp(edge->kind, "backward") != 0)
@@ -224,7 +224,7 @@ add_guards(EsReader *reader, EsEdge *edge, const char *path, JsonbValue *value)
 	for (int i = 0; i < npairs; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (es_json_expect_name(reader, path, &pairs[i].key))
+		if (es_machine_expect_name(reader, path, &pairs[i].key))
 			add_guard(reader, edge, psprintf("%s.%s", path, es_json_string(&pairs[i].key)),
 					  es_json_string(&pairs[i].key), &pairs[i].value);
 	}
@@ -235,7 +235,7 @@ add_guard(EsReader *reader, EsEdge *edge, const char *path, char *name, JsonbVal
 {
 	EsGuard    *guard;
 
-	if (!es_json_expect_string(reader, path, source))
+	if (!es_machine_expect_string(reader, path, source))
 		return;
 	if (edge->nguards == ES_MACHINE_MAX_GUARDS)
 	{
@@ -277,7 +277,7 @@ read_fill(EsReader *reader, const char *path, JsonbValue *value, void *target)
 	EsJsonPair *pairs;
 	int			npairs;
 
-	if (!es_json_expect_object(reader, path, value))
+	if (!es_machine_expect_object(reader, path, value))
 		return;
 	npairs = es_json_pairs(value, &pairs);
 	if (npairs == 0)
@@ -288,7 +288,7 @@ read_fill(EsReader *reader, const char *path, JsonbValue *value, void *target)
 		char	   *field = es_json_string(&pairs[i].key);
 
 		CHECK_FOR_INTERRUPTS();
-		if (!es_json_expect_string(reader, psprintf("%s.%s", path, field), &pairs[i].value))
+		if (!es_machine_expect_string(reader, psprintf("%s.%s", path, field), &pairs[i].value))
 			continue;
 		edge->fills[edge->nfills].field = field;
 		edge->fills[edge->nfills].source = es_json_string(&pairs[i].value);

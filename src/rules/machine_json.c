@@ -8,20 +8,15 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "rules/machine_json.h"
 #include "utils/builtins.h"
-
-/* Bytes of a word that a message shows. */
-#define SHOWN	64
 
 /* XState's, which a reader of its manual may try. */
 static const char *const later_keys[] = {
 	"after", "always", "entry", "exit", "invoke", "actions", "context", "states", "history", NULL
 };
 
-static char *quote(const char *bytes, int length);
 static void refuse_key(EsReader *reader, const char *path, const JsonbValue *key);
 
 /* Adds a line. */
@@ -56,25 +51,25 @@ es_machine_name_problem(const char *bytes, int length)
 	if (length == 0)
 		return pstrdup("a name must not be empty");
 	if (length > ES_MAX_WORD)
-		return psprintf("the name %s is longer than %d bytes", quote(bytes, length), ES_MAX_WORD);
+		return psprintf("the name %s is longer than %d bytes", es_json_quote_bytes(bytes, length), ES_MAX_WORD);
 	for (int i = 0; i < length; i++)
 	{
 		if ((unsigned char) bytes[i] < ' ' || bytes[i] == 127)
-			return psprintf("the name %s contains a control character", quote(bytes, length));
+			return psprintf("the name %s contains a control character", es_json_quote_bytes(bytes, length));
 	}
 	return NULL;
 }
 
 void
-es_json_read(EsReader *reader, const char *path, JsonbValue *value,
-			 const EsKeyRule *rules, void *target)
+es_machine_read_object(EsReader *reader, const char *path, JsonbValue *value,
+					   const EsKeyRule *rules, void *target)
 {
 	const char *dot = path[0] == '\0' ? "" : ".";
 	EsJsonPair *pairs;
 	int			npairs;
 	int			nread = 0;
 
-	if (!es_json_expect_object(reader, path, value))
+	if (!es_machine_expect_object(reader, path, value))
 		return;
 	npairs = es_json_pairs(value, &pairs);
 	for (const EsKeyRule *rule = rules; rule->key != NULL; rule++)
@@ -96,95 +91,8 @@ es_json_read(EsReader *reader, const char *path, JsonbValue *value,
 	}
 }
 
-/* Keys and values of an object, in jsonb's order. */
-int
-es_json_pairs(JsonbValue *value, EsJsonPair **pairs)
-{
-	JsonbContainer *container = value->val.binary.data;
-	int			size = JsonContainerSize(container);
-	int			n = 0;
-	JsonbIterator *it = JsonbIteratorInit(container);
-	JsonbIteratorToken token;
-	JsonbValue	v;
-
-	*pairs = palloc(sizeof(EsJsonPair) * Max(size, 1));
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			(*pairs)[n].key = v;
-		else if (token == WJB_VALUE)
-			(*pairs)[n++].value = v;
-	}
-	return n;
-}
-
-int
-es_json_elements(JsonbValue *value, JsonbValue **elements)
-{
-	JsonbContainer *container = value->val.binary.data;
-	int			size = JsonContainerSize(container);
-	int			n = 0;
-	JsonbIterator *it = JsonbIteratorInit(container);
-	JsonbIteratorToken token;
-	JsonbValue	v;
-
-	*elements = palloc(sizeof(JsonbValue) * Max(size, 1));
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_ELEM)
-			(*elements)[n++] = v;
-	}
-	return n;
-}
-
 bool
-es_json_is_object(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
-}
-
-bool
-es_json_is_array(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data) &&
-		!JsonContainerIsScalar(value->val.binary.data);
-}
-
-/* What a value is, for a message. */
-const char *
-es_json_kind(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvNull:
-			return "null";
-		case jbvString:
-			return "a string";
-		case jbvNumeric:
-			return "a number";
-		case jbvBool:
-			return "a boolean";
-		default:
-			if (es_json_is_object(value))
-				return "an object";
-			return es_json_is_array(value) ? "an array" : "a scalar";
-	}
-}
-
-char *
-es_json_string(const JsonbValue *value)
-{
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-char *
-es_json_quote(const JsonbValue *value)
-{
-	return quote(value->val.string.val, value->val.string.len);
-}
-
-bool
-es_json_expect_object(EsReader *reader, const char *path, JsonbValue *value)
+es_machine_expect_object(EsReader *reader, const char *path, JsonbValue *value)
 {
 	if (es_json_is_object(value))
 		return true;
@@ -194,7 +102,7 @@ es_json_expect_object(EsReader *reader, const char *path, JsonbValue *value)
 }
 
 bool
-es_json_expect_string(EsReader *reader, const char *path, JsonbValue *value)
+es_machine_expect_string(EsReader *reader, const char *path, JsonbValue *value)
 {
 	if (value->type == jbvString)
 		return true;
@@ -203,11 +111,11 @@ es_json_expect_string(EsReader *reader, const char *path, JsonbValue *value)
 }
 
 bool
-es_json_expect_name(EsReader *reader, const char *path, JsonbValue *value)
+es_machine_expect_name(EsReader *reader, const char *path, JsonbValue *value)
 {
 	char	   *problem;
 
-	if (!es_json_expect_string(reader, path, value))
+	if (!es_machine_expect_string(reader, path, value))
 		return false;
 	problem = es_machine_name_problem(value->val.string.val, value->val.string.len);
 	if (problem == NULL)
@@ -217,11 +125,11 @@ es_json_expect_name(EsReader *reader, const char *path, JsonbValue *value)
 }
 
 int
-es_json_state(EsReader *reader, const char *path, JsonbValue *value)
+es_machine_read_state(EsReader *reader, const char *path, JsonbValue *value)
 {
 	int			state;
 
-	if (!es_json_expect_string(reader, path, value))
+	if (!es_machine_expect_string(reader, path, value))
 		return ES_STATE_UNKNOWN;
 	state = es_words_find(&reader->machine->states,
 						  cstring_to_text_with_len(value->val.string.val, value->val.string.len));
@@ -232,25 +140,16 @@ es_json_state(EsReader *reader, const char *path, JsonbValue *value)
 }
 
 void
-es_json_keep_string(EsReader *reader, const char *path, JsonbValue *value, void *target)
+es_machine_keep_string(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	if (es_json_expect_string(reader, path, value))
+	if (es_machine_expect_string(reader, path, value))
 		*(char **) target = es_json_string(value);
 }
 
 void
-es_json_check_string(EsReader *reader, const char *path, JsonbValue *value, void *target)
+es_machine_check_string(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	(void) es_json_expect_string(reader, path, value);
-}
-
-/* In quotes, and not longer than one wants to read. */
-static char *
-quote(const char *bytes, int length)
-{
-	if (length <= SHOWN)
-		return psprintf("\"%.*s\"", length, bytes);
-	return psprintf("\"%.*s...\"", pg_mbcliplen(bytes, length, SHOWN), bytes);
+	(void) es_machine_expect_string(reader, path, value);
 }
 
 static void

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "log/json.h"
 #include "rules/machine_table.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -76,7 +77,7 @@ is_key_change(const EsEvent *event)
 	JsonbValue	buffer;
 
 	return (event->flags & ES_EVENT_CAPTURED) != 0 && JB_ROOT_IS_OBJECT(data) &&
-		getKeyJsonValueFromContainer(&data->root, "key_changed_from", strlen("key_changed_from"), &buffer) != NULL;
+		es_json_find(&data->root, "key_changed_from", &buffer) != NULL;
 }
 
 bool
@@ -172,7 +173,7 @@ es_machine_refill(EsMachine *machine, const EsStep *step, const EsBinding *bindi
 	{
 		JsonbValue	buffer;
 		const char *field = edge->fills[i].field;
-		JsonbValue *value = getKeyJsonValueFromContainer(&before->root, field, strlen(field), &buffer);
+		JsonbValue *value = es_json_find(&before->root, field, &buffer);
 
 		if (value != NULL)
 			kept = concat(kept, single(field, value));
@@ -262,13 +263,9 @@ static Jsonb *
 single(const char *field, JsonbValue *value)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	label = {.type = jbvString};
 
-	label.val.string.val = unconstify(char *, field);
-	label.val.string.len = strlen(field);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	pushJsonbValue(&state, WJB_KEY, &label);
-	pushJsonbValue(&state, WJB_VALUE, value);
+	es_json_push_value(&state, field, value);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -31,8 +31,8 @@ static void read_reason_category(EsReader *reader, const char *path, JsonbValue 
  * that lists begin with what is particular to a state.
  */
 static const EsKeyRule machine_rules[] = {
-	{"label", es_json_check_string},
-	{"description", es_json_check_string},
+	{"label", es_machine_check_string},
+	{"description", es_machine_check_string},
 	{"reasons", read_reasons},
 	{"initial", read_initial},
 	{"create", read_create},
@@ -44,7 +44,7 @@ static const EsKeyRule machine_rules[] = {
 /* target: the number of the state */
 static const EsKeyRule state_rules[] = {
 	{"label", read_state_label},
-	{"description", es_json_check_string},
+	{"description", es_machine_check_string},
 	{"type", read_state_type},
 	{"on", read_state_on},
 	{NULL, NULL}
@@ -53,7 +53,7 @@ static const EsKeyRule state_rules[] = {
 /* target: the EsReason */
 static const EsKeyRule reason_rules[] = {
 	{"label", read_reason_label},
-	{"description", es_json_check_string},
+	{"description", es_machine_check_string},
 	{"category", read_reason_category},
 	{NULL, NULL}
 };
@@ -77,15 +77,15 @@ es_machine_parse(const char *name, Jsonb *definition, EsProblems *problems)
 		return machine;
 	}
 	JsonbToJsonbValue(definition, &root);
-	if (!es_json_expect_object(&reader, "", &root))
+	if (!es_machine_expect_object(&reader, "", &root))
 		return machine;
 
 	/* Edges name states that are read only after them. */
-	if (getKeyJsonValueFromContainer(&definition->root, "states", strlen("states"), &states) != NULL)
+	if (es_json_find(&definition->root, "states", &states) != NULL)
 		name_states(&reader, &states);
 	if (machine->states.count == 0)
 		es_machine_problem(problems, "states: there must be at least one state");
-	es_json_read(&reader, "", &root, machine_rules, NULL);
+	es_machine_read_object(&reader, "", &root, machine_rules, NULL);
 	return machine;
 }
 
@@ -106,7 +106,7 @@ name_states(EsReader *reader, JsonbValue *value)
 	}
 	for (int i = 0; i < npairs; i++)
 	{
-		if (es_json_expect_name(reader, "states", &pairs[i].key))
+		if (es_machine_expect_name(reader, "states", &pairs[i].key))
 			es_words_add(&machine->states, pairs[i].key.val.string.val, pairs[i].key.val.string.len);
 	}
 	machine->state = palloc0(sizeof(EsState) * Max(machine->states.count, 1));
@@ -120,7 +120,7 @@ read_entries(EsReader *reader, const char *path, JsonbValue *value, int state)
 	EsJsonPair *pairs;
 	int			npairs;
 
-	if (!es_json_expect_object(reader, path, value))
+	if (!es_machine_expect_object(reader, path, value))
 		return;
 	npairs = es_json_pairs(value, &pairs);
 	for (int i = 0; i < npairs; i++)
@@ -129,7 +129,7 @@ read_entries(EsReader *reader, const char *path, JsonbValue *value, int state)
 		EsEntry    *entry;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!es_json_expect_name(reader, path, key))
+		if (!es_machine_expect_name(reader, path, key))
 			continue;
 		entry = palloc(sizeof(EsEntry));
 		entry->state = state;
@@ -153,7 +153,7 @@ read_reasons(EsReader *reader, const char *path, JsonbValue *value, void *target
 	EsJsonPair *pairs;
 	int			npairs;
 
-	if (!es_json_expect_object(reader, path, value))
+	if (!es_machine_expect_object(reader, path, value))
 		return;
 	npairs = es_json_pairs(value, &pairs);
 	if (npairs > ES_MACHINE_MAX_REASONS)
@@ -168,18 +168,18 @@ read_reasons(EsReader *reader, const char *path, JsonbValue *value, void *target
 		JsonbValue *key = &pairs[i].key;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!es_json_expect_name(reader, path, key))
+		if (!es_machine_expect_name(reader, path, key))
 			continue;
 		es_words_add(&machine->reasons, key->val.string.val, key->val.string.len);
-		es_json_read(reader, psprintf("%s.%s", path, es_json_string(key)), &pairs[i].value,
-					 reason_rules, &machine->reason[machine->ndeclared++]);
+		es_machine_read_object(reader, psprintf("%s.%s", path, es_json_string(key)), &pairs[i].value,
+							   reason_rules, &machine->reason[machine->ndeclared++]);
 	}
 }
 
 static void
 read_initial(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	reader->machine->initial = es_json_state(reader, path, value);
+	reader->machine->initial = es_machine_read_state(reader, path, value);
 }
 
 static void
@@ -203,7 +203,7 @@ read_states(EsReader *reader, const char *path, JsonbValue *value, void *target)
 	EsJsonPair *pairs;
 	int			npairs;
 
-	if (!es_json_expect_object(reader, path, value))
+	if (!es_machine_expect_object(reader, path, value))
 		return;
 	npairs = es_json_pairs(value, &pairs);
 	for (int i = 0; i < npairs; i++)
@@ -213,20 +213,20 @@ read_states(EsReader *reader, const char *path, JsonbValue *value, void *target)
 
 		CHECK_FOR_INTERRUPTS();
 		if (state >= 0)
-			es_json_read(reader, psprintf("%s.%s", path, name), &pairs[i].value, state_rules, &state);
+			es_machine_read_object(reader, psprintf("%s.%s", path, name), &pairs[i].value, state_rules, &state);
 	}
 }
 
 static void
 read_state_label(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	es_json_keep_string(reader, path, value, &reader->machine->state[*(int *) target].label);
+	es_machine_keep_string(reader, path, value, &reader->machine->state[*(int *) target].label);
 }
 
 static void
 read_state_type(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	if (!es_json_expect_string(reader, path, value))
+	if (!es_machine_expect_string(reader, path, value))
 		return;
 	if (strcmp(es_json_string(value), "final") == 0)
 		reader->machine->state[*(int *) target].is_final = true;
@@ -244,11 +244,11 @@ read_state_on(EsReader *reader, const char *path, JsonbValue *value, void *targe
 static void
 read_reason_label(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	es_json_keep_string(reader, path, value, &((EsReason *) target)->label);
+	es_machine_keep_string(reader, path, value, &((EsReason *) target)->label);
 }
 
 static void
 read_reason_category(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
-	es_json_keep_string(reader, path, value, &((EsReason *) target)->category);
+	es_machine_keep_string(reader, path, value, &((EsReason *) target)->category);
 }

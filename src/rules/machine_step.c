@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "errors.h"
+#include "log/json.h"
 #include "miscadmin.h"
 #include "rules/machine_table.h"
 #include "utils/builtins.h"
@@ -101,17 +102,14 @@ es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding
 	const EsEdge *edge = step->edge;
 	Jsonb	   *data = (Jsonb *) DatumGetPointer(binding->event->value[ES_EVENT_DATA]);
 	JsonbParseState *state = NULL;
-	JsonbIterator *it = JsonbIteratorInit(&data->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
 	EsBinding	mine;
 	EsEvent		event;
 
 	if (edge == NULL || edge->nfills == 0)
 		return data;
 	bind(&mine, binding, &event, es_machine_stands(machine, step->from_state), step->reason);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE && token != WJB_END_OBJECT)
-		pushJsonbValue(&state, token, token < WJB_BEGIN_ARRAY ? &value : NULL);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	es_json_push_members(&state, data);
 	for (int i = 0; i < edge->nfills; i++)
 	{
 		EsExprUse	use = {.what = "fill",.name = edge->fills[i].field,
@@ -123,15 +121,7 @@ es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding
 		filled = es_expr_eval(edge->fills[i].expr, &mine, &isnull);
 		es_expr_end_use(&use);
 
-		value.type = jbvString;
-		value.val.string.val = edge->fills[i].field;
-		value.val.string.len = strlen(edge->fills[i].field);
-		pushJsonbValue(&state, WJB_KEY, &value);
-		if (isnull)
-			value.type = jbvNull;
-		else if (!JsonbExtractScalar(&DatumGetJsonbP(filled)->root, &value))
-			JsonbToJsonbValue(DatumGetJsonbP(filled), &value);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		es_json_push_jsonb(&state, edge->fills[i].field, isnull ? NULL : DatumGetJsonbP(filled));
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -277,8 +267,7 @@ es_machine_given_field(const EsEdge *edge, Jsonb *data)
 	{
 		JsonbValue	buffer;
 
-		if (getKeyJsonValueFromContainer(&data->root, edge->fills[i].field,
-										 strlen(edge->fills[i].field), &buffer) != NULL)
+		if (es_json_find(&data->root, edge->fills[i].field, &buffer) != NULL)
 			return edge->fills[i].field;
 	}
 	return NULL;
