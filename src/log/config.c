@@ -220,10 +220,19 @@ es_config_list(const char *kind)
 	return result;
 }
 
+/* With whose rights code of a definition runs may follow from who is in which role. */
+static void
+mark_roles_changed(Datum arg, int cache, uint32 hash)
+{
+	generation++;
+}
+
 void
 es_config_init(void)
 {
 	CacheRegisterRelcacheCallback(mark_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, mark_roles_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, mark_roles_changed, (Datum) 0);
 	RegisterXactCallback(at_xact, NULL);
 	RegisterSubXactCallback(at_subxact, NULL);
 }

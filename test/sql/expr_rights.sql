@@ -3,7 +3,7 @@
 -- Whose rights an expression has: those of who defined it, whoever appends; what belongs to
 -- the table has those of the table's owner. No caller changes what a name means.
 BEGIN;
-SELECT plan(28);
+SELECT plan(30);
 
 CREATE ROLE expr_definer;
 CREATE ROLE expr_appender;
@@ -145,8 +145,22 @@ SELECT matches(pg_temp.refusal($$ SELECT * FROM eventsource.compare_machine('sai
 	'^42501: permission denied', 'who may not read the table learns nothing');
 RESET ROLE;
 
+-- As long as he has them.
+GRANT USAGE ON SCHEMA definer TO expr_guest;
+SET ROLE expr_definer;
+CREATE TABLE definer.told (id text PRIMARY KEY, mood definer.mood, who text);
+SET ROLE expr_guest;
+SELECT eventsource.create_projection('definer.told', '{told}', '{"seen": "who = definer.who()"}') AS version \gset
+RESET ROLE;
+SELECT count(eventsource.append('told-1', 'seen')) AS n \gset
+SELECT is(who, 'expr_definer', 'with the owner''s rights') FROM definer.told;
+REVOKE expr_definer FROM expr_guest;
+SELECT count(eventsource.append('told-1', 'seen')) AS n \gset
+SELECT is(who, 'expr_guest', 'no more') FROM definer.told;
+
 -- The definer goes; who is left must not step in for him.
 REVOKE ALL ON FUNCTION vault.code(text) FROM expr_guest;
+REVOKE USAGE ON SCHEMA definer FROM expr_guest;
 DROP ROLE expr_guest;
 ALTER TABLE definer.coded ADD COLUMN extra int;
 SELECT pg_temp.refuses($$ SELECT eventsource.append('code-1', 'seen') $$, 'ZE011', 'projection definer.coded cannot be compiled',
