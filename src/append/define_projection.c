@@ -13,8 +13,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "append/define.h"
-#include "catalog/dependency.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -26,8 +24,8 @@
 #include "log/json.h"
 #include "log/open.h"
 #include "log/segment.h"
+#include "log/trigger.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "project/projection.h"
 #include "project/replay.h"
 #include "rules/category.h"
@@ -43,9 +41,6 @@ PG_FUNCTION_INFO_V1(eventsource_create_projection);
 PG_FUNCTION_INFO_V1(eventsource_drop_projection);
 PG_FUNCTION_INFO_V1(eventsource_projection_guard);
 
-#define ROW_GUARD		"eventsource_guard"
-#define TRUNCATE_GUARD	"eventsource_guard_truncate"
-
 /* The arguments of create_projection; pointers are NULL for null. */
 typedef struct Proposal
 {
@@ -58,6 +53,16 @@ typedef struct Proposal
 	Jsonb	   *settings;
 } Proposal;
 
+static const EsTriggerKind guards[] = {
+	{
+		"eventsource_guard", "projection_guard", true, TRIGGER_TYPE_BEFORE,
+		TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE
+	},
+	{
+		"eventsource_guard_truncate", "projection_guard", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE
+	},
+};
+
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
 static Relation lock_target(Oid relid, const char *verb);
 static List *check_categories(ArrayType *category);
@@ -68,10 +73,6 @@ static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection)
 static void refuse_sharing(const Proposal *proposal, const EsProjection *projection);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
 static void put_categories(JsonbParseState **state, ArrayType *category);
-static bool has_guard(Relation rel);
-static void create_guards(Relation rel, const char *name);
-static void create_guard(Relation rel, const char *name, const char *trigger, bool row, int16 events);
-static void drop_guards(Relation rel);
 static void refuse_if_context(Relation rel, const char *name);
 
 Datum
@@ -88,7 +89,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eventsource.create_projection()");
 	read_proposal(fcinfo, &proposal);
 	rel = lock_target(proposal.target, "define");
-	is_new = !has_guard(rel);
+	is_new = !es_guarded_is(rel);
 	definition.name = es_guarded_name(rel);
 	definition.data = proposal_to_jsonb(&proposal, ES_ROW_SHARED);
 
@@ -103,8 +104,8 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 
 	version = es_define("projection", definition.name, definition.type,
 						proposal_to_jsonb(&proposal, projection->sharing));
-	if (is_new)
-		create_guards(rel, definition.name);
+	for (int i = 0; is_new && i < (int) lengthof(guards); i++)
+		es_trigger_create(rel, &guards[i], definition.name);
 	(void) es_replay_rebuild(projection, NULL);
 	table_close(rel, NoLock);
 	PG_RETURN_INT64(version);
@@ -130,7 +131,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 				 errdetail("No definition names it as its target."),
 				 errhint("eventsource.projections lists them.")));
 	refuse_if_context(rel, name);
-	drop_guards(rel);
+	es_trigger_drop(list_make1_oid(relid), es_guarded_function());
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	(void) es_define("projection", name, "projection_dropped",
 					 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
@@ -365,74 +366,6 @@ put_categories(JsonbParseState **state, ArrayType *category)
 		pushJsonbValue(state, WJB_ELEM, &name);
 	}
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
-}
-
-static bool
-has_guard(Relation rel)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (es_guarded_is_guard(&triggers->triggers[i]))
-			return true;
-	return false;
-}
-
-/*
- * The caller owns the table.  Whether he may also execute the guard's function
- * is nothing he is to be asked for, so the triggers are made by the superuser;
- * no code of users runs in it.
- */
-static void
-create_guards(Relation rel, const char *name)
-{
-	Oid			user;
-	int			security;
-
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
-	create_guard(rel, name, ROW_GUARD, true, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
-	create_guard(rel, name, TRUNCATE_GUARD, false, TRIGGER_TYPE_TRUNCATE);
-	SetUserIdAndSecContext(user, security);
-	CommandCounterIncrement();
-}
-
-static void
-create_guard(Relation rel, const char *name, const char *trigger, bool row, int16 events)
-{
-	CreateTrigStmt *stmt = makeNode(CreateTrigStmt);
-
-	stmt->trigname = pstrdup(trigger);
-	stmt->relation = makeRangeVar(get_namespace_name(RelationGetNamespace(rel)),
-								  pstrdup(RelationGetRelationName(rel)), -1);
-	stmt->funcname = list_make2(makeString(ES_SCHEMA), makeString("projection_guard"));
-	stmt->args = list_make1(makeString(pstrdup(name)));
-	stmt->row = row;
-	stmt->timing = TRIGGER_TYPE_BEFORE;
-	stmt->events = events;
-	(void) CreateTriggerFiringOn(stmt, NULL, RelationGetRelid(rel), InvalidOid, InvalidOid, InvalidOid,
-								 InvalidOid, InvalidOid, NULL, false, false, TRIGGER_FIRES_ALWAYS);
-	CommandCounterIncrement();
-}
-
-static void
-drop_guards(Relation rel)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-	ObjectAddresses *guards = new_object_addresses();
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		ObjectAddress guard;
-
-		if (!es_guarded_is_guard(&triggers->triggers[i]))
-			continue;
-		ObjectAddressSet(guard, TriggerRelationId, triggers->triggers[i].tgoid);
-		add_exact_object_address(&guard, guards);
-	}
-	performMultipleDeletions(guards, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
-	free_object_addresses(guards);
-	CommandCounterIncrement();
 }
 
 /* Guards of such a category would have no row to look at. */

@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -18,23 +16,16 @@
 #include "capture/define_track.h"
 #include "capture/track_check.h"
 #include "capture/track_text.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/stream.h"
+#include "log/trigger.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -44,13 +35,9 @@ PG_FUNCTION_INFO_V1(eventsource_untrack_table);
 static int64 define(const char *category, const char *type, const EsTrackingText *definition);
 static Relation lock_table(Oid relid, const char *function);
 static void create_triggers(Relation rel, const char *category);
-static void create_trigger(Relation rel, const char *category, const char *name, bool row, int16 timing,
-						   int16 events);
 static void drop_triggers(Relation rel);
-static void collect_triggers(Oid relid, Oid function, ObjectAddresses *triggers);
 static void let_owner_attach(Relation rel);
 static void grant_execute(void *role);
-static void heal_triggers(Oid relid);
 
 /* track_table(target, category, key, ...): version of the definition */
 Datum
@@ -115,7 +102,7 @@ es_tracking_write_renewed(const EsTracking *tracking)
 		return;
 	(void) define(category, ES_TRACKING_RENEWED, tracking->definition);
 	foreach(lc, find_all_inheritors(tracking->relid, AccessShareLock, NULL))
-		heal_triggers(lfirst_oid(lc));
+		es_trigger_heal(lfirst_oid(lc), es_tracking_function());
 }
 
 /*
@@ -163,92 +150,39 @@ lock_table(Oid relid, const char *verb)
 
 /* ---- triggers ---- */
 
-/*
- * The caller owns the table.  Whether he may also execute the trigger function is
- * nothing he is to be asked for, so the triggers are made by the superuser; no
- * code of users runs in it.  Row triggers are cloned to partitions, statement
- * triggers are not.
- */
+/* Row triggers are cloned to partitions, statement triggers are not. */
 static void
 create_triggers(Relation rel, const char *category)
 {
-	Oid			user;
-	int			security;
+	static const EsTriggerKind row = {
+		ES_CAPTURE_ROW, "capture", true, TRIGGER_TYPE_AFTER,
+		TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE
+	};
+	static const EsTriggerKind settle = {
+		ES_CAPTURE_SETTLE, "capture", false, TRIGGER_TYPE_AFTER,
+		TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE
+	};
+	static const EsTriggerKind truncate = {
+		ES_CAPTURE_TRUNCATE, "capture", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE
+	};
 	ListCell   *lc;
 
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
-	create_trigger(rel, category, ES_CAPTURE_ROW, true, TRIGGER_TYPE_AFTER,
-				   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
+	es_trigger_create(rel, &row, category);
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock, NULL))
 	{
 		Relation	part = table_open(lfirst_oid(lc), NoLock);
 
-		create_trigger(part, category, ES_CAPTURE_SETTLE, false, TRIGGER_TYPE_AFTER,
-					   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
-		create_trigger(part, category, ES_CAPTURE_TRUNCATE, false, TRIGGER_TYPE_BEFORE,
-					   TRIGGER_TYPE_TRUNCATE);
+		es_trigger_create(part, &settle, category);
+		es_trigger_create(part, &truncate, category);
 		table_close(part, NoLock);
 	}
-	SetUserIdAndSecContext(user, security);
-	CommandCounterIncrement();
-}
-
-static void
-create_trigger(Relation rel, const char *category, const char *name, bool row, int16 timing, int16 events)
-{
-	CreateTrigStmt *stmt = makeNode(CreateTrigStmt);
-
-	stmt->trigname = pstrdup(name);
-	stmt->relation = makeRangeVar(get_namespace_name(RelationGetNamespace(rel)),
-								  pstrdup(RelationGetRelationName(rel)), -1);
-	stmt->funcname = list_make2(makeString(ES_SCHEMA), makeString("capture"));
-	stmt->args = list_make1(makeString(pstrdup(category)));
-	stmt->row = row;
-	stmt->timing = timing;
-	stmt->events = events;
-	(void) CreateTriggerFiringOn(stmt, NULL, RelationGetRelid(rel), InvalidOid, InvalidOid, InvalidOid,
-								 InvalidOid, InvalidOid, NULL, false, false, TRIGGER_FIRES_ALWAYS);
-	CommandCounterIncrement();
 }
 
 static void
 drop_triggers(Relation rel)
 {
-	ObjectAddresses *triggers = new_object_addresses();
-	Oid			function = es_tracking_function();
-	ListCell   *lc;
-
-	foreach(lc, find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock, NULL))
-		collect_triggers(lfirst_oid(lc), function, triggers);
-	performMultipleDeletions(triggers, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
-	free_object_addresses(triggers);
-	CommandCounterIncrement();
-}
-
-/* Clones go with the trigger that they were made from. */
-static void
-collect_triggers(Oid relid, Oid function, ObjectAddresses *triggers)
-{
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		ObjectAddress address;
-
-		if (trigger->tgfoid != function || OidIsValid(trigger->tgparentid))
-			continue;
-		ObjectAddressSet(address, TriggerRelationId, trigger->oid);
-		add_exact_object_address(&address, triggers);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
+	es_trigger_drop(find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock, NULL),
+					es_tracking_function());
 }
 
 /* Attaching a partition clones the row trigger, and asks for its function. */
@@ -265,38 +199,4 @@ static void
 grant_execute(void *role)
 {
 	es_catalog_run("GRANT EXECUTE ON FUNCTION eventsource.capture() TO %s", quote_identifier(role));
-}
-
-/*
- * A restore with --disable-triggers leaves triggers that do not fire for a
- * replication worker.  The table is being written, so ALTER TABLE is no way.
- */
-static void
-heal_triggers(Oid relid)
-{
-	Oid			function = es_tracking_function();
-	Relation	catalog = table_open(TriggerRelationId, RowExclusiveLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		any = false;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		HeapTuple	copy;
-
-		if (((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid != function ||
-			((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled != TRIGGER_FIRES_ON_ORIGIN)
-			continue;
-		copy = heap_copytuple(tuple);
-		((Form_pg_trigger) GETSTRUCT(copy))->tgenabled = TRIGGER_FIRES_ALWAYS;
-		CatalogTupleUpdate(catalog, &copy->t_self, copy);
-		any = true;
-	}
-	systable_endscan(scan);
-	table_close(catalog, RowExclusiveLock);
-	if (any)
-		CacheInvalidateRelcacheByRelid(relid);
 }

@@ -14,15 +14,11 @@
  */
 #include "capture/track.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "capture/track_text.h"
 #include "capture/value.h"
-#include "catalog/indexing.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
@@ -31,6 +27,7 @@
 #include "log/guarded.h"
 #include "log/open.h"
 #include "log/read.h"
+#include "log/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -285,29 +282,19 @@ es_tracking_function(void)
 char *
 es_tracking_trigger_category(Oid relid)
 {
-	Oid			function = es_tracking_function();
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	EsTriggerScan scan;
+	Form_pg_trigger trigger;
 	char	   *result = NULL;
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (result == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	es_trigger_begin_scan(&scan, relid, es_tracking_function());
+	while (result == NULL && (trigger = es_trigger_next(&scan)) != NULL)
 	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		bool		isnull;
-		Datum		args;
+		const char *argument = es_trigger_argument(&scan);
 
-		if (trigger->tgfoid != function || trigger->tgnargs != 1 || !TRIGGER_FOR_ROW(trigger->tgtype))
-			continue;
-		args = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
-		if (!isnull)
-			result = pstrdup(VARDATA_ANY(DatumGetByteaPP(args)));
+		if (argument != NULL && TRIGGER_FOR_ROW(trigger->tgtype))
+			result = pstrdup(argument);
 	}
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
+	es_trigger_end_scan(&scan);
 	return result;
 }
 

@@ -6,17 +6,16 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "capture/track.h"
 #include "capture/track_text.h"
-#include "catalog/pg_trigger.h"
 #include "log/catalog.h"
 #include "log/guarded.h"
 #include "log/json.h"
 #include "log/open.h"
 #include "log/read.h"
+#include "log/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -141,31 +140,24 @@ find_table(const char *category, const EsDefinition *latest, const EsTrackingTex
 static Oid
 find_by_trigger(const char *category, Oid owner, const char *name)
 {
-	Oid			function = es_tracking_function();
 	Oid			named = name == NULL ? InvalidOid : es_guarded_lookup(name);
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(triggers, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
+	EsTriggerScan scan;
+	Form_pg_trigger trigger;
 	Oid			result = InvalidOid;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	es_trigger_begin_scan(&scan, InvalidOid, es_tracking_function());
+	while ((trigger = es_trigger_next(&scan)) != NULL)
 	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		bool		isnull;
-		Datum		args;
+		const char *argument = es_trigger_argument(&scan);
 
-		if (trigger->tgfoid != function || trigger->tgnargs != 1 || !TRIGGER_FOR_ROW(trigger->tgtype) ||
-			OidIsValid(trigger->tgparentid))
+		if (argument == NULL || !TRIGGER_FOR_ROW(trigger->tgtype) || OidIsValid(trigger->tgparentid))
 			continue;
-		args = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
-		if (isnull || strcmp(VARDATA_ANY(DatumGetByteaPP(args)), category) != 0 ||
-			!is_heir(trigger->tgrelid, owner))
+		if (strcmp(argument, category) != 0 || !is_heir(trigger->tgrelid, owner))
 			continue;
 		if (!OidIsValid(result) || trigger->tgrelid == named)
 			result = trigger->tgrelid;
 	}
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
+	es_trigger_end_scan(&scan);
 	return result;
 }
 

@@ -14,6 +14,7 @@
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "log/guarded.h"
+#include "project/target.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -26,12 +27,8 @@ typedef struct TableFault
 	const char *problem;
 } TableFault;
 
-static bool is_temporary(Relation rel);
-static bool is_unlogged(Relation rel);
-static bool is_reserved(Relation rel);
 static bool is_partition(Relation rel);
 static bool is_parent(Relation rel);
-static bool is_projection(Relation rel);
 static Oid	primary_key(Relation rel);
 static List *columns_of(Relation rel, const char *key, List **problems);
 static List *columns_of_index(Relation rel, Oid indexid, List **problems);
@@ -39,43 +36,23 @@ static bool has_unique_index(Relation rel, List *attnos);
 static bool indexes_just(Relation index, List *attnos);
 
 static const TableFault faults[] = {
-	{is_temporary, "the table is temporary: it would be gone with this session, the events are not"},
-	{is_unlogged, "the table is unlogged: it would be empty after a crash, the events are not"},
-	{is_reserved, "the table belongs to the system or to eventsource"},
 	{is_partition, "the table is a partition: track the partitioned table"},
 	{is_parent, "other tables inherit from it: their rows would be changed through it unseen"},
-	{is_projection, "the table is a projection: events write it, not the other way round"},
+	{es_guarded_is, "the table is a projection: events write it, not the other way round"},
 };
 
 List *
 es_tracking_check_table(Relation rel)
 {
-	List	   *problems = NIL;
+	List	   *problems;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		return list_make1(pstrdup("the target is no table (views and foreign tables have no rows of their own)"));
+	problems = es_target_check_kind(rel);
 	for (int i = 0; i < (int) lengthof(faults); i++)
 		if (faults[i].has(rel))
 			problems = lappend(problems, pstrdup(faults[i].problem));
 	return problems;
-}
-
-static bool
-is_temporary(Relation rel)
-{
-	return rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
-}
-
-static bool
-is_unlogged(Relation rel)
-{
-	return rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
-}
-
-static bool
-is_reserved(Relation rel)
-{
-	return IsSystemRelation(rel) || RelationGetNamespace(rel) == get_namespace_oid(ES_SCHEMA, true);
 }
 
 static bool
@@ -90,17 +67,6 @@ is_parent(Relation rel)
 {
 	return rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relhassubclass &&
 		find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL;
-}
-
-static bool
-is_projection(Relation rel)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (es_guarded_is_guard(&triggers->triggers[i]))
-			return true;
-	return false;
 }
 
 /* ---- the key ---- */

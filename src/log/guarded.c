@@ -8,19 +8,13 @@
  */
 #include "log/guarded.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_trigger.h"
 #include "log/catalog.h"
+#include "log/trigger.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
-static Oid	guard_function(void);
 static Oid	find_guard(Oid relid, const char *name);
 
 Oid
@@ -58,13 +52,24 @@ es_guarded_name(Relation rel)
 }
 
 bool
-es_guarded_is_guard(const Trigger *trigger)
+es_guarded_is(Relation rel)
 {
-	return trigger->tgnargs == 1 && trigger->tgfoid == guard_function();
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (es_guarded_is_guard(&triggers->triggers[i]))
+			return true;
+	return false;
 }
 
-static Oid
-guard_function(void)
+bool
+es_guarded_is_guard(const Trigger *trigger)
+{
+	return trigger->tgnargs == 1 && trigger->tgfoid == es_guarded_function();
+}
+
+Oid
+es_guarded_function(void)
 {
 	return es_catalog_trigger_function("projection_guard");
 }
@@ -73,30 +78,18 @@ guard_function(void)
 static Oid
 find_guard(Oid relid, const char *name)
 {
-	Oid			function = guard_function();
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	EsTriggerScan scan;
+	Form_pg_trigger trigger;
 	Oid			result = InvalidOid;
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, OidIsValid(relid), NULL,
-							  OidIsValid(relid) ? 1 : 0, &key);
-	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	es_trigger_begin_scan(&scan, relid, es_guarded_function());
+	while (!OidIsValid(result) && (trigger = es_trigger_next(&scan)) != NULL)
 	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		bool		isnull;
-		Datum		args;
+		const char *argument = es_trigger_argument(&scan);
 
-		if (trigger->tgfoid != function || trigger->tgnargs != 1)
-			continue;
-		args = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
-		/* Arguments are strings, each ended by a null byte. */
-		if (!isnull && strcmp(VARDATA_ANY(DatumGetByteaPP(args)), name) == 0)
+		if (argument != NULL && strcmp(argument, name) == 0)
 			result = trigger->tgrelid;
 	}
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
+	es_trigger_end_scan(&scan);
 	return result;
 }

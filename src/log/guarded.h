@@ -21,6 +21,11 @@ extern Oid	es_guarded_lookup(const char *name);
 /* Name under which a table is defined: its guard's, or its own if it has none. */
 extern char *es_guarded_name(Relation rel);
 
+/* Has the table a guard?  Is it one? */
+extern bool es_guarded_is(Relation rel);
 extern bool es_guarded_is_guard(const Trigger *trigger);
+
+/* eventsource.projection_guard() */
+extern Oid	es_guarded_function(void);
 
 #endif							/* ES_LOG_GUARDED_H */

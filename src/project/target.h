@@ -71,6 +71,9 @@ extern List *es_target_check(Relation rel);
 /* Likewise what its guards do not keep out. */
 extern List *es_target_check_guards(Relation rel);
 
+/* The part of it that rules out any table that a definition names, tracked ones too. */
+extern List *es_target_check_kind(Relation rel);
+
 extern uint32 es_target_hash(const EsTarget *target, const Datum *key);
 extern uint64 es_target_lock_hash(const EsTarget *target, const Datum *key);
 extern bool es_target_same_key(const EsTarget *target, const Datum *a, const Datum *b);

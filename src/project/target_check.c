@@ -59,10 +59,14 @@ static List *check_constraints(Relation rel, List *problems);
 static char *check_expression(Relation rel, bool has_row, Node *node);
 static void compile_expression(void *arg);
 
-static const TargetFault table_faults[] = {
+/* Of any table that a definition names. */
+static const TargetFault common_faults[] = {
 	{is_temporary, "the table is temporary: it would be gone with this session, the events are not"},
 	{is_unlogged, "the table is unlogged: it would be empty after a crash, the events are not"},
 	{is_reserved, "the table belongs to the system or to eventsource"},
+};
+
+static const TargetFault table_faults[] = {
 	{is_inherited, "the table inherits, is inherited from, or is a partition"},
 	{has_policies, "the table has row level security: rows would be hidden from verification"},
 	{has_rules, "the table has rules: they would be passed by"},
@@ -75,10 +79,11 @@ es_target_check(Relation rel)
 {
 	EsExprTraits traits = {.foreign = true};
 	EsRoom		room;
-	List	   *problems = NIL;
+	List	   *problems;
 
 	if (is_not_table(rel))
 		return list_make1(pstrdup("the target is not an ordinary table (partitioned tables, views and foreign tables cannot be folded into)"));
+	problems = es_target_check_kind(rel);
 	for (int i = 0; i < (int) lengthof(table_faults); i++)
 		if (table_faults[i].has(rel))
 			problems = lappend(problems, pstrdup(table_faults[i].problem));
@@ -89,6 +94,17 @@ es_target_check(Relation rel)
 	problems = check_columns(rel, problems);
 	problems = check_constraints(rel, problems);
 	es_expr_leave_room(&room);
+	return problems;
+}
+
+List *
+es_target_check_kind(Relation rel)
+{
+	List	   *problems = NIL;
+
+	for (int i = 0; i < (int) lengthof(common_faults); i++)
+		if (common_faults[i].has(rel))
+			problems = lappend(problems, pstrdup(common_faults[i].problem));
 	return problems;
 }
 
