@@ -224,6 +224,7 @@ forget_database(Oid database)
 {
 	for (uint32 i = 0; i < n_buckets; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		LWLockAcquire(lock_of(i), LW_EXCLUSIVE);
 		for (int k = 0; k < PLACES; k++)
 			if (buckets[i].places[k].database == database)
