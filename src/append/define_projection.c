@@ -196,7 +196,7 @@ lock_target(Oid relid, const char *verb)
 	char	   *name = get_rel_name(relid);
 	Relation	rel;
 
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_target_owner(relid)))
+	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of table %s", name),

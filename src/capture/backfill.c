@@ -26,6 +26,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "log/catalog.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "rules/expr.h"
@@ -235,7 +236,7 @@ find_tracking(Oid relid)
 				 errmsg("%s is not a tracked table", name == NULL ? "this relation" : name),
 				 errdetail("Only the rows of a table that is under capture can be given a history."),
 				 errhint("Call eventsource.track_table() first; eventsource.tracked_tables lists the tracked ones.")));
-	if (!has_privs_of_role(GetUserId(), es_target_owner(relid)))
+	if (!has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of table %s", name),

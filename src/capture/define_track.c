@@ -117,7 +117,8 @@ define(const char *category, const char *type, const EsTrackingText *definition)
 	int64		version;
 
 	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(es_tracking_owner(definition->relid), security | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(es_catalog_relation_owner(definition->relid),
+						   security | SECURITY_LOCAL_USERID_CHANGE);
 	version = es_define(ES_TRACKING_KIND, category, type, es_tracking_write(category, definition));
 	SetUserIdAndSecContext(user, security);
 	return version;
@@ -132,7 +133,7 @@ lock_table(Oid relid, const char *verb)
 	char	   *name = get_rel_name(relid);
 	Relation	rel;
 
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_tracking_owner(relid)))
+	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of table %s", name),

@@ -16,6 +16,7 @@
 #include "common/hashfn.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
+#include "log/cache.h"
 #include "log/word.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -109,8 +110,7 @@ recall_choices(const EsTracking *tracking, EsMachine *machine, const text *stand
 
 	if (recall_context == NULL || recall_epoch != es_machine_epoch())
 	{
-		if (recall_context != NULL)
-			MemoryContextSetParent(recall_context, TopTransactionContext);
+		es_cache_put_aside(&recall_context);
 		memset(recalled, 0, sizeof(recalled));
 		recall_context = AllocSetContextCreate(CacheMemoryContext, "eventsource edges", ALLOCSET_SMALL_SIZES);
 		recall_epoch = es_machine_epoch();

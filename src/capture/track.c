@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
+#include "log/cache.h"
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/guarded.h"
@@ -338,8 +339,7 @@ refresh_cache(void)
 
 	if (cache_context != NULL && cache_generation == generation && !cache_stale)
 		return;
-	if (cache_context != NULL)
-		MemoryContextSetParent(cache_context, TopTransactionContext);
+	es_cache_put_aside(&cache_context);
 	watched = NULL;
 	cache_context = AllocSetContextCreate(CacheMemoryContext, "eventsource tracked tables", ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = cache_context;

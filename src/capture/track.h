@@ -139,9 +139,6 @@ extern const EsTrackedTable *es_tracking_of_trigger(Relation rel, const char *ca
 /* The category in the capture trigger of a table itself; NULL: it has none. */
 extern char *es_tracking_trigger_category(Oid relid);
 
-/* Owner of a table; InvalidOid if there is no such table. */
-extern Oid	es_tracking_owner(Oid relid);
-
 /* eventsource.capture() */
 extern Oid	es_tracking_function(void);
 

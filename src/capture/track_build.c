@@ -168,23 +168,10 @@ find_by_trigger(const char *category, Oid owner, const char *name)
 static bool
 is_heir(Oid relid, Oid owner)
 {
-	Oid			relowner = es_tracking_owner(relid);
+	Oid			relowner = es_catalog_relation_owner(relid);
 
 	return OidIsValid(relowner) &&
 		(relowner == owner || relowner == es_catalog_owner() || superuser_arg(relowner));
-}
-
-Oid
-es_tracking_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }
 
 /* ---- the table of today ---- */

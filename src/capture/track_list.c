@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/catalog.h"
 #include "log/config.h"
 #include "miscadmin.h"
 #include "rules/category.h"
@@ -77,7 +78,7 @@ emit(ReturnSetInfo *rsinfo, const EsTracking *tracking)
 			names[count++] = NameGetDatum(&tracking->columns[i].name);
 	values[7] = array_of_names(names, count);
 	values[8] = CStringGetTextDatum(tracking->records_violations ? "record" : "refuse");
-	owner = GetUserNameFromId(es_tracking_owner(tracking->relid), false);
+	owner = GetUserNameFromId(es_catalog_relation_owner(tracking->relid), false);
 	values[9] = DirectFunctionCall1(namein, CStringGetDatum(owner));
 	values[10] = TimestampTzGetDatum(tracked_since(tracking));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -11,6 +11,7 @@
 #include "access/transam.h"
 #include "capture/value.h"
 #include "catalog/pg_type.h"
+#include "log/cache.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -37,9 +38,8 @@ es_value_type(Oid type)
 		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(EsValueType)};
 
 		/* An entry may be in use further up. */
-		if (types != NULL)
-			MemoryContextSetParent(types_context, TopTransactionContext);
 		types = NULL;
+		es_cache_put_aside(&types_context);
 		types_context = AllocSetContextCreate(CacheMemoryContext, "eventsource types", ALLOCSET_DEFAULT_SIZES);
 		ctl.hcxt = types_context;
 		types = hash_create("eventsource types", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);

@@ -67,8 +67,6 @@ mark_stale(Datum arg, Oid relid)
 static void
 fill_oids(void)
 {
-	HeapTuple	tuple;
-
 	schema_oid = get_namespace_oid(ES_SCHEMA, true);
 	for (int i = 0; i < ES_REL_COUNT; i++)
 	{
@@ -81,11 +79,9 @@ fill_oids(void)
 					 errdetail("The extension eventsource is not, or not wholly, installed in this database."),
 					 errhint("Run CREATE EXTENSION eventsource.")));
 	}
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oids[ES_REL_EVENT]));
-	if (!HeapTupleIsValid(tuple))
+	owner_oid = es_catalog_relation_owner(oids[ES_REL_EVENT]);
+	if (!OidIsValid(owner_oid))
 		elog(ERROR, "cache lookup failed for relation %u", oids[ES_REL_EVENT]);
-	owner_oid = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 	oids_valid = true;
 }
 
@@ -130,6 +126,19 @@ es_catalog_owner(void)
 {
 	(void) es_catalog_oid(ES_REL_EVENT);
 	return owner_oid;
+}
+
+Oid
+es_catalog_relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 void

@@ -53,6 +53,9 @@ extern Oid	es_catalog_trigger_function(const char *name);
 /* Owner of the log. */
 extern Oid	es_catalog_owner(void);
 
+/* Owner of any relation; InvalidOid if it is not there. */
+extern Oid	es_catalog_relation_owner(Oid relid);
+
 /* Inserts a row with its index entries, past the guards. */
 extern void es_catalog_insert(Relation rel, Datum *values, bool *nulls);
 

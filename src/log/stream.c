@@ -30,6 +30,7 @@
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "errors.h"
+#include "log/cache.h"
 #include "log/catalog.h"
 #include "log/roster.h"
 #include "log/segment.h"
@@ -94,17 +95,10 @@ es_stream_category_length(const text *name)
 
 /* ---- cache ---- */
 
-/* Pointers into it may still be in use: it goes with the transaction. */
 static void
 put_generation_aside(Generation *generation)
 {
-	if (generation->context != NULL)
-	{
-		if (TopTransactionContext != NULL)
-			MemoryContextSetParent(generation->context, TopTransactionContext);
-		else
-			MemoryContextDelete(generation->context);
-	}
+	es_cache_put_aside(&generation->context);
 	memset(generation, 0, sizeof(*generation));
 }
 

@@ -22,6 +22,7 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "executor/tuptable.h"
+#include "log/cache.h"
 #include "log/catalog.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
@@ -83,17 +84,10 @@ static Oid	cached_table;
 
 /* ---- cache ---- */
 
-/* Pointers into it may still be in use: it goes with the transaction. */
 static void
 put_generation_aside(Generation *generation)
 {
-	if (generation->context != NULL)
-	{
-		if (TopTransactionContext != NULL)
-			MemoryContextSetParent(generation->context, TopTransactionContext);
-		else
-			MemoryContextDelete(generation->context);
-	}
+	es_cache_put_aside(&generation->context);
 	memset(generation, 0, sizeof(*generation));
 }
 

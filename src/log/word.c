@@ -24,6 +24,7 @@
 #include "catalog/pg_collation.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
+#include "log/cache.h"
 #include "log/catalog.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -95,14 +96,7 @@ word_match(const void *a, const void *b, Size keysize)
 static void
 put_aside(void)
 {
-	if (cache_context != NULL)
-	{
-		if (TopTransactionContext != NULL)
-			MemoryContextSetParent(cache_context, TopTransactionContext);
-		else
-			MemoryContextDelete(cache_context);
-	}
-	cache_context = NULL;
+	es_cache_put_aside(&cache_context);
 	by_word = NULL;
 	by_id = NULL;
 	memset(recent, 0, sizeof(recent));

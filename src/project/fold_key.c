@@ -8,6 +8,17 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+typedef struct EachKey
+{
+	const EsProjection *projection;
+	const EsRule *rule;
+	const EsEvent *event;
+	EsKeyTaker	take;
+	void	   *arg;
+} EachKey;
+
+static void take_item(Datum item, bool isnull, void *arg);
+static void take_key(EachKey *each, const EsBinding *binding);
 static void expect_spelling(const EsProjection *projection, const EsRule *rule, const EsEvent *event,
 							Datum key);
 
@@ -32,6 +43,37 @@ es_fold_key(const EsProjection *projection, const EsRule *rule, const EsBinding 
 		if (rule->identity.must_spell && rule->identity.key == i)
 			expect_spelling(projection, rule, binding->event, key[i]);
 	}
+}
+
+void
+es_fold_each_key(const EsProjection *projection, const EsRule *rule, const EsEvent *event,
+				 EsKeyTaker take, void *arg)
+{
+	EachKey		each = {projection, rule, event, take, arg};
+	EsBinding	binding = {.event = event};
+
+	if (rule->each != NULL)
+		es_expr_eval_set(rule->each, &binding, take_item, &each);
+	else
+		take_key(&each, &binding);
+}
+
+static void
+take_item(Datum item, bool isnull, void *arg)
+{
+	EachKey    *each = arg;
+	EsBinding	binding = {.event = each->event,.item = item,.item_isnull = isnull};
+
+	take_key(each, &binding);
+}
+
+static void
+take_key(EachKey *each, const EsBinding *binding)
+{
+	Datum		key[INDEX_MAX_KEYS];
+
+	es_fold_key(each->projection, each->rule, binding, key);
+	each->take(key, each->arg);
 }
 
 /* "042" and "42" are two streams, but would be one row. */

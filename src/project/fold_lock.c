@@ -42,18 +42,14 @@ typedef struct WantedLock
 
 typedef struct Wanted
 {
-	const EsEvent *event;
-	const EsProjection *projection;
-	const EsRule *rule;
+	const EsProjection *projection; /* of the keys being added */
 	int			count;
 	int			max;
 	WantedLock *locks;
 } Wanted;
 
 static bool lock_keys(const EsEvent *event);
-static void want_rule(Wanted *wanted);
-static void want_item(Datum item, bool isnull, void *arg);
-static void want_key(Wanted *wanted, const EsBinding *binding);
+static void want_key(const Datum *key, void *arg);
 static void want_row(Wanted *wanted, const EsTarget *target, const Datum *key);
 static void take_wanted(Wanted *wanted);
 static int	compare_wanted(const void *a, const void *b);
@@ -105,25 +101,27 @@ es_fold_lock_rows(List *folds)
 static bool
 lock_keys(const EsEvent *event)
 {
-	Wanted		wanted = {.event = event};
+	Wanted		wanted = {0};
 	MemoryContext work = NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *lc;
 
 	foreach(lc, es_projection_list(es_event_text(event, ES_EVENT_CATEGORY)))
 	{
+		const EsRule *rule;
+
 		wanted.projection = lfirst(lc);
 		if (wanted.projection->sharing != ES_ROW_SHARED)
 			continue;
-		wanted.rule = es_projection_rule(wanted.projection, es_event_text(event, ES_EVENT_TYPE));
-		if (wanted.rule == NULL)
+		rule = es_projection_rule(wanted.projection, es_event_text(event, ES_EVENT_TYPE));
+		if (rule == NULL)
 			continue;
 		if (work == NULL)
 		{
 			work = AllocSetContextCreate(caller, "eventsource key locks", ALLOCSET_DEFAULT_SIZES);
 			MemoryContextSwitchTo(work);
 		}
-		want_rule(&wanted);
+		es_fold_each_key(wanted.projection, rule, event, want_key, &wanted);
 	}
 	if (work == NULL)
 		return false;
@@ -135,31 +133,10 @@ lock_keys(const EsEvent *event)
 }
 
 static void
-want_rule(Wanted *wanted)
-{
-	EsBinding	binding = {.event = wanted->event};
-
-	if (wanted->rule->each != NULL)
-		es_expr_eval_set(wanted->rule->each, &binding, want_item, wanted);
-	else
-		want_key(wanted, &binding);
-}
-
-static void
-want_item(Datum item, bool isnull, void *arg)
+want_key(const Datum *key, void *arg)
 {
 	Wanted	   *wanted = arg;
-	EsBinding	binding = {.event = wanted->event,.item = item,.item_isnull = isnull};
 
-	want_key(wanted, &binding);
-}
-
-static void
-want_key(Wanted *wanted, const EsBinding *binding)
-{
-	Datum		key[INDEX_MAX_KEYS];
-
-	es_fold_key(wanted->projection, wanted->rule, binding, key);
 	want_row(wanted, wanted->projection->target, key);
 }
 

@@ -72,4 +72,9 @@ extern void es_fold_lock_rows(List *folds);
 extern void es_fold_key(const EsProjection *projection, const EsRule *rule,
 						const EsBinding *binding, Datum *key);
 
+/* Calls take() with the key of each row that the event folds into. */
+typedef void (*EsKeyTaker) (const Datum *key, void *arg);
+extern void es_fold_each_key(const EsProjection *projection, const EsRule *rule, const EsEvent *event,
+							 EsKeyTaker take, void *arg);
+
 #endif							/* ES_PROJECT_FOLD_ROW_H */

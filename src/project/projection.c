@@ -16,6 +16,7 @@
 
 #include "access/relation.h"
 #include "errors.h"
+#include "log/cache.h"
 #include "log/guarded.h"
 #include "log/json.h"
 #include "log/open.h"
@@ -217,11 +218,9 @@ refresh_cache(void)
 
 	if (cache_context != NULL && cache_generation == generation)
 		return;
-	if (cache_context != NULL)
-		MemoryContextSetParent(cache_context, TopTransactionContext);
+	es_cache_put_aside(&cache_context);
 
 	/* Should the build fail, what there is of it goes with the transaction. */
-	cache_context = NULL;
 	caller = MemoryContextSwitchTo(AllocSetContextCreate(TopTransactionContext, "eventsource projections",
 														 ALLOCSET_DEFAULT_SIZES));
 	ctl.hcxt = CurrentMemoryContext;

@@ -33,8 +33,6 @@ typedef struct Part
 {
 	EsProjection *projection;
 	EsFold	   *fold;
-	const EsRule *rule;			/* of the event being noted */
-	const EsEvent *event;
 } Part;
 
 struct EsRefold
@@ -44,8 +42,7 @@ struct EsRefold
 };
 
 static void lock_targets(const text *category);
-static void note_item(Datum item, bool isnull, void *arg);
-static void note_key(Part *part, const EsBinding *binding);
+static void note_key(const Datum *key, void *arg);
 static void refold(Part *part, const text *stream, Snapshot snapshot);
 static void fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections);
 static void compare_rows(EsFold *fold);
@@ -78,19 +75,14 @@ es_refold_note(EsRefold *refold, const EsEvent *event)
 	foreach(lc, refold->parts)
 	{
 		Part	   *part = lfirst(lc);
-		EsBinding	binding = {.event = event};
+		const EsRule *rule = es_projection_rule(part->projection, es_event_text(event, ES_EVENT_TYPE));
 		MemoryContext caller;
 
-		part->rule = es_projection_rule(part->projection, es_event_text(event, ES_EVENT_TYPE));
-		if (part->rule == NULL)
+		if (rule == NULL)
 			continue;
-		part->event = event;
 		MemoryContextReset(refold->scratch);
 		caller = MemoryContextSwitchTo(refold->scratch);
-		if (part->rule->each != NULL)
-			es_expr_eval_set(part->rule->each, &binding, note_item, part);
-		else
-			note_key(part, &binding);
+		es_fold_each_key(part->projection, rule, event, note_key, part);
 		MemoryContextSwitchTo(caller);
 	}
 }
@@ -142,20 +134,10 @@ lock_targets(const text *category)
 }
 
 static void
-note_item(Datum item, bool isnull, void *arg)
+note_key(const Datum *key, void *arg)
 {
 	Part	   *part = arg;
-	EsBinding	binding = {.event = part->event,.item = item,.item_isnull = isnull};
 
-	note_key(part, &binding);
-}
-
-static void
-note_key(Part *part, const EsBinding *binding)
-{
-	Datum		key[INDEX_MAX_KEYS];
-
-	es_fold_key(part->projection, part->rule, binding, key);
 	(void) es_fold_enter(part->fold, part->projection->target, key);
 }
 

@@ -21,6 +21,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/catalog.h"
 #include "log/correction.h"
 #include "log/guarded.h"
 #include "log/json.h"
@@ -171,7 +172,7 @@ open_to_write(Oid relid)
 	EsProjection *projection;
 	char	   *name = get_rel_name(relid);
 
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_target_owner(relid)))
+	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of table %s", name),

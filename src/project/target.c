@@ -78,19 +78,6 @@ es_target_make(Oid relid)
 }
 
 Oid
-es_target_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
-Oid
 es_target_key_index(Relation rel)
 {
 	Oid			relid = es_compat_primary_key_index(rel);

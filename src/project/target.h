@@ -58,9 +58,6 @@ typedef struct EsTarget
 /* The relation is locked by the caller.  Everything is palloc'd. */
 extern EsTarget *es_target_make(Oid relid);
 
-/* Owner of a table; InvalidOid if there is no such relation. */
-extern Oid	es_target_owner(Oid relid);
-
 /* Index of the primary key; InvalidOid if there is none that finds equal keys
  * and is checked at once. */
 extern Oid	es_target_key_index(Relation rel);

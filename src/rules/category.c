@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
+#include "log/cache.h"
 #include "log/config.h"
 #include "log/guarded.h"
 #include "log/json.h"
@@ -118,11 +119,8 @@ refresh_cache(void)
 	if (cache != NULL && cache_generation == generation && cache_epoch == es_machine_epoch() &&
 		hash_get_num_entries(cache) < MAX_CATEGORIES)
 		return;
-	if (cache != NULL)
-	{
-		MemoryContextSetParent(cache_context, TopTransactionContext);
-		cache = NULL;
-	}
+	cache = NULL;
+	es_cache_put_aside(&cache_context);
 	context = AllocSetContextCreate(CacheMemoryContext, "eventsource categories",
 									ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = context;

@@ -13,7 +13,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
-#include "catalog/pg_class.h"
+#include "log/catalog.h"
 #include "miscadmin.h"
 #include "parser/parse_expr.h"
 #include "parser/parser.h"
@@ -26,7 +26,6 @@
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 typedef struct NumberPin
 {
@@ -61,7 +60,6 @@ static const FlagPin flag_pins[] = {
 StaticAssertDecl(lengthof(number_pins) == lengthof(((EsPins *) 0)->number), "a pin has no place");
 StaticAssertDecl(lengthof(flag_pins) == lengthof(((EsPins *) 0)->flag), "a pin has no place");
 
-static Oid	table_owner(Oid row_type);
 static pg_tz *utc(void);
 static void set_for_now(const char *setting, const char *value);
 static bool has_default_abbreviations(void);
@@ -158,23 +156,8 @@ es_expr_owner_beside(Oid definer, TupleDesc row)
 			TupleDescAttr(row, i)->atttypid >= FirstNormalObjectId;
 	if (!is_foreign || !OidIsValid(definer))
 		return definer;
-	owner = table_owner(row->tdtypeid);
+	owner = es_catalog_relation_owner(get_typ_typrelid(row->tdtypeid));
 	return OidIsValid(owner) && has_privs_of_role(definer, owner) ? owner : definer;
-}
-
-/* Owner of the table of that row type; no table: InvalidOid. */
-static Oid
-table_owner(Oid row_type)
-{
-	Oid			relid = get_typ_typrelid(row_type);
-	HeapTuple	tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }
 
 static pg_tz *

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "errors.h"
+#include "log/cache.h"
 #include "log/config.h"
 #include "log/json.h"
 #include "miscadmin.h"
@@ -156,11 +157,8 @@ refresh_cache(void)
 
 	if (cache != NULL && cache_generation == generation && !cache_is_full)
 		return;
-	if (cache != NULL)
-	{
-		MemoryContextSetParent(cache_context, TopTransactionContext);
-		cache = NULL;
-	}
+	cache = NULL;
+	es_cache_put_aside(&cache_context);
 	context = AllocSetContextCreate(CacheMemoryContext, "eventsource state machines",
 									ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = context;

@@ -89,23 +89,11 @@ es_machine_has_state(const EsMachine *machine, const text *state)
 void
 es_machine_restep(EsMachine *machine, const text *from, const EsBinding *binding, EsStep *step)
 {
-	const EsEvent *event = binding->event;
 	int			state = from == NULL ? es_machine_start(machine) : es_words_find(&machine->states, from);
-	int			type = es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE));
-	EsEdge	   *edge = NULL;
+	EsEdge	   *edge = es_machine_begin_step(machine, from, state, binding->event, step);
 
-	memset(step, 0, sizeof(EsStep));
-	step->reason = es_event_text(event, ES_EVENT_REASON);
-	step->from_state = from;
-	if (type < 0)
-		step->verdict = ES_UNKNOWN_TYPE;
-	else if (from != NULL && state < 0)
-		step->verdict = ES_ILLEGAL_TRANSITION;
-	else if ((edge = es_machine_candidates(machine, state, type)) == NULL)
-		step->verdict = ES_ILLEGAL_TRANSITION;
 	if (edge == NULL)
 		return;
-
 	edge = choose(machine, edge, state, binding, step);
 	if (edge == NULL)
 	{

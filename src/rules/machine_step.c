@@ -39,28 +39,35 @@ es_machine_stands(const EsMachine *machine, const text *from)
 	return machine->states.word[machine->initial];
 }
 
-void
-es_machine_step(EsMachine *machine, const text *from, const EsBinding *binding,
-				const text *default_reason, bool check_guards, EsStep *step)
+EsEdge *
+es_machine_begin_step(const EsMachine *machine, const text *from, int state, const EsEvent *event,
+					  EsStep *step)
 {
-	const EsEvent *event = binding->event;
-	int			state = from == NULL ? es_machine_start(machine) : es_words_find(&machine->states, from);
 	int			type = es_words_find(&machine->types, es_event_text(event, ES_EVENT_TYPE));
 	EsEdge	   *edge = NULL;
 
 	memset(step, 0, sizeof(EsStep));
 	step->reason = es_event_text(event, ES_EVENT_REASON);
 	step->from_state = from;
-
 	if (type < 0)
 		step->verdict = ES_UNKNOWN_TYPE;
 	else if (from != NULL && state < 0)
 		step->verdict = ES_ILLEGAL_TRANSITION;	/* a state of another machine */
 	else if ((edge = es_machine_candidates(machine, state, type)) == NULL)
 		step->verdict = ES_ILLEGAL_TRANSITION;
+	return edge;
+}
+
+void
+es_machine_step(EsMachine *machine, const text *from, const EsBinding *binding,
+				const text *default_reason, bool check_guards, EsStep *step)
+{
+	const EsEvent *event = binding->event;
+	int			state = from == NULL ? es_machine_start(machine) : es_words_find(&machine->states, from);
+	EsEdge	   *edge = es_machine_begin_step(machine, from, state, event, step);
+
 	if (edge == NULL)
 		return;
-
 	if (check_guards)
 		edge = choose(machine, edge, binding, default_reason, step);
 	if (edge == NULL)

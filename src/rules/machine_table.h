@@ -155,6 +155,13 @@ extern bool es_machine_takes_reason(const EsMachine *machine, const EsEdge *edge
 
 extern EsVerdict es_machine_judge_reason(const EsMachine *machine, const EsEdge *edge, const text *reason);
 
+/*
+ * Starts the step of an event out of a state, by name and number: the candidates
+ * of its type; NULL, with the verdict, if there are none.
+ */
+extern EsEdge *es_machine_begin_step(const EsMachine *machine, const text *from, int state,
+									 const EsEvent *event, EsStep *step);
+
 /* machine_judge.c */
 extern bool es_machine_guards_hold(const EsMachine *machine, EsEdge *edge, const EsBinding *binding);
 
