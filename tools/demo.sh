@@ -28,7 +28,7 @@ failed() {
 	exit $code
 }
 
-tell() { "$bin/psql" -X -q -h "$dir" -U postgres -d demo -P pager=off -v VERBOSITY=default "$@" </dev/null; }
+tell() { "$bin/psql" -X -q -h "$dir" -U postgres -d demo -P pager=off -v VERBOSITY=default "$@"; }
 
 main() {
 	"$ROOT/tools/install-deps.sh"
@@ -50,8 +50,8 @@ main() {
 	"$bin/createdb" -h "$dir" -U postgres demo
 
 	cd "$ROOT/examples"
-	tell -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION eventsource'
-	tell -v ON_ERROR_STOP=1 -f lead_lifecycle.sql
+	tell -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION eventsource' </dev/null
+	tell -v ON_ERROR_STOP=1 -f lead_lifecycle.sql </dev/null
 	tell <demo.sql 2>&1
 
 	cat <<-END

@@ -64,8 +64,23 @@ run_elsewhere() {
 		PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config" tools/test.sh
 }
 
-# The demo is what a newcomer sees first, so it is a test too.
-demo() { "$ROOT/tools/demo.sh" && "$ROOT/tools/demo.sh" stop; }
+# The demo is what a newcomer sees first, so it is a test too: it must tell its story.
+demo() {
+	local told line missing=''
+	told=$(mktemp)
+	"$ROOT/tools/demo.sh" | tee "$told" || return 1
+	"$ROOT/tools/demo.sh" stop
+	for line in 'is not allowed in state' 'requires a reason' 'financing' 'rejected by guard "six_attempts"' \
+		'UPDATE on "eventsource.events" is not allowed' '--- Proof' 'stateDiagram-v2'; do
+		grep -qF -e "$line" "$told" || missing+=" \"$line\""
+	done
+	grep -qE '^ +0 \| +0 \| +0 \| +0$' "$told" || missing+=' four zeros of the proof'
+	rm -f "$told"
+	[ -z "$missing" ] || {
+		echo "the demo does not say:$missing"
+		return 1
+	}
+}
 
 # single LABEL COMMAND ...: one command that passes or fails as a whole.
 single() {

@@ -66,9 +66,9 @@ static int64 estimated_rows(Oid relid);
 static int64 count_rows(Relation rel);
 static char *run(EsBackfill *backfill, char *time, const char *history, const char *from);
 static EsExpr *compile_time(const EsBackfill *backfill, const char *source);
-static bool scan_leaf(EsBackfill *backfill, EsExpr *time, Relation rel, BlockNumber *block);
+static bool scan_leaf(EsBackfill *backfill, Relation rel, BlockNumber *block);
 static void take_row(const EsTrackedTable *table, TupleTableSlot *slot, TupleTableSlot *row);
-static void backfill_row(EsBackfill *backfill, EsExpr *time, TupleTableSlot *slot);
+static void backfill_row(EsBackfill *backfill, TupleTableSlot *row);
 static char *get_string(FunctionCallInfo fcinfo, int arg);
 static void expect_limit(int64 limit);
 static void expect_own_transactions(FunctionCallInfo fcinfo);
@@ -305,10 +305,10 @@ count_rows(Relation rel)
 static char *
 run(EsBackfill *backfill, char *time, const char *history, const char *from)
 {
-	EsExpr	   *expr = compile_time(backfill, time);
 	Place		place = {InvalidOid, 0};
 	ListCell   *lc;
 
+	backfill->time = compile_time(backfill, time);
 	if (from == NULL || strncmp(from, HISTORY_PLACE, strlen(HISTORY_PLACE)) == 0)
 	{
 		char	   *last = history == NULL ? NULL :
@@ -330,7 +330,7 @@ run(EsBackfill *backfill, char *time, const char *history, const char *from)
 		if (relid < place.relid)
 			continue;
 		rel = table_open(relid, AccessShareLock);
-		at_end = scan_leaf(backfill, expr, rel, &block);
+		at_end = scan_leaf(backfill, rel, &block);
 		table_close(rel, NoLock);
 		if (!at_end)
 			return psprintf("%u/%u", relid, block);
@@ -358,7 +358,7 @@ compile_time(const EsBackfill *backfill, const char *source)
  * the rest begins at *block.
  */
 static bool
-scan_leaf(EsBackfill *backfill, EsExpr *time, Relation rel, BlockNumber *block)
+scan_leaf(EsBackfill *backfill, Relation rel, BlockNumber *block)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -384,7 +384,7 @@ scan_leaf(EsBackfill *backfill, EsExpr *time, Relation rel, BlockNumber *block)
 		}
 		now = ItemPointerGetBlockNumber(&slot->tts_tid);
 		take_row(table, slot, row);
-		backfill_row(backfill, time, row);
+		backfill_row(backfill, row);
 		es_progress_step(&backfill->progress, 1);
 	}
 	table_endscan(scan);
@@ -411,25 +411,17 @@ take_row(const EsTrackedTable *table, TupleTableSlot *slot, TupleTableSlot *row)
 }
 
 static void
-backfill_row(EsBackfill *backfill, EsExpr *time, TupleTableSlot *slot)
+backfill_row(EsBackfill *backfill, TupleTableSlot *row)
 {
 	MemoryContext caller = MemoryContextSwitchTo(backfill->row_context);
+	text	   *stream = es_tracking_stream(backfill->tracking, row->tts_values, row->tts_isnull);
 	EsDraft		draft;
 	EsAppended	result;
-	text	   *stream;
 
-	stream = es_tracking_stream(backfill->tracking, slot->tts_values, slot->tts_isnull);
 	if (es_backfill_claim(backfill, stream))
 	{
-		es_change_genesis(backfill->tracking, slot->tts_values, slot->tts_isnull, &draft);
-		if (time != NULL)
-		{
-			EsBinding	binding = {.row = slot};
-			bool		isnull;
-
-			draft.occurred_at = DatumGetTimestampTz(es_expr_eval(time, &binding, &isnull));
-			draft.has_occurred_at = !isnull;
-		}
+		es_change_genesis(backfill->tracking, row->tts_values, row->tts_isnull, &draft);
+		es_backfill_date(backfill, row->tts_values, row->tts_isnull, &draft);
 		es_backfill_add(backfill, &draft, &result);
 		backfill->rows++;
 		es_backfill_settle(backfill);
@@ -437,6 +429,25 @@ backfill_row(EsBackfill *backfill, EsExpr *time, TupleTableSlot *slot)
 	else
 		pfree(stream);
 	MemoryContextSwitchTo(caller);
+}
+
+void
+es_backfill_date(EsBackfill *backfill, const Datum *values, const bool *nulls, EsDraft *draft)
+{
+	EsBinding	binding = {0};
+	TupleTableSlot *row;
+	bool		isnull;
+
+	if (backfill->time == NULL)
+		return;
+	row = MakeSingleTupleTableSlot(backfill->desc, &TTSOpsVirtual);
+	memcpy(row->tts_values, values, backfill->desc->natts * sizeof(Datum));
+	memcpy(row->tts_isnull, nulls, backfill->desc->natts * sizeof(bool));
+	ExecStoreVirtualTuple(row);
+	binding.row = row;
+	draft->occurred_at = DatumGetTimestampTz(es_expr_eval(backfill->time, &binding, &isnull));
+	draft->has_occurred_at = !isnull;
+	ExecDropSingleTupleTableSlot(row);
 }
 
 /* ---- arguments ---- */

@@ -16,6 +16,7 @@ typedef struct EsBackfill
 	const EsTracking *tracking;
 	TupleDesc	desc;			/* of the tracked table */
 	MemoryContext row_context;	/* of drafts that are not written yet */
+	struct EsExpr *time;		/* when a row occurred; NULL: now */
 	EsBatch    *batch;
 	EsProgress	progress;
 	int64		limit;			/* of rows */
@@ -29,6 +30,9 @@ typedef struct EsBackfill
  * if it exists, or if somebody else is at work on it.
  */
 extern bool es_backfill_claim(EsBackfill *backfill, const text *stream);
+
+/* Gives the image of a row its time, if the caller said where that is. */
+extern void es_backfill_date(EsBackfill *backfill, const Datum *values, const bool *nulls, EsDraft *draft);
 
 /* Adds an event to the batch; what the draft points to must stay until it settles. */
 extern void es_backfill_add(EsBackfill *backfill, const EsDraft *draft, EsAppended *result);

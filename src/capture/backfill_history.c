@@ -49,11 +49,14 @@ typedef struct History
 	bool		is_ours;		/* its stream is begun here */
 	const text *state;			/* in which its events left it; NULL: none */
 	Jsonb	   *metadata;		/* of its events */
+	char		last[ES_MAX_STREAM_NAME + 1];	/* key before the one at hand */
 } History;
 
 static Portal open_query(const char *query, const char *after);
 static SPIPlanPtr prepare_row(const EsTracking *tracking);
 static Oid	operator_namespace(Oid operator);
+static void describe_query(void *arg);
+static bool take_line(History *history, HeapTuple row, TupleDesc desc);
 static void begin_key(History *history, text *key);
 static void end_key(History *history);
 static void add_event(History *history, HeapTuple row, TupleDesc desc);
@@ -66,50 +69,67 @@ char *
 es_backfill_history(EsBackfill *backfill, const char *query, const char *after)
 {
 	History		history = {.backfill = backfill};
+	ErrorContextCallback context = {.callback = describe_query,.previous = error_context_stack};
 	MemoryContext caller = CurrentMemoryContext;
 	Portal		portal;
-	char	   *last = NULL;
 	bool		at_limit = false;
 
 	history.metadata = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"backfilled\": true}")));
 	SPI_connect();
 	history.row_plan = prepare_row(backfill->tracking);
+	error_context_stack = &context;
 	portal = open_query(query, after);
 	do
 	{
 		SPITupleTable *rows;
 
+		error_context_stack = &context;
 		SPI_cursor_fetch(portal, true, FETCH_COUNT);
+		error_context_stack = context.previous;
 		rows = SPI_tuptable;
 		if (rows->numvals == 0)
 			break;
-		for (uint64 i = 0; i < rows->numvals && !at_limit; i++)
-		{
-			MemoryContext spi = MemoryContextSwitchTo(backfill->row_context);
-			bool		isnull;
-			text	   *key = DatumGetTextPP(SPI_getbinval(rows->vals[i], rows->tupdesc, COL_KEY, &isnull));
 
-			CHECK_FOR_INTERRUPTS();
-			if (history.key == NULL || !same_text(key, history.key))
-			{
-				end_key(&history);
-				at_limit = backfill->rows >= backfill->limit;
-				if (!at_limit)
-				{
-					begin_key(&history, key);
-					last = MemoryContextStrdup(caller, text_to_cstring(key));
-				}
-			}
-			if (!at_limit && history.is_ours)
-				add_event(&history, rows->vals[i], rows->tupdesc);
-			MemoryContextSwitchTo(spi);
-		}
+		/* What is taken from SPI's memory is copied: the batch outlives it. */
+		MemoryContextSwitchTo(backfill->row_context);
+		for (uint64 i = 0; i < rows->numvals && !at_limit; i++)
+			at_limit = !take_line(&history, rows->vals[i], rows->tupdesc);
 		SPI_freetuptable(rows);
 	} while (!at_limit);
-	end_key(&history);
+	error_context_stack = context.previous;
+	MemoryContextSwitchTo(backfill->row_context);
+	if (!at_limit)
+		end_key(&history);
+	MemoryContextSwitchTo(caller);
 	SPI_cursor_close(portal);
 	SPI_finish();
-	return at_limit ? last : NULL;
+	return at_limit ? MemoryContextStrdup(caller, history.last) : NULL;
+}
+
+static void
+describe_query(void *arg)
+{
+	errcontext("query of a history, which must give key, at, type, data, actor and reason");
+}
+
+/* One line of the history; false if the limit was reached before its key. */
+static bool
+take_line(History *history, HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	text	   *key = DatumGetTextPP(SPI_getbinval(row, desc, COL_KEY, &isnull));
+
+	CHECK_FOR_INTERRUPTS();
+	if (history->key == NULL || !same_text(key, history->key))
+	{
+		end_key(history);
+		if (history->backfill->rows >= history->backfill->limit)
+			return false;
+		begin_key(history, DatumGetTextPCopy(PointerGetDatum(key)));
+	}
+	if (history->is_ours)
+		add_event(history, row, desc);
+	return true;
 }
 
 /* The caller's query, its columns by position, in order of keys and time. */
@@ -207,6 +227,7 @@ end_key(History *history)
 		history->backfill->rows++;
 	}
 	es_progress_step(&history->backfill->progress, 1);
+	text_to_cstring_buffer(history->key, history->last, sizeof(history->last));
 	history->key = NULL;
 	es_backfill_settle(history->backfill);
 }
@@ -254,9 +275,12 @@ add_image(History *history)
 
 	split_key(history->key, tracking->nkeys, parts);
 	SPI_execute_plan(history->row_plan, parts, NULL, false, 1);
-	MemoryContextSwitchTo(rows);
+	MemoryContextSwitchTo(rows);	/* SPI's own, else */
 	if (SPI_processed == 0)
+	{
+		SPI_freetuptable(SPI_tuptable);
 		return;
+	}
 	values = palloc(SPI_tuptable->tupdesc->natts * sizeof(Datum));
 	nulls = palloc(SPI_tuptable->tupdesc->natts * sizeof(bool));
 	heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[0]), SPI_tuptable->tupdesc, values, nulls);
@@ -268,6 +292,7 @@ add_image(History *history)
 		draft.flags |= ES_EVENT_VIOLATION;
 	else if (history->state != draft.to_state)
 		refuse_end(history, &draft);
+	es_backfill_date(history->backfill, values, nulls, &draft);
 	es_backfill_add(history->backfill, &draft, &result);
 }
 

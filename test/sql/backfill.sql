@@ -102,6 +102,28 @@ SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions() $$, 'all of it
 SELECT is_empty($$ (TABLE bf_deal EXCEPT SELECT * FROM eventsource.as_of(NULL::bf_deal, clock_timestamp()))
 	UNION ALL (SELECT * FROM eventsource.as_of(NULL::bf_deal, clock_timestamp()) EXCEPT TABLE bf_deal) $$, 'and ends in the table');
 
+-- More of it than is fetched or written at once.
+CREATE TABLE public.bf_many (id int PRIMARY KEY, status text);
+INSERT INTO bf_many SELECT n, CASE WHEN n % 2 = 0 THEN 'NEW' ELSE 'OPEN' END FROM generate_series(1, 1203) n;
+SELECT eventsource.track_table('bf_many', 'bfmany', state_column => 'status', state_machine => 'bf') AS done \gset
+SELECT is(eventsource.backfill('bf_many', history => $$ SELECT id, timestamptz '2026-01-01' + n * interval '1 hour', CASE n WHEN 0 THEN 'noted' ELSE 'opened' END,
+		jsonb_build_object('long', repeat(id || ' ', 30)), NULL, NULL FROM bf_many, generate_series(0, 1) n WHERE n = 0 OR id % 2 = 1 $$),
+	1203::bigint, 'a long history');
+SELECT is_empty($$ SELECT b.id, e.version, e.type, e.data FROM bf_many b JOIN eventsource.events e ON e.stream = 'bfmany-' || b.id
+	 WHERE e.data IS DISTINCT FROM CASE WHEN e.type = 'bfmany_created' THEN jsonb_build_object('changed', jsonb_build_object('id', jsonb_build_object('new', b.id),
+		   'status', jsonb_build_object('new', b.status))) ELSE jsonb_build_object('long', repeat(b.id || ' ', 30)) END $$, 'each event says what it was given');
+SELECT is((SELECT count(*) FROM eventsource.events WHERE category = 'bfmany'), (1203 + 602 + 1203)::bigint, 'none is missing');
+SELECT is_empty($$ (TABLE bf_many EXCEPT SELECT * FROM eventsource.as_of(NULL::bf_many, clock_timestamp()))
+	UNION ALL (SELECT * FROM eventsource.as_of(NULL::bf_many, clock_timestamp()) EXCEPT TABLE bf_many) $$, 'nor is a row');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_chain() $$, 'and the chain holds');
+
+-- The image after a history is of its column's time, too.
+CREATE TABLE public.bf_dated (id int PRIMARY KEY, status text, seen timestamptz);
+INSERT INTO bf_dated VALUES (1, 'OPEN', '2026-04-01');
+SELECT eventsource.track_table('bf_dated', 'bfdated', state_column => 'status', state_machine => 'bf') AS done \gset
+SELECT is(eventsource.backfill('bf_dated', 'seen', history => $$ SELECT 1, timestamptz '2026-03-01', 'opened', NULL, NULL, NULL $$), 1::bigint, 'a history and a time');
+SELECT is((SELECT array_agg(id) FROM eventsource.as_of(NULL::bf_dated, '2026-04-02', basis => 'occurred')), ARRAY[1], 'the row is there from that time on');
+
 -- A history that lies.
 CREATE TABLE public.bf_lie (id bigint PRIMARY KEY, status text);
 INSERT INTO bf_lie VALUES (1, 'WON');
