@@ -67,7 +67,13 @@ es_rows_close(EsRows *rows)
 	{
 		es_compat_index_insert_cleanup(rows->indexes[i].rel, rows->indexes[i].info);
 		index_close(rows->indexes[i].rel, NoLock);
+		pfree(rows->indexes[i].info);
 	}
+	pfree(rows->indexes);
+	if (rows->slots != NULL)
+		pfree(rows->slots);
+	if (rows->desc != NULL)
+		FreeTupleDesc(rows->desc);
 	table_close(rows->rel, NoLock);
 	rows->rel = NULL;
 }
