@@ -29,10 +29,15 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+/* Arguments of track_table() that a second call may forget. */
+#define TRACK_ARGUMENTS	6
+
 PG_FUNCTION_INFO_V1(eventsource_track_table);
 PG_FUNCTION_INFO_V1(eventsource_untrack_table);
 
 static int64 define(const char *category, const char *type, const EsTrackingText *definition);
+static void warn_of_loss(const char *category, const EsTrackingText *definition);
+static void note_arguments(const EsTrackingText *definition, const char **names);
 static Relation lock_table(Oid relid, const char *function);
 static void create_triggers(Relation rel, const char *category);
 static void drop_triggers(Relation rel);
@@ -53,12 +58,66 @@ eventsource_track_table(PG_FUNCTION_ARGS)
 	rel = lock_table(proposal.target, "track");
 	es_stream_lock(es_proposal_stream(&proposal));
 	es_proposal_check(&proposal, rel, &definition);
+	warn_of_loss(proposal.category, &definition);
 	drop_triggers(rel);
 	version = define(proposal.category, ES_TRACKING_DEFINED, &definition);
 	create_triggers(rel, proposal.category);
 	let_owner_attach(rel);
 	table_close(rel, NoLock);
 	PG_RETURN_INT64(version);
+}
+
+/* What a second call leaves out is taken away, which is seldom what was meant. */
+static void
+warn_of_loss(const char *category, const EsTrackingText *definition)
+{
+	EsDefinition *stored = es_config_read(ES_TRACKING_KIND, category, 0);
+	EsTrackingText before;
+	const char *had[TRACK_ARGUMENTS] = {NULL};
+	const char *has[TRACK_ARGUMENTS] = {NULL};
+	StringInfoData lost;
+
+	if (stored == NULL || strcmp(stored->type, ES_TRACKING_REMOVED) == 0)
+		return;
+	es_tracking_read(stored->data, &before);
+	note_arguments(&before, had);
+	note_arguments(definition, has);
+	initStringInfo(&lost);
+	for (int i = 0; i < TRACK_ARGUMENTS; i++)
+		if (had[i] != NULL && has[i] == NULL)
+			appendStringInfo(&lost, "%s%s", lost.len > 0 ? ", " : "", had[i]);
+	if (lost.len > 0)
+		ereport(WARNING,
+				(errmsg("category \"%s\" is tracked without %s from now on", category, lost.data),
+				 errdetail("The call before this one gave it."),
+				 errhint("Give all arguments each time.")));
+}
+
+/* The names of those arguments that a definition shows were given. */
+static void
+note_arguments(const EsTrackingText *definition, const char **names)
+{
+	ListCell   *lc;
+
+	foreach(lc, definition->columns)
+	{
+		const EsColumnText *column = lfirst(lc);
+
+		if (column->is_state)
+			names[0] = "state_column";
+		if (column->is_reason)
+			names[1] = "reason_column";
+		if (column->is_actor)
+			names[2] = "actor_column";
+		if (column->is_ignored)
+			names[3] = definition->only_listed ? "columns" : "ignore";
+		if (column->event != NULL)
+			names[4] = "event_types";
+	}
+	if (definition->edges != NULL)
+		names[4] = "event_types";
+	if (definition->states != NULL)
+		names[5] = "states";
 }
 
 /* untrack_table(target) */

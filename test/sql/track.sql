@@ -142,5 +142,11 @@ SELECT matches(pg_temp.refusal($$SELECT eventsource.track_table('eventsource.wor
 SELECT matches(pg_temp.refusal($$SELECT eventsource.track_table('trk', 'trkother')$$), 'the table is tracked as category "trk": untrack it first', 'a table has one category');
 SELECT matches(pg_temp.refusal($$SELECT eventsource.track_table('trk2', 'trk')$$), 'category: "trk" is that of table public.trk', 'a category has one table');
 
+-- A second call that forgets what the first one said warns of it.
+CREATE TABLE trkwarn (id int PRIMARY KEY, a text, b text);
+SELECT eventsource.track_table('trkwarn', 'trkwarn', event_types => '{"a": "a_changed"}', ignore => '{b}') AS done \gset
+SELECT eventsource.track_table('trkwarn', 'trkwarn', event_types => '{"a": "a_changed"}', ignore => '{b}') AS done \gset
+SELECT eventsource.track_table('trkwarn', 'trkwarn', actor_column => 'b') AS done \gset
+
 SELECT * FROM finish();
 ROLLBACK;
