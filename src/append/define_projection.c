@@ -8,10 +8,8 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "append/define.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"

@@ -33,7 +33,6 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "tcop/pquery.h"
-#include "project/target.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

@@ -31,6 +31,8 @@ typedef struct ReasonHelp
 	const EsEdgePick *pick;
 } ReasonHelp;
 
+static void push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRowImage *old,
+						const EsRowImage *new);
 static void capture_insert(EsChange *change);
 static void capture_delete(EsChange *change);
 static void capture_update(EsChange *change);
@@ -454,7 +456,7 @@ data_of_row(const EsTracking *tracking, const EsRowImage *old, const EsRowImage 
 		const EsTrackedColumn *column = &tracking->columns[i];
 
 		if (column->captured && !row->nulls[column->attno - 1])
-			es_change_push_column(&state, column, old, new);
+			push_column(&state, column, old, new);
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	if (extra != NULL)
@@ -477,15 +479,16 @@ data_of_changes(const EsChange *change, const text *type, bool with_rest)
 
 		if (change->changed[i] &&
 			(column->event == NULL ? with_rest : type != NULL && es_text_same(column->event, type)))
-			es_change_push_column(&state, column, &change->old, &change->new);
+			push_column(&state, column, &change->old, &change->new);
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-void
-es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRowImage *old,
-					  const EsRowImage *new)
+/* {"old": v, "new": v} of one column, with "json_null" where it is needed. */
+static void
+push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRowImage *old,
+			const EsRowImage *new)
 {
 	static const char *const members[] = {"old", "new"};
 	const EsRowImage *rows[] = {old, new};

@@ -83,8 +83,4 @@ extern bool es_edge_of_type(const EsChange *change, const text *type, EsEdgePick
  */
 extern List *es_edge_ambiguities(EsMachine *machine, List *edges);
 
-/* {"old": v, "new": v} of one column, with "json_null" where it is needed. */
-extern void es_change_push_column(JsonbParseState **state, const EsTrackedColumn *column,
-								  const EsRowImage *old, const EsRowImage *new);
-
 #endif							/* ES_CAPTURE_CHANGE_H */

@@ -10,7 +10,6 @@
 
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "append/define.h"
 #include "capture/capture.h"
 #include "capture/define_track.h"
@@ -20,7 +19,6 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "log/catalog.h"
-#include "log/config.h"
 #include "log/stream.h"
 #include "log/trigger.h"
 #include "miscadmin.h"

@@ -13,7 +13,6 @@
 #include "access/relation.h"
 #include "capture/history.h"
 #include "errors.h"
-#include "log/stream.h"
 #include "miscadmin.h"
 #include "rules/expr_parts.h"
 #include "storage/lmgr.h"

@@ -14,7 +14,6 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "log/stream.h"
 #include "miscadmin.h"
 #include "project/replay.h"
 #include "utils/builtins.h"

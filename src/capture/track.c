@@ -25,11 +25,7 @@
 #include "log/cache.h"
 #include "log/catalog.h"
 #include "log/config.h"
-#include "log/guarded.h"
-#include "log/open.h"
-#include "log/read.h"
 #include "log/trigger.h"
-#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -37,8 +33,6 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 typedef struct CategoryEntry
 {
@@ -53,6 +47,7 @@ static HTAB *by_category;
 static HTAB *by_relid;			/* EsTrackedTable */
 static HTAB *watched;			/* Oid: their change ends the cache */
 
+static char *trigger_category(Oid relid);
 static void refresh_cache(void);
 static void forget_table(Datum arg, Oid relid);
 static EsTrackedTable *build_table(Relation rel, const EsTracking *tracking);
@@ -107,7 +102,7 @@ const EsTracking *
 es_tracking_of_table(Oid relid)
 {
 	Oid			root = root_of(relid);
-	char	   *category = es_tracking_trigger_category(root);
+	char	   *category = trigger_category(root);
 	const EsTracking *tracking = category == NULL ? NULL : es_tracking_of_category(category);
 
 	if (tracking != NULL && tracking->relid == root)
@@ -280,8 +275,9 @@ es_tracking_function(void)
 	return es_catalog_trigger_function("capture");
 }
 
-char *
-es_tracking_trigger_category(Oid relid)
+/* The category in the capture trigger of a table itself; NULL: it has none. */
+static char *
+trigger_category(Oid relid)
 {
 	EsTriggerScan scan;
 	Form_pg_trigger trigger;

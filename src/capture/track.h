@@ -136,9 +136,6 @@ extern const text *es_tracking_word(const EsTracking *tracking, const text *stat
  */
 extern const EsTrackedTable *es_tracking_of_trigger(Relation rel, const char *category);
 
-/* The category in the capture trigger of a table itself; NULL: it has none. */
-extern char *es_tracking_trigger_category(Oid relid);
-
 /* eventsource.capture() */
 extern Oid	es_tracking_function(void);
 

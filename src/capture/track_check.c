@@ -7,7 +7,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "append/define.h"
 #include "capture/change.h"
 #include "capture/track_check.h"
 #include "catalog/pg_type.h"

@@ -8,7 +8,6 @@
  */
 #include "capture/track_text.h"
 
-#include "capture/track.h"
 #include "log/json.h"
 #include "utils/builtins.h"
 

@@ -29,6 +29,7 @@
 #include "utils/numeric.h"
 #include "utils/typcache.h"
 
+static Datum read_value(const JsonbValue *value, Oid type_oid, bool *isnull);
 static bool fits(const EsValueType *type, Datum value);
 static bool is_null_jsonb(const EsValueType *type, Datum value);
 static void push_float(JsonbParseState **state, JsonbIteratorToken token,
@@ -138,8 +139,8 @@ es_value_text(Datum value, Oid type_oid)
 	return cstring_to_text(print(type, value));
 }
 
-Datum
-es_value_read(const JsonbValue *value, Oid type_oid, bool *isnull)
+static Datum
+read_value(const JsonbValue *value, Oid type_oid, bool *isnull)
 {
 	EsValueType *type = es_value_type(type_oid);
 
@@ -204,7 +205,7 @@ es_value_read_member(JsonbContainer *column, const char *member, Oid type, Datum
 			return true;
 		}
 	}
-	*value = es_value_read(found, type, isnull);
+	*value = read_value(found, type, isnull);
 	return true;
 }
 
@@ -438,7 +439,7 @@ read_array(const EsValueType *type, JsonbContainer *container)
 	{
 		if (token != WJB_ELEM)
 			continue;
-		values[n] = es_value_read(&v, element, &nulls[n]);
+		values[n] = read_value(&v, element, &nulls[n]);
 		n++;
 	}
 	if (count == 0)
@@ -466,7 +467,7 @@ read_row(const EsValueType *type, JsonbContainer *container)
 												 strlen(NameStr(att->attname)), &buffer);
 		nulls[i] = true;
 		if (field != NULL)
-			values[i] = es_value_read(field, att->atttypid, &nulls[i]);
+			values[i] = read_value(field, att->atttypid, &nulls[i]);
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }

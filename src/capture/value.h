@@ -19,15 +19,10 @@ extern void es_value_push(JsonbParseState **state, JsonbIteratorToken token,
 extern bool es_value_is_json_null(Datum value, bool isnull, Oid type);
 
 /*
- * The value as it was, of a type (of its base type, if it is a domain: neither
- * checks nor lengths of today judge it).  Errors where it cannot be read as that
- * type, which is another than it was of.
- */
-extern Datum es_value_read(const JsonbValue *value, Oid type, bool *isnull);
-
-/*
- * The value of a member ("old" or "new") of a column's object in data.changed;
- * false if the object has no such member.
+ * The value of a member ("old" or "new") of a column's object in data.changed, as
+ * it was; false if the object has no such member.  It is read as a type (its base
+ * type, if that is a domain: neither checks nor lengths of today judge it), with
+ * an error where it cannot be, as it was of another type.
  */
 extern bool es_value_read_member(JsonbContainer *column, const char *member, Oid type,
 								 Datum *value, bool *isnull);

@@ -119,8 +119,9 @@ load_segments(void)
 	table_close(rel, AccessShareLock);
 }
 
-const EsSegment *
-es_segment_all(int *count)
+/* The attached segments, in order; valid until they are read anew. */
+static const EsSegment *
+all_segments(int *count)
 {
 	if (!segments_valid)
 		load_segments();
@@ -177,7 +178,7 @@ int64
 es_segment_max_position(Snapshot snapshot)
 {
 	int			count;
-	const EsSegment *all = es_segment_all(&count);
+	const EsSegment *all = all_segments(&count);
 
 	for (int i = count - 1; i >= 0; i--)
 	{
@@ -199,7 +200,7 @@ es_segment_max_position(Snapshot snapshot)
 		if (position > 0)
 			return position;
 		if (!segments_valid)
-			all = es_segment_all(&count);
+			all = all_segments(&count);
 	}
 	return 0;
 }
@@ -272,8 +273,9 @@ create_segment_callback(void *arg)
 	create_segment(bounds->lower, bounds->upper);
 }
 
-void
-es_segment_attach(int64 position)
+/* Adds the segment that covers a position, in this transaction. */
+static void
+attach_segment(int64 position)
 {
 	NewSegment	bounds;
 
@@ -375,7 +377,7 @@ es_segment_ensure(int64 position)
 			segment = es_segment_at(position);
 		if (segment == NULL)
 		{
-			es_segment_attach(position);
+			attach_segment(position);
 			segment = es_segment_at(position);
 		}
 		if (segment == NULL)
@@ -420,7 +422,7 @@ eventsource_attach_main(Datum arg)
 			return;
 		if (!es_log_is_open())
 			es_log_open();
-		es_segment_attach(request.position + (int64) i * request.segment_size);
+		attach_segment(request.position + (int64) i * request.segment_size);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}

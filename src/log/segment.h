@@ -17,13 +17,9 @@ typedef struct EsSegment
 } EsSegment;
 
 /*
- * The attached segments, in order; valid until the next call into this module.
- */
-extern const EsSegment *es_segment_all(int *count);
-
-/*
- * The same for a reader up to a position, which must not miss a segment that
- * somebody has attached since the list was read.
+ * The attached segments, in order, for a reader up to a position, which must not
+ * miss one that somebody has attached just now; valid until the next call into
+ * this module.
  */
 extern const EsSegment *es_segment_upto(int64 position, int *count);
 
@@ -46,9 +42,6 @@ extern void es_segment_lock(void);
  * Opens the log in this database, in a worker if one can be had.
  */
 extern void es_segment_open_log(void);
-
-/* Adds the segment that covers a position, in this transaction. */
-extern void es_segment_attach(int64 position);
 
 /* Says that this transaction holds a lock on the log that a worker's attach
  * would wait for. */
