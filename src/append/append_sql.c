@@ -8,6 +8,7 @@
 #include "append/hall.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/json.h"
 #include "log/open.h"
 #include "log/segment.h"
 #include "log/stream.h"
@@ -118,7 +119,7 @@ drafts_from_array(Jsonb *events, int *count)
 	while (JsonbIteratorNext(&it, &v, true) == WJB_ELEM)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
+		if (!es_json_is_object(&v))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("event %d of the batch is not an object", n + 1),

@@ -163,12 +163,9 @@ static JsonbContainer *
 changes_of(Jsonb *data)
 {
 	JsonbValue	buffer;
-	JsonbValue *changed = NULL;
+	JsonbValue *changed = es_json_find(&data->root, "changed", &buffer);
 
-	if (JB_ROOT_IS_OBJECT(data))
-		changed = es_json_find(&data->root, "changed", &buffer);
-	return changed != NULL && changed->type == jbvBinary && JsonContainerIsObject(changed->val.binary.data) ?
-		changed->val.binary.data : NULL;
+	return changed != NULL && es_json_is_object(changed) ? changed->val.binary.data : NULL;
 }
 
 /* Columns of a new row have new values alone, those of a deleted one old ones. */

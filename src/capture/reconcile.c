@@ -158,7 +158,7 @@ apply_event(const EsChange *change, Image *image, const EsEvent *event)
 	if (!image->is_alive)
 		memset(image->values, 0, Max(1, change->tracking->ncolumns) * sizeof(JsonbValue));
 	image->is_alive = true;
-	if (es_json_find(&data->root, "changed", &changed) == NULL || changed.type != jbvBinary)
+	if (es_json_find(&data->root, "changed", &changed) == NULL || !es_json_is_object(&changed))
 		return;
 	it = JsonbIteratorInit(changed.val.binary.data);
 	(void) JsonbIteratorNext(&it, &name, true);

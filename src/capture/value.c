@@ -44,7 +44,6 @@ static Datum read_array(const EsValueType *type, JsonbContainer *container);
 static Datum read_row(const EsValueType *type, JsonbContainer *container);
 static Datum read_string(EsValueType *type, char *string);
 static char *json_to_string(const JsonbValue *value);
-static bool container_is(const JsonbValue *value, bool array);
 
 void
 es_value_push(JsonbParseState **state, JsonbIteratorToken token, Datum value, bool isnull, Oid type_oid)
@@ -169,11 +168,11 @@ read_value(const JsonbValue *value, Oid type_oid, bool *isnull)
 		case ES_VALUE_JSONB:
 			return JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value)));
 		case ES_VALUE_ARRAY:
-			if (container_is(value, true))
+			if (es_json_is_array(value))
 				return read_array(type, value->val.binary.data);
 			break;
 		case ES_VALUE_ROW:
-			if (container_is(value, false))
+			if (es_json_is_object(value))
 				return read_row(type, value->val.binary.data);
 			break;
 		case ES_VALUE_OTHER:
@@ -188,13 +187,12 @@ es_value_read_member(JsonbContainer *column, const char *member, Oid type, Datum
 	JsonbValue	buffer;
 	JsonbValue	marks;
 	JsonbValue	mark = {.type = jbvString};
-	JsonbValue *found = getKeyJsonValueFromContainer(column, member, strlen(member), &buffer);
+	JsonbValue *found = es_json_find(column, member, &buffer);
 
 	if (found == NULL)
 		return false;
 	if (found->type == jbvNull && es_value_type(type)->kind == ES_VALUE_JSONB &&
-		getKeyJsonValueFromContainer(column, "json_null", strlen("json_null"), &marks) != NULL &&
-		container_is(&marks, true))
+		es_json_find(column, "json_null", &marks) != NULL && es_json_is_array(&marks))
 	{
 		mark.val.string.val = unconstify(char *, member);
 		mark.val.string.len = strlen(member);
@@ -386,15 +384,6 @@ print(EsValueType *type, Datum value)
 
 /* ---- from JSON ---- */
 
-static bool
-container_is(const JsonbValue *value, bool array)
-{
-	JsonbContainer *container = value->val.binary.data;
-
-	return value->type == jbvBinary &&
-		(array ? JsonContainerIsArray(container) : JsonContainerIsObject(container));
-}
-
 static Datum
 read_number(const EsValueType *type, Numeric number)
 {
@@ -463,8 +452,7 @@ read_row(const EsValueType *type, JsonbContainer *container)
 		JsonbValue *field = NULL;
 
 		if (!att->attisdropped)
-			field = getKeyJsonValueFromContainer(container, NameStr(att->attname),
-												 strlen(NameStr(att->attname)), &buffer);
+			field = es_json_find(container, NameStr(att->attname), &buffer);
 		nulls[i] = true;
 		if (field != NULL)
 			values[i] = read_value(field, att->atttypid, &nulls[i]);
