@@ -125,8 +125,11 @@ find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool 
 
 	if (!es_corrections_apply(replay->corrections, &corrected))
 	{
-		/* A void event changes nothing; a correction may leave the machine. */
-		if (es_event_is_correction(event))
+		/*
+		 * A void event changes nothing, but that there was no machine; a
+		 * correction may leave it.
+		 */
+		if (es_event_is_correction(event) || event->machine == NULL)
 			track->corrected = remember(replay, es_event_text(&corrected, ES_EVENT_TO_STATE));
 		return NULL;
 	}

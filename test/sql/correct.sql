@@ -3,7 +3,7 @@
 -- Corrections: an event says what another one should have said, or that it does not count. Both stay in the
 -- log; what folds or replays does so as corrected; a correction that the machine would refuse is refused.
 BEGIN;
-SELECT plan(115);
+SELECT plan(117);
 
 -- Positions are not the same in every run: where a message names one, it says N.
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
@@ -308,5 +308,11 @@ SELECT pg_temp.same_rows($$ SELECT version, from_state, to_state FROM eventsourc
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-1') $$, 'and is no break either');
 SELECT is(state, NULL, 'nor is an event that had no machine') FROM eventsource.correct_event(:second, '{"to": "C"}', 'typo', 'agent:joe');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-2') $$, 'before which the state is another');
+SELECT count(eventsource.append('corrlost-2', 'go')) AS n \gset
+SET LOCAL client_min_messages = error;
+SELECT eventsource.create_category('corrlost') AS v \gset
+RESET client_min_messages;
+SELECT is(state, NULL, 'an event that had no machine is voided') FROM eventsource.void_event((SELECT position FROM eventsource.events WHERE stream = 'corrlost-2' AND type = 'any'), 'typo', 'agent:joe');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-2') $$, 'which does not undo that there was none');
 SELECT * FROM finish();
 ROLLBACK;
