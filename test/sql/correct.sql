@@ -308,11 +308,15 @@ SELECT pg_temp.same_rows($$ SELECT version, from_state, to_state FROM eventsourc
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-1') $$, 'and is no break either');
 SELECT is(state, NULL, 'nor is an event that had no machine') FROM eventsource.correct_event(:second, '{"to": "C"}', 'typo', 'agent:joe');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-2') $$, 'before which the state is another');
-SELECT count(eventsource.append('corrlost-2', 'go')) AS n \gset
+SELECT eventsource.create_category('corrback', 'corrdoor') AS v \gset
+SELECT count(eventsource.append('corrback-1', 'jump')) AS n \gset
 SET LOCAL client_min_messages = error;
-SELECT eventsource.create_category('corrlost') AS v \gset
+SELECT eventsource.create_category('corrback') AS v \gset
+SELECT count(eventsource.append('corrback-1', 'any')) AS n \gset
+SELECT eventsource.create_category('corrback', 'corrdoor') AS v \gset
+SELECT count(eventsource.append('corrback-1', 'go')) AS n \gset
 RESET client_min_messages;
-SELECT is(state, NULL, 'an event that had no machine is voided') FROM eventsource.void_event((SELECT position FROM eventsource.events WHERE stream = 'corrlost-2' AND type = 'any'), 'typo', 'agent:joe');
-SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrlost-2') $$, 'which does not undo that there was none');
+SELECT is(state, 'D', 'an event that had no machine is voided') FROM eventsource.void_event((SELECT position FROM eventsource.events WHERE stream = 'corrback-1' AND type = 'any'), 'typo', 'agent:joe');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions('corrback-1') $$, 'which does not undo that there was none');
 SELECT * FROM finish();
 ROLLBACK;
