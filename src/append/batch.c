@@ -140,10 +140,7 @@ es_batch_note_milestone(EsBatch *batch, const text *stream)
 		return;
 	foreach(lc, batch->milestones)
 	{
-		const text *known = lfirst(lc);
-
-		if (VARSIZE_ANY_EXHDR(known) == VARSIZE_ANY_EXHDR(stream) &&
-			memcmp(VARDATA_ANY(known), VARDATA_ANY(stream), VARSIZE_ANY_EXHDR(stream)) == 0)
+		if (es_text_same(lfirst(lc), stream))
 			return;
 	}
 	caller = MemoryContextSwitchTo(batch->context);

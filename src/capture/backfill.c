@@ -293,7 +293,10 @@ count_rows(Relation rel)
 	int64		count = 0;
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
 		count++;
+	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);

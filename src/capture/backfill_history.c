@@ -63,7 +63,6 @@ static void add_event(History *history, HeapTuple row, TupleDesc desc);
 static void add_image(History *history);
 static void refuse_end(const History *history, const EsDraft *image);
 static void split_key(const text *key, int count, Datum *parts);
-static bool same_text(const text *a, const text *b);
 
 char *
 es_backfill_history(EsBackfill *backfill, const char *query, const char *after)
@@ -120,7 +119,7 @@ take_line(History *history, HeapTuple row, TupleDesc desc)
 	text	   *key = DatumGetTextPP(SPI_getbinval(row, desc, COL_KEY, &isnull));
 
 	CHECK_FOR_INTERRUPTS();
-	if (history->key == NULL || !same_text(key, history->key))
+	if (history->key == NULL || !es_text_same(key, history->key))
 	{
 		end_key(history);
 		if (history->backfill->rows >= history->backfill->limit)
@@ -286,7 +285,7 @@ add_image(History *history)
 	heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[0]), SPI_tuptable->tupdesc, values, nulls);
 	SPI_freetuptable(SPI_tuptable);
 	es_change_genesis(tracking, values, nulls, &draft);
-	if (history->state != NULL && draft.to_state != NULL && same_text(history->state, draft.to_state))
+	if (history->state != NULL && draft.to_state != NULL && es_text_same(history->state, draft.to_state))
 		draft.passage = ES_PASSAGE_STAY;
 	else if (history->state != draft.to_state && tracking->records_violations)
 		draft.flags |= ES_EVENT_VIOLATION;
@@ -342,11 +341,4 @@ split_key(const text *key, int count, Datum *parts)
 				 errmsg("key \"%s\" of the history has %d parts", text_to_cstring(key), n),
 				 errdetail("The key of the table has %d columns.", count),
 				 errhint("Join them by commas, as in '7,42'; a comma within a part is written \"\\,\".")));
-}
-
-static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }

@@ -19,12 +19,12 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "append/hall.h"
 #include "capture/snapshot.h"
 #include "capture/value.h"
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
+#include "log/attempt.h"
 #include "log/catalog.h"
 #include "log/correction.h"
 #include "log/json.h"
@@ -36,7 +36,6 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 enum
@@ -61,8 +60,16 @@ typedef struct Draft
 	bool		nulls[COL_COUNT];
 } Draft;
 
+/* Snapshots of one stream, before they are written. */
+typedef struct Taking
+{
+	const text *stream;
+	List	   *drafts;			/* of Draft */
+} Taking;
+
 static void take(const text *stream);
-static List *draft_all(const text *stream);
+static bool may_fail(int sqlstate);
+static void draft_all(void *arg);
 static List *histories_of(const char *category);
 static Draft *draft_one(const text *stream, int64 upto, const EsHistory *history);
 static int64 head_of(const text *stream);
@@ -98,37 +105,17 @@ es_snapshot_resume(EsPast *past, const EsHistory *history, EsPastRows *rows)
 static void
 take(const text *stream)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext work = AllocSetContextCreate(caller, "eventsource snapshot", ALLOCSET_DEFAULT_SIZES);
-	ResourceOwner owner = CurrentResourceOwner;
-	List	   *volatile drafts = NIL;
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource snapshot", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	Taking		taking = {.stream = stream};
+	ErrorData  *error = es_attempt(draft_all, &taking, may_fail);
 	ListCell   *lc;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(work);
-	PG_TRY();
-	{
-		drafts = draft_all(stream);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(work);
-		error = CopyErrorData();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+	if (error != NULL)
 		ereport(WARNING,
 				(errmsg("no snapshot was taken of stream \"%s\"", text_to_cstring(stream)),
 				 errdetail("%s", error->message)));
-	}
-	PG_END_TRY();
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(work);
-	foreach(lc, drafts)
+	foreach(lc, error == NULL ? taking.drafts : NIL)
 	{
 		Relation	rel = table_open(es_catalog_oid(ES_REL_SNAPSHOT), RowExclusiveLock);
 		Draft	   *draft = lfirst(lc);
@@ -140,26 +127,33 @@ take(const text *stream)
 	MemoryContextDelete(work);
 }
 
-/* At the last version that is due; versions between it and the one before are not. */
-static List *
-draft_all(const text *stream)
+/* All but a cancelled statement and the like. */
+static bool
+may_fail(int sqlstate)
 {
+	return ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_OPERATOR_INTERVENTION;
+}
+
+/* At the last version that is due; versions between it and the one before are not. */
+static void
+draft_all(void *arg)
+{
+	Taking	   *taking = arg;
+	const text *stream = taking->stream;
 	char	   *category = pnstrdup(VARDATA_ANY(stream), es_stream_category_length(stream));
 	int32		every = es_category_get(category)->snapshot_every;
 	int64		head = head_of(stream);
-	List	   *drafts = NIL;
 	ListCell   *lc;
 
 	if (every <= 0 || head < every)
-		return NIL;
+		return;
 	foreach(lc, histories_of(category))
 	{
 		Draft	   *draft = draft_one(stream, head - head % every, lfirst(lc));
 
 		if (draft != NULL)
-			drafts = lappend(drafts, draft);
+			taking->drafts = lappend(taking->drafts, draft);
 	}
-	return drafts;
 }
 
 /* Version of the stream's last event, ours too; 0 if corrections make snapshots useless. */

@@ -147,13 +147,6 @@ hash_name(const text *name)
 							   VARSIZE_ANY_EXHDR(name), 0);
 }
 
-static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 static const text *
 copy_name(const text *name)
 {
@@ -194,12 +187,12 @@ recall_by_name(const text *name)
 
 	ensure_cache();
 	entry = hash_search(newer.by_name, &hash, HASH_FIND, NULL);
-	if (entry != NULL && same_text(entry->name, name))
+	if (entry != NULL && es_text_same(entry->name, name))
 		return entry;
 	if (older.context != NULL)
 	{
 		entry = hash_search(older.by_name, &hash, HASH_FIND, NULL);
-		if (entry != NULL && same_text(entry->name, name))
+		if (entry != NULL && es_text_same(entry->name, name))
 			return remember_by_name(name, &entry->stream, InvalidTransactionId);
 	}
 	return NULL;

@@ -13,12 +13,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "errors.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "log/attempt.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -29,7 +29,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/resowner.h"
 
 /* Bytes of an expression that a list of problems shows. */
 #define SHOWN_WHOLE	120
@@ -139,49 +138,33 @@ es_expr_is_event(const EsExpr *expr, EsEventColumn *column)
 	return true;
 }
 
+/* What a definition can be blamed for. */
+static bool
+is_problem(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return sqlstate == ES_ERRCODE_INVALID_DEFINITION ||
+		category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION ||
+		category == ERRCODE_DATA_EXCEPTION;
+}
+
 char *
 es_expr_problem(void (*compile) (void *arg), void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile problem = NULL;
+	ErrorData  *error = es_attempt(compile, arg, is_problem);
+	char	   *problem;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		compile(arg);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-		int			category;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-
-		category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-		if (error->sqlerrcode != ES_ERRCODE_INVALID_DEFINITION &&
-			category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION &&
-			category != ERRCODE_DATA_EXCEPTION)
-			ReThrowError(error);
-		problem = error->message;
-		if (error->internalpos > 0)
-			problem = psprintf("%s (at character %d of: %s)", problem, error->internalpos,
-							   excerpt(error->internalquery, error->internalpos));
-		if (error->detail != NULL)
-			problem = psprintf("%s. %s", problem, error->detail);
-		if (error->hint != NULL)
-			problem = psprintf("%s%s %s", problem, error->detail != NULL ? "" : ".", error->hint);
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return NULL;
+	problem = error->message;
+	if (error->internalpos > 0)
+		problem = psprintf("%s (at character %d of: %s)", problem, error->internalpos,
+						   excerpt(error->internalquery, error->internalpos));
+	if (error->detail != NULL)
+		problem = psprintf("%s. %s", problem, error->detail);
+	if (error->hint != NULL)
+		problem = psprintf("%s%s %s", problem, error->detail != NULL ? "" : ".", error->hint);
 	return problem;
 }
 

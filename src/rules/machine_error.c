@@ -7,12 +7,11 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "errors.h"
+#include "log/attempt.h"
 #include "lib/stringinfo.h"
 #include "rules/machine_table.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 
 /* A refused step, and what its messages are made of. */
 typedef struct Case
@@ -91,37 +90,15 @@ es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event)
 bool
 es_machine_attempt(void (*work) (void *arg), void *arg, EsRefusal *refusal)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	ErrorData  *error = es_attempt(work, arg, is_answer);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		work(arg);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		if (!is_answer(error->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		refusal->sqlstate = error->sqlerrcode;
-		refusal->message = error->message;
-		refusal->detail = error->detail;
-		refusal->hint = error->hint;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return done;
+	if (error == NULL)
+		return true;
+	refusal->sqlstate = error->sqlerrcode;
+	refusal->message = error->message;
+	refusal->detail = error->detail;
+	refusal->hint = error->hint;
+	return false;
 }
 
 void

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Rolled back savepoints take their events with them, and nothing is remembered of what was made in them.
 BEGIN;
-SELECT plan(45);
+SELECT plan(47);
 
 CREATE FUNCTION pg_temp.events(category text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(format('%s/%s %s', stream, version, type), ', ' ORDER BY position) FROM eventsource.events WHERE category = $1
@@ -148,6 +148,26 @@ savecopy-1	copied	1
 savecopy-2	copied	1
 \.
 SELECT is(pg_temp.events('savecopy'), 'savecopy-1/1 copied, savecopy-2/1 copied', 'COPY again');
+
+-- An error that is not an answer goes through can_append() and leaves the block that catches it whole.
+CREATE TABLE public.save_seen (what text);
+CREATE FUNCTION public.save_stop(data jsonb) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN RAISE query_canceled USING MESSAGE = 'stopped'; END $$;
+SELECT eventsource.create_state_machine('savestop', '{"initial": "A", "states": {"A": {"on": {"go": {"target": "B", "guard": "public.save_stop(event.data)"}}}, "B": {"type": "final"}}}') AS done \gset
+SELECT eventsource.create_category('savestop', 'savestop') AS done \gset
+DO $$
+BEGIN
+	INSERT INTO save_seen VALUES ('before');
+	BEGIN
+		INSERT INTO save_seen VALUES ('in the block');
+		PERFORM eventsource.can_append('savestop-1', 'go');
+	EXCEPTION WHEN query_canceled THEN
+		INSERT INTO save_seen VALUES (SQLERRM);
+	END;
+END
+$$;
+SELECT set_eq('SELECT what FROM save_seen', ARRAY['before', 'stopped'], 'what the block did is undone, and nothing else');
+SELECT is(eventsource.stream_version('savestop-1'), 0::bigint, 'and nothing was appended');
 
 SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain verifies');
 SELECT is_empty($$ SELECT stream FROM eventsource.events GROUP BY stream HAVING min(version) <> 1 OR max(version) <> count(*) OR count(DISTINCT version) <> count(*) $$,

@@ -1,0 +1,17 @@
+/*
+ * attempt.h
+ *		Work that may fail without failing the whole.
+ */
+#ifndef ES_LOG_ATTEMPT_H
+#define ES_LOG_ATTEMPT_H
+
+#include "postgres.h"
+
+/*
+ * Runs work() in a subtransaction, in the current memory context.  NULL if it is
+ * done; else the error, after all that the work did was rolled back.  An error
+ * that is_expected() says no to is raised again.
+ */
+extern ErrorData *es_attempt(void (*work) (void *arg), void *arg, bool (*is_expected) (int sqlstate));
+
+#endif							/* ES_LOG_ATTEMPT_H */
