@@ -70,7 +70,7 @@ eventsource_drop_snapshots(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		if (category != NULL && !es_word_is(ES_STREAM_CATEGORY(stream), category))
 			continue;
-		simple_heap_delete(rel, &tuple->t_self);
+		es_catalog_delete(rel, tuple);
 		count++;
 	}
 	systable_endscan(scan);

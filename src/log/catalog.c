@@ -151,6 +151,21 @@ es_catalog_insert(Relation rel, Datum *values, bool *nulls)
 }
 
 void
+es_catalog_update(Relation rel, HeapTuple old, Datum *values, bool *nulls)
+{
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	CatalogTupleUpdate(rel, &old->t_self, tuple);
+	heap_freetuple(tuple);
+}
+
+void
+es_catalog_delete(Relation rel, HeapTuple old)
+{
+	CatalogTupleDelete(rel, &old->t_self);
+}
+
+void
 es_catalog_as_owner(void (*fn) (void *arg), void *arg)
 {
 	Oid			user;

@@ -60,6 +60,14 @@ extern Oid	es_catalog_relation_owner(Oid relid);
 extern void es_catalog_insert(Relation rel, Datum *values, bool *nulls);
 
 /*
+ * Writes such a row anew, or takes it away; for the few tables that are not
+ * append-only.  The caller serialises writers of the row and read its newest
+ * version (SnapshotSelf, after the lock).
+ */
+extern void es_catalog_update(Relation rel, HeapTuple old, Datum *values, bool *nulls);
+extern void es_catalog_delete(Relation rel, HeapTuple old);
+
+/*
  * Runs fn with SPI connected, as the owner of the log and with a pinned
  * search_path: for the rare DDL of our own.  An error leaves nothing behind,
  * as the end of the (sub)transaction restores user and settings.
@@ -78,6 +86,7 @@ extern void es_catalog_run(const char *fmt,...) pg_attribute_printf(1, 2);
 								 * none, Share */
 #define ES_LOCK_KEY		5		/* hash of a shared projection's key,
 								 * Exclusive */
+#define ES_LOCK_READER	6		/* hash of whose progress it is, Exclusive */
 
 extern void es_catalog_init(void);
 

@@ -60,6 +60,8 @@ struct EsScan
 	int			n_category_ids;
 
 	int64		expected;		/* events that may still be asked for */
+	uint32		part;			/* of so many parts of the streams */
+	uint32		parts;			/* 0: all streams are wanted */
 	bool		packed;
 	bool		nameless;		/* names of streams are not asked for */
 
@@ -104,6 +106,14 @@ void
 es_scan_spare_names(EsScan *scan)
 {
 	scan->nameless = true;
+}
+
+void
+es_scan_take_part(EsScan *scan, uint32 part, uint32 parts)
+{
+	Assert(scan->by_position && !scan->whole);
+	scan->part = part;
+	scan->parts = parts;
 }
 
 static void
@@ -209,6 +219,8 @@ is_wanted(void *arg, int64 stream_id, bool may_look_up)
 	int32		category = ES_STREAM_CATEGORY(stream_id);
 	bool		wanted;
 
+	if (scan->parts > 1 && es_stream_part(stream_id, scan->parts) != scan->part)
+		return false;
 	for (int i = 0; i < scan->n_verdicts; i++)
 		if (scan->verdicts[i].category == category)
 			return scan->verdicts[i].wanted;
@@ -266,7 +278,7 @@ pick_categories(EsScan *scan, const EsSegment *segment)
 	EsPick	   *pick;
 
 	/* Under SERIALIZABLE, what is read must be what a writer would change. */
-	if (scan->categories == NIL || scan->expected != PG_INT64_MAX || scan->from >= segment->lower ||
+	if (scan->parts > 1 || scan->categories == NIL || scan->expected != PG_INT64_MAX || scan->from >= segment->lower ||
 		IsolationIsSerializable())
 		return NULL;
 	if (scan->category_ids == NULL)

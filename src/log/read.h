@@ -43,6 +43,12 @@ extern void es_scan_pack(EsScan *scan);
 /* Likewise: rows alone will be asked for, and never the names of their streams. */
 extern void es_scan_spare_names(EsScan *scan);
 
+/*
+ * Likewise, for es_scan_log(): of the streams of one part alone, of so many
+ * (log/stream.h).
+ */
+extern void es_scan_take_part(EsScan *scan, uint32 part, uint32 parts);
+
 /* The next event, valid until the next call; false at the end. */
 extern bool es_scan_next(EsScan *scan, EsEvent *event);
 

@@ -3,20 +3,17 @@
  *		SQL functions that read the log: read_stream, read_category, read_all,
  *		stream_version, stream_head, watermark, verify_chain.
  *
- * read_category and read_all read final events only: they determine the
- * watermark, then take a fresh snapshot whatever the isolation level, and flush
- * WAL up to what they return, so that nobody acts on an event that a crash
- * could still undo.
+ * read_category and read_all read final events only (log/final.h).
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xlog.h"
 #include "catalog/pg_collation.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/chain.h"
+#include "log/final.h"
 #include "log/idempotency.h"
 #include "log/position.h"
 #include "log/read.h"
@@ -62,15 +59,11 @@ get_name(FunctionCallInfo fcinfo, int arg, const char *what)
 	return PG_GETARG_TEXT_PP(arg);
 }
 
-/*
- * Puts events into the result, up to one of a lower version; returns the LSN to
- * flush before returning.
- */
-static XLogRecPtr
-put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 lowest_version, int64 max_count)
+/* Puts events into the result, up to one of a lower version; final: or NULL. */
+static void
+put_events(ReturnSetInfo *rsinfo, EsScan *scan, EsFinal *final, int64 lowest_version, int64 max_count)
 {
 	EsEvent		event;
-	XLogRecPtr	flush = InvalidXLogRecPtr;
 	Datum		values[ES_EVENT_NCOLUMNS + 1];
 	bool		nulls[ES_EVENT_NCOLUMNS + 1];
 	EsResultRow *row = es_result_row_begin(rsinfo->setDesc);
@@ -90,10 +83,10 @@ put_events(ReturnSetInfo *rsinfo, EsScan *scan, int64 lowest_version, int64 max_
 		values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
 		nulls[ES_EVENT_NCOLUMNS] = key == NULL;
 		tuplestore_puttuple(rsinfo->setResult, es_result_row_form(row, values, nulls));
-		flush = Max(flush, es_scan_commit_lsn(scan));
+		if (final != NULL)
+			es_final_note(final, scan);
 	}
 	es_scan_end(scan);
-	return flush;
 }
 
 Datum
@@ -106,29 +99,24 @@ eventsource_read_stream(PG_FUNCTION_ARGS)
 
 	(void) es_stream_category_length(stream);
 	InitMaterializedSRF(fcinfo, 0);
-	(void) put_events((ReturnSetInfo *) fcinfo->resultinfo,
-					  es_scan_stream(stream, backward ? PG_INT64_MAX : from, backward, GetActiveSnapshot()),
-					  from, max_count);
+	put_events((ReturnSetInfo *) fcinfo->resultinfo,
+			   es_scan_stream(stream, backward ? PG_INT64_MAX : from, backward, GetActiveSnapshot()),
+			   NULL, from, max_count);
 	return (Datum) 0;
 }
 
 static void
 read_final(FunctionCallInfo fcinfo, List *categories, int64 after, int64 max_count)
 {
-	int64		watermark;
-	Snapshot	snapshot;
+	EsFinal    *final;
 	EsScan	   *scan;
-	XLogRecPtr	flush;
 
 	InitMaterializedSRF(fcinfo, 0);
-	watermark = es_position_watermark();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = categories == NIL ? es_scan_whole_log(after, watermark, snapshot) :
-		es_scan_log(after, watermark, categories, snapshot);
-	flush = put_events((ReturnSetInfo *) fcinfo->resultinfo, scan, 1, max_count);
-	UnregisterSnapshot(snapshot);
-	if (!XLogRecPtrIsInvalid(flush))
-		XLogFlush(flush);
+	final = es_final_begin();
+	scan = categories == NIL ? es_scan_whole_log(after, es_final_upto(final), es_final_snapshot(final)) :
+		es_scan_log(after, es_final_upto(final), categories, es_final_snapshot(final));
+	put_events((ReturnSetInfo *) fcinfo->resultinfo, scan, final, 1, max_count);
+	es_final_end(final);
 }
 
 Datum

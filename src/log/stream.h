@@ -33,6 +33,13 @@ extern int	es_stream_category_length(const text *name);
 #define ES_STREAM_CATEGORY(id)	((int32) ((id) >> 40))
 #define ES_STREAM_NUMBER_MASK	((INT64CONST(1) << 40) - 1)
 
+/* To which of so many parts a stream belongs, as long as the log lives. */
+static inline uint32
+es_stream_part(int64 id, uint32 parts)
+{
+	return (uint32) ((id & ES_STREAM_NUMBER_MASK) % parts);
+}
+
 /*
  * Locks a stream, existing or not, until the (sub)transaction ends.  Also
  * takes ROW EXCLUSIVE on the log.

@@ -90,7 +90,7 @@ es_projection_list(const text *category)
 	{
 		CacheEntry *entry = lfirst(lc);
 
-		if (entry->projection != NULL)
+		if (entry->projection != NULL && !entry->projection->is_async)
 			found->projections = list_append_unique_ptr(found->projections, entry->projection);
 	}
 	MemoryContextSwitchTo(caller);

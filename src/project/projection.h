@@ -63,6 +63,7 @@ typedef struct EsProjection
 	int64		version;
 	Oid			definer;		/* whose rights the expressions have */
 	List	   *categories;		/* of char * */
+	bool		is_async;		/* follows the log at its own pace */
 	EsTarget   *target;
 	List	   *rules;			/* of EsRule */
 	EsRule	   *any;			/* of type '*', or NULL */
@@ -72,8 +73,8 @@ typedef struct EsProjection
 } EsProjection;
 
 /*
- * Projections that events of a category fold into.  Those of a table that is
- * not there any more are left out.
+ * Inline projections that events of a category fold into.  Those of a table that
+ * is not there any more are left out.
  */
 extern List *es_projection_list(const text *category);
 

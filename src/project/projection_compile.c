@@ -77,6 +77,7 @@ static void compile_each_part(void *arg);
 static void complain(Compiler *compiler, const char *format,...) pg_attribute_printf(2, 3);
 static void raise_in_context(void *arg);
 static bool get_string(Compiler *compiler, const char *what, JsonbValue *value, char **string);
+static bool is_async(Jsonb *data);
 static JsonbValue *find(Jsonb *data, const char *key);
 static const char *column_name(const EsTarget *target, AttrNumber attno);
 
@@ -94,6 +95,7 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 	context.previous = error_context_stack;
 	projection->name = pstrdup(definition->name);
 	projection->version = definition->version;
+	projection->is_async = is_async(definition->data);
 	for (int i = 0; i < count; i++)
 		if (elements[i].type == jbvString)
 			projection->categories = lappend(projection->categories, es_json_string(&elements[i]));
@@ -110,6 +112,14 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 		settle_sharing(&compiler);
 	error_context_stack = context.previous;
 	return problems != NULL && *problems != NIL ? NULL : projection;
+}
+
+static bool
+is_async(Jsonb *data)
+{
+	JsonbValue *mode = find(data, "mode");
+
+	return mode != NULL && mode->type == jbvString && strcmp(es_json_string(mode), "async") == 0;
 }
 
 static void
