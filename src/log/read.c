@@ -278,8 +278,8 @@ pick_categories(EsScan *scan, const EsSegment *segment)
 	EsPick	   *pick;
 
 	/* Under SERIALIZABLE, what is read must be what a writer would change. */
-	if (scan->parts > 1 || scan->categories == NIL || scan->expected != PG_INT64_MAX || scan->from >= segment->lower ||
-		IsolationIsSerializable())
+	if (scan->categories == NIL || scan->parts > 1 || scan->expected != PG_INT64_MAX ||
+		scan->from >= segment->lower || IsolationIsSerializable())
 		return NULL;
 	if (scan->category_ids == NULL)
 		find_category_ids(scan);

@@ -77,7 +77,6 @@ static void compile_each_part(void *arg);
 static void complain(Compiler *compiler, const char *format,...) pg_attribute_printf(2, 3);
 static void raise_in_context(void *arg);
 static bool get_string(Compiler *compiler, const char *what, JsonbValue *value, char **string);
-static bool is_async(Jsonb *data);
 static JsonbValue *find(Jsonb *data, const char *key);
 static const char *column_name(const EsTarget *target, AttrNumber attno);
 
@@ -87,6 +86,7 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 	EsProjection *projection = palloc0(sizeof(EsProjection));
 	Compiler	compiler = {.projection = projection,.problems = problems};
 	ErrorContextCallback context = {.callback = raise_in_context,.arg = &compiler};
+	char	   *mode = es_json_find_string(&definition->data->root, "mode");
 	JsonbValue *categories = find(definition->data, "category");
 	JsonbValue *elements = NULL;
 	int			count = categories != NULL && es_json_is_array(categories) ?
@@ -95,7 +95,7 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 	context.previous = error_context_stack;
 	projection->name = pstrdup(definition->name);
 	projection->version = definition->version;
-	projection->is_async = is_async(definition->data);
+	projection->is_async = mode != NULL && strcmp(mode, "async") == 0;
 	for (int i = 0; i < count; i++)
 		if (elements[i].type == jbvString)
 			projection->categories = lappend(projection->categories, es_json_string(&elements[i]));
@@ -112,14 +112,6 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 		settle_sharing(&compiler);
 	error_context_stack = context.previous;
 	return problems != NULL && *problems != NIL ? NULL : projection;
-}
-
-static bool
-is_async(Jsonb *data)
-{
-	JsonbValue *mode = find(data, "mode");
-
-	return mode != NULL && mode->type == jbvString && strcmp(es_json_string(mode), "async") == 0;
 }
 
 static void
