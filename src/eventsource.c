@@ -11,11 +11,13 @@
 #include "capture/track.h"
 #include "capture/value.h"
 #include "fmgr.h"
+#include "log/bell.h"
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/heads.h"
 #include "log/position.h"
 #include "log/segment.h"
+#include "log/shared.h"
 #include "log/stream.h"
 #include "log/stream_name.h"
 #include "log/word.h"
@@ -85,6 +87,8 @@ void
 _PG_init(void)
 {
 	define_settings();
+	es_shared_init();
+	es_bell_init();
 	es_heads_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();

@@ -23,14 +23,11 @@
 #include "catalog/pg_database.h"
 #include "common/hashfn.h"
 #include "log/catalog.h"
+#include "log/shared.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#define TRANCHE			"eventsource heads"
 #define NUM_LOCKS		128
 #define PLACES			4
 #define MAX_NAME		64		/* longer names are not kept */
@@ -57,8 +54,6 @@ static Bucket *buckets;			/* in shared memory; NULL: none */
 static uint32 n_buckets;
 static LWLockPadded *locks;
 
-static shmem_request_hook_type next_request_hook;
-static shmem_startup_hook_type next_startup_hook;
 static object_access_hook_type next_access_hook;
 
 static SharedHead *left;		/* in TopTransactionContext */
@@ -253,36 +248,18 @@ memory_size(void)
 }
 
 static void
-request_memory(void)
+attach_memory(void *memory, LWLockPadded *new_locks, bool is_new)
 {
-	if (next_request_hook != NULL)
-		next_request_hook();
-	if (memory_size() == 0)
-		return;
-	RequestAddinShmemSpace(memory_size());
-	RequestNamedLWLockTranche(TRANCHE, NUM_LOCKS);
-}
-
-static void
-attach_memory(void)
-{
-	bool		found;
-
-	if (next_startup_hook != NULL)
-		next_startup_hook();
-	if (memory_size() == 0)
-		return;
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	buckets = ShmemInitStruct(TRANCHE, memory_size(), &found);
-	if (!found)
+	buckets = memory;
+	locks = new_locks;
+	if (is_new)
 		memset(buckets, 0, memory_size());
-	locks = GetNamedLWLockTranche(TRANCHE);
-	LWLockRelease(AddinShmemInitLock);
 }
 
 void
 es_heads_init(void)
 {
+	static const EsShared piece = {"eventsource heads", memory_size, NUM_LOCKS, attach_memory};
 	bool		is_preload = process_shared_preload_libraries_in_progress;
 
 	/*
@@ -294,12 +271,8 @@ es_heads_init(void)
 							"Each takes some 180 bytes. 0: none. Without effect unless the library is preloaded.",
 							&shared_heads, 100000, 0, 100000000,
 							is_preload ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL, NULL);
-	if (!is_preload)
+	if (!es_shared_want(&piece))
 		return;
-	next_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	next_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = attach_memory;
 	next_access_hook = object_access_hook;
 	object_access_hook = at_access;
 	RegisterXactCallback(at_xact, NULL);

@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "errors.h"
+#include "log/bell.h"
 #include "log/catalog.h"
 #include "log/segment.h"
 #include "miscadmin.h"
@@ -187,6 +188,9 @@ at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
+		/* Who prepares passes the bound on. */
+		if (bound_published && event != XACT_EVENT_PREPARE)
+			es_bell_ring_later();
 		bound_published = false;
 		last_read = -1;
 	}
