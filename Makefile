@@ -4,6 +4,7 @@
 #   make install    install it there
 #   make demo       from a fresh machine to a story one can read
 #   make test       everything, on the local major
+#   make torture    the feed and its readers under load and murder, for long
 #   make test-all   the suites on every supported major
 
 EXTENSION = eventsource
@@ -26,7 +27,7 @@ EXTRA_CLEAN = .build_flags $(OBJS:.o=.d) sql/eventsource--$(EXTVERSION).sql.tmp 
 all:
 
 # test/, bench/ and the like are folders too.
-.PHONY: demo demo-stop test test-all bench check-style format
+.PHONY: demo demo-stop test test-all torture bench check-style format
 
 # These need no server yet, and so must not need pg_config either.
 demo:
@@ -41,6 +42,10 @@ test:
 
 test-all:
 	tools/test-all.sh
+
+# The tests that throw dice, for longer than "make test" does.
+torture:
+	ES_TORTURE_SECONDS=$${ES_TORTURE_SECONDS:-300} tools/test.sh test/t/027_torture.pl
 
 bench:
 	tools/bench.sh

@@ -1,0 +1,97 @@
+-- setup.sql: readers of the log that keep a checkpoint, side by side on the same
+-- events: ours, and the two that are written again and again because they look
+-- right. Used by test/t/027_torture.pl.
+
+CREATE SCHEMA torture;
+
+-- How far each reader came. The xid is the second reader's, which goes by both.
+CREATE TABLE torture.checkpoint (
+	reader   text PRIMARY KEY,
+	position bigint NOT NULL DEFAULT 0,
+	xid      bigint NOT NULL DEFAULT 0
+);
+
+-- What each acted on, in this order: written in the transaction that moves the
+-- checkpoint, so that what is here was delivered once per committed checkpoint.
+CREATE TABLE torture.delivered (
+	n        bigserial PRIMARY KEY,
+	reader   text NOT NULL,
+	position bigint NOT NULL,
+	stream   text NOT NULL,
+	version  bigint NOT NULL,
+	at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Ours.
+CREATE FUNCTION torture.take_read_all(page_size int DEFAULT 50) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	last bigint;
+BEGIN
+	SELECT c.position INTO last FROM torture.checkpoint c WHERE c.reader = 'read_all' FOR UPDATE;
+	WITH page AS (
+		INSERT INTO torture.delivered (reader, position, stream, version)
+		SELECT 'read_all', e.position, e.stream, e.version FROM eventsource.read_all(last, page_size) e
+		RETURNING delivered.position)
+	SELECT max(p.position) INTO last FROM page p;
+	UPDATE torture.checkpoint c SET position = last WHERE c.reader = 'read_all' AND last IS NOT NULL;
+	RETURN last;
+END
+$$;
+
+-- "Everything after the last one I saw."
+CREATE FUNCTION torture.take_position(page_size int DEFAULT 50) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	last bigint;
+BEGIN
+	SELECT c.position INTO last FROM torture.checkpoint c WHERE c.reader = 'position' FOR UPDATE;
+	WITH page AS (
+		INSERT INTO torture.delivered (reader, position, stream, version)
+		SELECT 'position', e.position, e.stream, e.version FROM eventsource.events e
+		 WHERE e.position > last ORDER BY e.position LIMIT page_size
+		RETURNING delivered.position)
+	SELECT max(p.position) INTO last FROM page p;
+	UPDATE torture.checkpoint c SET position = last WHERE c.reader = 'position' AND last IS NOT NULL;
+	RETURN last;
+END
+$$;
+
+-- "Only what is older than every transaction that still runs", in the order of
+-- their ids, without which it would skip as well.
+CREATE FUNCTION torture.take_xid(page_size int DEFAULT 50) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	c torture.checkpoint;
+	last record;
+BEGIN
+	SELECT * INTO c FROM torture.checkpoint k WHERE k.reader = 'xid' FOR UPDATE;
+	WITH next AS MATERIALIZED (
+		SELECT e.xmin::text::bigint AS xid, e.position FROM eventsource.event e
+		 WHERE (e.xmin::text::bigint, e.position) > (c.xid, c.position)
+		   AND e.xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+		 ORDER BY 1, 2 LIMIT page_size),
+	page AS (
+		INSERT INTO torture.delivered (reader, position, stream, version)
+		SELECT 'xid', n.position, e.stream, e.version FROM next n JOIN eventsource.events e USING (position)
+		 ORDER BY n.xid, n.position)
+	SELECT n.xid, n.position INTO last FROM next n ORDER BY 1 DESC, 2 DESC LIMIT 1;
+	UPDATE torture.checkpoint k SET xid = last.xid, position = last.position
+	 WHERE k.reader = 'xid' AND last.position IS NOT NULL;
+	RETURN last.position;
+END
+$$;
+
+-- What a reader made of the log: a row of counts, all but the first two of which
+-- are faults.
+CREATE FUNCTION torture.judge(reader text)
+	RETURNS TABLE (committed bigint, delivered bigint, skipped bigint, twice bigint, unknown bigint, out_of_order bigint)
+	LANGUAGE sql AS $$
+WITH got AS MATERIALIZED (
+	SELECT d.*, lag(d.version) OVER (PARTITION BY d.stream ORDER BY d.n) AS before
+	  FROM torture.delivered d WHERE d.reader = judge.reader),
+log AS MATERIALIZED (SELECT e.position FROM eventsource.events e)
+SELECT (SELECT count(*) FROM log),
+	   (SELECT count(*) FROM got),
+	   (SELECT count(*) FROM (SELECT position FROM log EXCEPT SELECT position FROM got) s),
+	   (SELECT count(*) - count(DISTINCT position) FROM got),
+	   (SELECT count(*) FROM (SELECT position FROM got EXCEPT SELECT position FROM log) u),
+	   (SELECT count(*) FROM got WHERE version <= before)
+$$;
