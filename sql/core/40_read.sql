@@ -29,7 +29,7 @@ COMMENT ON FUNCTION eventsource.stream_version(text) IS
 CREATE FUNCTION eventsource.watermark() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_watermark' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.watermark() IS
-	'Position up to which the log is final: no transaction still open can add anything at or below it. In a WHERE of your own it is older than the statement''s snapshot needs: read with read_all or read_category.';
+	'Position up to which the log is final: no transaction still open can add anything at or below it. On a standby: as the primary published it last, 0 if it never did. In a WHERE of your own it is older than the statement''s snapshot needs: read with read_all or read_category.';
 
 -- Lock class 4 is a published bound: see src/log/position.c.
 -- A prepared transaction keeps the virtual transaction of its session; its lock on

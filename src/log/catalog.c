@@ -46,6 +46,7 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_SNAPSHOT_PKEY] = "snapshot_pkey",
 	[ES_REL_LOG] = "log",
 	[ES_REL_LOCAL] = "local",
+	[ES_REL_PUBLISHED_WATERMARK] = "published_watermark",
 	[ES_REL_POSITION_SEQ] = "position_seq",
 };
 

@@ -56,7 +56,8 @@ void
 es_final_end(EsFinal *final)
 {
 	UnregisterSnapshot(final->snapshot);
-	if (!XLogRecPtrIsInvalid(final->flush))
+	/* What a standby replayed was flushed before it came. */
+	if (!XLogRecPtrIsInvalid(final->flush) && !RecoveryInProgress())
 		XLogFlush(final->flush);
 	pfree(final);
 }

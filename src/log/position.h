@@ -22,7 +22,8 @@ extern int64 es_position_last(void);
 
 /*
  * Position up to which the log is final.  A snapshot taken after this call
- * sees every event up to it; an older one may not.
+ * sees every event up to it; an older one may not.  On a standby: as the primary
+ * published it (log/published.h), 0 if it did not.
  */
 extern int64 es_position_watermark(void);
 
