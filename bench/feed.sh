@@ -1,0 +1,100 @@
+# shellcheck shell=bash
+# feed.sh: the rows about those who follow the log. Sourced by run.sh.
+
+# in_background COMMAND...; end_background ends it.
+in_background() {
+	"$@" >"$work/background" 2>&1 &
+	background=$!
+}
+
+end_background() {
+	kill "$background" 2>/dev/null || true
+	wait "$background" 2>/dev/null || true
+}
+
+# ---- what appenders pay for readers ----
+
+# followed SIDE COMMAND...: the command, which measures appends, beside four readers
+# of the whole log; "plain" is without them here.
+followed() {
+	local side=$1
+	shift
+	if [ "$side" = eventsource ]; then
+		in_background pgbench -n -c 4 -T 600 -D after=-1 -f follow.sql
+	fi
+	"$@"
+	if [ "$side" = eventsource ]; then
+		end_background
+	fi
+}
+
+followed_throughput() { followed "$1" throughput append 8 on eventsource; }
+
+followed_cpu() { followed "$1" cpu_time append $((seconds * 2000)) eventsource; }
+
+# Readers need cores of their own: where there are two in all, throughput says how
+# much of them was left, and CPU what appenders pay.
+row_followed() {
+	warm append
+	compare 'append, 8 clients, 4 consumers of the log (plain: none)' /s '>= 0.95' followed_throughput
+	compare 'its CPU of the backend per event' us '<= 1.05' followed_cpu
+}
+
+# ---- readers beside each other ----
+
+# read_along READER FOREIGN: 8 writers and a reader for some seconds, under a
+# transaction of a stranger if FOREIGN is "open". Prints what was appended and
+# delivered a second, how long after the append in milliseconds (p50, p99), and,
+# when nothing has been in flight for a second: how many events the reader has gone
+# past without seeing them, and how many it has yet to come to.
+read_along() {
+	local reader=$1 foreign=$2 script=feed.plain.sql table=bench.feed_event start appended
+	if [ "$reader" = eventsource ]; then
+		script=append.eventsource.sql table=eventsource.events
+	fi
+	start=$(sql -c "SELECT coalesce(max(position), 0) FROM $table")
+	sql -c 'TRUNCATE bench.delivered, bench.checkpoint' \
+		-c "INSERT INTO bench.checkpoint SELECT '$reader', $start, pg_snapshot_xmin(pg_current_snapshot())"
+	if [ "$foreign" = open ]; then
+		mkfifo "$work/stranger"
+		sql <"$work/stranger" >/dev/null &
+		exec 9>"$work/stranger"
+		echo 'BEGIN; INSERT INTO bench.unrelated VALUES (1);' >&9
+		sleep 0.5
+	fi
+	in_background pgbench -n -c 1 -T $((seconds + 30)) -D "reader=$reader" -f take.sql
+	appended=$(PGOPTIONS='-c synchronous_commit=on' run_script "$script" -c 8 -j 2 -T "$seconds" |
+		awk '/^number of transactions actually/ { print $6 }')
+	sleep 1
+	end_background
+	sql -F $'\t' -c "SELECT '$reader', '$foreign', $appended / $seconds, count(at) / $seconds,
+			percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), percentile_cont(0.99) WITHIN GROUP (ORDER BY ms),
+			count(*) FILTER (WHERE at IS NULL AND position < last), count(*) FILTER (WHERE at IS NULL AND position > coalesce(last, 0))
+		FROM (SELECT e.position, d.at, extract(epoch FROM d.at - d.recorded_at) * 1000 AS ms,
+				max(d.position) OVER () AS last
+			  FROM $table e LEFT JOIN bench.delivered d USING (position) WHERE e.position > $start) l"
+	if [ "$foreign" = open ]; then
+		exec 9>&-
+		rm "$work/stranger"
+	fi
+}
+
+# As a table of its own, since the sides are three.
+row_readers() {
+	local reader foreign
+	sql -f feed.sql
+	{
+		echo
+		echo "| reader, while 8 clients append | other transaction | appended /s | delivered /s | p50 ms | p99 ms | skipped | waiting |"
+		echo "|---|---|--:|--:|--:|--:|--:|--:|"
+		for foreign in none open; do
+			for reader in position xid eventsource; do
+				printf 'reader %s, other transaction %s\n' "$reader" "$foreign" >&2
+				read_along "$reader" "$foreign"
+			done
+		done | awk -F '\t' '
+			BEGIN { name["position"] = "position > last"; name["xid"] = "xid < pg_snapshot_xmin"; name["eventsource"] = "eventsource" }
+			function ms(x) { return x == "" ? "-" : sprintf("%.1f", x) }
+			{ printf "| %s | %s | %d | %d | %s | %s | %d | %d |\n", name[$1], $2, $3, $4, ms($5), ms($6), $7, $8 }'
+	} >>"$work/tables"
+}
