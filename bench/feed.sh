@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # work and seconds are run.sh's
 # feed.sh: the rows about those who follow the log. Sourced by run.sh.
 
 # in_background COMMAND...; end_background ends it.
