@@ -3,11 +3,13 @@
  *		create_projection and drop_projection, and the guard on a target.
  *
  * Defining takes SHARE ROW EXCLUSIVE on the log, so that no append slips between
- * the replay of history and the definition, then on the target.  Whatever is
+ * the replay of history and the definition, then on the target; what is async
+ * from the beginning needs no lock on the log.  Whatever is
  * wrong with a definition is listed at once.
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "append/define.h"
@@ -24,6 +26,7 @@
 #include "log/segment.h"
 #include "log/trigger.h"
 #include "miscadmin.h"
+#include "project/apply.h"
 #include "project/projection.h"
 #include "project/replay.h"
 #include "rules/category.h"
@@ -62,13 +65,15 @@ static const EsTriggerKind guards[] = {
 };
 
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
-static Relation lock_target(Oid relid, const char *verb);
+static bool begins_async(const Proposal *proposal);
+static Relation lock_target(Oid relid, const char *verb, bool spares_log);
 static List *check_categories(ArrayType *category);
 static char *category_problem(const char *name, int length);
 static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition);
 static char *qualified_name(Oid relid);
 static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection);
-static void refuse_sharing(const Proposal *proposal, const EsProjection *projection);
+static bool is_async(const Proposal *proposal, EsSharing sharing);
+static void refuse_settings(const Proposal *proposal, const EsProjection *projection);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
 static void put_categories(JsonbParseState **state, ArrayType *category);
 static void refuse_if_context(Relation rel, const char *name);
@@ -86,7 +91,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eventsource.create_projection()");
 	read_proposal(fcinfo, &proposal);
-	rel = lock_target(proposal.target, "define");
+	rel = lock_target(proposal.target, "define", begins_async(&proposal));
 	is_new = !es_guarded_is(rel);
 	definition.name = es_guarded_name(rel);
 	definition.data = proposal_to_jsonb(&proposal, ES_ROW_SHARED);
@@ -96,7 +101,8 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 		projection = es_projection_compile(&definition, proposal.target, &problems);
 	if (problems != NIL)
 		es_projection_refuse(RelationGetRelationName(rel), problems);
-	refuse_sharing(&proposal, projection);
+	projection->is_async = is_async(&proposal, projection->sharing);
+	refuse_settings(&proposal, projection);
 	if (is_new)
 		refuse_unless_empty_or_equal(rel, projection);
 
@@ -104,6 +110,10 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 						proposal_to_jsonb(&proposal, projection->sharing));
 	for (int i = 0; is_new && i < (int) lengthof(guards); i++)
 		es_trigger_create(rel, &guards[i], definition.name);
+	if (projection->is_async)
+		(void) es_apply_lock(definition.name, true);
+	else
+		es_apply_forget(definition.name);
 	(void) es_replay_rebuild(projection, NULL);
 	table_close(rel, NoLock);
 	PG_RETURN_INT64(version);
@@ -119,7 +129,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 	JsonbParseState *state = NULL;
 
 	PreventCommandIfReadOnly("eventsource.drop_projection()");
-	rel = lock_target(relid, "drop");
+	rel = lock_target(relid, "drop", false);
 	name = es_guarded_name(rel);
 	definition = es_config_read("projection", name, 0);
 	if (definition == NULL || strcmp(definition->type, "projection_defined") != 0)
@@ -130,6 +140,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 				 errhint("eventsource.projections lists them.")));
 	refuse_if_context(rel, name);
 	es_trigger_drop(list_make1_oid(relid), es_guarded_function());
+	es_apply_forget(name);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	(void) es_define("projection", name, "projection_dropped",
 					 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
@@ -187,9 +198,13 @@ read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 	proposal->settings = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
 }
 
-/* The log first, as appends do; asked for only by who may have it. */
+/*
+ * The cursor, the log, the table, as appliers and appends do; asked for only by
+ * who may have it.  An async projection that is new spares the log: no append
+ * folds into its table, before or after.
+ */
 static Relation
-lock_target(Oid relid, const char *verb)
+lock_target(Oid relid, const char *verb, bool spares_log)
 {
 	char	   *name = get_rel_name(relid);
 	Relation	rel;
@@ -200,8 +215,12 @@ lock_target(Oid relid, const char *verb)
 				 errmsg("must be owner of table %s", name),
 				 errdetail("Only who owns the table may %s a projection that writes it.", verb),
 				 errhint("Let the table's owner do it.")));
-	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
-	es_segment_wide_lock();
+	es_apply_lock_table(relid);
+	if (!spares_log)
+	{
+		LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
+		es_segment_wide_lock();
+	}
 	rel = try_table_open(relid, ShareRowExclusiveLock);
 	if (rel == NULL)
 		ereport(ERROR,
@@ -210,6 +229,34 @@ lock_target(Oid relid, const char *verb)
 				 errdetail("No relation has this OID, or it was dropped meanwhile."),
 				 errhint("Name the table: 'schema.table'.")));
 	return rel;
+}
+
+/*
+ * Is it a new projection, and async?  Looked at before the locks are chosen; what
+ * is wrong with it will be told under them.
+ */
+static bool
+begins_async(const Proposal *proposal)
+{
+	EsDefinition definition = {.type = "projection_defined",.owner = GetUserId()};
+	EsProjection *projection = NULL;
+	List	   *problems = NIL;
+	Relation	rel;
+
+	if (proposal->mode != NULL && strcmp(proposal->mode, "async") != 0)
+		return false;
+	rel = try_relation_open(proposal->target, AccessShareLock);
+	if (rel == NULL)
+		return false;
+	if (!es_guarded_is(rel) && es_target_check(rel) == NIL &&
+		has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
+	{
+		definition.name = es_guarded_name(rel);
+		definition.data = proposal_to_jsonb(proposal, ES_ROW_SHARED);
+		projection = es_projection_compile(&definition, proposal->target, &problems);
+	}
+	relation_close(rel, AccessShareLock);
+	return projection != NULL && is_async(proposal, projection->sharing);
 }
 
 static List *
@@ -262,6 +309,7 @@ check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
 {
 	List	   *problems = es_target_check(rel);
 	Oid			other = es_guarded_relid(definition->name);
+	EsPace		pace;
 
 	if (OidIsValid(other) && other != RelationGetRelid(rel))
 		problems = lappend(problems, psprintf("the name %s still belongs to the projection that is now called %s: drop that first",
@@ -269,10 +317,7 @@ check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
 											  qualified_name(other)));
 	if (proposal->mode != NULL && strcmp(proposal->mode, "inline") != 0 && strcmp(proposal->mode, "async") != 0)
 		problems = lappend(problems, psprintf("mode: must be inline or async, not \"%s\"", proposal->mode));
-	if (proposal->settings != NULL && !JB_ROOT_IS_OBJECT(proposal->settings))
-		problems = lappend(problems, pstrdup("settings: must be an object"));
-	else if (proposal->settings != NULL && JB_ROOT_COUNT(proposal->settings) > 0)
-		problems = lappend(problems, pstrdup("settings: there are none in this version"));
+	es_pace_read(definition->data, &pace, &problems);
 	return problems;
 }
 
@@ -302,19 +347,20 @@ refuse_unless_empty_or_equal(Relation rel, EsProjection *projection)
 				 errhint("Empty the table first; create_projection fills it from the events there are.")));
 }
 
-/* Rows of several streams belong into a worker, which this version has not. */
-static void
-refuse_sharing(const Proposal *proposal, const EsProjection *projection)
+/* Appends that meet in a row wait for each other, unless it follows later. */
+static bool
+is_async(const Proposal *proposal, EsSharing sharing)
 {
-	if (proposal->mode != NULL ? strcmp(proposal->mode, "inline") == 0 : projection->sharing != ES_ROW_SHARED)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("async projections are not in this version"),
-			 proposal->mode != NULL ?
-			 errdetail("mode => 'async' was asked for.") :
-			 errdetail("Rows of %s are shared between streams, so it would be async by default.", projection->name),
-			 errhint("Say mode => 'inline': appends that meet in a row then wait for each other.")));
+	return proposal->mode != NULL ? strcmp(proposal->mode, "async") == 0 : sharing == ES_ROW_SHARED;
+}
+
+/* They say at which pace to follow the log. */
+static void
+refuse_settings(const Proposal *proposal, const EsProjection *projection)
+{
+	if (!projection->is_async && proposal->settings != NULL && JB_ROOT_COUNT(proposal->settings) > 0)
+		es_projection_refuse(projection->name,
+							 list_make1(pstrdup("settings: an inline projection has none; they are for mode async")));
 }
 
 static Jsonb *
@@ -332,7 +378,7 @@ proposal_to_jsonb(const Proposal *proposal, EsSharing sharing)
 	es_json_push_jsonb(&state, "rules", proposal->rules);
 	if (proposal->key != NULL)
 		es_json_push_jsonb(&state, "key", proposal->key);
-	es_json_push_string(&state, "mode", "inline");
+	es_json_push_string(&state, "mode", is_async(proposal, sharing) ? "async" : "inline");
 	if (proposal->each != NULL)
 		es_json_push_string(&state, "each", proposal->each);
 	if (proposal->settings != NULL)

@@ -47,6 +47,10 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_LOG] = "log",
 	[ES_REL_LOCAL] = "local",
 	[ES_REL_PUBLISHED_WATERMARK] = "published_watermark",
+	[ES_REL_PROJECTION_CURSOR] = "projection_cursor",
+	[ES_REL_PROJECTION_CURSOR_PKEY] = "projection_cursor_pkey",
+	[ES_REL_PROJECTION_FAILURE] = "projection_failure",
+	[ES_REL_PROJECTION_FAILURE_PKEY] = "projection_failure_pkey",
 	[ES_REL_POSITION_SEQ] = "position_seq",
 };
 

@@ -72,8 +72,9 @@ struct EsCorrections
 	HTAB	   *streams;		/* NULL: there are none */
 };
 
-static EsCorrections *load(int64 stream_id, TimestampTz known_at, Snapshot snapshot);
-static EsCorrection *read_all(int64 stream_id, TimestampTz known_at, Snapshot snapshot, int *count);
+static EsCorrections *load(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot);
+static EsCorrection *read_all(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot,
+							  int *count);
 static void add_stream(HTAB *streams, EsCorrection *corrections, int count);
 static void lay_runs(StreamCorrections *stream);
 static void add_run(StreamCorrections *stream, int64 start, int64 end, int32 state);
@@ -117,13 +118,25 @@ eventsource_corrected_state(PG_FUNCTION_ARGS)
 EsCorrections *
 es_corrections_load(TimestampTz known_at, Snapshot snapshot)
 {
-	return load(0, known_at, snapshot);
+	return load(0, known_at, PG_INT64_MAX, snapshot);
 }
 
 EsCorrections *
 es_corrections_load_stream(int64 stream_id, TimestampTz known_at, Snapshot snapshot)
 {
-	return load(stream_id, known_at, snapshot);
+	return load(stream_id, known_at, PG_INT64_MAX, snapshot);
+}
+
+EsCorrections *
+es_corrections_load_upto(int64 upto, Snapshot snapshot)
+{
+	return load(0, DT_NOEND, upto, snapshot);
+}
+
+EsCorrections *
+es_corrections_load_stream_upto(int64 stream_id, int64 upto, Snapshot snapshot)
+{
+	return load(stream_id, DT_NOEND, upto, snapshot);
 }
 
 bool
@@ -192,12 +205,12 @@ es_correction_insert(const EsCorrection *correction)
 
 /* stream_id 0: of the whole log. */
 static EsCorrections *
-load(int64 stream_id, TimestampTz known_at, Snapshot snapshot)
+load(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot)
 {
 	EsCorrections *result = palloc0(sizeof(EsCorrections));
 	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(StreamCorrections)};
 	int			count;
-	EsCorrection *all = read_all(stream_id, known_at, snapshot, &count);
+	EsCorrection *all = read_all(stream_id, known_at, upto, snapshot, &count);
 
 	result->snapshot = snapshot;
 	result->xmin = snapshot->xmin;
@@ -220,7 +233,7 @@ load(int64 stream_id, TimestampTz known_at, Snapshot snapshot)
 }
 
 static EsCorrection *
-read_all(int64 stream_id, TimestampTz known_at, Snapshot snapshot, int *count)
+read_all(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot, int *count)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_CORRECTION), AccessShareLock);
 	EsCorrection *all = NULL;
@@ -239,7 +252,8 @@ read_all(int64 stream_id, TimestampTz known_at, Snapshot snapshot, int *count)
 		bool		nulls[COL_COUNT];
 
 		heap_deform_tuple(tuple, RelationGetDescr(rel), v, nulls);
-		if (DatumGetTimestampTz(v[COL_RECORDED_AT - 1]) > known_at)
+		if (DatumGetTimestampTz(v[COL_RECORDED_AT - 1]) > known_at ||
+			DatumGetInt64(v[COL_POSITION - 1]) > upto)
 			continue;
 		if (*count == max)
 		{

@@ -36,6 +36,10 @@ extern EsCorrections *es_corrections_load(TimestampTz known_at, Snapshot snapsho
 extern EsCorrections *es_corrections_load_stream(int64 stream_id, TimestampTz known_at,
 												 Snapshot snapshot);
 
+/* Those at or below a position. */
+extern EsCorrections *es_corrections_load_upto(int64 upto, Snapshot snapshot);
+extern EsCorrections *es_corrections_load_stream_upto(int64 stream_id, int64 upto, Snapshot snapshot);
+
 /*
  * Makes the event what it is as corrected: data, subject, from_state, to_state.
  * False: leave it out, it was voided or is itself a correction (its states are

@@ -63,7 +63,8 @@ struct EsFold
 	rowtable_hash *rows;
 	List	   *order;			/* of EsRow, as they were entered */
 	uint64		generation;		/* of the projections the rows belong to */
-	List	   *replay;			/* of the one projection, or NIL: live */
+	List	   *only;			/* the one projection, or NIL: all inline */
+	bool		is_replay;		/* of history: the table is not looked at */
 	bool		only_entered;	/* a replay of rows that are there already */
 	uint32		part;			/* a replay of a part of the keys */
 	uint32		parts;			/* 0: of all */
@@ -95,7 +96,7 @@ static void note_position(Step *step, EsRow *row);
 static TupleTableSlot *row_slot(const EsTarget *target, HeapTuple image);
 static TupleTableSlot *start_slot(const EsTarget *target, const Datum *key);
 static EsRow *read_row(EsFold *fold, const EsTarget *target, const Datum *key);
-static void write_rows(const EsTarget *target, List *rows, bool is_replay);
+static void write_rows(const EsTarget *target, List *rows, bool at_once);
 static void describe_step(void *arg);
 
 EsFold *
@@ -110,10 +111,19 @@ es_fold_begin(MemoryContext parent)
 EsFold *
 es_fold_begin_replay(MemoryContext parent, EsProjection *projection)
 {
+	EsFold	   *fold = es_fold_begin_follow(parent, projection);
+
+	fold->is_replay = true;
+	return fold;
+}
+
+EsFold *
+es_fold_begin_follow(MemoryContext parent, EsProjection *projection)
+{
 	EsFold	   *fold = es_fold_begin(parent);
 	MemoryContext caller = MemoryContextSwitchTo(parent);
 
-	fold->replay = list_make1(projection);
+	fold->only = list_make1(projection);
 	MemoryContextSwitchTo(caller);
 	return fold;
 }
@@ -146,7 +156,7 @@ es_fold_context_row(EsFold *fold, Oid target, const EsEvent *event)
 	TupleTableSlot *slot = NULL;
 	ListCell   *lc;
 
-	if (fold->replay == NIL)
+	if (fold->only == NIL)
 		lock_target(target);
 	foreach(lc, projections_of(fold, event))
 	{
@@ -214,7 +224,7 @@ es_fold_flush(EsFold *fold)
 			targets = list_append_unique_ptr(targets, unconstify(EsTarget *, row->target));
 	}
 	foreach(lc, targets)
-		write_rows(lfirst(lc), fold->order, fold->replay != NIL);
+		write_rows(lfirst(lc), fold->order, fold->only != NIL);
 	MemoryContextSwitchTo(caller);
 	if (targets != NIL)
 		CommandCounterIncrement();
@@ -310,8 +320,8 @@ projections_of(EsFold *fold, const EsEvent *event)
 	List	   *projections = NIL;
 	ListCell   *lc;
 
-	if (fold->replay != NIL)
-		return fold->replay;
+	if (fold->only != NIL)
+		return fold->only;
 	for (int pass = 0; pass < 2; pass++)
 	{
 		uint64		generation = es_config_generation();
@@ -437,7 +447,7 @@ next_image(Step *step, EsBinding *binding)
 	ExecStoreVirtualTuple(next);
 	if (target->generated != NIL)
 		es_target_compute_generated(target, next);
-	if (step->fold->replay == NIL)
+	if (!step->fold->is_replay)
 		es_target_check_row(target, next);
 
 	caller = MemoryContextSwitchTo(step->fold->context);
@@ -463,7 +473,7 @@ note_position(Step *step, EsRow *row)
 	int64		position;
 	bool		same;
 
-	if (step->fold->replay == NIL)
+	if (!step->fold->is_replay)
 		return;
 	position = DatumGetInt64(step->event->value[ES_EVENT_POSITION]);
 	row->last_position = position;
@@ -503,7 +513,7 @@ start_slot(const EsTarget *target, const Datum *key)
 	return ExecStoreVirtualTuple(slot);
 }
 
-/* From memory, else (live) from the table. */
+/* From memory, else from the table, unless history is replayed. */
 static EsRow *
 read_row(EsFold *fold, const EsTarget *target, const Datum *key)
 {
@@ -513,7 +523,7 @@ read_row(EsFold *fold, const EsTarget *target, const Datum *key)
 	if (row != NULL)
 		return row;
 	row = es_fold_enter(fold, target, key);
-	if (fold->replay == NIL)
+	if (!fold->is_replay)
 	{
 		caller = MemoryContextSwitchTo(fold->context);
 		row->found = es_target_read(target, key);
@@ -524,13 +534,14 @@ read_row(EsFold *fold, const EsTarget *target, const Datum *key)
 }
 
 /*
- * A replay changes many rows at once, which may exchange unique values: where
- * there are any, all old versions go before the first new one comes.
+ * At once: where events of long ago and of many transactions change many rows,
+ * these may exchange unique values; all old versions go before the first new one
+ * comes.
  */
 static void
-write_rows(const EsTarget *target, List *rows, bool is_replay)
+write_rows(const EsTarget *target, List *rows, bool at_once)
 {
-	bool		replace = is_replay && target->has_other_unique;
+	bool		replace = at_once && target->has_other_unique;
 	EsTargetWriter *writer = es_target_begin_write(target);
 	ListCell   *lc;
 

@@ -31,6 +31,12 @@ typedef struct EsRow
 /* An empty fold of one projection that neither reads its table nor locks. */
 extern EsFold *es_fold_begin_replay(MemoryContext parent, EsProjection *projection);
 
+/*
+ * An empty fold of one projection that goes on from the rows of its table.  The
+ * caller holds the table and keeps out whoever else writes it.
+ */
+extern EsFold *es_fold_begin_follow(MemoryContext parent, EsProjection *projection);
+
 /* From now on it leaves rows alone that were not entered before. */
 extern void es_fold_restrict(EsFold *fold);
 extern bool es_fold_is_restricted(const EsFold *fold);

@@ -36,6 +36,7 @@ typedef struct CacheEntry
 	Oid			relid;			/* InvalidOid: the table is gone */
 	EsProjection *projection;	/* NULL until compiled */
 	bool		is_sound;		/* the table may still be folded into */
+	bool		is_async;
 } CacheEntry;
 
 typedef struct CategoryEntry
@@ -51,6 +52,7 @@ static uint64 cache_generation = 0;
 static HTAB *cache_by_category = NULL;
 static List *cache_entries = NIL;
 
+static CacheEntry *find_entry(Oid relid);
 static void refresh_cache(void);
 static void add_definition(EsDefinition *definition);
 static void add_category(CacheEntry *entry, const JsonbValue *category);
@@ -98,20 +100,53 @@ es_projection_list(const text *category)
 	return found->projections;
 }
 
-EsProjection *
-es_projection_get(Oid relid)
+List *
+es_projection_list_async(void)
 {
+	List	   *result = NIL;
 	ListCell   *lc;
 
 	refresh_cache();
 	foreach(lc, cache_entries)
 	{
 		CacheEntry *entry = lfirst(lc);
+		EsAsync    *async;
 
-		if (entry->relid == relid)
-			return compile_entry(entry);
+		if (!entry->is_async || !OidIsValid(entry->relid))
+			continue;
+		async = palloc(sizeof(EsAsync));
+		async->name = pstrdup(entry->definition->name);
+		async->relid = entry->relid;
+		es_pace_read(entry->definition->data, &async->pace, NULL);
+		result = lappend(result, async);
 	}
-	return NULL;
+	return result;
+}
+
+/* A table may change until its lock is ours: it is looked at under the lock. */
+EsProjection *
+es_projection_open_to_follow(Oid relid)
+{
+	CacheEntry *entry;
+
+	LockRelationOid(relid, RowExclusiveLock);
+	entry = find_entry(relid);
+	if (entry == NULL || !entry->is_async || compile_entry(entry) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the projection is not async any more"),
+				 errdetail("It was dropped, or defined anew, meanwhile."),
+				 errhint("Nothing is to be done.")));
+	expect_sound(entry);
+	return entry->projection;
+}
+
+EsProjection *
+es_projection_get(Oid relid)
+{
+	CacheEntry *entry = find_entry(relid);
+
+	return entry == NULL ? NULL : compile_entry(entry);
 }
 
 EsProjection *
@@ -207,6 +242,22 @@ es_projection_rule(const EsProjection *projection, const text *type)
 	return projection->any;
 }
 
+static CacheEntry *
+find_entry(Oid relid)
+{
+	ListCell   *lc;
+
+	refresh_cache();
+	foreach(lc, cache_entries)
+	{
+		CacheEntry *entry = lfirst(lc);
+
+		if (entry->relid == relid)
+			return entry;
+	}
+	return NULL;
+}
+
 static void
 refresh_cache(void)
 {
@@ -243,6 +294,7 @@ add_definition(EsDefinition *definition)
 	JsonbValue	buffer;
 	JsonbValue *categories;
 	JsonbValue *elements;
+	char	   *mode;
 	int			count;
 
 	if (strcmp(definition->type, "projection_defined") != 0)
@@ -253,6 +305,8 @@ add_definition(EsDefinition *definition)
 	if (OidIsValid(entry->relid))
 		es_config_watch(entry->relid);
 	cache_entries = lappend(cache_entries, entry);
+	mode = es_json_find_string(&definition->data->root, "mode");
+	entry->is_async = mode != NULL && strcmp(mode, "async") == 0;
 
 	categories = es_json_find(&definition->data->root, "category", &buffer);
 	if (categories == NULL || !es_json_is_array(categories))

@@ -7,6 +7,7 @@
 
 #include "eventsource.h"
 #include "log/config.h"
+#include "project/pace.h"
 #include "project/target.h"
 #include "rules/expr.h"
 
@@ -77,6 +78,26 @@ typedef struct EsProjection
  * is not there any more are left out.
  */
 extern List *es_projection_list(const text *category);
+
+/* A projection that follows the log at its own pace. */
+typedef struct EsAsync
+{
+	char	   *name;
+	Oid			relid;
+	EsPace		pace;
+} EsAsync;
+
+/*
+ * All of them whose table is there, in order of name; none is compiled, so that
+ * one that cannot be does not hinder the others.  List of EsAsync, palloc'd.
+ */
+extern List *es_projection_list_async(void);
+
+/*
+ * One of them, to be written by who holds its cursor's lock: locks the table ROW
+ * EXCLUSIVE.  Raises an error if it is none any more, or cannot be written.
+ */
+extern EsProjection *es_projection_open_to_follow(Oid relid);
 
 /* The projection of a table; NULL if it is none. */
 extern EsProjection *es_projection_get(Oid relid);

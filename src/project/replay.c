@@ -6,7 +6,8 @@
  * Log and table are read under one snapshot.  A rebuild takes SHARE ROW
  * EXCLUSIVE on the table first and its snapshot then: whoever has appended but
  * not folded yet waits for the table, with the lock of its stream or key in
- * hand, so nothing later can be in the snapshot.
+ * hand, so nothing later can be in the snapshot.  Of a projection in mode async
+ * history ends where its cursor stands (project/apply.h).
  *
  * Memory: the rows of the projection, for the time of the call.
  */
@@ -23,10 +24,12 @@
 #include "funcapi.h"
 #include "log/catalog.h"
 #include "log/correction.h"
+#include "log/final.h"
 #include "log/guarded.h"
 #include "log/json.h"
 #include "log/read.h"
 #include "miscadmin.h"
+#include "project/apply.h"
 #include "project/fold_row.h"
 #include "project/replay.h"
 #include "rules/expr_parts.h"
@@ -43,10 +46,11 @@ PG_FUNCTION_INFO_V1(eventsource_rebuild_projection);
 PG_FUNCTION_INFO_V1(eventsource_projection_definitions);
 
 static EsProjection *open_to_write(Oid relid);
-static void fold_history(EsFold *fold, EsProjection *projection, Snapshot snapshot);
+static int64 history_end(const EsProjection *projection, const EsFinal *final, bool stays);
+static void fold_history(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot);
 static int64 mark_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot);
 static bool mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot);
-static EsFold *trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot);
+static EsFold *trace_differences(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot);
 static void put_difference(ReturnSetInfo *result, EsRow *row);
 static int64 parting_position(const EsRow *row);
 static void row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key);
@@ -60,13 +64,14 @@ eventsource_verify_projection(PG_FUNCTION_ARGS)
 	EsProjection *projection = es_projection_open_to_read(PG_GETARG_OID(0),
 														  "Verifying a projection shows rows of its table.");
 	Snapshot	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	int64		upto = es_apply_shown(projection, snapshot);
 	EsFold	   *fold = es_fold_begin_replay(CurrentMemoryContext, projection);
 
 	InitMaterializedSRF(fcinfo, 0);
-	fold_history(fold, projection, snapshot);
+	fold_history(fold, projection, upto, snapshot);
 	if (mark_differences(fold, projection, snapshot) > 0)
 	{
-		EsFold	   *traced = trace_differences(fold, projection, snapshot);
+		EsFold	   *traced = trace_differences(fold, projection, upto, snapshot);
 		EsRowScan	scan = {0};
 		EsRow	   *row;
 
@@ -129,7 +134,8 @@ es_replay_rebuild(EsProjection *projection, const Datum *only_key)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource rebuild", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(work);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EsFinal    *final = es_final_begin();
+	int64		upto = history_end(projection, final, only_key != NULL);
 	EsFold	   *fold = es_fold_begin_replay(work, projection);
 	int64		count;
 
@@ -138,11 +144,13 @@ es_replay_rebuild(EsProjection *projection, const Datum *only_key)
 		(void) es_fold_enter(fold, projection->target, only_key);
 		es_fold_restrict(fold);
 	}
-	fold_history(fold, projection, snapshot);
-	count = mark_differences(fold, projection, snapshot);
-	UnregisterSnapshot(snapshot);
+	fold_history(fold, projection, upto, es_final_snapshot(final));
+	count = mark_differences(fold, projection, es_final_snapshot(final));
+	es_final_end(final);
 	es_replay_check_rows(fold);
 	es_fold_flush(fold);
+	if (projection->is_async && only_key == NULL)
+		es_apply_set(projection->name, upto);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 	return count;
@@ -153,19 +161,28 @@ es_replay_differences(EsProjection *projection)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource replay", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(work);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EsFinal    *final = es_final_begin();
 	EsFold	   *fold = es_fold_begin_replay(work, projection);
 	int64		count;
 
-	fold_history(fold, projection, snapshot);
-	count = mark_differences(fold, projection, snapshot);
-	UnregisterSnapshot(snapshot);
+	fold_history(fold, projection, history_end(projection, final, false), es_final_snapshot(final));
+	count = mark_differences(fold, projection, es_final_snapshot(final));
+	es_final_end(final);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 	return count;
 }
 
-/* Locks the table; the caller must own it. */
+/* An inline projection folds what is not final yet, too. */
+static int64
+history_end(const EsProjection *projection, const EsFinal *final, bool stays)
+{
+	if (!projection->is_async)
+		return PG_INT64_MAX;
+	return stays ? es_apply_position(projection->name, SnapshotSelf) : es_final_upto(final);
+}
+
+/* Locks the table, after the cursor if it has one; the caller must own it. */
 static EsProjection *
 open_to_write(Oid relid)
 {
@@ -178,6 +195,7 @@ open_to_write(Oid relid)
 				 errmsg("must be owner of table %s", name),
 				 errdetail("Rebuilding a projection writes its table."),
 				 errhint("Let the table's owner do it.")));
+	es_apply_lock_table(relid);
 	LockRelationOid(relid, ShareRowExclusiveLock);
 	projection = es_projection_expect(relid);
 	es_projection_expect_target(projection, false);
@@ -185,10 +203,10 @@ open_to_write(Oid relid)
 }
 
 static void
-fold_history(EsFold *fold, EsProjection *projection, Snapshot snapshot)
+fold_history(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot)
 {
-	EsCorrections *corrections = es_corrections_load(DT_NOEND, snapshot);
-	EsScan	   *scan = es_scan_log(0, PG_INT64_MAX, projection->categories, snapshot);
+	EsCorrections *corrections = es_corrections_load_upto(upto, snapshot);
+	EsScan	   *scan = es_scan_log(0, upto, projection->categories, snapshot);
 	EsEvent		event;
 
 	es_scan_pack(scan);
@@ -266,7 +284,7 @@ mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot)
 
 /* The rows that differ, folded once more with what was found in sight. */
 static EsFold *
-trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot)
+trace_differences(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot)
 {
 	EsFold	   *traced = es_fold_begin_replay(CurrentMemoryContext, projection);
 	EsRowScan	scan = {0};
@@ -283,7 +301,7 @@ trace_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot)
 		copy->parted_at = row->found == NULL ? ES_NOT_PARTED : ES_NEVER_EQUAL;
 	}
 	es_fold_restrict(traced);
-	fold_history(traced, projection, snapshot);
+	fold_history(traced, projection, upto, snapshot);
 	return traced;
 }
 

@@ -11,7 +11,8 @@
 /*
  * Folds history and writes the rows of the table that differ; returns how many.
  * The caller holds SHARE ROW EXCLUSIVE on the table, so that nobody folds
- * meanwhile.  only_key: that row alone, or NULL.
+ * meanwhile, and the lock of its cursor, if it is async; which comes to stand at
+ * the watermark then.  only_key: that row alone, or NULL; the cursor stays.
  */
 extern int64 es_replay_rebuild(EsProjection *projection, const Datum *only_key);
 

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- create_projection tells all that is wrong at once, and leaves nothing behind.
 BEGIN;
-SELECT plan(58);
+SELECT plan(56);
 
 CREATE TABLE good (id text PRIMARY KEY, a int, b text);
 CREATE TABLE wide (x text, y int, a int, PRIMARY KEY (x, y));
@@ -21,7 +21,7 @@ SELECT pg_temp.refuses($$ SELECT eventsource.create_projection('good', '{}', '{"
 SELECT pg_temp.same_rows($$ SELECT * FROM pg_temp.problems($x$ SELECT eventsource.create_projection('good', '{"",a-b,$config,c,c,NULL}', '{"t": "a = 1"}', mode => 'lazy', settings => '{"x": 1}') $x$) $$,
 	$$ VALUES ('category: a name must not be empty'), ('category: "a-b" has a hyphen; a category is what stands before it'),
 		('category: "$config" is eventsource''s own'), ('category: "c" is named twice'), ('category: a category must not be null'),
-		('mode: must be inline or async, not "lazy"'), ('settings: there are none in this version') $$,
+		('mode: must be inline or async, not "lazy"'), ('settings: there is no "x"; there are interval, max_batch and max_lag') $$,
 	'names of categories, mode, settings');
 
 -- Rules.
@@ -54,10 +54,6 @@ SELECT pg_temp.same_rows($$ SELECT * FROM pg_temp.problems($x$ SELECT eventsourc
 	'a shared key is known before the position');
 SELECT pg_temp.same_rows($$ SELECT * FROM pg_temp.problems($x$ SELECT eventsource.create_projection('good', '{a}', '{"t": "a = 1"}', key => '{"id": "row.a::text"}') $x$) $$,
 	$$ VALUES ('rule "t": key "id": there is no "row" here (at character 1 of: row.a::text)') $$, 'a key does not depend on the row it finds');
-SELECT pg_temp.refuses($$ SELECT eventsource.create_projection('good', '{a}', '{"t": "a = 1"}', mode => 'async') $$, '0A000',
-	'async projections are not in this version', 'async is for later');
-SELECT pg_temp.refuses($$ SELECT eventsource.create_projection('good', '{a}', '{"t": "a = 1"}', key => '{"id": "event.actor"}') $$, '0A000',
-	'async projections are not in this version', 'as are shared rows by default');
 SELECT is(count(*), 0::bigint, 'nothing of all that was defined') FROM eventsource.projections;
 
 -- Tables that cannot be targets.

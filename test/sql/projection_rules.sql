@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Rules as objects: key, each, where, missing, '*'.
 BEGIN;
-SELECT plan(27);
+SELECT plan(28);
 
 -- each: an item per row.
 CREATE TABLE line (order_id text, pos int, sku text, qty int, PRIMARY KEY (order_id, pos));
@@ -47,9 +47,9 @@ SELECT pg_temp.same_rows('SELECT * FROM tally ORDER BY category', $$ VALUES ('bl
 
 -- Keys of one category cannot stand for streams of two.
 CREATE TABLE both_sides (id text PRIMARY KEY, n int DEFAULT 0);
-SELECT is(left(pg_temp.refusal($$ SELECT eventsource.create_projection('both_sides', '{red,blue}', '{"*": "n = row.n + 1"}') $$), 48),
-	'0A000: async projections are not in this version', 'red-1 and blue-1 have the same key, so rows are shared');
-SELECT is(eventsource.create_projection('both_sides', '{red,blue}', '{"*": "n = row.n + 1"}', key => '{"id": "event.stream"}'), 1::bigint, 'their streams'' names differ');
+SELECT is(eventsource.create_projection('both_sides', '{red,blue}', '{"*": "n = row.n + 1"}'), 1::bigint, 'defined');
+SELECT is(mode || ', ' || keyed_by, 'async, data', 'red-1 and blue-1 have the same key, so rows are shared') FROM eventsource.projections WHERE target = 'both_sides'::regclass;
+SELECT is(eventsource.create_projection('both_sides', '{red,blue}', '{"*": "n = row.n + 1"}', key => '{"id": "event.stream"}'), 2::bigint, 'their streams'' names differ');
 
 -- each over pairs; one row per event, keyed by its position.
 CREATE TABLE pair (id bigint, name text, value text, PRIMARY KEY (id, name));

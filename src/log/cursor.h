@@ -1,0 +1,58 @@
+/*
+ * cursor.h
+ *		How far those have come who follow the log by themselves: projections
+ *		in mode async, and handlers.
+ *
+ * A follower is known by its definition: "projection.public.balance",
+ * "handler.mailer".
+ */
+#ifndef ES_LOG_CURSOR_H
+#define ES_LOG_CURSOR_H
+
+#include "eventsource.h"
+#include "utils/snapshot.h"
+
+typedef struct EsCursor
+{
+	int64		position;		/* of the last event that it has dealt with */
+	TimestampTz applied_at;		/* when it came there */
+} EsCursor;
+
+/* Why a follower stands still. */
+typedef struct EsFailure
+{
+	int64		position;		/* of the event that it failed at, 0: of none */
+	TimestampTz failed_at;
+	char	   *sqlstate;
+	char	   *message;
+	char	   *detail;			/* or NULL */
+} EsFailure;
+
+/* The name of a follower, palloc'd; kind is that of its definition. */
+extern char *es_cursor_name(const char *kind, const char *name);
+
+/*
+ * Locks its progress until the (sub)transaction ends.  Whoever moves a cursor, or
+ * writes what the follower writes, holds this, and takes it before the lock of a
+ * table.  False if it would have to wait and should not.
+ */
+extern bool es_cursor_lock(const char *follower, bool wait);
+
+/*
+ * What a snapshot shows; SnapshotSelf under the lock shows what is.  False if
+ * there is none.
+ */
+extern bool es_cursor_read(const char *follower, Snapshot snapshot, EsCursor *cursor);
+extern bool es_cursor_read_failure(const char *follower, Snapshot snapshot, EsFailure *failure);
+
+/* Under the lock: the cursor comes to stand here, made if there is none. */
+extern void es_cursor_set(const char *follower, int64 position);
+
+/* Under the lock: it failed; it does so no longer (false: it did not). */
+extern void es_cursor_fail(const char *follower, int64 position, const ErrorData *error);
+extern bool es_cursor_mend(const char *follower);
+
+/* Under the lock: it follows no more. */
+extern void es_cursor_drop(const char *follower);
+
+#endif							/* ES_LOG_CURSOR_H */

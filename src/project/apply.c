@@ -1,0 +1,116 @@
+/*
+ * apply.c
+ *		Projections in mode async.
+ *
+ * A stretch of events is folded into rows read from the table, and written at its
+ * end.  Nobody else writes the table: the cursor's lock keeps out other appliers,
+ * and appends do not fold into it.
+ *
+ * Locks: the cursor's, then ROW EXCLUSIVE on the table; to the end of the
+ * transaction.
+ */
+#include "project/apply.h"
+
+#include "log/correction.h"
+#include "log/read.h"
+#include "miscadmin.h"
+#include "project/fold_row.h"
+#include "utils/snapmgr.h"
+
+static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
+static void fold_stretch(EsProjection *projection, EsStretch *stretch);
+
+bool
+es_apply_lock(const char *name, bool wait)
+{
+	return es_cursor_lock(es_cursor_name("projection", name), wait);
+}
+
+void
+es_apply_lock_table(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, es_projection_list_async())
+	{
+		EsAsync    *async = lfirst(lc);
+
+		if (async->relid == relid)
+			(void) es_apply_lock(async->name, true);
+	}
+}
+
+int64
+es_apply_position(const char *name, Snapshot snapshot)
+{
+	EsCursor	cursor;
+
+	return es_cursor_read(es_cursor_name("projection", name), snapshot, &cursor) ? cursor.position : 0;
+}
+
+int64
+es_apply_shown(const EsProjection *projection, Snapshot snapshot)
+{
+	return projection->is_async ? es_apply_position(projection->name, snapshot) : PG_INT64_MAX;
+}
+
+void
+es_apply_set(const char *name, int64 position)
+{
+	char	   *follower = es_cursor_name("projection", name);
+
+	es_cursor_set(follower, position);
+	(void) es_cursor_mend(follower);
+}
+
+void
+es_apply_forget(const char *name)
+{
+	es_cursor_drop(es_cursor_name("projection", name));
+}
+
+void
+es_apply_run(const EsAsync *async, const EsFinal *final, int64 max_events, EsFollowed *result)
+{
+	EsFollower	follower = {
+		.name = es_cursor_name("projection", async->name),
+		.max_batch = async->pace.max_batch,
+		.arg = unconstify(EsAsync *, async),
+		.apply = apply_stretch
+	};
+
+	es_follow_run(&follower, final, max_events, result);
+}
+
+static void
+apply_stretch(const EsFollower *follower, EsStretch *stretch)
+{
+	const EsAsync *async = follower->arg;
+
+	fold_stretch(es_projection_open_to_follow(async->relid), stretch);
+}
+
+static void
+fold_stretch(EsProjection *projection, EsStretch *stretch)
+{
+	EsFold	   *fold = es_fold_begin_follow(CurrentMemoryContext, projection);
+	EsScan	   *scan = es_scan_log(stretch->after, stretch->upto, projection->categories, stretch->snapshot);
+	EsEvent		event;
+
+	es_scan_pack(scan);
+	es_scan_expect(scan, stretch->size);
+	stretch->reached = stretch->upto;
+	while (es_scan_next(scan, &event))
+	{
+		CHECK_FOR_INTERRUPTS();
+		stretch->at = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+		es_fold_apply(fold, &event);
+		if (++stretch->events == stretch->size)
+		{
+			stretch->reached = stretch->at;
+			break;
+		}
+	}
+	es_scan_end(scan);
+	es_fold_flush(fold);
+}

@@ -1,0 +1,164 @@
+/*
+ * follow.c
+ *		Following the log, stretch by stretch.
+ *
+ * A stretch is dealt with in a subtransaction that also moves the cursor.  One
+ * that fails is tried again in halves, so that what comes before the event to
+ * blame is done, and the follower is parked at that one.  What is nobody's fault
+ * (a lost race, a lock not had, no memory) parks nothing: the next run tries
+ * again.
+ *
+ * Locks: the follower's progress, to the end of the transaction; without waiting,
+ * so that two who run all followers share them between themselves.
+ *
+ * Memory: a stretch's, reset with each.
+ */
+#include "project/follow.h"
+
+#include "log/attempt.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+typedef struct Attempt
+{
+	const EsFollower *follower;
+	EsStretch	stretch;
+} Attempt;
+
+static ErrorData *go_on(Attempt *attempt, MemoryContext work);
+static void apply_stretch(void *arg);
+static bool is_survived(int sqlstate);
+static bool is_to_blame(int sqlstate);
+static char *error_text(const ErrorData *error);
+
+const char *
+es_follow_status_name(EsFollowStatus status)
+{
+	static const char *const names[] = {
+		[ES_FOLLOW_CURRENT] = "current",
+		[ES_FOLLOW_BEHIND] = "behind",
+		[ES_FOLLOW_PARKED] = "parked",
+		[ES_FOLLOW_RETRY] = "retry",
+		[ES_FOLLOW_BUSY] = "busy",
+	};
+
+	return names[status];
+}
+
+void
+es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events, EsFollowed *result)
+{
+	MemoryContext work;
+	Attempt		attempt = {.follower = follower};
+	EsCursor	cursor = {0};
+	EsFailure	failure;
+	int			size = follower->max_batch;
+
+	*result = (EsFollowed)
+	{
+		.status = ES_FOLLOW_BUSY
+	};
+	if (!es_cursor_lock(follower->name, false))
+		return;
+	(void) es_cursor_read(follower->name, SnapshotSelf, &cursor);
+	result->position = cursor.position;
+	if (es_cursor_read_failure(follower->name, SnapshotSelf, &failure))
+	{
+		result->status = ES_FOLLOW_PARKED;
+		result->error = failure.message;
+		return;
+	}
+
+	work = AllocSetContextCreate(CurrentMemoryContext, "eventsource stretch", ALLOCSET_DEFAULT_SIZES);
+	result->status = ES_FOLLOW_CURRENT;
+	while (result->status == ES_FOLLOW_CURRENT && result->position < es_final_upto(final))
+	{
+		ErrorData  *error;
+
+		if (max_events > 0 && result->events >= max_events)
+		{
+			result->status = ES_FOLLOW_BEHIND;
+			break;
+		}
+		attempt.stretch = (EsStretch)
+		{
+			.snapshot = es_final_snapshot(final),
+				.after = result->position,
+				.upto = es_final_upto(final),
+				.size = max_events > 0 ? (int) Min(size, max_events - result->events) : size
+		};
+		error = go_on(&attempt, work);
+		if (error == NULL)
+		{
+			result->position = attempt.stretch.reached;
+			result->events += attempt.stretch.events;
+		}
+		else if (is_to_blame(error->sqlerrcode) && attempt.stretch.events > 1)
+			size = attempt.stretch.events / 2;
+		else
+		{
+			result->status = is_to_blame(error->sqlerrcode) ? ES_FOLLOW_PARKED : ES_FOLLOW_RETRY;
+			result->error = error_text(error);
+			if (result->status == ES_FOLLOW_PARKED)
+				es_cursor_fail(follower->name, attempt.stretch.at, error);
+		}
+	}
+	MemoryContextDelete(work);
+}
+
+/* The error is the caller's to keep. */
+static ErrorData *
+go_on(Attempt *attempt, MemoryContext work)
+{
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	ErrorData  *error;
+	ErrorData  *copy = NULL;
+
+	CHECK_FOR_INTERRUPTS();
+	error = es_attempt(apply_stretch, attempt, is_survived);
+	MemoryContextSwitchTo(caller);
+	if (error != NULL)
+	{
+		copy = palloc(sizeof(ErrorData));
+		*copy = *error;
+		copy->message = error->message == NULL ? NULL : pstrdup(error->message);
+		copy->detail = error->detail == NULL ? NULL : pstrdup(error->detail);
+	}
+	MemoryContextReset(work);
+	return copy;
+}
+
+static void
+apply_stretch(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->follower->apply(attempt->follower, &attempt->stretch);
+	Assert(attempt->stretch.reached > attempt->stretch.after);
+	es_cursor_set(attempt->follower->name, attempt->stretch.reached);
+}
+
+/* A cancelled statement ends. */
+static bool
+is_survived(int sqlstate)
+{
+	return sqlstate != ERRCODE_QUERY_CANCELED && sqlstate != ERRCODE_ADMIN_SHUTDOWN;
+}
+
+static bool
+is_to_blame(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return sqlstate != ERRCODE_T_R_SERIALIZATION_FAILURE && sqlstate != ERRCODE_T_R_DEADLOCK_DETECTED &&
+		sqlstate != ERRCODE_LOCK_NOT_AVAILABLE &&
+		category != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
+		category != ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION);
+}
+
+static char *
+error_text(const ErrorData *error)
+{
+	return pstrdup(error->message == NULL ? "" : error->message);
+}
