@@ -73,7 +73,8 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 	RETURN ARRAY['create_state_machine', 'create_category', 'create_projection', 'drop_projection',
 				 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
 				 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
-				 'run_projections', 'resume_projection']::name[];
+				 'run_projections', 'resume_projection',
+				 'create_subscription', 'drop_subscription', 'reset_subscription']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';
 

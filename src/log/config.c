@@ -107,12 +107,12 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 }
 
 /*
- * The role that es_define() noted, InvalidOid if it is gone.  Where the log was
- * opened then, its OID decides, since the name may have come to another role;
- * in a restored log OIDs mean nothing, and the name does.
+ * Where the log was opened when it was noted (as es_define() does for the owner),
+ * the OID decides, since the name may have come to another role; in a restored log
+ * OIDs mean nothing, and the name does.
  */
-static Oid
-definition_owner(Jsonb *data)
+Oid
+es_config_role(Jsonb *data, const char *what)
 {
 	TimestampTz opened_at;
 	int64		noted;
@@ -123,9 +123,9 @@ definition_owner(Jsonb *data)
 	if (!JB_ROOT_IS_OBJECT(data))
 		return InvalidOid;
 	if (es_log_opened_at(&opened_at) && es_json_find_number(&data->root, "owner_opened", &noted) && noted == opened_at &&
-		es_json_find_number(&data->root, "owner_oid", &role))
+		es_json_find_number(&data->root, psprintf("%s_oid", what), &role))
 		return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum((Oid) role)) ? (Oid) role : InvalidOid;
-	name = es_json_find_string(&data->root, "owner");
+	name = es_json_find_string(&data->root, what);
 	if (name == NULL)
 		return InvalidOid;
 	result = get_role_oid(name, true);
@@ -159,7 +159,7 @@ read_stream(const text *stream, const char *name, int64 version)
 		result->data = copy_jsonb((Jsonb *) DatumGetPointer(event.value[ES_EVENT_DATA]));
 		result->version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
 		result->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
-		result->owner = definition_owner(result->data);
+		result->owner = es_config_role(result->data, "owner");
 	}
 	es_scan_end(scan);
 	return result;

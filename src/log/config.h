@@ -39,6 +39,12 @@ extern EsDefinition *es_config_read(const char *kind, const char *name, int64 ve
 /* Latest definitions of a kind, in order of name. List of EsDefinition. */
 extern List *es_config_list(const char *kind);
 
+/*
+ * A role that a definition names, by the members "<what>" and "<what>_oid";
+ * InvalidOid if it names none, or it is gone.
+ */
+extern Oid	es_config_role(Jsonb *data, const char *what);
+
 /* Called by the hall after appending to $config: every backend's generation
  * ends when we commit, ours at once. */
 extern void es_config_changed(void);

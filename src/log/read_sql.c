@@ -14,7 +14,6 @@
 #include "funcapi.h"
 #include "log/chain.h"
 #include "log/final.h"
-#include "log/idempotency.h"
 #include "log/position.h"
 #include "log/read.h"
 #include "log/result_row.h"
@@ -64,25 +63,15 @@ static void
 put_events(ReturnSetInfo *rsinfo, EsScan *scan, EsFinal *final, int64 lowest_version, int64 max_count)
 {
 	EsEvent		event;
-	Datum		values[ES_EVENT_NCOLUMNS + 1];
-	bool		nulls[ES_EVENT_NCOLUMNS + 1];
 	EsResultRow *row = es_result_row_begin(rsinfo->setDesc);
 
 	es_scan_expect(scan, max_count);
 	es_scan_pack(scan);
 	while (max_count-- > 0 && es_scan_next(scan, &event))
 	{
-		int64		version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
-		const text *key;
-
-		if (version < lowest_version)
+		if (DatumGetInt64(event.value[ES_EVENT_VERSION]) < lowest_version)
 			break;
-		key = (event.flags & ES_EVENT_HAS_KEY) != 0 ? es_idempotency_key(event.stream_id, version) : NULL;
-		memcpy(values, event.value, sizeof(event.value));
-		memcpy(nulls, event.isnull, sizeof(event.isnull));
-		values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
-		nulls[ES_EVENT_NCOLUMNS] = key == NULL;
-		tuplestore_puttuple(rsinfo->setResult, es_result_row_form(row, values, nulls));
+		es_result_row_put_event(rsinfo, row, &event);
 		if (final != NULL)
 			es_final_note(final, scan);
 	}

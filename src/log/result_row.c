@@ -11,6 +11,8 @@
 
 #include "access/htup_details.h"
 #include "access/tupmacs.h"
+#include "log/idempotency.h"
+#include "utils/tuplestore.h"
 
 struct EsResultRow
 {
@@ -135,4 +137,19 @@ es_result_row_form(EsResultRow *result, const Datum *values, const bool *nulls)
 	}
 	tuple->t_len = place - (char *) tuple->t_data;
 	return tuple;
+}
+
+void
+es_result_row_put_event(ReturnSetInfo *rsinfo, EsResultRow *result, const EsEvent *event)
+{
+	Datum		values[ES_EVENT_NCOLUMNS + 1];
+	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+	const text *key = (event->flags & ES_EVENT_HAS_KEY) == 0 ? NULL :
+		es_idempotency_key(event->stream_id, DatumGetInt64(event->value[ES_EVENT_VERSION]));
+
+	memcpy(values, event->value, sizeof(event->value));
+	memcpy(nulls, event->isnull, sizeof(event->isnull));
+	values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
+	nulls[ES_EVENT_NCOLUMNS] = key == NULL;
+	tuplestore_puttuple(rsinfo->setResult, es_result_row_form(result, values, nulls));
 }

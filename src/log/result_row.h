@@ -9,6 +9,7 @@
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
+#include "nodes/execnodes.h"
 
 typedef struct EsResultRow EsResultRow;
 
@@ -20,5 +21,8 @@ extern EsResultRow *es_result_row_begin(TupleDesc desc);
  * be in line and not compressed; short headers will do.
  */
 extern HeapTuple es_result_row_form(EsResultRow *result, const Datum *values, const bool *nulls);
+
+/* Puts an event into a result of the view's columns. */
+extern void es_result_row_put_event(ReturnSetInfo *rsinfo, EsResultRow *result, const EsEvent *event);
 
 #endif							/* ES_LOG_RESULT_ROW_H */

@@ -1,0 +1,240 @@
+/*
+ * subscription_ack.c
+ *		ack and nack: what became of the events that poll delivered.
+ *
+ * Both wait for the partition's lock: another transaction that has it may be
+ * taking over, and then what this consumer says is refused.  So an ack in the
+ * transaction of the consumer's writes is what makes them count once.
+ */
+#include "feed/subscription.h"
+
+#include "errors.h"
+#include "fmgr.h"
+#include "log/read.h"
+#include "log/stream.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(eventsource_ack);
+PG_FUNCTION_INFO_V1(eventsource_nack);
+
+/* An event that a consumer speaks of. */
+typedef struct Spoken
+{
+	const EsSubscription *subscription;
+	int64		position;
+	const text *consumer;
+	int32		partition;
+	int64		stream_id;
+	int64		version;
+} Spoken;
+
+static void read_arguments(FunctionCallInfo fcinfo, int consumer_arg, Spoken *spoken);
+static void find_event(Spoken *spoken);
+static void refuse_undelivered(const Spoken *spoken);
+static void refuse_lost(const Spoken *spoken, const EsPartition *part);
+static void refuse_done(const Spoken *spoken);
+static EsLane *lane_of_lease(const Spoken *spoken, const EsPartition *part);
+static EsLane *lane_of_event(const Spoken *spoken, const EsPartition *part);
+static void move_line(EsLine *line, int64 position);
+
+/* ack(name, event_position, consumer) */
+Datum
+eventsource_ack(PG_FUNCTION_ARGS)
+{
+	Spoken		spoken;
+	EsPartition part;
+	EsLane	   *lane;
+	bool		is_last;
+
+	PreventCommandIfReadOnly("eventsource.ack()");
+	read_arguments(fcinfo, 2, &spoken);
+	es_partition_lock(spoken.subscription, spoken.partition);
+	es_partition_read(spoken.subscription, spoken.partition, SnapshotSelf, &part);
+	if (!es_partition_is_lent_to(&part, spoken.consumer))
+		refuse_lost(&spoken, &part);
+	if (spoken.position > part.delivered)
+		refuse_undelivered(&spoken);
+	lane = lane_of_lease(&spoken, &part);
+	if (spoken.position <= (lane == NULL ? &part.line : &lane->line)->position)
+		refuse_done(&spoken);
+
+	is_last = spoken.position == part.delivered;
+	if (lane == NULL)
+		move_line(&part.line, is_last ? part.scanned : spoken.position);
+	else
+	{
+		move_line(&lane->line, spoken.position);
+		lane->version = spoken.version;
+		if (is_last && part.scanned >= (lane->is_holding ? part.line.position : lane->origin))
+			es_lane_delete(lane);
+		else
+			es_lane_write(spoken.subscription, spoken.partition, lane);
+	}
+	if (is_last)
+		es_partition_end_lease(&part);
+	es_partition_write(spoken.subscription, &part);
+	PG_RETURN_VOID();
+}
+
+/*
+ * nack(name, event_position, error, consumer).  A consumer whose transaction was
+ * rolled back has no lease, and says so all the same.
+ */
+Datum
+eventsource_nack(PG_FUNCTION_ARGS)
+{
+	Spoken		spoken;
+	EsPartition part;
+	EsLane	   *lane;
+	EsFinal    *final;
+
+	PreventCommandIfReadOnly("eventsource.nack()");
+	read_arguments(fcinfo, 3, &spoken);
+	es_partition_lock(spoken.subscription, spoken.partition);
+	es_partition_read(spoken.subscription, spoken.partition, SnapshotSelf, &part);
+	final = es_final_begin();
+	if (part.delivered != 0 && !es_partition_is_lent_to(&part, spoken.consumer))
+	{
+		if (part.lease_until > GetCurrentTimestamp())
+			refuse_lost(&spoken, &part);
+		es_partition_expire(spoken.subscription, &part, final);
+	}
+	if (part.delivered != 0)
+	{
+		if (spoken.position > part.delivered)
+			refuse_undelivered(&spoken);
+		lane = lane_of_lease(&spoken, &part);
+	}
+	else
+		lane = lane_of_event(&spoken, &part);
+	if (spoken.position <= (lane == NULL ? &part.line : &lane->line)->position)
+		refuse_done(&spoken);
+
+	es_partition_end_lease(&part);
+	es_line_fail(spoken.subscription, &part, lane, spoken.position,
+				 PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2), final);
+	es_final_end(final);
+	PG_RETURN_VOID();
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, int consumer_arg, Spoken *spoken)
+{
+	memset(spoken, 0, sizeof(Spoken));
+	spoken->subscription = es_subscription_of_consumer(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("event_position must not be null"),
+				 errdetail("It says which of the delivered events is meant."),
+				 errhint("Give the column position of the event that eventsource.poll() returned.")));
+	spoken->position = PG_GETARG_INT64(1);
+	spoken->consumer = es_consumer_name(PG_ARGISNULL(consumer_arg) ? NULL : PG_GETARG_TEXT_PP(consumer_arg));
+	find_event(spoken);
+}
+
+/* Events do not change, and what was delivered is committed. */
+static void
+find_event(Spoken *spoken)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EsScan	   *scan = NULL;
+	EsEvent		event;
+
+	if (spoken->position > 0)
+	{
+		scan = es_scan_log(spoken->position - 1, spoken->position, NIL, snapshot);
+		es_scan_expect(scan, 1);
+	}
+	if (scan == NULL || !es_scan_next(scan, &event))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("there is no event at position " INT64_FORMAT, spoken->position),
+				 errdetail("Positions have gaps."),
+				 errhint("Give the column position of an event that eventsource.poll() returned.")));
+	spoken->stream_id = event.stream_id;
+	spoken->version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
+	spoken->partition = (int32) es_stream_part(event.stream_id, spoken->subscription->partitions);
+	es_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+}
+
+/* NULL: the partition's own line. */
+static EsLane *
+lane_of_lease(const Spoken *spoken, const EsPartition *part)
+{
+	EsLane	   *lane;
+
+	if (part->lane == 0)
+		return NULL;
+	lane = es_lane_find(es_lane_list(spoken->subscription, part->number, false, SnapshotSelf), part->lane);
+	if (lane == NULL)
+		elog(ERROR, "lane " INT64_FORMAT " of subscription \"%s\" is missing", part->lane,
+			 spoken->subscription->name);
+	if (lane->stream_id != spoken->stream_id)
+		refuse_undelivered(spoken);
+	return lane;
+}
+
+/* The line that would deliver the event. */
+static EsLane *
+lane_of_event(const Spoken *spoken, const EsPartition *part)
+{
+	ListCell   *lc;
+
+	foreach(lc, es_lane_list(spoken->subscription, part->number, false, SnapshotSelf))
+	{
+		EsLane	   *lane = lfirst(lc);
+
+		if (lane->stream_id != spoken->stream_id || !(lane->is_holding || spoken->position == lane->origin))
+			continue;
+		if (lane->is_parked || spoken->position > part->line.position)
+			refuse_done(spoken);
+		return lane;
+	}
+	return NULL;
+}
+
+static void
+move_line(EsLine *line, int64 position)
+{
+	line->position = position;
+	if (line->failing <= position)
+		es_line_forgive(line);
+}
+
+static void
+refuse_undelivered(const Spoken *spoken)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("event " INT64_FORMAT " was not delivered", spoken->position),
+			 errdetail("Subscription \"%s\" has lent consumer \"%s\" other events of its partition.",
+					   spoken->subscription->name, text_to_cstring(spoken->consumer)),
+			 errhint("Name one of the events that the last eventsource.poll() returned.")));
+}
+
+static void
+refuse_lost(const Spoken *spoken, const EsPartition *part)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("event " INT64_FORMAT " is not lent to consumer \"%s\"", spoken->position,
+					text_to_cstring(spoken->consumer)),
+			 part->delivered == 0 ?
+			 errdetail("Nothing of its partition is lent: it was acknowledged or given back, or the subscription was reset.") :
+			 errdetail("Its lease ended, and consumer \"%s\" took over.", text_to_cstring(part->consumer)),
+			 errhint("Roll back what was done with the event, and poll again; a longer lease leaves more time.")));
+}
+
+static void
+refuse_done(const Spoken *spoken)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("event " INT64_FORMAT " is not waiting to be acknowledged", spoken->position),
+			 errdetail("It was acknowledged already, or it is parked or waits behind a parked event."),
+			 errhint("The views eventsource.subscription_partitions and eventsource.parked_events tell.")));
+}

@@ -1,0 +1,276 @@
+/*
+ * subscription_poll.c
+ *		poll: the next events of a partition, lent to a consumer.
+ *
+ * A partition is locked (try) before it is looked at, and stays so to the end of
+ * the transaction if something was lent; else it is unlocked at once.  The
+ * watermark and the snapshot are taken under the lock, so that nothing which the
+ * row's position stands for is missing in the snapshot.
+ */
+#include "feed/subscription.h"
+
+#include "errors.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/bell.h"
+#include "log/result_row.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(eventsource_poll);
+
+/* An idle poll moves the position only if it would move that far. */
+#define IDLE_DISTANCE	1000
+
+typedef struct Request
+{
+	const EsSubscription *subscription;
+	const text *consumer;
+	int32		max_count;
+	int64		lease;			/* microseconds */
+	ReturnSetInfo *result;
+} Request;
+
+/* A partition, and how much it is its turn. */
+typedef struct Turn
+{
+	int32		partition;
+	bool		is_ours;		/* what is lent of it is lent to us */
+	TimestampTz served_at;
+} Turn;
+
+static Turn *take_turns(const Request *request);
+static int	compare_turns(const void *a, const void *b);
+static bool poll_partition(const Request *request, int32 partition);
+static bool is_free(const Request *request, const EsPartition *part);
+static bool poll_locked(const Request *request, EsPartition *part, EsFinal *final, bool *is_changed);
+static bool deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lanes,
+					EsFinal *final, bool *is_changed);
+static int	put_events(const Request *request, EsLineScan *scan, int32 max_count, int64 *last);
+static void pass_over(const Request *request, EsPartition *part, EsLane *lane, int64 upto, bool *is_changed);
+
+/* poll(name, max_count, consumer, lease, partition) */
+Datum
+eventsource_poll(PG_FUNCTION_ARGS)
+{
+	Request		request = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
+	Turn	   *turns;
+
+	PreventCommandIfReadOnly("eventsource.poll()");
+	request.subscription = es_subscription_of_consumer(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
+	request.max_count = PG_ARGISNULL(1) ? PG_INT32_MAX : PG_GETARG_INT32(1);
+	request.consumer = es_consumer_name(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	request.lease = PG_ARGISNULL(3) ? 30 * USECS_PER_SEC :
+		es_interval_length(PG_GETARG_INTERVAL_P(3), "lease", 1);
+	if (request.max_count < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_count must be at least 1"),
+				 errdetail("It is %d.", request.max_count),
+				 errhint("NULL means all there are.")));
+	InitMaterializedSRF(fcinfo, 0);
+	if (!PG_ARGISNULL(4))
+	{
+		int32		partition = PG_GETARG_INT32(4);
+
+		if (partition < 0 || partition >= request.subscription->partitions)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("subscription \"%s\" has no partition %d", request.subscription->name, partition),
+					 errdetail("It has the partitions 0 to %d.", request.subscription->partitions - 1),
+					 errhint("NULL takes any that has something to deliver.")));
+		(void) poll_partition(&request, partition);
+		return (Datum) 0;
+	}
+	turns = take_turns(&request);
+	for (int i = 0; i < request.subscription->partitions; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (poll_partition(&request, turns[i].partition))
+			break;
+	}
+	return (Datum) 0;
+}
+
+/*
+ * The partitions in the order in which they should be tried; as others may be at
+ * them, it is looked at again under the lock what of this still holds.
+ */
+static Turn *
+take_turns(const Request *request)
+{
+	int			count = request->subscription->partitions;
+	Turn	   *turns = palloc0(count * sizeof(Turn));
+	Snapshot	snapshot;
+
+	if (count == 1)
+		return turns;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	for (int i = 0; i < count; i++)
+	{
+		EsPartition part;
+
+		es_partition_read(request->subscription, i, snapshot, &part);
+		turns[i].partition = i;
+		turns[i].is_ours = es_partition_is_lent_to(&part, request->consumer);
+		turns[i].served_at = part.served_at;
+	}
+	UnregisterSnapshot(snapshot);
+	qsort(turns, count, sizeof(Turn), compare_turns);
+	return turns;
+}
+
+static int
+compare_turns(const void *a, const void *b)
+{
+	const Turn *left = a;
+	const Turn *right = b;
+
+	if (left->is_ours != right->is_ours)
+		return left->is_ours ? -1 : 1;
+	if (left->served_at != right->served_at)
+		return left->served_at < right->served_at ? -1 : 1;
+	return left->partition - right->partition;
+}
+
+/* True if something was delivered. */
+static bool
+poll_partition(const Request *request, int32 partition)
+{
+	EsPartition part;
+	EsFinal    *final;
+	bool		is_changed = false;
+	bool		result = false;
+
+	if (!es_partition_try_lock(request->subscription, partition))
+		return false;
+	es_partition_read(request->subscription, partition, SnapshotSelf, &part);
+	if (is_free(request, &part))
+	{
+		final = es_final_begin();
+		result = poll_locked(request, &part, final, &is_changed);
+		es_final_end(final);
+	}
+	if (!is_changed)
+		es_partition_unlock(request->subscription, partition);
+	return result;
+}
+
+static bool
+is_free(const Request *request, const EsPartition *part)
+{
+	return part->delivered == 0 || es_partition_is_lent_to(part, request->consumer) ||
+		part->lease_until <= GetCurrentTimestamp();
+}
+
+/*
+ * What is lent to us already comes first; then what was told to come once more,
+ * before what is newer.
+ */
+static bool
+poll_locked(const Request *request, EsPartition *part, EsFinal *final, bool *is_changed)
+{
+	const EsSubscription *subscription = request->subscription;
+	TimestampTz now;
+	List	   *lanes;
+	ListCell   *lc;
+
+	if (part->delivered != 0 && part->lease_until <= GetCurrentTimestamp())
+	{
+		es_partition_expire(subscription, part, final);
+		*is_changed = true;
+	}
+	lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
+	if (part->delivered != 0)
+	{
+		if (deliver(request, part, es_lane_find(lanes, part->lane), lanes, final, is_changed))
+			return true;
+		lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
+	}
+	now = GetCurrentTimestamp();
+	foreach(lc, lanes)
+	{
+		EsLane	   *lane = lfirst(lc);
+
+		if (lane->is_parked || lane->line.retry_at > now)
+			continue;
+		if (deliver(request, part, lane, lanes, final, is_changed))
+			return true;
+		lanes = foreach_delete_current(lanes, lc);
+	}
+	return part->line.retry_at <= now && deliver(request, part, NULL, lanes, final, is_changed);
+}
+
+/* Lends what a line (lane: NULL for the partition's own) has next; false if it has nothing. */
+static bool
+deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lanes, EsFinal *final,
+		bool *is_changed)
+{
+	const EsLine *line = lane == NULL ? &part->line : &lane->line;
+	EsLineScan *scan = es_line_scan_begin(request->subscription, part, lane, lanes, final);
+	int32		max_count = line->position < line->single_upto ? 1 : request->max_count;
+	int64		last = 0;
+	int32		count = put_events(request, scan, max_count, &last);
+	int64		upto = es_line_scan_upto(scan);
+
+	es_line_scan_end(scan);
+	if (count == 0)
+	{
+		pass_over(request, part, lane, upto, is_changed);
+		return false;
+	}
+	part->lane = lane == NULL ? 0 : lane->origin;
+	part->delivered = last;
+	part->scanned = count < max_count ? upto : last;
+	part->consumer = (text *) request->consumer;
+	part->served_at = GetCurrentTimestamp();
+	part->lease_until = part->served_at + request->lease;
+	es_partition_write(request->subscription, part);
+	*is_changed = true;
+	return true;
+}
+
+static int32
+put_events(const Request *request, EsLineScan *scan, int32 max_count, int64 *last)
+{
+	EsResultRow *row = es_result_row_begin(request->result->setDesc);
+	EsEvent		event;
+	int32		count = 0;
+
+	while (count < max_count && es_line_scan_next(scan, &event))
+	{
+		es_result_row_put_event(request->result, row, &event);
+		es_line_scan_note(scan);
+		*last = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+		count++;
+	}
+	return count;
+}
+
+/* There was nothing: a lane is over with that, and the line moves if it is worth it. */
+static void
+pass_over(const Request *request, EsPartition *part, EsLane *lane, int64 upto, bool *is_changed)
+{
+	bool		was_lent = part->delivered != 0;
+
+	if (lane != NULL)
+	{
+		es_lane_delete(lane);
+		*is_changed = true;
+	}
+	else if (upto - part->line.position >= IDLE_DISTANCE)
+	{
+		part->line.position = upto;
+		*is_changed = true;
+	}
+	if (was_lent)
+		es_partition_end_lease(part);
+	if (was_lent || (lane == NULL && *is_changed))
+	{
+		es_partition_write(request->subscription, part);
+		*is_changed = true;
+	}
+}
