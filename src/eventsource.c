@@ -53,6 +53,10 @@ es_empty_text(void)
 	return (const text *) &empty;
 }
 
+/* health(), which is written in SQL, asks for them with current_setting(). */
+static int	max_feed_lag;
+static int	health_sample;
+
 static void
 define_settings(void)
 {
@@ -81,6 +85,16 @@ define_settings(void)
 							 "Whether views of transitions and periods count events that were made up from older data.",
 							 "Off: they say that there is no history before.",
 							 &es_guc_include_synthetic, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventsource.max_feed_lag",
+							"How long a transaction that has appended may be open before health() calls the feed degraded.",
+							NULL,
+							&max_feed_lag, 60, 0, PG_INT32_MAX / 1000,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventsource.health_sample",
+							"How many rows of each projection health() folds anew.",
+							"0: none.",
+							&health_sample, 10, 0, 10000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
 void

@@ -1,0 +1,250 @@
+-- Health: what to look at, and numbers to draw. All of it is read with the rights
+-- of who asks, works on an empty store, and never fails: a check that cannot be
+-- made says so.
+
+-- What transactions and roles are kept from a plain reader's eyes in
+-- pg_stat_activity; how long one has been open need not be.
+CREATE FUNCTION eventsource.feed_lag(
+	OUT watermark bigint, OUT last_position bigint, OUT appenders bigint, OUT seconds numeric, OUT holder text)
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+WITH mark AS MATERIALIZED (SELECT eventsource.watermark() AS position)
+SELECT m.position,
+	   greatest(m.position, (SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM eventsource.position_seq s)),
+	   (SELECT count(*) FROM eventsource.open_appenders),
+	   coalesce(round(extract(epoch FROM clock_timestamp() - a.since), 3), 0),
+	   coalesce('process ' || a.pid, 'prepared transaction ' || quote_literal(a.gid))
+  FROM mark m
+  LEFT JOIN LATERAL (SELECT * FROM eventsource.open_appenders o WHERE o.holds_watermark
+					  ORDER BY o.since LIMIT 1) a ON true
+$$;
+COMMENT ON FUNCTION eventsource.feed_lag() IS
+	'Private, for health(): the watermark, the last position that was given, how many transactions have appended and are open, and of the one that holds the watermark back how long (seconds) and which it is.';
+
+CREATE FUNCTION eventsource.health_feed()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	feed record;
+	longest numeric;
+BEGIN
+	IF pg_is_in_recovery() THEN
+		RETURN QUERY
+		SELECT 'feed lag', CASE WHEN f.published_at IS NULL THEN 'unknown' ELSE 'healthy' END,
+			   round(extract(epoch FROM clock_timestamp() - f.published_at), 3), NULL::numeric,
+			   CASE WHEN f.published_at IS NULL THEN 'the primary has published no watermark: nothing can be read here'
+					ELSE format('standby: readers here go up to position %s', f.watermark) END
+		  FROM eventsource.feed f;
+		RETURN;
+	END IF;
+	SELECT * INTO feed FROM eventsource.feed_lag();
+	longest := trim_scale(extract(epoch FROM current_setting('eventsource.max_feed_lag')::interval));
+	RETURN QUERY
+	SELECT 'feed lag', CASE WHEN feed.seconds > longest THEN 'degraded' ELSE 'healthy' END, feed.seconds, longest,
+		   CASE WHEN feed.holder IS NULL THEN format('nothing is held back; the watermark is %s', feed.watermark)
+				ELSE format('the watermark is %s position(s) behind, held by %s (see eventsource.open_appenders)',
+							feed.last_position - feed.watermark, feed.holder) END;
+END
+$$;
+COMMENT ON FUNCTION eventsource.health_feed() IS
+	'Private, for health(): seconds that an open transaction has held the watermark back.';
+
+-- Guards: on our own tables and their segments, on the tables of projections and on
+-- tracked ones.
+CREATE FUNCTION eventsource.guard_problems() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+WITH ours AS MATERIALIZED (
+	SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgtype, p.proname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+	 WHERE p.pronamespace = 'eventsource'::regnamespace AND t.tgrelid <> 'eventsource.events'::regclass)
+SELECT format('trigger %I on %s is not ENABLE ALWAYS', tgname, tgrelid::regclass) FROM ours WHERE tgenabled <> 'A'
+UNION ALL
+SELECT format('table %s lacks its %s guard', c.oid::regclass, g.kind)
+  FROM pg_class c CROSS JOIN (VALUES ('row', 1), ('statement', 0)) g (kind, bit)
+ WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
+   AND NOT EXISTS (SELECT FROM ours o WHERE o.tgrelid = c.oid AND o.proname = 'guard' AND o.tgtype & 1 = g.bit)
+UNION ALL
+SELECT format('table %s is a projection and lacks its guard: nothing is folded into it', p.name)
+  FROM eventsource.projections p WHERE p.target IS NULL AND to_regclass(p.name) IS NOT NULL
+$$;
+COMMENT ON FUNCTION eventsource.guard_problems() IS
+	'Private, for health(): a line for each guard that is not in place.';
+
+CREATE FUNCTION eventsource.health_guards()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'guards', CASE WHEN count(*) > 0 THEN 'degraded' ELSE 'healthy' END, count(*)::numeric, 0::numeric,
+	   CASE WHEN count(*) > 0 THEN string_agg(problem, '; ' ORDER BY problem) ELSE 'all are in place' END
+  FROM eventsource.guard_problems() problem
+$$;
+COMMENT ON FUNCTION eventsource.health_guards() IS
+	'Private, for health(): guards that are not in place.';
+
+CREATE FUNCTION eventsource.health_segments()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'segments ahead',
+	   CASE WHEN loose > 0 OR (total > 0 AND ahead = 0) THEN 'degraded' ELSE 'healthy' END,
+	   ahead::numeric, 1::numeric,
+	   CASE WHEN total = 0 THEN 'the log has no segment before its first event'
+			WHEN loose > 0 THEN format('%s segment(s) are not attached to the log: their events are not seen', loose)
+			WHEN ahead = 0 THEN 'no empty segment is ready: an appender will make the next one itself, and wait for it'
+			ELSE format('%s segment(s), %s of them ready for what comes', total, ahead) END
+  FROM (SELECT count(*) AS total, count(*) FILTER (WHERE s.is_attached AND s.lower_bound > f.last_position) AS ahead,
+			   count(*) FILTER (WHERE NOT s.is_attached) AS loose
+		  FROM eventsource.segments s, eventsource.feed_lag() f) n
+$$;
+COMMENT ON FUNCTION eventsource.health_segments() IS
+	'Private, for health(): segments of the log that are ready before they are needed.';
+
+-- A sample of rows against their events. Streams by their ids: that costs the same
+-- in a log of any length, and every stream can come up.
+CREATE FUNCTION eventsource.random_streams(category text[], max_count integer) RETURNS SETOF text
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+WITH words AS (
+	SELECT w.id::bigint << 40 AS low, q.last_value AS streams, ceil(max_count::numeric / count(*) OVER ())::integer AS share
+	  FROM eventsource.word w, eventsource.stream_seq q
+	 WHERE w.word = ANY (category)),
+start AS MATERIALIZED (
+	SELECT low + floor(random() * (streams + 1))::bigint AS id, low + streams AS last
+	  FROM words, generate_series(1, share))
+SELECT DISTINCT s.name
+  FROM start
+ CROSS JOIN LATERAL (SELECT n.name FROM eventsource.stream n
+					  WHERE n.id >= start.id AND n.id <= start.last ORDER BY n.id LIMIT 1) s
+$$;
+COMMENT ON FUNCTION eventsource.random_streams(text[], integer) IS
+	'Private, for health(): some streams of some categories.';
+
+-- Keys of the sample come from both sides, so that a row that is missing can be
+-- found as well as one that should not be there. One statement, so that events
+-- and rows are those of one snapshot. A row is left out if its stream is long.
+CREATE FUNCTION eventsource.sample_projection(target regclass, max_count integer)
+	RETURNS TABLE (row_key text, differs boolean)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+	key_column name;
+	key_type text;
+	pages integer;
+	categories text[] := (SELECT p.category FROM eventsource.projections p WHERE p.target = sample_projection.target);
+BEGIN
+	SELECT a.attname, format_type(a.atttypid, a.atttypmod), c.relpages INTO STRICT key_column, key_type, pages
+	  FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+	  JOIN pg_class c ON c.oid = i.indrelid
+	 WHERE i.indrelid = target AND i.indisprimary;
+	RETURN QUERY EXECUTE format($q$
+		WITH streams AS MATERIALIZED (SELECT s FROM eventsource.random_streams($1, $2) s),
+		keys AS MATERIALIZED (
+			SELECT ((r.row_data ->> %1$L)::%2$s)::text AS k
+			  FROM streams, eventsource.replay(s, target => %3$L) r WHERE r.row_data IS NOT NULL
+			UNION
+			(SELECT t.%4$I::text FROM %3$s t TABLESAMPLE SYSTEM (%5$s) ORDER BY random() LIMIT $2))
+		SELECT k, (SELECT a::text FROM eventsource.as_of(NULL::%3$s, 'infinity', k) a)
+				  IS DISTINCT FROM (SELECT t::text FROM %3$s t WHERE t.%4$I = k::%2$s)
+		  FROM keys
+		 WHERE NOT EXISTS (SELECT FROM eventsource.streams s
+							WHERE s.stream = ANY (ARRAY[k] || ARRAY(SELECT c || '-' || k FROM unnest($1) c))
+							  AND s.version > 10000)$q$,
+		key_column, key_type, target, key_column, least(100, 500.0 / greatest(pages, 1)))
+	USING categories, max_count;
+END
+$$;
+COMMENT ON FUNCTION eventsource.sample_projection(regclass, integer) IS
+	'Private, for health(): some rows of a projection that has one per stream, folded anew from their streams: does the table differ?';
+
+CREATE FUNCTION eventsource.health_sample()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	size integer := current_setting('eventsource.health_sample')::integer;
+	projection regclass;
+	is_open boolean;
+	looked_at bigint := 0;
+	differing bigint := 0;
+	left_out bigint := 0;
+	failed boolean := false;
+	problems text[] := '{}';
+	sample record;
+BEGIN
+	FOR projection, is_open IN
+		SELECT p.target, size > 0 AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
+						 AND NOT row_security_active(p.target)
+		  FROM eventsource.projections p WHERE p.target IS NOT NULL LOOP
+		left_out := left_out + (NOT is_open)::integer;
+		CONTINUE WHEN NOT is_open;
+		BEGIN
+			SELECT count(*) AS n, count(*) FILTER (WHERE s.differs) AS bad, min(s.row_key) FILTER (WHERE s.differs) AS example
+			  INTO sample FROM eventsource.sample_projection(projection, size) s;
+			looked_at := looked_at + sample.n;
+			differing := differing + sample.bad;
+			IF sample.bad > 0 THEN
+				problems := problems || format('%s differs at %L and perhaps elsewhere: see eventsource.verify_projection',
+											   projection, sample.example);
+			END IF;
+		EXCEPTION WHEN OTHERS THEN
+			failed := true;
+			problems := problems || format('%s could not be compared: %s (%s)', projection, SQLERRM, SQLSTATE);
+		END;
+	END LOOP;
+	RETURN QUERY SELECT 'sample of projections',
+		CASE WHEN differing > 0 THEN 'degraded' WHEN failed THEN 'unknown' ELSE 'healthy' END,
+		differing::numeric, 0::numeric,
+		concat_ws('; ', format('%s row(s) folded anew', looked_at), nullif(array_to_string(problems, '; '), ''),
+				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: not keyed by stream, or not yours to read', left_out) END);
+END
+$$;
+COMMENT ON FUNCTION eventsource.health_sample() IS
+	'Private, for health(): rows of projections that differ from their events, in a sample.';
+
+CREATE FUNCTION eventsource.health()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	part text;
+BEGIN
+	-- Loads the library, and with it the settings.
+	PERFORM eventsource.watermark();
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sample'] LOOP
+		BEGIN
+			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
+		EXCEPTION WHEN OTHERS THEN
+			RETURN QUERY SELECT part, 'unknown', NULL::numeric, NULL::numeric,
+				format('could not be checked: %s (%s)', SQLERRM, SQLSTATE);
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION eventsource.health() IS
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": guards that are not in place. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. Never fails, on an empty store neither.';
+
+CREATE VIEW eventsource.health_status AS
+SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,
+	   count(*) AS checks,
+	   count(*) FILTER (WHERE h.status = 'degraded') AS degraded,
+	   count(*) FILTER (WHERE h.status = 'unknown') AS unknown,
+	   coalesce(string_agg(h."check" || ': ' || h.message, E'\n' ORDER BY h."check") FILTER (WHERE h.status <> 'healthy'), '')
+		   AS message
+  FROM eventsource.health() h;
+COMMENT ON VIEW eventsource.health_status IS
+	'health() in one row, for a probe.';
+COMMENT ON COLUMN eventsource.health_status.status IS 'degraded if a check is, else healthy.';
+COMMENT ON COLUMN eventsource.health_status.checks IS 'How many checks were made.';
+COMMENT ON COLUMN eventsource.health_status.degraded IS 'How many of them are degraded.';
+COMMENT ON COLUMN eventsource.health_status.unknown IS 'How many could not be made.';
+COMMENT ON COLUMN eventsource.health_status.message IS 'Those that are not healthy, one per line, with what they say.';
+
+CREATE VIEW eventsource.metrics AS
+SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
+  FROM (SELECT v.metric, v.value
+		  FROM eventsource.feed_lag() f
+		 CROSS JOIN LATERAL (VALUES ('watermark', f.watermark),
+									('feed_lag_positions', f.last_position - f.watermark),
+									('feed_lag_seconds', f.seconds),
+									('open_appenders', f.appenders)) v (metric, value)
+		UNION ALL
+		SELECT v.metric, v.value
+		  FROM (SELECT count(*) AS segments, coalesce(sum(s.bytes), 0) AS bytes FROM eventsource.segments s) g
+		 CROSS JOIN LATERAL (VALUES ('segments', g.segments), ('log_bytes', g.bytes)) v (metric, value)) m;
+COMMENT ON VIEW eventsource.metrics IS
+	'Numbers to draw over time (time, metric, value), cheap to ask for often. Those of one projection or subscription carry its name: metric{name}.';
+COMMENT ON COLUMN eventsource.metrics.time IS 'Now.';
+COMMENT ON COLUMN eventsource.metrics.metric IS 'What is measured.';
+COMMENT ON COLUMN eventsource.metrics.value IS 'The number.';

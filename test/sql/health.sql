@@ -1,0 +1,80 @@
+\set ECHO none
+\i test/helpers.sql
+-- health(): what is wrong is said, by whoever asks; nothing else is.
+BEGIN;
+SELECT plan(20);
+
+CREATE ROLE es_health_reader;
+CREATE SCHEMA health;
+SELECT eventsource.grant_reader('es_health_reader') IS NULL AS done \gset
+GRANT USAGE ON SCHEMA health TO es_health_reader;
+
+CREATE FUNCTION pg_temp.status_of(name text) RETURNS text LANGUAGE sql AS $$
+	SELECT h.status FROM eventsource.health() h WHERE h."check" = name
+$$;
+CREATE FUNCTION pg_temp.message_of(name text) RETURNS text LANGUAGE sql AS $$
+	SELECT h.message FROM eventsource.health() h WHERE h."check" = name
+$$;
+
+SELECT is_empty($$ SELECT * FROM eventsource.health() WHERE status <> 'healthy' $$, 'a store in order is healthy');
+SELECT results_eq($$ SELECT status, degraded, message FROM eventsource.health_status $$,
+	$$ VALUES ('healthy', 0::bigint, '') $$, 'in one row as well');
+
+-- The feed.
+SELECT position AS done FROM eventsource.append('health-1', 'made') \gset
+SELECT is(pg_temp.status_of('feed lag'), 'healthy', 'an open appender is no fault as such');
+SET LOCAL eventsource.max_feed_lag = 0;
+SELECT is(pg_temp.status_of('feed lag'), 'degraded', 'one that is open for too long is');
+SELECT ok(pg_temp.message_of('feed lag') LIKE '%held by process ' || pg_backend_pid() || ' %', 'and named');
+SET LOCAL ROLE es_health_reader;
+SELECT is(pg_temp.status_of('feed lag'), 'degraded', 'to a plain reader, too');
+SELECT ok(value > 0, 'with its age') FROM eventsource.metrics WHERE metric = 'feed_lag_seconds';
+RESET ROLE;
+RESET eventsource.max_feed_lag;
+
+-- A projection beside its events.
+CREATE TABLE health.counter (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0, at timestamptz);
+SELECT eventsource.create_projection('health.counter', '{health}',
+	'{"made": "n = row.n + 1, at = event.occurred_at", "gone": "DELETE"}') IS NULL AS done \gset
+SELECT count(*) AS done FROM generate_series(1, 200) i, eventsource.append('health-' || i % 4, 'made') \gset
+SELECT eventsource.append('health-gone', 'made') IS NULL AS done \gset
+SELECT eventsource.append('health-gone', 'gone') IS NULL AS done \gset
+SELECT is(pg_temp.status_of('sample of projections'), 'healthy', 'rows that are what their events make');
+
+SAVEPOINT guarded;
+ALTER TABLE health.counter DISABLE TRIGGER USER;
+SELECT is(pg_temp.status_of('guards'), 'degraded', 'a guard that is off');
+SELECT ok(pg_temp.message_of('guards') LIKE 'trigger % on health.counter is not ENABLE ALWAYS%', 'is named');
+SAVEPOINT whole;
+UPDATE health.counter SET n = n + 1 WHERE key = '2';
+SELECT is(pg_temp.status_of('sample of projections'), 'degraded', 'a row that was changed behind its back');
+SELECT ok(pg_temp.message_of('sample of projections') LIKE '%health.counter differs at ''2''%', 'is named');
+SET LOCAL ROLE es_health_reader;
+SELECT is(pg_temp.status_of('sample of projections'), 'healthy', 'not to one who may not read the table');
+SELECT ok(pg_temp.message_of('sample of projections') ~ '[1-9][0-9]* projection\(s\) left out', 'who is told so');
+RESET ROLE;
+ROLLBACK TO whole;
+DELETE FROM health.counter;
+SELECT is(pg_temp.status_of('sample of projections'), 'degraded', 'rows that are missing');
+ROLLBACK TO whole;
+INSERT INTO health.counter (key) SELECT 'forged' || i FROM generate_series(1, 100) i;
+SELECT is(pg_temp.status_of('sample of projections'), 'degraded', 'rows that no event made');
+ROLLBACK TO whole;
+SET LOCAL eventsource.health_sample = 0;
+SELECT ok(pg_temp.message_of('sample of projections') LIKE '0 row(s) folded anew%', 'no sample, if it is not wanted');
+RESET eventsource.health_sample;
+
+-- The log's own guards.
+ROLLBACK TO guarded;
+DROP TRIGGER guard_statement ON eventsource.word;
+SELECT ok(pg_temp.message_of('guards') LIKE '%table eventsource.word lacks its statement guard%', 'a guard that is gone');
+SELECT results_eq($$ SELECT status, message LIKE '%lacks its statement guard%' FROM eventsource.health_status $$,
+	$$ VALUES ('degraded', true) $$, 'shows in the one row');
+
+-- One check that fails takes no other along.
+ALTER FUNCTION eventsource.guard_problems() RENAME TO no_guard_problems;
+SELECT results_eq($$ SELECT status, count(*) FROM eventsource.health() WHERE status <> 'healthy' GROUP BY 1 $$,
+	$$ VALUES ('unknown', 1::bigint) $$, 'a check that cannot be made');
+
+SELECT * FROM finish();
+ROLLBACK;

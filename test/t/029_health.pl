@@ -1,0 +1,69 @@
+# 029_health.pl: health() where there is nothing to look at, or little that one may
+# see: an empty store, a plain reader, a standby.
+
+use strict;
+use warnings;
+
+use EventLog;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_server('health', 'wal_level = replica', 'max_wal_senders = 4', 'hot_standby = on');
+my $not_healthy = q(SELECT coalesce(string_agg("check" || ': ' || message, '; '), 'none') FROM eventsource.health() WHERE status <> 'healthy');
+
+# ---- nothing is there ----
+
+is($node->safe_psql('log', $not_healthy), 'none', 'a store before its first event is healthy');
+is($node->safe_psql('log', 'SELECT status FROM eventsource.health_status'), 'healthy', 'in one row as well');
+is($node->safe_psql('log', q(SELECT value FROM eventsource.metrics WHERE metric = 'watermark')), 0, 'its watermark is 0');
+is($node->safe_psql('log', 'SELECT eventsource.log_id() IS NULL'), 't', 'and asking opened nothing');
+
+# ---- a plain reader, in a session that has done nothing else ----
+
+$node->safe_psql('log', <<'SQL');
+CREATE ROLE reader LOGIN;
+SELECT eventsource.grant_reader('reader');
+CREATE TABLE counter (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+SELECT eventsource.create_projection('counter', '{order}', '{"*": "n = row.n + 1"}');
+SELECT eventsource.append('order-' || i % 7, 'made') FROM generate_series(1, 50) i;
+SQL
+
+sub as_reader
+{
+	my ($server, $sql) = @_;
+	return $server->safe_psql('log', $sql, extra_params => [ '-U', 'reader' ]);
+}
+
+is(as_reader($node, $not_healthy), 'none', 'a reader who may not read the projection');
+cmp_ok(as_reader($node, 'SELECT count(*) FROM eventsource.metrics'), '>', 5, 'reads the metrics');
+
+# ---- others who are open, as a reader sees them ----
+
+$node->safe_psql('log', "BEGIN; SELECT eventsource.append('order-p', 'made'); PREPARE TRANSACTION 'left'");
+my $held = as_reader($node, <<'SQL');
+SET eventsource.max_feed_lag = 0;
+SELECT status, message FROM eventsource.health() WHERE "check" = 'feed lag'
+SQL
+like($held, qr/^degraded\|.* position\(s\) behind, held by prepared transaction 'left' /,
+	'a forgotten prepared transaction is named');
+$node->safe_psql('log', "COMMIT PREPARED 'left'");
+
+# ---- a standby ----
+
+$node->backup('copy');
+my $standby = PostgreSQL::Test::Cluster->new('health_standby');
+$standby->init_from_backup($node, 'copy', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('log', q(SELECT status FROM eventsource.health() WHERE "check" = 'feed lag')),
+	'unknown', 'a standby without a published watermark');
+$node->safe_psql('log', 'SELECT eventsource.publish_watermark()');
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('log', $not_healthy), 'none', 'a standby with one');
+is( $standby->safe_psql('log', q(SELECT value FROM eventsource.metrics WHERE metric = 'watermark')),
+	$node->safe_psql('log', 'SELECT eventsource.watermark()'),
+	'shows it');
+$standby->stop;
+$node->stop;
+done_testing();
