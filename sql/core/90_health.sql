@@ -165,7 +165,7 @@ DECLARE
 	sample record;
 BEGIN
 	FOR projection, is_open IN
-		SELECT p.target, size > 0 AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
+		SELECT p.target, size > 0 AND p.mode = 'inline' AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
 						 AND NOT row_security_active(p.target)
 		  FROM eventsource.projections p WHERE p.target IS NOT NULL LOOP
 		left_out := left_out + (NOT is_open)::integer;
@@ -188,7 +188,7 @@ BEGIN
 		CASE WHEN differing > 0 THEN 'degraded' WHEN failed THEN 'unknown' ELSE 'healthy' END,
 		differing::numeric, 0::numeric,
 		concat_ws('; ', format('%s row(s) folded anew', looked_at), nullif(array_to_string(problems, '; '), ''),
-				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: not keyed by stream, or not yours to read', left_out) END);
+				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: async, not keyed by stream, or not yours to read', left_out) END);
 END
 $$;
 COMMENT ON FUNCTION eventsource.health_sample() IS
