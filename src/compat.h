@@ -22,10 +22,13 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_database.h"
 #include "executor/execExpr.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -213,6 +216,17 @@ es_compat_backend_status(int i)
 	return &pgstat_get_local_beentry_by_index(i)->backendStatus;
 #else
 	return &pgstat_fetch_stat_local_beentry(i)->backendStatus;
+#endif
+}
+
+/* 16 has one function for all kinds of objects. */
+static inline bool
+es_compat_owns_database(Oid database)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+	return pg_database_ownercheck(database, GetUserId());
 #endif
 }
 

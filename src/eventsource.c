@@ -10,6 +10,7 @@
 #include "capture/snapshot.h"
 #include "capture/track.h"
 #include "capture/value.h"
+#include "feed/worker.h"
 #include "fmgr.h"
 #include "log/bell.h"
 #include "log/catalog.h"
@@ -104,6 +105,7 @@ _PG_init(void)
 	es_shared_init();
 	es_bell_init();
 	es_heads_init();
+	es_worker_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();
 	es_word_init();

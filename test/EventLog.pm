@@ -14,7 +14,7 @@ our @EXPORT = qw(new_server create_log has_function problems_of wait_until error
   kill_server);
 
 # A running server with a database "log" that holds the extension. Settings are
-# lines of postgresql.conf.
+# lines of postgresql.conf; there is no worker unless they say so.
 sub new_server
 {
 	my ($name, @settings) = @_;
@@ -26,7 +26,8 @@ sub new_server
 		'log_statement = none',
 		'shared_buffers = 128MB',
 		'max_wal_size = 2GB',
-		'max_prepared_transactions = 20', @settings);
+		'max_prepared_transactions = 20',
+		'eventsource.worker_enabled = off', @settings);
 	$node->start;
 	create_log($node, 'log');
 	return $node;

@@ -104,8 +104,10 @@ make_cluster() {
 
 set_segment_size() {
 	"$ROOT/tools/cluster.sh" stop "$cluster"
-	# And with the library preloaded, as the runs before were without.
+	# And with the library preloaded, as the runs before were without; but no worker
+	# that would come between the steps of a test.
 	printf '%s\n' "eventsource.segment_size = $small_segment" 'shared_preload_libraries = eventsource' \
+		'eventsource.worker_enabled = off' \
 		>>"$cluster/data/postgresql.conf"
 	"$ROOT/tools/cluster.sh" start "$cluster"
 }

@@ -61,15 +61,17 @@ es_bell_prepare(void)
 	arm();
 }
 
-void
+bool
 es_bell_sleep(long timeout_ms)
 {
+	bool		may_have_rung = true;
+
 	timeout_ms = Min(timeout_ms, ES_BELL_LONGEST);
 	if (timeout_ms <= 0)
 		CHECK_FOR_INTERRUPTS();
 	else if (bells != NULL)
 	{
-		(void) ConditionVariableTimedSleep(&my_bell()->sleepers, timeout_ms, PG_WAIT_EXTENSION);
+		may_have_rung = !ConditionVariableTimedSleep(&my_bell()->sleepers, timeout_ms, PG_WAIT_EXTENSION);
 		arm();
 	}
 	else
@@ -80,6 +82,7 @@ es_bell_sleep(long timeout_ms)
 		CHECK_FOR_INTERRUPTS();
 		nap = Min(nap * 2, LONGEST_NAP);
 	}
+	return may_have_rung;
 }
 
 void

@@ -26,10 +26,11 @@
 extern void es_bell_prepare(void);
 
 /*
- * Sleeps until the bell rings or the time (ms) is over; returns earlier at will.
- * Checks for interrupts; an error needs no es_bell_cancel().
+ * Sleeps until the bell rings or the time (ms) is over, ES_BELL_LONGEST at most;
+ * false if it has not rung, as far as can be known.  Checks for interrupts; an
+ * error needs no es_bell_cancel().
  */
-extern void es_bell_sleep(long timeout_ms);
+extern bool es_bell_sleep(long timeout_ms);
 
 extern void es_bell_cancel(void);
 

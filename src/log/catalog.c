@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
+#include "commands/extension.h"
 #include "errors.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -100,6 +101,12 @@ es_catalog_oid(EsRelation which)
 	if (unlikely(!oids_valid))
 		fill_oids();
 	return oids[which];
+}
+
+bool
+es_catalog_is_installed(void)
+{
+	return oids_valid || OidIsValid(get_extension_oid("eventsource", true));
 }
 
 bool

@@ -50,6 +50,9 @@ typedef enum EsRelation
 extern Oid	es_catalog_oid(EsRelation which);
 extern Oid	es_catalog_schema(void);
 
+/* Is the extension there?  Costs nothing once it was found. */
+extern bool es_catalog_is_installed(void);
+
 /* Is it this one?  False, without an error, if the extension is not there. */
 extern bool es_catalog_is(EsRelation which, Oid relid);
 

@@ -13,7 +13,7 @@ use Test::More;
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1, extra => [ '-E', 'UTF8', '--locale=C' ]);
 $primary->append_conf('postgresql.conf', join "\n",
-	'log_statement = none', 'shared_preload_libraries = eventsource',
+	'log_statement = none', 'shared_preload_libraries = eventsource', 'eventsource.worker_enabled = off',
 	'max_prepared_transactions = 20', 'eventsource.segment_size = 300', 'wal_receiver_status_interval = 1');
 $primary->start;
 create_log($primary, 'log');
