@@ -106,6 +106,7 @@ _PG_init(void)
 	es_bell_init();
 	es_heads_init();
 	es_worker_init();
+	es_duties_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();
 	es_word_init();

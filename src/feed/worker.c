@@ -9,7 +9,8 @@
  *
  * An error of a duty is logged, kept in the slot, and puts that duty off: 1 s, then
  * twice as long each time, up to 60 s.  It ends when the extension is gone, and when
- * it is told to (SIGTERM); the launcher starts it anew as needed.
+ * it is told to (SIGTERM); the launcher starts it anew as needed.  It waits for no
+ * lock longer than a moment, so that one table hinders no other.
  *
  * It is nobody in particular (the bootstrap superuser); what it runs that is not
  * ours runs as its owner.  Commits are asynchronous: what it had done and a crash
@@ -18,12 +19,9 @@
 #include "feed/worker.h"
 
 #include "access/xact.h"
-#include "commands/async.h"
 #include "feed/worker_slots.h"
 #include "log/bell.h"
 #include "log/catalog.h"
-#include "log/position.h"
-#include "log/published.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -62,42 +60,6 @@ es_worker_add_duty(const char *name, EsDuty work)
 		elog(ERROR, "too many duties");
 	duties[n_duties].name = name;
 	duties[n_duties++].work = work;
-}
-
-/* ---- duties of our own ---- */
-
-/* A row is written: not more often than it would be without events. */
-static long
-publish(void)
-{
-	static TimestampTz published_at;
-	TimestampTz now = GetCurrentTimestamp();
-	long		waited = published_at == 0 ? es_guc_worker_interval :
-		TimestampDifferenceMilliseconds(published_at, now);
-
-	if (waited < es_guc_worker_interval)
-		return es_guc_worker_interval - waited;
-	published_at = now;
-	(void) es_published_advance();
-	return ES_DUTY_IDLE;
-}
-
-static long
-notify(void)
-{
-	static int64 notified = -1;
-	int64		mark;
-	char		payload[32];
-
-	if (es_guc_worker_notify_channel[0] == '\0')
-		return ES_DUTY_IDLE;
-	mark = es_position_watermark();
-	if (mark == notified)
-		return ES_DUTY_IDLE;
-	snprintf(payload, sizeof(payload), INT64_FORMAT, mark);
-	Async_Notify(es_guc_worker_notify_channel, payload);
-	notified = mark;
-	return ES_DUTY_IDLE;
 }
 
 /* ---- the slot ---- */
@@ -287,6 +249,7 @@ pin_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"search_path", "pg_catalog, pg_temp"},
 		{"statement_timeout", "0"},
+		{"lock_timeout", "1s"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"session_replication_role", "origin"},
 		{"synchronous_commit", "off"},
@@ -352,6 +315,4 @@ es_worker_init(void)
 	es_worker_slots_init();
 	es_worker_hooks_init();
 	es_launcher_init();
-	es_worker_add_duty("publishing the watermark", publish);
-	es_worker_add_duty("notifying listeners", notify);
 }

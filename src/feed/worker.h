@@ -23,4 +23,7 @@ extern void es_worker_add_duty(const char *name, EsDuty duty);
 
 extern void es_worker_init(void);
 
+/* duties.c */
+extern void es_duties_init(void);
+
 #endif							/* ES_FEED_WORKER_H */

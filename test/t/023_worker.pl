@@ -128,7 +128,7 @@ reload('eventsource.worker_enabled = off');
 ok(wait_until(sub { $node->safe_psql('log', 'SELECT count(*) FROM eventsource.workers') eq '0' }, 20), 'disabled: none');
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eventsource worker'"), '0',
 	'no process either');
-reload("eventsource.worker_databases = 'log, No Such, \"shut\"'", 'eventsource.worker_enabled = on');
+reload("eventsource.worker_databases = 'log, \"No Such\", shut'", 'eventsource.worker_enabled = on');
 ok(wait_for_status('log', 'running'), 'a list of databases');
 ok(wait_for_status('shut', 'running'), 'each of them');
 is(worker('postgres', 'status'), '', 'and no other');
