@@ -42,6 +42,7 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_IDEMPOTENCY_PKEY] = "idempotency_pkey",
 	[ES_REL_IDEMPOTENCY_VERSION_IDX] = "idempotency_version_idx",
 	[ES_REL_CORRECTION] = "correction",
+	[ES_REL_CORRECTION_PKEY] = "correction_pkey",
 	[ES_REL_CORRECTION_STREAM_IDX] = "correction_stream_idx",
 	[ES_REL_SNAPSHOT] = "snapshot",
 	[ES_REL_SNAPSHOT_PKEY] = "snapshot_pkey",

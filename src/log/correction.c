@@ -60,6 +60,15 @@ typedef struct StreamCorrections
 	int			nruns;
 } StreamCorrections;
 
+/* Which corrections are wanted. */
+typedef struct Extent
+{
+	int64		stream_id;		/* of this stream, 0: of all */
+	TimestampTz known_at;		/* recorded then, at the latest */
+	int64		after;
+	int64		upto;
+} Extent;
+
 PG_FUNCTION_INFO_V1(eventsource_corrected_state);
 
 struct EsCorrections
@@ -72,9 +81,9 @@ struct EsCorrections
 	HTAB	   *streams;		/* NULL: there are none */
 };
 
-static EsCorrections *load(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot);
-static EsCorrection *read_all(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot,
-							  int *count);
+static EsCorrections *load(const Extent *extent, Snapshot snapshot);
+static EsCorrection *read_all(const Extent *extent, Snapshot snapshot, int *count);
+static void read_row(Relation rel, HeapTuple row, EsCorrection *correction);
 static void add_stream(HTAB *streams, EsCorrection *corrections, int count);
 static void lay_runs(StreamCorrections *stream);
 static void add_run(StreamCorrections *stream, int64 start, int64 end, int32 state);
@@ -118,25 +127,65 @@ eventsource_corrected_state(PG_FUNCTION_ARGS)
 EsCorrections *
 es_corrections_load(TimestampTz known_at, Snapshot snapshot)
 {
-	return load(0, known_at, PG_INT64_MAX, snapshot);
+	Extent		extent = {.known_at = known_at,.upto = PG_INT64_MAX};
+
+	return load(&extent, snapshot);
 }
 
 EsCorrections *
 es_corrections_load_stream(int64 stream_id, TimestampTz known_at, Snapshot snapshot)
 {
-	return load(stream_id, known_at, PG_INT64_MAX, snapshot);
+	Extent		extent = {.stream_id = stream_id,.known_at = known_at,.upto = PG_INT64_MAX};
+
+	return load(&extent, snapshot);
 }
 
 EsCorrections *
 es_corrections_load_upto(int64 upto, Snapshot snapshot)
 {
-	return load(0, DT_NOEND, upto, snapshot);
+	Extent		extent = {.known_at = DT_NOEND,.upto = upto};
+
+	return load(&extent, snapshot);
 }
 
 EsCorrections *
 es_corrections_load_stream_upto(int64 stream_id, int64 upto, Snapshot snapshot)
 {
-	return load(stream_id, DT_NOEND, upto, snapshot);
+	Extent		extent = {.stream_id = stream_id,.known_at = DT_NOEND,.upto = upto};
+
+	return load(&extent, snapshot);
+}
+
+EsCorrections *
+es_corrections_load_between(int64 after, int64 upto, Snapshot snapshot)
+{
+	Extent		extent = {.known_at = DT_NOEND,.after = after,.upto = upto};
+
+	return load(&extent, snapshot);
+}
+
+void
+es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsCorrectionVisit visit, void *arg)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_CORRECTION), AccessShareLock);
+	Relation	index = index_open(es_catalog_oid(ES_REL_CORRECTION_PKEY), AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	row;
+	EsCorrection correction;
+
+	ScanKeyInit(&keys[0], COL_POSITION, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	ScanKeyInit(&keys[1], COL_POSITION, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(upto));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 2, keys);
+	while ((row = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		read_row(rel, row, &correction);
+		if (!visit(&correction, arg))
+			break;
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 }
 
 bool
@@ -203,14 +252,13 @@ es_correction_insert(const EsCorrection *correction)
 
 /* ---- loading ---- */
 
-/* stream_id 0: of the whole log. */
 static EsCorrections *
-load(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot)
+load(const Extent *extent, Snapshot snapshot)
 {
 	EsCorrections *result = palloc0(sizeof(EsCorrections));
 	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(StreamCorrections)};
 	int			count;
-	EsCorrection *all = read_all(stream_id, known_at, upto, snapshot, &count);
+	EsCorrection *all = read_all(extent, snapshot, &count);
 
 	result->snapshot = snapshot;
 	result->xmin = snapshot->xmin;
@@ -233,27 +281,32 @@ load(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot)
 }
 
 static EsCorrection *
-read_all(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot, int *count)
+read_all(const Extent *extent, Snapshot snapshot, int *count)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_CORRECTION), AccessShareLock);
+	bool		by_stream = extent->stream_id != 0;
+	bool		by_index = by_stream || extent->after > 0;
 	EsCorrection *all = NULL;
 	int			max = 0;
+	Oid			index;
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	row;
 
 	*count = 0;
-	ScanKeyInit(&key, COL_STREAM, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_CORRECTION_STREAM_IDX), stream_id != 0,
-							  snapshot, stream_id != 0 ? 1 : 0, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	if (by_stream)
+		ScanKeyInit(&key, COL_STREAM, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(extent->stream_id));
+	else
+		ScanKeyInit(&key, COL_POSITION, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(extent->after));
+	index = es_catalog_oid(by_stream ? ES_REL_CORRECTION_STREAM_IDX : ES_REL_CORRECTION_PKEY);
+	scan = systable_beginscan(rel, index, by_index, snapshot, by_index ? 1 : 0, &key);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		Datum		v[COL_COUNT];
-		bool		nulls[COL_COUNT];
+		EsCorrection correction;
 
-		heap_deform_tuple(tuple, RelationGetDescr(rel), v, nulls);
-		if (DatumGetTimestampTz(v[COL_RECORDED_AT - 1]) > known_at ||
-			DatumGetInt64(v[COL_POSITION - 1]) > upto)
+		read_row(rel, row, &correction);
+		if (correction.recorded_at > extent->known_at || correction.position <= extent->after ||
+			correction.position > extent->upto)
 			continue;
 		if (*count == max)
 		{
@@ -261,20 +314,27 @@ read_all(int64 stream_id, TimestampTz known_at, int64 upto, Snapshot snapshot, i
 			all = all == NULL ? palloc(sizeof(EsCorrection) * max) :
 				repalloc_huge(all, sizeof(EsCorrection) * max);
 		}
-		all[(*count)++] = (EsCorrection)
-		{
-			.position = DatumGetInt64(v[COL_POSITION - 1]),
-				.corrects = DatumGetInt64(v[COL_CORRECTS - 1]),
-				.stream_id = DatumGetInt64(v[COL_STREAM - 1]),
-				.upto = DatumGetInt64(v[COL_UPTO - 1]),
-				.recorded_at = DatumGetTimestampTz(v[COL_RECORDED_AT - 1]),
-				.state = DatumGetInt32(v[COL_STATE - 1]),
-				.is_void = DatumGetBool(v[COL_IS_VOID - 1])
-		};
+		all[(*count)++] = correction;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return all;
+}
+
+static void
+read_row(Relation rel, HeapTuple row, EsCorrection *correction)
+{
+	Datum		v[COL_COUNT];
+	bool		nulls[COL_COUNT];
+
+	heap_deform_tuple(row, RelationGetDescr(rel), v, nulls);
+	correction->position = DatumGetInt64(v[COL_POSITION - 1]);
+	correction->corrects = DatumGetInt64(v[COL_CORRECTS - 1]);
+	correction->stream_id = DatumGetInt64(v[COL_STREAM - 1]);
+	correction->upto = DatumGetInt64(v[COL_UPTO - 1]);
+	correction->recorded_at = DatumGetTimestampTz(v[COL_RECORDED_AT - 1]);
+	correction->state = DatumGetInt32(v[COL_STATE - 1]);
+	correction->is_void = DatumGetBool(v[COL_IS_VOID - 1]);
 }
 
 static void

@@ -36,9 +36,21 @@ extern EsCorrections *es_corrections_load(TimestampTz known_at, Snapshot snapsho
 extern EsCorrections *es_corrections_load_stream(int64 stream_id, TimestampTz known_at,
 												 Snapshot snapshot);
 
-/* Those at or below a position. */
+/*
+ * Those at or below a position; or after one, which is all there is to know of
+ * events after it.
+ */
 extern EsCorrections *es_corrections_load_upto(int64 upto, Snapshot snapshot);
 extern EsCorrections *es_corrections_load_stream_upto(int64 stream_id, int64 upto, Snapshot snapshot);
+extern EsCorrections *es_corrections_load_between(int64 after, int64 upto, Snapshot snapshot);
+
+/*
+ * Calls visit() for each correction with after < position <= upto, in order, until
+ * it says false.
+ */
+typedef bool (*EsCorrectionVisit) (const EsCorrection *correction, void *arg);
+extern void es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsCorrectionVisit visit,
+								 void *arg);
 
 /*
  * Makes the event what it is as corrected: data, subject, from_state, to_state.

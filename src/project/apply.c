@@ -3,8 +3,9 @@
  *		Projections in mode async.
  *
  * A stretch of events is folded into rows read from the table, and written at its
- * end.  Nobody else writes the table: the cursor's lock keeps out other appliers,
- * and appends do not fold into it.
+ * end; a correction has the rows folded anew that it touches (apply_correct.c).
+ * Nobody else writes the table: the cursor's lock keeps out other appliers, and
+ * appends do not fold into it.
  *
  * Locks: the cursor's, then ROW EXCLUSIVE on the table; to the end of the
  * transaction.
@@ -14,11 +15,12 @@
 #include "log/correction.h"
 #include "log/read.h"
 #include "miscadmin.h"
+#include "project/apply_correct.h"
 #include "project/fold_row.h"
 #include "utils/snapmgr.h"
 
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
-static void fold_stretch(EsProjection *projection, EsStretch *stretch);
+static void fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end);
 
 bool
 es_apply_lock(const char *name, bool wait)
@@ -82,30 +84,50 @@ es_apply_run(const EsAsync *async, const EsFinal *final, int64 max_events, EsFol
 	es_follow_run(&follower, final, max_events, result);
 }
 
+/*
+ * Up to the next correction there is nothing that a correction changes.  A
+ * stretch that begins with one is of positions, since what corrects its events
+ * must be known before they are folded.
+ */
 static void
 apply_stretch(const EsFollower *follower, EsStretch *stretch)
 {
 	const EsAsync *async = follower->arg;
+	EsProjection *projection = es_projection_open_to_follow(async->relid);
+	int64		correction = es_apply_next_correction(projection, stretch);
+	int64		end = correction - 1;
 
-	fold_stretch(es_projection_open_to_follow(async->relid), stretch);
+	if (end == stretch->after)
+	{
+		end = Min(stretch->upto, stretch->after + stretch->size);
+		stretch->at = correction;
+		stretch->events = end - stretch->after;
+		es_apply_corrections(projection, stretch, end);
+	}
+	fold_stretch(projection, stretch, end);
 }
 
 static void
-fold_stretch(EsProjection *projection, EsStretch *stretch)
+fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end)
 {
+	EsCorrections *corrections = es_corrections_load_between(stretch->after, end, stretch->snapshot);
 	EsFold	   *fold = es_fold_begin_follow(CurrentMemoryContext, projection);
-	EsScan	   *scan = es_scan_log(stretch->after, stretch->upto, projection->categories, stretch->snapshot);
+	EsScan	   *scan = es_scan_log(stretch->after, end, projection->categories, stretch->snapshot);
+	int			events = 0;
 	EsEvent		event;
 
 	es_scan_pack(scan);
 	es_scan_expect(scan, stretch->size);
-	stretch->reached = stretch->upto;
+	stretch->reached = end;
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
 		stretch->at = DatumGetInt64(event.value[ES_EVENT_POSITION]);
-		es_fold_apply(fold, &event);
-		if (++stretch->events == stretch->size)
+		events++;
+		stretch->events = Max(stretch->events, events);
+		if (es_corrections_apply(corrections, &event))
+			es_fold_apply(fold, &event);
+		if (events == stretch->size)
 		{
 			stretch->reached = stretch->at;
 			break;
@@ -113,4 +135,5 @@ fold_stretch(EsProjection *projection, EsStretch *stretch)
 	}
 	es_scan_end(scan);
 	es_fold_flush(fold);
+	stretch->events = events;
 }

@@ -10,7 +10,8 @@
  * are covered by the locks of their keys, which are taken before the correction
  * is appended: whoever has appended an event that folds into such a row holds
  * its key to the end of his transaction, so a snapshot taken later sees every
- * such event, and no other can come.
+ * such event, and no other can come.  A projection in mode async has one writer,
+ * who refolds as he comes by the correction, from the history up to there.
  *
  * Memory: the keys that changed, and their rows.
  */
@@ -43,28 +44,22 @@ struct EsRefold
 
 static void lock_targets(const text *category);
 static void note_key(const Datum *key, void *arg);
-static void refold(Part *part, const text *stream, Snapshot snapshot);
-static void fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections);
+static EsRefold *make_refold(List *projections);
+static void refold(Part *part, const EsRefoldHistory *history);
+static void fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections, int64 upto);
 static void compare_rows(EsFold *fold);
 
 EsRefold *
 es_refold_begin(const text *category)
 {
-	EsRefold   *result = palloc0(sizeof(EsRefold));
-	ListCell   *lc;
-
 	lock_targets(category);
-	foreach(lc, es_projection_list(category))
-	{
-		Part	   *part = palloc0(sizeof(Part));
+	return make_refold(es_projection_list(category));
+}
 
-		part->projection = lfirst(lc);
-		part->fold = es_fold_begin_replay(CurrentMemoryContext, part->projection);
-		result->parts = lappend(result->parts, part);
-	}
-	result->scratch = AllocSetContextCreate(CurrentMemoryContext, "eventsource refold scratch",
-											ALLOCSET_DEFAULT_SIZES);
-	return result;
+EsRefold *
+es_refold_begin_one(EsProjection *projection)
+{
+	return make_refold(list_make1(projection));
 }
 
 void
@@ -107,14 +102,40 @@ es_refold_lock(EsRefold *refold)
 void
 es_refold_write(EsRefold *refolded, const text *stream)
 {
-	Snapshot	snapshot;
-	ListCell   *lc;
+	EsRefoldHistory history = {.stream = stream,.upto = PG_INT64_MAX,.corrected_upto = PG_INT64_MAX};
 
 	CommandCounterIncrement();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	history.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	es_refold_write_from(refolded, &history);
+	UnregisterSnapshot(history.snapshot);
+}
+
+void
+es_refold_write_from(EsRefold *refolded, const EsRefoldHistory *history)
+{
+	ListCell   *lc;
+
 	foreach(lc, refolded->parts)
-		refold(lfirst(lc), stream, snapshot);
-	UnregisterSnapshot(snapshot);
+		refold(lfirst(lc), history);
+}
+
+static EsRefold *
+make_refold(List *projections)
+{
+	EsRefold   *result = palloc0(sizeof(EsRefold));
+	ListCell   *lc;
+
+	foreach(lc, projections)
+	{
+		Part	   *part = palloc0(sizeof(Part));
+
+		part->projection = lfirst(lc);
+		part->fold = es_fold_begin_replay(CurrentMemoryContext, part->projection);
+		result->parts = lappend(result->parts, part);
+	}
+	result->scratch = AllocSetContextCreate(CurrentMemoryContext, "eventsource refold scratch",
+											ALLOCSET_DEFAULT_SIZES);
+	return result;
 }
 
 /* A table may change until its lock is ours: its projection is looked up then. */
@@ -143,39 +164,43 @@ note_key(const Datum *key, void *arg)
 
 /* Only the stream's own events fold into rows that are not shared. */
 static void
-refold(Part *part, const text *stream, Snapshot snapshot)
+refold(Part *part, const EsRefoldHistory *history)
 {
 	EsRowScan	rows = {0};
 	EsStream	found;
 	EsScan	   *scan;
+	EsCorrections *corrections;
 
 	if (es_fold_next_row(part->fold, &rows) == NULL)
 		return;
 	es_fold_restrict(part->fold);
 	if (part->projection->sharing == ES_ROW_SHARED)
 	{
-		scan = es_scan_log(0, PG_INT64_MAX, part->projection->categories, snapshot);
-		fold_scan(part->fold, scan, es_corrections_load(DT_NOEND, snapshot));
+		scan = es_scan_log(0, history->upto, part->projection->categories, history->snapshot);
+		corrections = es_corrections_load_upto(history->corrected_upto, history->snapshot);
 	}
 	else
 	{
-		(void) es_stream_find(stream, &found);
-		scan = es_scan_stream(stream, 1, false, snapshot);
-		fold_scan(part->fold, scan, es_corrections_load_stream(found.id, DT_NOEND, snapshot));
+		(void) es_stream_find(history->stream, &found);
+		scan = es_scan_stream(history->stream, 1, false, history->snapshot);
+		corrections = es_corrections_load_stream_upto(found.id, history->corrected_upto, history->snapshot);
 	}
+	fold_scan(part->fold, scan, corrections, history->upto);
 	compare_rows(part->fold);
 	es_replay_check_rows(part->fold);
 	es_fold_flush(part->fold);
 }
 
 static void
-fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections)
+fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections, int64 upto)
 {
 	EsEvent		event;
 
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (DatumGetInt64(event.value[ES_EVENT_POSITION]) > upto)
+			break;
 		if (es_corrections_apply(corrections, &event))
 			es_fold_apply(fold, &event);
 	}

@@ -6,7 +6,8 @@
 #ifndef ES_PROJECT_REFOLD_H
 #define ES_PROJECT_REFOLD_H
 
-#include "eventsource.h"
+#include "project/projection.h"
+#include "utils/snapshot.h"
 
 typedef struct EsRefold EsRefold;
 
@@ -16,6 +17,9 @@ typedef struct EsRefold EsRefold;
  */
 extern EsRefold *es_refold_begin(const text *category);
 
+/* The same for one projection alone, whose table the caller keeps others from. */
+extern EsRefold *es_refold_begin_one(EsProjection *projection);
+
 /* Notes the rows that an event touches: as it was, or as it is corrected. */
 extern void es_refold_note(EsRefold *refold, const EsEvent *event);
 
@@ -24,5 +28,17 @@ extern void es_refold_lock(EsRefold *refold);
 
 /* Folds history into them, the correction included, and writes what differs. */
 extern void es_refold_write(EsRefold *refold, const text *stream);
+
+/* The history that rows are folded from. */
+typedef struct EsRefoldHistory
+{
+	Snapshot	snapshot;		/* registered */
+	const text *stream;			/* to which all rows belong that are not
+								 * shared */
+	int64		upto;			/* events at or below */
+	int64		corrected_upto; /* by corrections at or below */
+} EsRefoldHistory;
+
+extern void es_refold_write_from(EsRefold *refold, const EsRefoldHistory *history);
 
 #endif							/* ES_PROJECT_REFOLD_H */

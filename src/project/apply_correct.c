@@ -1,0 +1,182 @@
+/*
+ * apply_correct.c
+ *		Corrections on the way of a projection in mode async.
+ *
+ * The table holds the events before the stretch, with the corrections before it.
+ * Where a correction within it changes what one of those events did -- its data,
+ * whether it counts, the states of events after it -- the rows that the event
+ * touched and those that it touches now are folded anew, up to the stretch.  Then
+ * the events of the stretch fold into them as into all others.
+ */
+#include "postgres.h"
+
+#include "log/correction.h"
+#include "log/read.h"
+#include "log/stream.h"
+#include "log/word.h"
+#include "miscadmin.h"
+#include "project/apply_correct.h"
+#include "project/refold.h"
+#include "utils/memutils.h"
+
+/* What is corrected of one stream. */
+typedef struct Touched
+{
+	int64		stream_id;
+	int64		first;			/* the earliest event that is corrected */
+} Touched;
+
+typedef struct Search
+{
+	const EsProjection *projection;
+	int64		after;			/* the stretch begins after it */
+	int64		found;			/* the first correction, 0: none */
+	List	   *touched;		/* of Touched, all that begin before the
+								 * stretch */
+} Search;
+
+static bool find_first(const EsCorrection *correction, void *arg);
+static bool find_touched(const EsCorrection *correction, void *arg);
+static bool is_of(const EsProjection *projection, int64 stream_id);
+static void note_stream(EsRefold *refold, const Touched *touched, const EsStretch *stretch, int64 end);
+static bool is_changed(const EsCorrections *then, const EsCorrections *now, const EsEvent *was,
+					   const EsEvent *is);
+
+int64
+es_apply_next_correction(const EsProjection *projection, const EsStretch *stretch)
+{
+	Search		search = {.projection = projection};
+
+	es_corrections_visit(stretch->after, stretch->upto, stretch->snapshot, find_first, &search);
+	return search.found == 0 ? stretch->upto + 1 : search.found;
+}
+
+/* Rows that streams share are folded from all events: once for all corrections. */
+void
+es_apply_corrections(EsProjection *projection, const EsStretch *stretch, int64 end)
+{
+	bool		is_shared = projection->sharing == ES_ROW_SHARED;
+	EsRefoldHistory history = {
+		.snapshot = stretch->snapshot,
+		.upto = stretch->after,
+		.corrected_upto = end
+	};
+	Search		search = {.projection = projection,.after = stretch->after};
+	EsRefold   *refold = is_shared ? es_refold_begin_one(projection) : NULL;
+	ListCell   *lc;
+
+	es_corrections_visit(stretch->after, end, stretch->snapshot, find_touched, &search);
+	foreach(lc, search.touched)
+	{
+		Touched    *touched = lfirst(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!is_shared)
+			refold = es_refold_begin_one(projection);
+		note_stream(refold, touched, stretch, end);
+		history.stream = es_stream_name(touched->stream_id);
+		if (!is_shared)
+			es_refold_write_from(refold, &history);
+	}
+	if (is_shared)
+		es_refold_write_from(refold, &history);
+}
+
+static bool
+find_first(const EsCorrection *correction, void *arg)
+{
+	Search	   *search = arg;
+
+	if (is_of(search->projection, correction->stream_id))
+		search->found = correction->position;
+	return search->found == 0;
+}
+
+static bool
+find_touched(const EsCorrection *correction, void *arg)
+{
+	Search	   *search = arg;
+	Touched    *touched = NULL;
+	ListCell   *lc;
+
+	if (correction->corrects > search->after || !is_of(search->projection, correction->stream_id))
+		return true;
+	foreach(lc, search->touched)
+	{
+		if (((Touched *) lfirst(lc))->stream_id == correction->stream_id)
+			touched = lfirst(lc);
+	}
+	if (touched == NULL)
+	{
+		touched = palloc(sizeof(Touched));
+		touched->stream_id = correction->stream_id;
+		touched->first = correction->corrects;
+		search->touched = lappend(search->touched, touched);
+	}
+	touched->first = Min(touched->first, correction->corrects);
+	return true;
+}
+
+static bool
+is_of(const EsProjection *projection, int64 stream_id)
+{
+	const text *word = es_word_text(ES_STREAM_CATEGORY(stream_id));
+	ListCell   *lc;
+
+	foreach(lc, projection->categories)
+	{
+		const char *category = lfirst(lc);
+
+		if (word != NULL && strlen(category) == VARSIZE_ANY_EXHDR(word) &&
+			memcmp(category, VARDATA_ANY(word), strlen(category)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of the events before the stretch, those that are something else now. */
+static void
+note_stream(EsRefold *refold, const Touched *touched, const EsStretch *stretch, int64 end)
+{
+	int64		stream_id = touched->stream_id;
+	EsCorrections *then = es_corrections_load_stream_upto(stream_id, stretch->after, stretch->snapshot);
+	EsCorrections *now = es_corrections_load_stream_upto(stream_id, end, stretch->snapshot);
+	EsScan	   *scan = es_scan_stream(es_stream_name(stream_id), 1, false, stretch->snapshot);
+	EsEvent		event;
+
+	while (es_scan_next(scan, &event))
+	{
+		int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+		EsEvent		was = event;
+		EsEvent		is = event;
+		bool		did_count;
+		bool		counts;
+
+		CHECK_FOR_INTERRUPTS();
+		if (position > stretch->after)
+			break;
+		if (position < touched->first)
+			continue;
+		did_count = es_corrections_apply(then, &was);
+		counts = es_corrections_apply(now, &is);
+		if (!is_changed(then, now, &was, &is))
+			continue;
+		if (did_count)
+			es_refold_note(refold, &was);
+		if (counts)
+			es_refold_note(refold, &is);
+	}
+	es_scan_end(scan);
+}
+
+static bool
+is_changed(const EsCorrections *then, const EsCorrections *now, const EsEvent *was, const EsEvent *is)
+{
+	int64		position = DatumGetInt64(was->value[ES_EVENT_POSITION]);
+	const EsCorrection *before = es_corrections_find(then, was->stream_id, position);
+	const EsCorrection *after = es_corrections_find(now, is->stream_id, position);
+
+	return (before == NULL ? 0 : before->position) != (after == NULL ? 0 : after->position) ||
+		!es_text_same(es_event_text(was, ES_EVENT_FROM_STATE), es_event_text(is, ES_EVENT_FROM_STATE)) ||
+		!es_text_same(es_event_text(was, ES_EVENT_TO_STATE), es_event_text(is, ES_EVENT_TO_STATE));
+}
