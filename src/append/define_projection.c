@@ -103,6 +103,8 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 		es_projection_refuse(RelationGetRelationName(rel), problems);
 	projection->is_async = is_async(&proposal, projection->sharing);
 	refuse_settings(&proposal, projection);
+	if (projection->is_async)
+		refuse_if_context(rel, definition.name);
 	if (is_new)
 		refuse_unless_empty_or_equal(rel, projection);
 

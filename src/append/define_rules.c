@@ -218,6 +218,8 @@ check_context(const char *category, Oid relid)
 		problem = "It is not a projection.";
 	else if (projection->stream_row == NULL)
 		problem = "Its rows do not each belong to one stream.";
+	else if (projection->is_async)
+		problem = "It is async: its rows come later than the events.";
 	else
 	{
 		problem = "It does not fold the events of this category.";

@@ -1,7 +1,7 @@
 \set ECHO none
 \i test/helpers.sql
 -- Async projections: defined, filled, brought up to the watermark by run_projections().
-SELECT plan(37);
+SELECT plan(39);
 
 CREATE TABLE async_total (account text PRIMARY KEY, n int DEFAULT 0, total numeric DEFAULT 0);
 SELECT count(*) AS "before" FROM eventsource.append('asy-1', 'moved', '{"account": "a", "amount": 5}') \gset
@@ -77,6 +77,18 @@ SELECT is(split_part(split_part(pg_temp.refusal($$ SELECT eventsource.create_pro
 	settings => '{"max_batch": 1.5, "interval": "1 month", "max_lag": 5, "more": 1}') $$), 'DETAIL: ', 2), E'\nHINT', 1),
 	E'settings: there is no "more"; there are interval, max_batch and max_lag\nsettings: max_lag must be a length of time like "5 s", without months\n'
 	'settings: interval must be a length of time like "5 s", without months\nsettings: max_batch must be a number from 1 to 1000000', 'wrong settings');
+
+-- A category's context is there when the event is.
+CREATE TABLE async_row (key text PRIMARY KEY, n int DEFAULT 0);
+SELECT eventsource.create_projection('async_row', '{asyctx}', '{"*": "n = row.n + 1"}', mode => 'async') AS done,
+	eventsource.create_state_machine('asyctx', '{"initial": "A", "states": {"A": {"on": {"go": {"target": "B", "guard": "true"}}}, "B": {"type": "final"}}}') AS done \gset
+SELECT is(split_part(split_part(pg_temp.refusal($$ SELECT eventsource.create_category('asyctx', 'asyctx', 'async_row') $$), 'DETAIL: ', 2), E'\nHINT', 1),
+	'It is async: its rows come later than the events.', 'no context');
+SELECT eventsource.create_projection('async_row', '{asyctx}', '{"*": "n = row.n + 1"}') AS done, eventsource.create_category('asyctx', 'asyctx', 'async_row') AS done \gset
+SELECT pg_temp.refuses($$ SELECT eventsource.create_projection('async_row', '{asyctx}', '{"*": "n = row.n + 1"}', mode => 'async') $$,
+	'2BP01', 'projection public.async_row is the context of category "asyctx"', 'nor becomes a context async');
+SELECT eventsource.create_category('asyctx') AS done, eventsource.drop_projection('async_row') \gset
+DROP TABLE async_row;
 SELECT eventsource.drop_projection('async_total');
 SELECT is_empty($$ SELECT * FROM eventsource.projection_cursor WHERE name ~ 'async_total' $$, 'dropped: its cursor, too');
 DROP TABLE async_total;
