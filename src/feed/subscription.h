@@ -9,6 +9,7 @@
 #include "eventsource.h"
 
 #include "access/htup.h"
+#include "fmgr.h"
 #include "log/final.h"
 #include "nodes/pg_list.h"
 #include "rules/expr.h"
@@ -168,7 +169,20 @@ extern void es_line_fail(const EsSubscription *subscription, EsPartition *part, 
 /* A lease is over and its events are not done with: the next one is to blame. */
 extern void es_partition_expire(const EsSubscription *subscription, EsPartition *part, EsFinal *final);
 
-/* ---- arguments (subscription.c) ---- */
+/* ---- arguments ---- */
+
+/* An event that a caller speaks of. */
+typedef struct EsSpoken
+{
+	const EsSubscription *subscription;
+	int64		position;
+	int32		partition;
+	int64		stream_id;
+	int64		version;
+} EsSpoken;
+
+/* From the arguments 0 (subscription) and 1 (position) of a consumer's function. */
+extern void es_spoken_read(FunctionCallInfo fcinfo, EsSpoken *spoken);
 
 /* Who this session is where it does not say. */
 extern const text *es_consumer_name(const text *argument);

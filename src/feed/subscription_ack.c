@@ -19,41 +19,31 @@
 PG_FUNCTION_INFO_V1(eventsource_ack);
 PG_FUNCTION_INFO_V1(eventsource_nack);
 
-/* An event that a consumer speaks of. */
-typedef struct Spoken
-{
-	const EsSubscription *subscription;
-	int64		position;
-	const text *consumer;
-	int32		partition;
-	int64		stream_id;
-	int64		version;
-} Spoken;
-
-static void read_arguments(FunctionCallInfo fcinfo, int consumer_arg, Spoken *spoken);
-static void find_event(Spoken *spoken);
-static void refuse_undelivered(const Spoken *spoken);
-static void refuse_lost(const Spoken *spoken, const EsPartition *part);
-static void refuse_done(const Spoken *spoken);
-static EsLane *lane_of_lease(const Spoken *spoken, const EsPartition *part);
-static EsLane *lane_of_event(const Spoken *spoken, const EsPartition *part);
+static void find_event(EsSpoken *spoken);
+static void refuse_undelivered(const EsSpoken *spoken);
+static void refuse_lost(const EsSpoken *spoken, const text *consumer, const EsPartition *part);
+static void refuse_done(const EsSpoken *spoken);
+static EsLane *lane_of_lease(const EsSpoken *spoken, const EsPartition *part);
+static EsLane *lane_of_event(const EsSpoken *spoken, const EsPartition *part);
 static void move_line(EsLine *line, int64 position);
 
 /* ack(name, event_position, consumer) */
 Datum
 eventsource_ack(PG_FUNCTION_ARGS)
 {
-	Spoken		spoken;
+	EsSpoken	spoken;
+	const text *consumer;
 	EsPartition part;
 	EsLane	   *lane;
 	bool		is_last;
 
 	PreventCommandIfReadOnly("eventsource.ack()");
-	read_arguments(fcinfo, 2, &spoken);
+	es_spoken_read(fcinfo, &spoken);
+	consumer = es_consumer_name(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	es_partition_lock(spoken.subscription, spoken.partition);
 	es_partition_read(spoken.subscription, spoken.partition, SnapshotSelf, &part);
-	if (!es_partition_is_lent_to(&part, spoken.consumer))
-		refuse_lost(&spoken, &part);
+	if (!es_partition_is_lent_to(&part, consumer))
+		refuse_lost(&spoken, consumer, &part);
 	if (spoken.position > part.delivered)
 		refuse_undelivered(&spoken);
 	lane = lane_of_lease(&spoken, &part);
@@ -85,20 +75,22 @@ eventsource_ack(PG_FUNCTION_ARGS)
 Datum
 eventsource_nack(PG_FUNCTION_ARGS)
 {
-	Spoken		spoken;
+	EsSpoken	spoken;
+	const text *consumer;
 	EsPartition part;
 	EsLane	   *lane;
 	EsFinal    *final;
 
 	PreventCommandIfReadOnly("eventsource.nack()");
-	read_arguments(fcinfo, 3, &spoken);
+	es_spoken_read(fcinfo, &spoken);
+	consumer = es_consumer_name(PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
 	es_partition_lock(spoken.subscription, spoken.partition);
 	es_partition_read(spoken.subscription, spoken.partition, SnapshotSelf, &part);
 	final = es_final_begin();
-	if (part.delivered != 0 && !es_partition_is_lent_to(&part, spoken.consumer))
+	if (part.delivered != 0 && !es_partition_is_lent_to(&part, consumer))
 	{
 		if (part.lease_until > GetCurrentTimestamp())
-			refuse_lost(&spoken, &part);
+			refuse_lost(&spoken, consumer, &part);
 		es_partition_expire(spoken.subscription, &part, final);
 	}
 	if (part.delivered != 0)
@@ -119,10 +111,10 @@ eventsource_nack(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static void
-read_arguments(FunctionCallInfo fcinfo, int consumer_arg, Spoken *spoken)
+void
+es_spoken_read(FunctionCallInfo fcinfo, EsSpoken *spoken)
 {
-	memset(spoken, 0, sizeof(Spoken));
+	memset(spoken, 0, sizeof(EsSpoken));
 	spoken->subscription = es_subscription_of_consumer(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -131,13 +123,12 @@ read_arguments(FunctionCallInfo fcinfo, int consumer_arg, Spoken *spoken)
 				 errdetail("It says which of the delivered events is meant."),
 				 errhint("Give the column position of the event that eventsource.poll() returned.")));
 	spoken->position = PG_GETARG_INT64(1);
-	spoken->consumer = es_consumer_name(PG_ARGISNULL(consumer_arg) ? NULL : PG_GETARG_TEXT_PP(consumer_arg));
 	find_event(spoken);
 }
 
 /* Events do not change, and what was delivered is committed. */
 static void
-find_event(Spoken *spoken)
+find_event(EsSpoken *spoken)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	EsScan	   *scan = NULL;
@@ -163,7 +154,7 @@ find_event(Spoken *spoken)
 
 /* NULL: the partition's own line. */
 static EsLane *
-lane_of_lease(const Spoken *spoken, const EsPartition *part)
+lane_of_lease(const EsSpoken *spoken, const EsPartition *part)
 {
 	EsLane	   *lane;
 
@@ -180,7 +171,7 @@ lane_of_lease(const Spoken *spoken, const EsPartition *part)
 
 /* The line that would deliver the event. */
 static EsLane *
-lane_of_event(const Spoken *spoken, const EsPartition *part)
+lane_of_event(const EsSpoken *spoken, const EsPartition *part)
 {
 	ListCell   *lc;
 
@@ -206,23 +197,22 @@ move_line(EsLine *line, int64 position)
 }
 
 static void
-refuse_undelivered(const Spoken *spoken)
+refuse_undelivered(const EsSpoken *spoken)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("event " INT64_FORMAT " was not delivered", spoken->position),
-			 errdetail("Subscription \"%s\" has lent consumer \"%s\" other events of its partition.",
-					   spoken->subscription->name, text_to_cstring(spoken->consumer)),
+			 errdetail("Subscription \"%s\" has lent other events of its partition.", spoken->subscription->name),
 			 errhint("Name one of the events that the last eventsource.poll() returned.")));
 }
 
 static void
-refuse_lost(const Spoken *spoken, const EsPartition *part)
+refuse_lost(const EsSpoken *spoken, const text *consumer, const EsPartition *part)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("event " INT64_FORMAT " is not lent to consumer \"%s\"", spoken->position,
-					text_to_cstring(spoken->consumer)),
+					text_to_cstring(consumer)),
 			 part->delivered == 0 ?
 			 errdetail("Nothing of its partition is lent: it was acknowledged or given back, or the subscription was reset.") :
 			 errdetail("Its lease ended, and consumer \"%s\" took over.", text_to_cstring(part->consumer)),
@@ -230,7 +220,7 @@ refuse_lost(const Spoken *spoken, const EsPartition *part)
 }
 
 static void
-refuse_done(const Spoken *spoken)
+refuse_done(const EsSpoken *spoken)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
