@@ -43,7 +43,7 @@
 #define PROBE_MS			50	/* while a worker is on its way */
 #define FIRST_DELAY_MS		1000
 #define LONGEST_DELAY_MS	60000
-#define RESTART_SECONDS		5	/* of the launcher itself */
+#define RESTART_SECONDS		1	/* of the launcher itself */
 
 /* The workers that this launcher started, by slot. */
 static BackgroundWorkerHandle *handles[ES_WORKER_MAX_SLOTS];
