@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "storage/buffile.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/rel.h"
@@ -205,6 +206,23 @@ es_compat_is_returning(const UpdateStmt *stmt)
 	return stmt->returningClause != NULL;
 #else
 	return stmt->returningList != NIL;
+#endif
+}
+
+/* False at the end of the file; 16 split reading in two. */
+static inline bool
+es_compat_read_file(BufFile *file, void *ptr, size_t size)
+{
+#if PG_VERSION_NUM >= 160000
+	return BufFileReadMaybeEOF(file, ptr, size, true) == size;
+#else
+	size_t		got = BufFileRead(file, ptr, size);
+
+	if (got != 0 && got != size)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read a temporary file: read only %zu of %zu bytes", got, size)));
+	return got == size;
 #endif
 }
 

@@ -2,14 +2,14 @@
  * define_projection.c
  *		create_projection and drop_projection, and the guard on a target.
  *
- * Defining takes SHARE ROW EXCLUSIVE on the log, so that no append slips between
- * the replay of history and the definition, then on the target; what is async
- * from the beginning needs no lock on the log.  Whatever is
- * wrong with a definition is listed at once.
+ * History is folded without a lock that appends wait for (project/rebuild.c).  To
+ * switch to a definition takes SHARE ROW EXCLUSIVE on the log, so that no append
+ * slips between history and the definition, then on the target; what is async from
+ * the beginning needs no lock on the log.  Whatever is wrong with a definition is
+ * listed at once.
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "append/define.h"
@@ -28,7 +28,7 @@
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "project/projection.h"
-#include "project/replay.h"
+#include "project/rebuild.h"
 #include "rules/category.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -65,13 +65,19 @@ static const EsTriggerKind guards[] = {
 };
 
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
-static bool begins_async(const Proposal *proposal);
-static Relation lock_target(Oid relid, const char *verb, bool spares_log);
+static void expect_owner(Oid relid, const char *verb);
+static Relation open_target(Oid relid, LOCKMODE lockmode);
+static Relation open_to_define(Oid relid, bool *is_new);
+static void lock_to_switch(Oid relid, const EsProjection *projection, bool is_new);
+static int64 current_version(const char *name);
+static void expect_version(const EsDefinition *definition);
+static EsProjection *compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definition);
 static List *check_categories(ArrayType *category);
 static char *category_problem(const char *name, int length);
 static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition);
 static char *qualified_name(Oid relid);
-static void refuse_unless_empty_or_equal(Relation rel, EsProjection *projection);
+static bool has_rows(Relation rel);
+static void refuse_rows(const char *name);
 static bool is_async(const Proposal *proposal, EsSharing sharing);
 static void refuse_settings(const Proposal *proposal, const EsProjection *projection);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
@@ -84,39 +90,40 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	Proposal	proposal;
 	Relation	rel;
 	EsDefinition definition = {.type = "projection_defined",.owner = GetUserId()};
-	EsProjection *projection = NULL;
-	List	   *problems;
+	EsProjection *projection;
+	EsRebuild  *rebuild;
+	uint64		generation;
 	bool		is_new;
+	bool		is_filled;
 	int64		version;
 
 	PreventCommandIfReadOnly("eventsource.create_projection()");
 	read_proposal(fcinfo, &proposal);
-	rel = lock_target(proposal.target, "define", begins_async(&proposal));
-	is_new = !es_guarded_is(rel);
+	expect_owner(proposal.target, "define");
+	rel = open_to_define(proposal.target, &is_new);
+	generation = es_config_generation();
 	definition.name = es_guarded_name(rel);
-	definition.data = proposal_to_jsonb(&proposal, ES_ROW_SHARED);
-
-	problems = list_concat(check_categories(proposal.category), check_rest(&proposal, rel, &definition));
-	if (problems == NIL)
-		projection = es_projection_compile(&definition, proposal.target, &problems);
-	if (problems != NIL)
-		es_projection_refuse(RelationGetRelationName(rel), problems);
-	projection->is_async = is_async(&proposal, projection->sharing);
-	refuse_settings(&proposal, projection);
+	definition.version = current_version(definition.name);
+	projection = compile_proposal(&proposal, rel, &definition);
 	if (projection->is_async)
 		refuse_if_context(rel, definition.name);
-	if (is_new)
-		refuse_unless_empty_or_equal(rel, projection);
+
+	is_filled = is_new && has_rows(rel);
+	rebuild = es_rebuild_begin(projection, is_new && !is_filled ? ES_REBUILD_FILL : ES_REBUILD_REPLACE);
+	es_rebuild_catch_up(rebuild);
+	lock_to_switch(proposal.target, projection, is_new);
+	expect_version(&definition);
+	if (generation != es_config_generation())
+		projection = compile_proposal(&proposal, rel, &definition);
 
 	version = es_define("projection", definition.name, definition.type,
 						proposal_to_jsonb(&proposal, projection->sharing));
 	for (int i = 0; is_new && i < (int) lengthof(guards); i++)
 		es_trigger_create(rel, &guards[i], definition.name);
-	if (projection->is_async)
-		(void) es_apply_lock(definition.name, true);
-	else
+	if (!projection->is_async)
 		es_apply_forget(definition.name);
-	(void) es_replay_rebuild(projection, NULL);
+	if (es_rebuild_finish(rebuild, projection) > 0 && is_filled)
+		refuse_rows(definition.name);
 	table_close(rel, NoLock);
 	PG_RETURN_INT64(version);
 }
@@ -131,7 +138,11 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 	JsonbParseState *state = NULL;
 
 	PreventCommandIfReadOnly("eventsource.drop_projection()");
-	rel = lock_target(relid, "drop", false);
+	expect_owner(relid, "drop");
+	es_apply_lock_table(relid);
+	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
+	es_segment_wide_lock();
+	rel = open_target(relid, ShareRowExclusiveLock);
 	name = es_guarded_name(rel);
 	definition = es_config_read("projection", name, 0);
 	if (definition == NULL || strcmp(definition->type, "projection_defined") != 0)
@@ -200,16 +211,10 @@ read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 	proposal->settings = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
 }
 
-/*
- * The cursor, the log, the table, as appliers and appends do; asked for only by
- * who may have it.  An async projection that is new spares the log: no append
- * folds into its table, before or after.
- */
-static Relation
-lock_target(Oid relid, const char *verb, bool spares_log)
+static void
+expect_owner(Oid relid, const char *verb)
 {
 	char	   *name = get_rel_name(relid);
-	Relation	rel;
 
 	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
 		ereport(ERROR,
@@ -217,13 +222,13 @@ lock_target(Oid relid, const char *verb, bool spares_log)
 				 errmsg("must be owner of table %s", name),
 				 errdetail("Only who owns the table may %s a projection that writes it.", verb),
 				 errhint("Let the table's owner do it.")));
-	es_apply_lock_table(relid);
-	if (!spares_log)
-	{
-		LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
-		es_segment_wide_lock();
-	}
-	rel = try_table_open(relid, ShareRowExclusiveLock);
+}
+
+static Relation
+open_target(Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = try_table_open(relid, lockmode);
+
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -234,31 +239,78 @@ lock_target(Oid relid, const char *verb, bool spares_log)
 }
 
 /*
- * Is it a new projection, and async?  Looked at before the locks are chosen; what
- * is wrong with it will be told under them.
+ * No append waits for what is locked here: events do not fold into a table that is
+ * new, which is locked against all other writers at once.
  */
-static bool
-begins_async(const Proposal *proposal)
+static Relation
+open_to_define(Oid relid, bool *is_new)
 {
-	EsDefinition definition = {.type = "projection_defined",.owner = GetUserId()};
-	EsProjection *projection = NULL;
-	List	   *problems = NIL;
 	Relation	rel;
 
-	if (proposal->mode != NULL && strcmp(proposal->mode, "async") != 0)
-		return false;
-	rel = try_relation_open(proposal->target, AccessShareLock);
-	if (rel == NULL)
-		return false;
-	if (!es_guarded_is(rel) && es_target_check(rel) == NIL &&
-		has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
+	es_rebuild_lock(relid);
+	rel = open_target(relid, AccessShareLock);
+	*is_new = !es_guarded_is(rel);
+	if (*is_new)
+		LockRelationOid(relid, ShareRowExclusiveLock);
+	es_config_watch(relid);
+	return rel;
+}
+
+/*
+ * The cursor, the log, the table, as appliers and appends do.  What is async and
+ * new spares the log: no append folds into its table, before or after.
+ */
+static void
+lock_to_switch(Oid relid, const EsProjection *projection, bool is_new)
+{
+	es_apply_lock_table(relid);
+	if (projection->is_async)
+		(void) es_apply_lock(projection->name, true);
+	if (!is_new || !projection->is_async)
 	{
-		definition.name = es_guarded_name(rel);
-		definition.data = proposal_to_jsonb(proposal, ES_ROW_SHARED);
-		projection = es_projection_compile(&definition, proposal->target, &problems);
+		LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
+		es_segment_wide_lock();
 	}
-	relation_close(rel, AccessShareLock);
-	return projection != NULL && is_async(proposal, projection->sharing);
+	LockRelationOid(relid, ShareRowExclusiveLock);
+}
+
+static int64
+current_version(const char *name)
+{
+	EsDefinition *definition = es_config_read("projection", name, 0);
+
+	return definition == NULL ? 0 : definition->version;
+}
+
+/* Nobody else defines it meanwhile, but it may be dropped. */
+static void
+expect_version(const EsDefinition *definition)
+{
+	if (current_version(definition->name) == definition->version)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("projection %s was changed while it was defined", definition->name),
+			 errdetail("Its definition is not the one any more that was to be replaced."),
+			 errhint("Define it again if that is still called for.")));
+}
+
+/* Lists all problems at once. */
+static EsProjection *
+compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definition)
+{
+	EsProjection *projection = NULL;
+	List	   *problems;
+
+	definition->data = proposal_to_jsonb(proposal, ES_ROW_SHARED);
+	problems = list_concat(check_categories(proposal->category), check_rest(proposal, rel, definition));
+	if (problems == NIL)
+		projection = es_projection_compile(definition, proposal->target, &problems);
+	if (problems != NIL)
+		es_projection_refuse(RelationGetRelationName(rel), problems);
+	projection->is_async = is_async(proposal, projection->sharing);
+	refuse_settings(proposal, projection);
+	return projection;
 }
 
 static List *
@@ -329,24 +381,29 @@ qualified_name(Oid relid)
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
-/* What a user keeps in a table is not ours to delete. */
-static void
-refuse_unless_empty_or_equal(Relation rel, EsProjection *projection)
+static bool
+has_rows(Relation rel)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	bool		has_rows = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+	bool		result = table_scan_getnextslot(scan, ForwardScanDirection, slot);
 
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
-	if (has_rows && es_replay_differences(projection) > 0)
-		ereport(ERROR,
-				(errcode(ES_ERRCODE_INVALID_DEFINITION),
-				 errmsg("table %s already has rows", projection->name),
-				 errdetail("They are not what the events make of it, and would be overwritten."),
-				 errhint("Empty the table first; create_projection fills it from the events there are.")));
+	return result;
+}
+
+/* What a user keeps in a table is not ours to overwrite: all of it goes back. */
+static void
+refuse_rows(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_INVALID_DEFINITION),
+			 errmsg("table %s already has rows", name),
+			 errdetail("They are not what the events make of it, and would be overwritten."),
+			 errhint("Empty the table first; create_projection fills it from the events there are.")));
 }
 
 /* Appends that meet in a row wait for each other, unless it follows later. */

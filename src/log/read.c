@@ -42,6 +42,7 @@ struct EsScan
 	MemoryContext context;
 	MemoryContext event_context;
 	Snapshot	snapshot;
+	Snapshot	seen;			/* what it sees is left out; NULL: nothing */
 	EsSegment  *segments;		/* to visit, in order of the scan */
 	int			n_segments;
 	int			next_segment;
@@ -71,7 +72,8 @@ struct EsScan
 	SysScanDesc scan;
 	EsGather   *gather;
 
-	TransactionId xmin;			/* of the event returned last */
+	HeapTuple	row;			/* of the event returned last */
+	TransactionId xmin;			/* likewise */
 	bool		xmin_hinted;	/* its commit is known to be flushed */
 };
 
@@ -114,6 +116,18 @@ es_scan_take_part(EsScan *scan, uint32 part, uint32 parts)
 	Assert(scan->by_position && !scan->whole);
 	scan->part = part;
 	scan->parts = parts;
+}
+
+void
+es_scan_leave_out(EsScan *scan, Snapshot seen)
+{
+	scan->seen = seen;
+}
+
+HeapTuple
+es_scan_row(const EsScan *scan)
+{
+	return scan->row;
 }
 
 static void
@@ -349,12 +363,29 @@ next_row(EsScan *scan)
 	}
 }
 
+/*
+ * Is a row, visible to the scan, also to the snapshot that saw before?  What is
+ * frozen is, as nothing that an open snapshot does not see can be frozen.
+ */
+static bool
+was_seen(const EsScan *scan, HeapTuple row)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(row->t_data);
+
+	return !TransactionIdIsNormal(xmin) || TransactionIdIsCurrentTransactionId(xmin) ||
+		!XidInMVCCSnapshot(xmin, scan->seen);
+}
+
 HeapTuple
 es_scan_next_tuple(EsScan *scan)
 {
 	MemoryContext caller = MemoryContextSwitchTo(scan->context);
-	HeapTuple	row = next_row(scan);
+	HeapTuple	row;
 
+	do
+	{
+		row = next_row(scan);
+	} while (row != NULL && scan->seen != NULL && was_seen(scan, row));
 	MemoryContextSwitchTo(caller);
 	return row;
 }
@@ -371,6 +402,7 @@ es_scan_next(EsScan *scan, EsEvent *event)
 	caller = MemoryContextSwitchTo(scan->event_context);
 	es_event_deform(row, scan->packed, event);
 	MemoryContextSwitchTo(caller);
+	scan->row = row;
 	scan->xmin = HeapTupleHeaderGetXmin(row->t_data);
 	scan->xmin_hinted = HeapTupleHeaderXminCommitted(row->t_data);
 	if (scan->expected != PG_INT64_MAX)

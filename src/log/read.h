@@ -49,10 +49,19 @@ extern void es_scan_spare_names(EsScan *scan);
  */
 extern void es_scan_take_part(EsScan *scan, uint32 part, uint32 parts);
 
+/*
+ * Likewise: without the events that an older snapshot sees, registered as long
+ * as the scan lasts.  Those of our own transaction count as seen.
+ */
+extern void es_scan_leave_out(EsScan *scan, Snapshot seen);
+
 /* The next event, valid until the next call; false at the end. */
 extern bool es_scan_next(EsScan *scan, EsEvent *event);
 
-/* Its row alone, likewise; NULL at the end.  A row has the log's columns. */
+/* Its row, as long valid. */
+extern HeapTuple es_scan_row(const EsScan *scan);
+
+/* The row of the next event alone, likewise; NULL at the end.  A row has the log's columns. */
 extern HeapTuple es_scan_next_tuple(EsScan *scan);
 
 /*

@@ -21,7 +21,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "errors.h"
 #include "executor/executor.h"
 #include "log/correction.h"
@@ -66,6 +65,7 @@ struct EsFold
 	List	   *only;			/* the one projection, or NIL: all inline */
 	bool		is_replay;		/* of history: the table is not looked at */
 	bool		only_entered;	/* a replay of rows that are there already */
+	Snapshot	base;			/* a replay that goes on from the table's rows */
 	uint32		part;			/* a replay of a part of the keys */
 	uint32		parts;			/* 0: of all */
 	EsRowWatch	watch;			/* of a replay, or NULL */
@@ -88,7 +88,6 @@ static void apply_rule(EsFold *fold, const EsProjection *projection, const EsRul
 					   const EsEvent *event);
 static void apply_item(Datum item, bool isnull, void *arg);
 static void apply_once(Step *step, EsBinding *binding);
-static bool is_of_part(const EsFold *fold, const EsTarget *target, const Datum *key);
 static void change_row(Step *step, EsBinding *binding, EsRow *row);
 static HeapTuple next_image(Step *step, EsBinding *binding);
 static void set_image(EsRow *row, HeapTuple image);
@@ -132,6 +131,12 @@ void
 es_fold_restrict(EsFold *fold)
 {
 	fold->only_entered = true;
+}
+
+void
+es_fold_read_base(EsFold *fold, Snapshot base)
+{
+	fold->base = base;
 }
 
 void
@@ -391,7 +396,7 @@ apply_once(Step *step, EsBinding *binding)
 	es_fold_key(step->projection, rule, binding, key);
 	if (step->fold->only_entered && es_fold_find(step->fold, target, key) == NULL)
 		return;
-	if (step->fold->parts > 1 && !is_of_part(step->fold, target, key))
+	if (step->fold->parts > 1 && es_target_part(target, key, step->fold->parts) != step->fold->part)
 		return;
 	row = read_row(step->fold, target, key);
 	binding->row = row->now != NULL ? row_slot(target, row->now) : start_slot(target, key);
@@ -409,13 +414,6 @@ apply_once(Step *step, EsBinding *binding)
 		return;
 	change_row(step, binding, row);
 	note_position(step, row);
-}
-
-/* Mixed once more: rows of a part would meet in a table by the plain hash. */
-static bool
-is_of_part(const EsFold *fold, const EsTarget *target, const Datum *key)
-{
-	return (murmurhash32(es_target_hash(target, key)) & (fold->parts - 1)) == fold->part;
 }
 
 static void
@@ -513,7 +511,7 @@ start_slot(const EsTarget *target, const Datum *key)
 	return ExecStoreVirtualTuple(slot);
 }
 
-/* From memory, else from the table, unless history is replayed. */
+/* From memory, else from the table, unless a replay begins without it. */
 static EsRow *
 read_row(EsFold *fold, const EsTarget *target, const Datum *key)
 {
@@ -523,13 +521,12 @@ read_row(EsFold *fold, const EsTarget *target, const Datum *key)
 	if (row != NULL)
 		return row;
 	row = es_fold_enter(fold, target, key);
+	caller = MemoryContextSwitchTo(fold->context);
 	if (!fold->is_replay)
-	{
-		caller = MemoryContextSwitchTo(fold->context);
-		row->found = es_target_read(target, key);
-		row->now = row->found;
-		MemoryContextSwitchTo(caller);
-	}
+		row->now = row->found = es_target_read(target, key);
+	else if (fold->base != NULL)
+		row->now = es_target_read_seen(target, key, fold->base);
+	MemoryContextSwitchTo(caller);
 	return row;
 }
 

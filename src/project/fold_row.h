@@ -42,6 +42,12 @@ extern void es_fold_restrict(EsFold *fold);
 extern bool es_fold_is_restricted(const EsFold *fold);
 
 /*
+ * From now on rows that it has not begin as the table's are under the snapshot,
+ * which the caller registers.
+ */
+extern void es_fold_read_base(EsFold *fold, Snapshot base);
+
+/*
  * For a replay: calls changed() after each change of a row by an event; a row
  * that is not (or no longer) there has "now" NULL.
  */
@@ -50,7 +56,7 @@ extern void es_fold_watch(EsFold *fold, EsRowWatch changed, void *arg);
 
 /*
  * For a replay: from now on it leaves rows alone whose key is not of this part,
- * of so many (a power of two) into which keys are divided.
+ * of so many into which keys are divided (es_target_part).
  */
 extern void es_fold_take_part(EsFold *fold, uint32 part, uint32 parts);
 

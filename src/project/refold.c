@@ -36,6 +36,13 @@ typedef struct Part
 	EsFold	   *fold;
 } Part;
 
+/* Where keys are entered. */
+typedef struct Keys
+{
+	EsFold	   *fold;
+	const EsTarget *target;
+} Keys;
+
 struct EsRefold
 {
 	List	   *parts;			/* of Part */
@@ -43,10 +50,9 @@ struct EsRefold
 };
 
 static void lock_targets(const text *category);
-static void note_key(const Datum *key, void *arg);
+static void enter_key(const Datum *key, void *arg);
 static EsRefold *make_refold(List *projections);
 static void refold(Part *part, const EsRefoldHistory *history);
-static void fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections, int64 upto);
 static void compare_rows(EsFold *fold);
 
 EsRefold *
@@ -70,16 +76,25 @@ es_refold_note(EsRefold *refold, const EsEvent *event)
 	foreach(lc, refold->parts)
 	{
 		Part	   *part = lfirst(lc);
-		const EsRule *rule = es_projection_rule(part->projection, es_event_text(event, ES_EVENT_TYPE));
-		MemoryContext caller;
 
-		if (rule == NULL)
-			continue;
 		MemoryContextReset(refold->scratch);
-		caller = MemoryContextSwitchTo(refold->scratch);
-		es_fold_each_key(part->projection, rule, event, note_key, part);
-		MemoryContextSwitchTo(caller);
+		es_refold_enter_rows(part->fold, part->projection, event, refold->scratch);
 	}
+}
+
+void
+es_refold_enter_rows(EsFold *fold, const EsProjection *projection, const EsEvent *event,
+					 MemoryContext scratch)
+{
+	const EsRule *rule = es_projection_rule(projection, es_event_text(event, ES_EVENT_TYPE));
+	Keys		keys = {fold, projection->target};
+	MemoryContext caller;
+
+	if (rule == NULL)
+		return;
+	caller = MemoryContextSwitchTo(scratch);
+	es_fold_each_key(projection, rule, event, enter_key, &keys);
+	MemoryContextSwitchTo(caller);
 }
 
 void
@@ -155,11 +170,11 @@ lock_targets(const text *category)
 }
 
 static void
-note_key(const Datum *key, void *arg)
+enter_key(const Datum *key, void *arg)
 {
-	Part	   *part = arg;
+	Keys	   *keys = arg;
 
-	(void) es_fold_enter(part->fold, part->projection->target, key);
+	(void) es_fold_enter(keys->fold, keys->target, key);
 }
 
 /* Only the stream's own events fold into rows that are not shared. */
@@ -185,14 +200,14 @@ refold(Part *part, const EsRefoldHistory *history)
 		scan = es_scan_stream(history->stream, 1, false, history->snapshot);
 		corrections = es_corrections_load_stream_upto(found.id, history->corrected_upto, history->snapshot);
 	}
-	fold_scan(part->fold, scan, corrections, history->upto);
+	es_refold_scan(part->fold, scan, corrections, history->upto);
 	compare_rows(part->fold);
 	es_replay_check_rows(part->fold);
 	es_fold_flush(part->fold);
 }
 
-static void
-fold_scan(EsFold *fold, EsScan *scan, EsCorrections *corrections, int64 upto)
+void
+es_refold_scan(EsFold *fold, EsScan *scan, const EsCorrections *corrections, int64 upto)
 {
 	EsEvent		event;
 

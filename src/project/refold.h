@@ -6,8 +6,9 @@
 #ifndef ES_PROJECT_REFOLD_H
 #define ES_PROJECT_REFOLD_H
 
-#include "project/projection.h"
-#include "utils/snapshot.h"
+#include "log/correction.h"
+#include "log/read.h"
+#include "project/fold_row.h"
 
 typedef struct EsRefold EsRefold;
 
@@ -40,5 +41,15 @@ typedef struct EsRefoldHistory
 } EsRefoldHistory;
 
 extern void es_refold_write_from(EsRefold *refold, const EsRefoldHistory *history);
+
+/*
+ * Enters the rows of one projection that an event touches, as it is given, into a
+ * replay.  What is computed for that stays in "scratch".
+ */
+extern void es_refold_enter_rows(EsFold *fold, const EsProjection *projection, const EsEvent *event,
+								 MemoryContext scratch);
+
+/* Folds the events of a scan up to a position, and ends it. */
+extern void es_refold_scan(EsFold *fold, EsScan *scan, const EsCorrections *corrections, int64 upto);
 
 #endif							/* ES_PROJECT_REFOLD_H */

@@ -1,15 +1,13 @@
 /*
  * replay.c
  *		History folded anew, as corrected: verify_projection compares the table
- *		with it, rebuild_projection writes the rows that differ.
+ *		with it.
  *
- * Log and table are read under one snapshot.  A rebuild takes SHARE ROW
- * EXCLUSIVE on the table first and its snapshot then: whoever has appended but
- * not folded yet waits for the table, with the lock of its stream or key in
- * hand, so nothing later can be in the snapshot.  Of a projection in mode async
- * history ends where its cursor stands (project/apply.h).
+ * Log and table are read under one snapshot; history ends where it shows the
+ * cursor of a projection in mode async (project/apply.h).  Rows that differ are
+ * folded once more with what was found in sight, to tell where they parted.
  *
- * Memory: the rows of the projection, for the time of the call.
+ * Memory: that of two stores (store.c).
  */
 #include "postgres.h"
 
@@ -24,9 +22,9 @@
 #include "funcapi.h"
 #include "log/catalog.h"
 #include "log/correction.h"
-#include "log/final.h"
 #include "log/guarded.h"
 #include "log/json.h"
+#include "log/progress.h"
 #include "log/read.h"
 #include "miscadmin.h"
 #include "project/apply.h"
@@ -42,19 +40,12 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(eventsource_verify_projection);
-PG_FUNCTION_INFO_V1(eventsource_rebuild_projection);
 PG_FUNCTION_INFO_V1(eventsource_projection_definitions);
 
-static EsProjection *open_to_write(Oid relid);
-static int64 history_end(const EsProjection *projection, const EsFinal *final, bool stays);
-static void fold_history(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot);
-static int64 mark_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot);
-static bool mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot);
-static EsFold *trace_differences(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot);
+static void fold_history(EsStore *store, EsProjection *projection, int64 upto, Snapshot snapshot);
+static EsStore *begin_trace(EsStore *store, EsProjection *projection, bool *differs);
 static void put_difference(ReturnSetInfo *result, EsRow *row);
 static int64 parting_position(const EsRow *row);
-static void row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key);
-static void read_key(const EsTarget *target, Jsonb *given, Datum *key);
 static Datum read_key_column(const EsTarget *target, const EsKeyColumn *column, Jsonb *given);
 static Datum read_value(const EsTarget *target, Form_pg_attribute att, char *string);
 
@@ -65,41 +56,29 @@ eventsource_verify_projection(PG_FUNCTION_ARGS)
 														  "Verifying a projection shows rows of its table.");
 	Snapshot	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	int64		upto = es_apply_shown(projection, snapshot);
-	EsFold	   *fold = es_fold_begin_replay(CurrentMemoryContext, projection);
+	EsStore    *store = es_store_begin(CurrentMemoryContext, projection);
+	EsStore    *traced;
+	EsFold	   *fold;
+	bool		differs;
 
 	InitMaterializedSRF(fcinfo, 0);
-	fold_history(fold, projection, upto, snapshot);
-	if (mark_differences(fold, projection, snapshot) > 0)
+	fold_history(store, projection, upto, snapshot);
+	es_replay_compare(store, projection, snapshot);
+	traced = begin_trace(store, projection, &differs);
+	es_store_end(store);
+	if (differs)
+		fold_history(traced, projection, upto, snapshot);
+	while (differs && (fold = es_store_next(traced)) != NULL)
 	{
-		EsFold	   *traced = trace_differences(fold, projection, upto, snapshot);
 		EsRowScan	scan = {0};
 		EsRow	   *row;
 
-		while ((row = es_fold_next_row(traced, &scan)) != NULL)
+		while ((row = es_fold_next_row(fold, &scan)) != NULL)
 			put_difference((ReturnSetInfo *) fcinfo->resultinfo, row);
 	}
+	es_store_end(traced);
 	UnregisterSnapshot(snapshot);
 	return (Datum) 0;
-}
-
-Datum
-eventsource_rebuild_projection(PG_FUNCTION_ARGS)
-{
-	EsProjection *projection;
-	Datum		key[INDEX_MAX_KEYS];
-
-	PreventCommandIfReadOnly("eventsource.rebuild_projection()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("rebuild_projection needs a table"),
-				 errdetail("Argument \"target\" is null."),
-				 errhint("Name the table: eventsource.rebuild_projection('my_table').")));
-	projection = open_to_write(PG_GETARG_OID(0));
-	if (PG_ARGISNULL(1))
-		PG_RETURN_INT64(es_replay_rebuild(projection, NULL));
-	read_key(projection->target, PG_GETARG_JSONB_P(1), key);
-	PG_RETURN_INT64(es_replay_rebuild(projection, key));
 }
 
 /* What the view eventsource.projections shows. */
@@ -129,179 +108,76 @@ eventsource_projection_definitions(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-int64
-es_replay_rebuild(EsProjection *projection, const Datum *only_key)
-{
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource rebuild", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(work);
-	EsFinal    *final = es_final_begin();
-	int64		upto = history_end(projection, final, only_key != NULL);
-	EsFold	   *fold = es_fold_begin_replay(work, projection);
-	int64		count;
-
-	if (only_key != NULL)
-	{
-		(void) es_fold_enter(fold, projection->target, only_key);
-		es_fold_restrict(fold);
-	}
-	fold_history(fold, projection, upto, es_final_snapshot(final));
-	count = mark_differences(fold, projection, es_final_snapshot(final));
-	es_final_end(final);
-	es_replay_check_rows(fold);
-	es_fold_flush(fold);
-	if (projection->is_async && only_key == NULL)
-		es_apply_set(projection->name, upto);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(work);
-	return count;
-}
-
-int64
-es_replay_differences(EsProjection *projection)
-{
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource replay", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(work);
-	EsFinal    *final = es_final_begin();
-	EsFold	   *fold = es_fold_begin_replay(work, projection);
-	int64		count;
-
-	fold_history(fold, projection, history_end(projection, final, false), es_final_snapshot(final));
-	count = mark_differences(fold, projection, es_final_snapshot(final));
-	es_final_end(final);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(work);
-	return count;
-}
-
-/* An inline projection folds what is not final yet, too. */
-static int64
-history_end(const EsProjection *projection, const EsFinal *final, bool stays)
-{
-	if (!projection->is_async)
-		return PG_INT64_MAX;
-	return stays ? es_apply_position(projection->name, SnapshotSelf) : es_final_upto(final);
-}
-
-/* Locks the table, after the cursor if it has one; the caller must own it. */
-static EsProjection *
-open_to_write(Oid relid)
-{
-	EsProjection *projection;
-	char	   *name = get_rel_name(relid);
-
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errdetail("Rebuilding a projection writes its table."),
-				 errhint("Let the table's owner do it.")));
-	es_apply_lock_table(relid);
-	LockRelationOid(relid, ShareRowExclusiveLock);
-	projection = es_projection_expect(relid);
-	es_projection_expect_target(projection, false);
-	return projection;
-}
-
+/* History up to a position, folded into a store whose corrections stay in use. */
 static void
-fold_history(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot)
+fold_history(EsStore *store, EsProjection *projection, int64 upto, Snapshot snapshot)
 {
-	EsCorrections *corrections = es_corrections_load_upto(upto, snapshot);
 	EsScan	   *scan = es_scan_log(0, upto, projection->categories, snapshot);
 	EsEvent		event;
 
+	es_store_use_corrections(store, es_corrections_load_upto(upto, snapshot));
 	es_scan_pack(scan);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (es_corrections_apply(corrections, &event))
-			es_fold_apply(fold, &event);
+		if (!es_event_is_correction(&event))
+			es_store_fold(store, &event, es_scan_row(scan));
 	}
 	es_scan_end(scan);
 }
 
-/*
- * Marks as changed, and counts, the rows that are not what the table has; those
- * that only the table has are entered.
- */
-static int64
-mark_differences(EsFold *fold, EsProjection *projection, Snapshot snapshot)
+void
+es_replay_compare(EsStore *store, EsProjection *projection, Snapshot snapshot)
 {
-	const EsTarget *target = projection->target;
-	Relation	rel = table_open(target->relid, NoLock);
+	Relation	rel = table_open(projection->target->relid, NoLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc table = table_beginscan(rel, snapshot, 0, NULL);
-	EsRowScan	scan = {0};
-	EsRow	   *row;
-	int64		count = 0;
+	EsProgress	progress;
 
-	while ((row = es_fold_next_row(fold, &scan)) != NULL)
-		row->changed = false;
+	es_progress_begin(&progress, psprintf("comparing %s with history", projection->target->name),
+					  rel->rd_rel->reltuples < 0 ? ES_PROGRESS_UNKNOWN : (int64) rel->rd_rel->reltuples);
 	while (table_scan_getnextslot(table, ForwardScanDirection, slot))
 	{
+		bool		free_tuple;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
+
 		CHECK_FOR_INTERRUPTS();
-		if (mark_row(fold, target, slot))
-			count++;
+		es_store_compare(store, tuple);
+		if (free_tuple)
+			heap_freetuple(tuple);
+		es_progress_step(&progress, 1);
 	}
+	es_progress_end(&progress);
 	table_endscan(table);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
+}
 
-	scan.next = 0;
-	while ((row = es_fold_next_row(fold, &scan)) != NULL)
+/* A store of the rows that differ, each with what the table has, before any event. */
+static EsStore *
+begin_trace(EsStore *store, EsProjection *projection, bool *differs)
+{
+	EsStore    *traced = es_store_begin(CurrentMemoryContext, projection);
+	EsFold	   *fold;
+
+	*differs = false;
+	es_store_restrict(traced);
+	while ((fold = es_store_next(store)) != NULL)
 	{
-		if (!row->compared && row->now != NULL)
+		EsRowScan	scan = {0};
+		EsRow	   *row;
+
+		while ((row = es_fold_next_row(fold, &scan)) != NULL)
 		{
-			row->changed = true;
-			count++;
+			EsRow		start = {.target = row->target,.key = row->key,.found = row->found};
+
+			if (!es_store_row_differs(row))
+				continue;
+			start.parted_at = row->found == NULL ? ES_NOT_PARTED : ES_NEVER_EQUAL;
+			es_store_put(traced, &start);
+			*differs = true;
 		}
 	}
-	return count;
-}
-
-/* True if the row of the table differs. */
-static bool
-mark_row(EsFold *fold, const EsTarget *target, TupleTableSlot *slot)
-{
-	Datum		key[INDEX_MAX_KEYS];
-	bool		free_tuple;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
-	EsRow	   *row;
-
-	row_key(target, slot, key);
-	row = es_fold_find(fold, target, key);
-	if (row == NULL && es_fold_is_restricted(fold))
-		return false;
-	if (row == NULL)
-		row = es_fold_enter(fold, target, key);
-	row->compared = true;
-	row->changed = row->now == NULL || !es_target_same_row(target, row->now, tuple);
-	if (row->changed)
-		row->found = es_fold_keep(fold, tuple);
-	if (free_tuple)
-		heap_freetuple(tuple);
-	return row->changed;
-}
-
-/* The rows that differ, folded once more with what was found in sight. */
-static EsFold *
-trace_differences(EsFold *fold, EsProjection *projection, int64 upto, Snapshot snapshot)
-{
-	EsFold	   *traced = es_fold_begin_replay(CurrentMemoryContext, projection);
-	EsRowScan	scan = {0};
-	EsRow	   *row;
-
-	while ((row = es_fold_next_row(fold, &scan)) != NULL)
-	{
-		EsRow	   *copy;
-
-		if (!row->changed)
-			continue;
-		copy = es_fold_enter(traced, projection->target, row->key);
-		copy->found = row->found;
-		copy->parted_at = row->found == NULL ? ES_NOT_PARTED : ES_NEVER_EQUAL;
-	}
-	es_fold_restrict(traced);
-	fold_history(traced, projection, upto, snapshot);
 	return traced;
 }
 
@@ -357,20 +233,9 @@ es_replay_check_rows(EsFold *fold)
 	MemoryContextDelete(work);
 }
 
-static void
-row_key(const EsTarget *target, TupleTableSlot *slot, Datum *key)
-{
-	for (int i = 0; i < target->nkeys; i++)
-	{
-		bool		isnull;
-
-		key[i] = slot_getattr(slot, target->keys[i].attno, &isnull);
-	}
-}
-
 /* A key given as an object: {"column": value}. */
-static void
-read_key(const EsTarget *target, Jsonb *given, Datum *key)
+void
+es_replay_read_key(const EsTarget *target, Jsonb *given, Datum *key)
 {
 	if (!JB_ROOT_IS_OBJECT(given) || (int) JB_ROOT_COUNT(given) != target->nkeys)
 		ereport(ERROR,
@@ -390,7 +255,7 @@ es_replay_read_text_key(const EsTarget *target, const char *text, Datum *key)
 	if (target->nkeys == 1)
 		key[0] = read_value(target, TupleDescAttr(target->desc, target->keys[0].attno - 1), pstrdup(text));
 	else
-		read_key(target, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))), key);
+		es_replay_read_key(target, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))), key);
 }
 
 static Datum

@@ -7,17 +7,10 @@
 
 #include "project/fold.h"
 #include "project/projection.h"
+#include "project/store.h"
 
-/*
- * Folds history and writes the rows of the table that differ; returns how many.
- * The caller holds SHARE ROW EXCLUSIVE on the table, so that nobody folds
- * meanwhile, and the lock of its cursor, if it is async; which comes to stand at
- * the watermark then.  only_key: that row alone, or NULL; the cursor stays.
- */
-extern int64 es_replay_rebuild(EsProjection *projection, const Datum *only_key);
-
-/* How many rows of the table differ from history, touching nothing. */
-extern int64 es_replay_differences(EsProjection *projection);
+/* Compares a store with the rows of its table that a snapshot sees (es_store_compare). */
+extern void es_replay_compare(EsStore *store, EsProjection *projection, Snapshot snapshot);
 
 /* Checks the constraints of the rows that changed, before they are written. */
 extern void es_replay_check_rows(EsFold *fold);
@@ -27,5 +20,8 @@ extern void es_replay_check_rows(EsFold *fold);
  * with a value for each.
  */
 extern void es_replay_read_text_key(const EsTarget *target, const char *text, Datum *key);
+
+/* The key that an object names: {"column": value}. */
+extern void es_replay_read_key(const EsTarget *target, Jsonb *given, Datum *key);
 
 #endif							/* ES_PROJECT_REPLAY_H */

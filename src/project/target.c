@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "errors.h"
 #include "executor/executor.h"
@@ -47,6 +48,7 @@ static void add_domain(EsTarget *target, const EsExprScope *scope, Form_pg_attri
 static void survey_indexes(EsTarget *target, Relation rel);
 static bool may_call(const EsTarget *target, Relation index);
 static bool same_value(Form_pg_attribute att, Datum a, Datum b);
+static HeapTuple read_row(const EsTarget *target, const Datum *key, Snapshot snapshot, Snapshot seen);
 static void check_visible(const EsTarget *target, HeapTuple row);
 static void check_invisible(const EsTarget *target, Relation rel, Relation index, ScanKey keys,
 							TupleTableSlot *slot);
@@ -101,6 +103,22 @@ es_target_hash(const EsTarget *target, const Datum *key)
 			hash = pg_rotate_left32(hash, 5) ^
 				DatumGetUInt32(FunctionCall1Coll(target->keys[i].hash, target->keys[i].collation, key[i]));
 	return hash;
+}
+
+/* Mixed once more: rows of a part would meet in a table by the plain hash. */
+uint32
+es_target_part(const EsTarget *target, const Datum *key, uint32 parts)
+{
+	return murmurhash32(es_target_hash(target, key)) & (parts - 1);
+}
+
+bool
+es_target_can_part(const EsTarget *target)
+{
+	for (int i = 0; i < target->nkeys; i++)
+		if (target->keys[i].hash != NULL)
+			return true;
+	return false;
 }
 
 /* The same for equal keys; names the table, so that others do not wait. */
@@ -161,6 +179,24 @@ es_target_same_row(const EsTarget *target, HeapTuple a, HeapTuple b)
 HeapTuple
 es_target_read(const EsTarget *target, const Datum *key)
 {
+	Snapshot	seen = IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : NULL;
+	HeapTuple	row = read_row(target, key, SnapshotSelf, seen);
+
+	if (row != NULL && seen != NULL)
+		check_visible(target, row);
+	return row;
+}
+
+HeapTuple
+es_target_read_seen(const EsTarget *target, const Datum *key, Snapshot snapshot)
+{
+	return read_row(target, key, snapshot, NULL);
+}
+
+/* A row that is not there must not be there for "seen" either, if one is given. */
+static HeapTuple
+read_row(const EsTarget *target, const Datum *key, Snapshot snapshot, Snapshot seen)
+{
 	Relation	rel = table_open(target->relid, NoLock);
 	Relation	index = index_open(target->key_index, AccessShareLock);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(target->desc, table_slot_callbacks(rel));
@@ -172,15 +208,10 @@ es_target_read(const EsTarget *target, const Datum *key)
 		keys[i] = target->scan_keys[i];
 		keys[i].sk_argument = key[i];
 	}
-	if (fetch_by_key(rel, index, SnapshotSelf, keys, target->nkeys, slot))
+	if (fetch_by_key(rel, index, snapshot, keys, target->nkeys, slot))
 		row = ExecCopySlotHeapTuple(slot);
-	if (IsolationUsesXactSnapshot())
-	{
-		if (row != NULL)
-			check_visible(target, row);
-		else
-			check_invisible(target, rel, index, keys, slot);
-	}
+	else if (seen != NULL)
+		check_invisible(target, rel, index, keys, slot);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);

@@ -73,6 +73,14 @@ extern List *es_target_check_kind(Relation rel);
 
 extern uint32 es_target_hash(const EsTarget *target, const Datum *key);
 extern uint64 es_target_lock_hash(const EsTarget *target, const Datum *key);
+
+/*
+ * To which of so many parts (a power of two) a key belongs, and whether keys can
+ * be told apart that way.
+ */
+extern uint32 es_target_part(const EsTarget *target, const Datum *key, uint32 parts);
+extern bool es_target_can_part(const EsTarget *target);
+
 extern bool es_target_same_key(const EsTarget *target, const Datum *a, const Datum *b);
 
 /* Equal to the last bit, or not known to be. */
@@ -87,6 +95,9 @@ extern bool es_target_same_row(const EsTarget *target, HeapTuple a, HeapTuple b)
  * see yet is a serialization failure.
  */
 extern HeapTuple es_target_read(const EsTarget *target, const Datum *key);
+
+/* The same as a snapshot sees it, whoever writes. */
+extern HeapTuple es_target_read_seen(const EsTarget *target, const Datum *key, Snapshot snapshot);
 
 /* Raises 40001: a row is not what it has to be. */
 extern void es_target_lost_race(const EsTarget *target);
