@@ -197,7 +197,8 @@ static const text *
 event_stream(int64 position)
 {
 	EsFinal    *final = es_final_begin();
-	EsScan	   *scan = position > 0 ? es_scan_whole_log(position - 1, position, es_final_snapshot(final)) : NULL;
+	Snapshot	snapshot = es_final_snapshot(final);
+	EsScan	   *scan = position > 0 ? es_scan_whole_log(position - 1, position, snapshot) : NULL;
 	const text *stream = NULL;
 	EsEvent		event;
 
@@ -222,7 +223,7 @@ key_text(const EsProjection *projection, int column, Datum value)
 	return cstring_to_text(OidOutputFunctionCall(output, value));
 }
 
-/* Of a row that goes by the key of its stream: the one category, or in the row's key as well. */
+/* Of a row that goes by the key of its stream: the one there is, or that in the row's key. */
 static text *
 key_category(const EsProjection *projection, const EsRule *rule, const Datum *key)
 {

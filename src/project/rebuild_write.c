@@ -114,19 +114,25 @@ take_out(EsFold *fold, const EsTarget *target, EsJournal *later)
 static void
 bring_in(EsJournal *later, const EsTarget *target)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource rebuild row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource rebuild row",
+											   ALLOCSET_DEFAULT_SIZES);
 	EsTargetWriter *writer = es_target_begin_write(target);
-	MemoryContext caller = MemoryContextSwitchTo(work);
-	EsEntry		entry;
 
-	while (es_journal_read(later, &entry))
+	for (;;)
 	{
+		MemoryContext caller = MemoryContextSwitchTo(work);
+		EsEntry		entry;
+		bool		found = es_journal_read(later, &entry);
+
+		/* The writer keeps its indexes in the context it is called in. */
+		MemoryContextSwitchTo(caller);
+		if (!found)
+			break;
 		CHECK_FOR_INTERRUPTS();
 		entry.now->t_tableOid = target->relid;
 		es_target_insert(writer, entry.now);
 		MemoryContextReset(work);
 	}
-	MemoryContextSwitchTo(caller);
 	es_target_end_write(writer);
 	MemoryContextDelete(work);
 	es_journal_end(later);
