@@ -24,7 +24,8 @@ my $seconds = $ENV{ES_TORTURE_SECONDS} || 8;
 my $seed = $ENV{ES_TORTURE_SEED} || time;
 my $writers = 8;
 my $consumers = 4;
-my @readers = qw(read_all position xid);
+my @ours = qw(read_all together apart);
+my @readers = (@ours, qw(position xid));
 srand($seed);
 note "ES_TORTURE_SEED=$seed";
 
@@ -39,7 +40,8 @@ $node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
 $node->safe_psql($_, 'CREATE TABLE unrelated (n int)') for 'log', 'elsewhere';
 $node->safe_psql('log', slurp_file(($ENV{TESTDIR} // '.') . '/test/torture/setup.sql'));
 $node->safe_psql('log', "SELECT eventsource.append('order-0', 'made')");
-$node->safe_psql('log', "INSERT INTO torture.checkpoint (reader) VALUES ('$_')") for @readers;
+$node->safe_psql('log', "INSERT INTO torture.checkpoint (reader) VALUES ('$_')")
+  for qw(read_all position xid);
 
 # ---- the run ----
 
@@ -51,6 +53,8 @@ my $stranger_xid = $node->safe_psql('log', 'SELECT pg_snapshot_xmin(pg_current_s
 my @crowds = (
 	start_crowd($node, 'writer', $writers, $seconds, streams => 40, pause => 60),
 	start_crowd($node, 'consumer', $consumers, $seconds, reader => 'read_all', levels => 3),
+	start_crowd($node, 'consumer', $consumers, $seconds, reader => 'together', levels => 3),
+	start_crowd($node, 'borrower', $consumers, $seconds),
 	map { start_crowd($node, 'consumer', 1, $seconds, reader => $_, levels => 1) } 'position', 'xid');
 
 my $killed = 0;
@@ -70,12 +74,14 @@ settle_prepared($node, 0);
 
 # ---- the end: strangers are still there ----
 
-# Lets a reader read until it finds nothing more; what it made of the log.
+# Lets a reader read until it finds nothing more; what it made of the log. What a
+# borrower took with it is to be had when its lease is over.
 my %counts;
 sub judge
 {
 	my ($reader) = @_;
-	$node->safe_psql('log', "DO 'BEGIN WHILE torture.take_$reader(1000) IS NOT NULL LOOP END LOOP; END'");
+	sleep 0.3 if $reader eq 'apart';
+	$node->safe_psql('log', "DO 'BEGIN WHILE torture.take_$reader(1000) IS NOT NULL LOOP COMMIT; END LOOP; END'");
 	my @values = split /\|/, $node->safe_psql('log', "SELECT * FROM torture.judge('$reader')");
 	@{ $counts{$reader} }{qw(committed delivered skipped twice unknown out_of_order)} = @values;
 	note "$reader: ", join ', ', map { "$_ $counts{$reader}{$_}" } sort keys %{ $counts{$reader} };
@@ -93,10 +99,13 @@ SELECT string_agg(reader || ' ' || times::text, '; ')
 SQL
 
 my %faults = map { $_ => 0 } qw(skipped twice unknown out_of_order);
-my $ours = $counts{read_all};
-is_deeply({ map { $_ => $ours->{$_} } keys %faults },
-	\%faults, 'every committed event delivered once, in order per stream, while strangers sit');
-cmp_ok($ours->{delivered}, '>', 20 * $seconds, 'there was load');
+for my $reader (@ours)
+{
+	my $counts = $counts{$reader};
+	is_deeply({ map { $_ => $counts->{$_} } keys %faults },
+		\%faults, "$reader: every committed event delivered once, in order per stream, while strangers sit");
+	cmp_ok($counts->{delivered}, '>', 20 * $seconds, "$reader: there was load");
+}
 cmp_ok($killed, '>', $seconds, 'backends were killed');
 cmp_ok(
 	$node->safe_psql('log', "SELECT count(*) FROM eventsource.events WHERE type = 'prepared'"),

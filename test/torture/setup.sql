@@ -1,6 +1,7 @@
--- setup.sql: readers of the log that keep a checkpoint, side by side on the same
--- events: ours, and the two that are written again and again because they look
--- right. Used by test/t/027_torture.pl.
+-- setup.sql: readers of the log, side by side on the same events: ours, and the two
+-- that are written again and again because they look right. take_<reader>() delivers
+-- a page and returns the last position of it, NULL if there was nothing. Used by
+-- test/t/027_torture.pl.
 
 CREATE SCHEMA torture;
 
@@ -35,6 +36,75 @@ BEGIN
 	SELECT max(p.position) INTO last FROM page p;
 	UPDATE torture.checkpoint c SET position = last WHERE c.reader = 'read_all' AND last IS NOT NULL;
 	RETURN last;
+END
+$$;
+
+-- Subscriptions, whose consumers share the work: one transaction polls, acts and
+-- acknowledges.
+SELECT eventsource.create_subscription('together', partitions => 4);
+CREATE FUNCTION torture.take_together(page_size int DEFAULT 50) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	last bigint;
+BEGIN
+	WITH page AS (
+		INSERT INTO torture.delivered (reader, position, stream, version)
+		SELECT 'together', e.position, e.stream, e.version FROM eventsource.poll('together', page_size) e
+		RETURNING delivered.position)
+	SELECT max(p.position) INTO last FROM page p;
+	IF last IS NOT NULL THEN
+		PERFORM eventsource.ack('together', last);
+	END IF;
+	RETURN last;
+END
+$$;
+
+-- Or one transaction borrows, and another, later, acts and acknowledges. Meanwhile
+-- the consumer may be gone, or so late that its events went to another: whoever
+-- that happens to must not act.
+SELECT eventsource.create_subscription('apart', partitions => 3, max_attempts => 1000000);
+CREATE TABLE torture.borrowed (consumer text, n bigint, position bigint, stream text, version bigint);
+CREATE FUNCTION torture.borrow(me text, patience interval) RETURNS bigint LANGUAGE sql AS $$
+	WITH page AS (
+		INSERT INTO torture.borrowed
+		SELECT me, e.ordinality, e.position, e.stream, e.version
+		  FROM eventsource.poll('apart', 20, me, patience) WITH ORDINALITY AS e
+		RETURNING 1)
+	SELECT count(*) FROM page
+$$;
+
+-- So many of what was borrowed, from the first on; what is left, -1 if it came too late.
+CREATE FUNCTION torture.settle(me text, events bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	last bigint;
+BEGIN
+	WITH page AS (
+		DELETE FROM torture.borrowed b WHERE b.consumer = me AND b.n <= events RETURNING b.*),
+	kept AS (
+		INSERT INTO torture.delivered (reader, position, stream, version)
+		SELECT 'apart', p.position, p.stream, p.version FROM page p ORDER BY p.n)
+	SELECT p.position INTO last FROM page p ORDER BY p.n DESC LIMIT 1;
+	IF last IS NOT NULL THEN
+		PERFORM eventsource.ack('apart', last, me);
+	END IF;
+	RETURN (SELECT count(*) FROM torture.borrowed b WHERE b.consumer = me);
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	RETURN -1;
+END
+$$;
+CREATE FUNCTION torture.give_up(me text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM eventsource.nack('apart', min(b.position), 'given up', me) FROM torture.borrowed b
+	 WHERE b.consumer = me HAVING count(*) > 0;
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	NULL;
+END
+$$;
+CREATE FUNCTION torture.take_apart(page_size int DEFAULT 50) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	got bigint := torture.borrow('the last', '1 hour');
+	left_over bigint := torture.settle('the last', got);
+BEGIN
+	RETURN nullif(got, 0);
 END
 $$;
 
@@ -80,14 +150,16 @@ END
 $$;
 
 -- What a reader made of the log: a row of counts, all but the first two of which
--- are faults.
+-- are faults. Subscriptions are not given definitions.
 CREATE FUNCTION torture.judge(reader text)
 	RETURNS TABLE (committed bigint, delivered bigint, skipped bigint, twice bigint, unknown bigint, out_of_order bigint)
 	LANGUAGE sql AS $$
 WITH got AS MATERIALIZED (
 	SELECT d.*, lag(d.version) OVER (PARTITION BY d.stream ORDER BY d.n) AS before
 	  FROM torture.delivered d WHERE d.reader = judge.reader),
-log AS MATERIALIZED (SELECT e.position FROM eventsource.events e)
+log AS MATERIALIZED (
+	SELECT e.position FROM eventsource.events e
+	 WHERE judge.reader NOT IN ('together', 'apart') OR e.category <> '$config')
 SELECT (SELECT count(*) FROM log),
 	   (SELECT count(*) FROM got),
 	   (SELECT count(*) FROM (SELECT position FROM log EXCEPT SELECT position FROM got) s),
