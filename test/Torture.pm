@@ -14,7 +14,8 @@ our @EXPORT = qw(start_crowd finish_crowd start_stranger finish_stranger settle_
 my $scripts = ($ENV{TESTDIR} // '.') . '/test/torture';
 
 # A client whose backend is killed, or that meets an error, begins anew until its
-# time is over.
+# time is over. It waits for no lock much longer than that: a prepared transaction
+# whose owner died may hold it.
 my $loop = <<'SH';
 end=$(($(date +%s) + $1)); shift
 while left=$((end - $(date +%s))); [ $left -gt 0 ]; do
@@ -28,7 +29,7 @@ sub start_crowd
 {
 	my ($node, $script, $clients, $seconds, %variables) = @_;
 	my @variables = map { ('-D', "$_=$variables{$_}") } sort keys %variables;
-	my $url = $node->connstr('log') . " application_name='torture $script'";
+	my $url = $node->connstr('log') . " application_name='torture $script' options='-c lock_timeout=1s'";
 
 	return [
 		map {

@@ -1,0 +1,95 @@
+# 028_killed.pl: whatever dies while projections follow the log, are rebuilt and are
+# given other rules, and while consumers read: rows are what their events make (I4),
+# the feed is final (I3), and each event is delivered once (I8).
+#
+# Every round writers, followers, rebuilders and consumers work for a while, and one
+# thing is killed with SIGKILL: one of their backends, the background worker, or the
+# postmaster with all it has. ES_KILL_ROUNDS is the number of rounds, ES_KILL_SEED the
+# dice.
+
+use strict;
+use warnings;
+
+use EventLog;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+use Torture;
+
+my $rounds = $ENV{ES_KILL_ROUNDS} || 5;
+my $seed = $ENV{ES_KILL_SEED} || time;
+my $scripts = ($ENV{TESTDIR} // '.') . '/test/torture';
+srand($seed);
+note "ES_KILL_SEED=$seed";
+
+my $node = new_server(
+	'killed',
+	'shared_preload_libraries = eventsource',
+	'restart_after_crash = on',
+	'eventsource.segment_size = 2000',
+	'deadlock_timeout = 50ms',
+	'max_connections = 60');
+$node->safe_psql('log', "SELECT eventsource.append('order-0', 'made')");
+$node->safe_psql('log', slurp_file("$scripts/$_.sql")) for 'setup', 'projections';
+
+# SIGKILL for one of these, if there are any.
+sub kill_one
+{
+	my @pids = @_;
+	return @pids ? kill('KILL', $pids[ rand @pids ]) : 0;
+}
+
+sub kill_client
+{
+	my ($script) = @_;
+	return kill_one(split /\n/, $node->safe_psql('log', <<"SQL"));
+SELECT pid FROM pg_stat_activity WHERE application_name = 'torture $script'
+SQL
+}
+
+my @victims = (
+	[ 'the postmaster' => sub { kill_server($node); $node->start; return 1 } ],
+	[ 'a follower' => sub { return kill_client('follower') } ],
+	[ 'a rebuilder' => sub { return kill_client('rebuilder') } ],
+	[ 'a consumer' => sub { return kill_client('consumer') } ],
+	[ 'the background worker' => sub { return kill_one(processes_of($node, qr/eventsource worker/)) } ]);
+
+sub is_up
+{
+	return wait_until(sub { $node->psql('log', 'SELECT 1', stdout => \my $out, stderr => \my $err) == 0 }, 60);
+}
+
+my %killed;
+for my $round (1 .. $rounds)
+{
+	my ($victim, $kill) = @{ $victims[ ($round - 1) % @victims ] };
+	my @crowds = (
+		start_crowd($node, 'writer', 4, 2, streams => 60, pause => 10),
+		start_crowd($node, 'follower', 2, 2),
+		start_crowd($node, 'rebuilder', 1, 2),
+		start_crowd($node, 'consumer', 2, 2, reader => 'together', levels => 3));
+
+	# Somewhere in the middle of things; again, if it was not there.
+	sleep 0.4 + rand 0.8;
+	$killed{$victim} += !!wait_until($kill, 1);
+	is_up() or die 'server does not come back';
+	settle_prepared($node, 0.2);
+	finish_crowd($_) for @crowds;
+	settle_prepared($node, 0);
+
+	my $label = "round $round, $victim killed";
+	is(problems_of($node, 'log'), '', "$label: the log is whole, rows are what their events make");
+	$node->safe_psql('log', 'SELECT * FROM eventsource.run_projections()');
+	is($node->safe_psql('log', 'SELECT * FROM torture.wrong_sums() LIMIT 5'), '', "$label: and all of them");
+	$node->safe_psql('log', "DO 'BEGIN WHILE torture.take_together(1000) IS NOT NULL LOOP COMMIT; END LOOP; END'");
+	is( $node->safe_psql('log',
+			"SELECT skipped, twice, unknown, out_of_order FROM torture.judge('together')"),
+		'0|0|0|0', "$label: each event delivered once");
+}
+note join ', ', map { "$_ killed $killed{$_} times" } sort keys %killed;
+cmp_ok($node->safe_psql('log', 'SELECT count(*) FROM eventsource.events'), '>', 50 * $rounds, 'there was load');
+cmp_ok($node->safe_psql('log', "SELECT count(*) FROM eventsource.events WHERE type = 'projection_defined'"),
+	'>', 2 * $rounds, 'and there were redefinitions');
+$node->stop;
+done_testing();
