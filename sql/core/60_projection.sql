@@ -43,32 +43,3 @@ CREATE FUNCTION eventsource.projection_definitions()
 	AS 'MODULE_PATHNAME', 'eventsource_projection_definitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.projection_definitions() IS
 	'Private, for views: the current definition of each projection.';
-
-CREATE VIEW eventsource.projections AS
-SELECT d.target,
-	   d.name,
-	   ARRAY(SELECT jsonb_array_elements_text(d.definition -> 'category')) AS category,
-	   d.definition ->> 'mode' AS mode,
-	   d.definition ->> 'keyed_by' AS keyed_by,
-	   d.version,
-	   d.definition ->> 'owner' AS owner,
-	   e.recorded_at AS defined_at,
-	   d.definition -> 'rules' AS rules,
-	   d.definition -> 'key' AS key,
-	   d.definition ->> 'each' AS each
-  FROM eventsource.projection_definitions() d
-  LEFT JOIN eventsource.events e ON e.position = d.event_position;
-
-COMMENT ON VIEW eventsource.projections IS
-	'The projections, one row each, as they are defined now. One whose table was dropped does nothing any more; what was defined stays to be seen, with target NULL, until a table of the same name becomes a projection.';
-COMMENT ON COLUMN eventsource.projections.target IS 'The table; NULL if it was dropped: the projection does nothing then.';
-COMMENT ON COLUMN eventsource.projections.name IS 'Name of the definition: the table''s, when it was first defined.';
-COMMENT ON COLUMN eventsource.projections.category IS 'Categories whose events it folds.';
-COMMENT ON COLUMN eventsource.projections.mode IS 'inline: in the transaction that appends.';
-COMMENT ON COLUMN eventsource.projections.keyed_by IS 'What a row belongs to: stream, event, or data (rows that several streams may share).';
-COMMENT ON COLUMN eventsource.projections.version IS 'Version of the definition; a dropped one counts too.';
-COMMENT ON COLUMN eventsource.projections.owner IS 'Role that defined it, whose rights its expressions have.';
-COMMENT ON COLUMN eventsource.projections.defined_at IS 'When this version was defined.';
-COMMENT ON COLUMN eventsource.projections.rules IS 'Event type -> what it does to a row.';
-COMMENT ON COLUMN eventsource.projections.key IS 'Primary key column -> expression; NULL: event.key.';
-COMMENT ON COLUMN eventsource.projections.each IS 'Set-returning expression whose elements are "item"; NULL: none.';

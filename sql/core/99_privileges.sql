@@ -74,6 +74,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
 				 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
 				 'run_projections', 'resume_projection',
+				 'create_handler', 'drop_handler', 'resume_handler',
 				 'create_subscription', 'drop_subscription', 'reset_subscription']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';

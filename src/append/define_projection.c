@@ -14,7 +14,6 @@
 #include "access/tableam.h"
 #include "append/define.h"
 #include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -30,6 +29,7 @@
 #include "project/projection.h"
 #include "project/rebuild.h"
 #include "rules/category.h"
+#include "rules/category_list.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -72,8 +72,6 @@ static void lock_to_switch(Oid relid, const EsProjection *projection, bool is_ne
 static int64 current_version(const char *name);
 static void expect_version(const EsDefinition *definition);
 static EsProjection *compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definition);
-static List *check_categories(ArrayType *category);
-static char *category_problem(const char *name, int length);
 static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition);
 static char *qualified_name(Oid relid);
 static bool has_rows(Relation rel);
@@ -81,7 +79,6 @@ static void refuse_rows(const char *name);
 static bool is_async(const Proposal *proposal, EsSharing sharing);
 static void refuse_settings(const Proposal *proposal, const EsProjection *projection);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
-static void put_categories(JsonbParseState **state, ArrayType *category);
 static void refuse_if_context(Relation rel, const char *name);
 
 Datum
@@ -303,7 +300,7 @@ compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definitio
 	List	   *problems;
 
 	definition->data = proposal_to_jsonb(proposal, ES_ROW_SHARED);
-	problems = list_concat(check_categories(proposal->category), check_rest(proposal, rel, definition));
+	problems = list_concat(es_category_list_check(proposal->category), check_rest(proposal, rel, definition));
 	if (problems == NIL)
 		projection = es_projection_compile(definition, proposal->target, &problems);
 	if (problems != NIL)
@@ -311,51 +308,6 @@ compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definitio
 	projection->is_async = is_async(proposal, projection->sharing);
 	refuse_settings(proposal, projection);
 	return projection;
-}
-
-static List *
-check_categories(ArrayType *category)
-{
-	List	   *problems = NIL;
-	Datum	   *names;
-	bool	   *nulls;
-	int			count;
-
-	deconstruct_array(category, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
-	if (ARR_NDIM(category) > 1)
-		problems = lappend(problems, pstrdup("category: must be a plain list"));
-	if (count == 0)
-		problems = lappend(problems, pstrdup("category: must name at least one"));
-	for (int i = 0; i < count; i++)
-	{
-		char	   *problem;
-
-		if (nulls[i])
-			problem = pstrdup("a category must not be null");
-		else
-			problem = category_problem(VARDATA_ANY(DatumGetPointer(names[i])),
-									   VARSIZE_ANY_EXHDR(DatumGetPointer(names[i])));
-		for (int k = 0; problem == NULL && k < i; k++)
-			if (!nulls[k] && strcmp(TextDatumGetCString(names[k]), TextDatumGetCString(names[i])) == 0)
-				problem = psprintf("\"%s\" is named twice", TextDatumGetCString(names[i]));
-		if (problem != NULL)
-			problems = lappend(problems, psprintf("category: %s", problem));
-	}
-	return problems;
-}
-
-static char *
-category_problem(const char *name, int length)
-{
-	if (length == 0)
-		return pstrdup("a name must not be empty");
-	if (length > ES_MAX_WORD)
-		return psprintf("a name has at most %d bytes", ES_MAX_WORD);
-	if (memchr(name, '-', length) != NULL)
-		return psprintf("\"%.*s\" has a hyphen; a category is what stands before it", length, name);
-	if (name[0] == '$')
-		return psprintf("\"%.*s\" is eventsource's own", length, name);
-	return NULL;
 }
 
 static List *
@@ -371,7 +323,7 @@ check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition)
 											  qualified_name(other)));
 	if (proposal->mode != NULL && strcmp(proposal->mode, "inline") != 0 && strcmp(proposal->mode, "async") != 0)
 		problems = lappend(problems, psprintf("mode: must be inline or async, not \"%s\"", proposal->mode));
-	es_pace_read(definition->data, &pace, &problems);
+	es_pace_read(definition->data, NULL, &pace, &problems);
 	return problems;
 }
 
@@ -433,7 +385,7 @@ proposal_to_jsonb(const Proposal *proposal, EsSharing sharing)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_categories(&state, proposal->category);
+	es_category_list_push(&state, proposal->category);
 	es_json_push_jsonb(&state, "rules", proposal->rules);
 	if (proposal->key != NULL)
 		es_json_push_jsonb(&state, "key", proposal->key);
@@ -444,31 +396,6 @@ proposal_to_jsonb(const Proposal *proposal, EsSharing sharing)
 		es_json_push_jsonb(&state, "settings", proposal->settings);
 	es_json_push_string(&state, "keyed_by", keyed_by[sharing]);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-put_categories(JsonbParseState **state, ArrayType *category)
-{
-	Datum	   *names;
-	bool	   *nulls;
-	int			count;
-
-	es_json_push_key(state, "category");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	deconstruct_array(category, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
-	for (int i = 0; i < count; i++)
-	{
-		JsonbValue	name = {.type = jbvNull};
-
-		if (!nulls[i])
-		{
-			name.type = jbvString;
-			name.val.string.val = VARDATA_ANY(DatumGetPointer(names[i]));
-			name.val.string.len = VARSIZE_ANY_EXHDR(DatumGetPointer(names[i]));
-		}
-		pushJsonbValue(state, WJB_ELEM, &name);
-	}
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
 /* Guards of such a category would have no row to look at. */

@@ -8,6 +8,7 @@
 #include "feed/run.h"
 
 #include "errors.h"
+#include "feed/handler.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/position.h"
@@ -55,6 +56,13 @@ eventsource_run_projections(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(0) || async->relid == PG_GETARG_OID(0))
 			run_projection(async, final, max_events, result);
 	}
+	foreach(lc, PG_ARGISNULL(0) ? es_handler_list() : NIL)
+	{
+		EsFollowed	followed;
+
+		es_handler_run(lfirst(lc), final, max_events, &followed);
+		put_result(result, InvalidOid, ((EsHandler *) lfirst(lc))->name, &followed);
+	}
 	es_final_end(final);
 	return (Datum) 0;
 }
@@ -93,27 +101,43 @@ es_run_list_due(int64 watermark)
 		if (is_due(follower, &async->pace, watermark))
 			due = lappend(due, follower);
 	}
+	foreach(lc, es_handler_list())
+	{
+		EsHandler  *handler = lfirst(lc);
+
+		if (is_due(handler->follower, &handler->pace, watermark))
+			due = lappend(due, unconstify(char *, handler->follower));
+	}
 	return due;
 }
 
 bool
 es_run_one(const char *follower, int64 max_events, EsFollowed *result)
 {
+	EsFinal    *final = es_final_begin();
+	bool		found = false;
 	ListCell   *lc;
 
 	foreach(lc, es_projection_list_async())
 	{
 		EsAsync    *async = lfirst(lc);
-		EsFinal    *final;
 
 		if (strcmp(es_cursor_name("projection", async->name), follower) != 0)
 			continue;
-		final = es_final_begin();
 		es_apply_run(async, final, max_events, result);
-		es_final_end(final);
-		return true;
+		found = true;
 	}
-	return false;
+	foreach(lc, found ? NIL : es_handler_list())
+	{
+		EsHandler  *handler = lfirst(lc);
+
+		if (strcmp(handler->follower, follower) != 0)
+			continue;
+		es_handler_run(handler, final, max_events, result);
+		found = true;
+	}
+	es_final_end(final);
+	return found;
 }
 
 static void

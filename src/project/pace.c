@@ -28,16 +28,10 @@ static bool read_count(const JsonbValue *value, int *result);
 static void complain(List **problems, char *problem);
 
 void
-es_pace_read(Jsonb *definition, EsPace *pace, List **problems)
+es_pace_read(Jsonb *definition, const char *extra, EsPace *pace, List **problems)
 {
 	JsonbValue	buffer;
-
-	es_pace_read_settings(es_json_find(&definition->root, "settings", &buffer), NULL, pace, problems);
-}
-
-void
-es_pace_read_settings(const JsonbValue *settings, const char *extra, EsPace *pace, List **problems)
-{
+	JsonbValue *settings = es_json_find(&definition->root, "settings", &buffer);
 	EsJsonPair *pairs;
 	int			count;
 

@@ -21,11 +21,8 @@ typedef struct EsPace
  * Reads {"interval": "5 s", "max_batch": 100, "max_lag": "60 s"} from the member
  * "settings" of a definition; what is not there is as shown.  Adds a line to
  * *problems for what is wrong; problems NULL: it was found right when it was defined.
+ * extra: a member that there may be besides, or NULL.
  */
-extern void es_pace_read(Jsonb *definition, EsPace *pace, List **problems);
-
-/* The same from a value of its own, NULL for none; "extra": a key it may have besides. */
-extern void es_pace_read_settings(const JsonbValue *settings, const char *extra, EsPace *pace,
-								  List **problems);
+extern void es_pace_read(Jsonb *definition, const char *extra, EsPace *pace, List **problems);
 
 #endif							/* ES_PROJECT_PACE_H */

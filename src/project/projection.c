@@ -84,15 +84,19 @@ es_projection_list(const text *category)
 	ready = true;
 	foreach(lc, found->entries)
 	{
-		ready &= compile_entry(lfirst(lc)) != NULL;
-		expect_sound(lfirst(lc));
+		CacheEntry *entry = lfirst(lc);
+
+		if (entry->is_async)
+			continue;
+		ready &= compile_entry(entry) != NULL;
+		expect_sound(entry);
 	}
 	caller = MemoryContextSwitchTo(cache_context);
 	foreach(lc, found->entries)
 	{
 		CacheEntry *entry = lfirst(lc);
 
-		if (entry->projection != NULL && !entry->projection->is_async)
+		if (entry->projection != NULL && !entry->is_async)
 			found->projections = list_append_unique_ptr(found->projections, entry->projection);
 	}
 	MemoryContextSwitchTo(caller);
@@ -117,7 +121,7 @@ es_projection_list_async(void)
 		async = palloc(sizeof(EsAsync));
 		async->name = pstrdup(entry->definition->name);
 		async->relid = entry->relid;
-		es_pace_read(entry->definition->data, &async->pace, NULL);
+		es_pace_read(entry->definition->data, NULL, &async->pace, NULL);
 		result = lappend(result, async);
 	}
 	return result;

@@ -1,0 +1,95 @@
+\set ECHO none
+\i test/helpers.sql
+-- Handlers: functions called with each event, in order, each once per committed cursor.
+SELECT plan(32);
+
+CREATE TABLE hdl_log (n int GENERATED ALWAYS AS IDENTITY, at bigint, stream text, type text, key text, data jsonb, idempotency_key text, who text, path text);
+CREATE FUNCTION hdl_note(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF e.data ? 'bad' THEN
+		RAISE EXCEPTION 'bad event of %', e.stream USING ERRCODE = 'XX999', DETAIL = 'it says bad';
+	END IF;
+	INSERT INTO public.hdl_log (at, stream, type, key, data, idempotency_key, who, path)
+	VALUES (e.position, e.stream, e.type, e.key, e.data, e.idempotency_key, current_user, current_setting('search_path'));
+END $$;
+SELECT count(*) AS n FROM eventsource.append('hdl-1', 'first', '{"a": 1}', idempotency_key => 'k1') \gset
+SELECT count(*) AS n FROM eventsource.append('hdlother-1', 'first') \gset
+SELECT is(eventsource.create_handler('hdl', '{hdl}', 'hdl_note(eventsource.events)'), 1::bigint, 'defined');
+SELECT pg_temp.same_rows($$ SELECT name, category, handler, filter, settings, version, is_verifiable, position, status FROM eventsource.handlers WHERE name = 'hdl' $$,
+	$$ VALUES ('hdl', '{hdl}'::text[], 'public.hdl_note(eventsource.events)', NULL::text, NULL::jsonb, 1::bigint, false, 0::bigint, 'current') $$, 'the view');
+SELECT pg_temp.same_rows($$ SELECT projection, events, status, event_position = eventsource.watermark() FROM eventsource.run_projections() WHERE handler = 'hdl' $$,
+	$$ VALUES (NULL::regclass, 1::bigint, 'current', true) $$, 'run');
+SELECT pg_temp.same_rows($$ SELECT stream, type, key, data, idempotency_key, who, path FROM hdl_log $$,
+	$$ VALUES ('hdl-1', 'first', '1', '{"a": 1}'::jsonb, 'k1', current_user::text, 'pg_catalog, pg_temp') $$, 'called with the event');
+
+-- In order; filter; a new version goes on where the old one stood.
+SELECT is(eventsource.create_handler('hdl', '{hdl}', 'hdl_note(eventsource.events)', $$ event.type <> 'quiet' $$, '{"max_batch": 3, "max_lag": "1 hour"}'), 2::bigint, 'again: a new version');
+SELECT count(*) AS n FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'hdl-' || i % 3, 'type', CASE i % 5 WHEN 0 THEN 'quiet' ELSE 'loud' END)) FROM generate_series(1, 20) i)) \gset
+SELECT pg_temp.same_rows($$ SELECT events, status FROM eventsource.run_projections(max_events => 7) WHERE handler = 'hdl' $$, $$ VALUES (7::bigint, 'behind') $$, 'max_events');
+SELECT pg_temp.same_rows($$ SELECT events, status FROM eventsource.run_projections() WHERE handler = 'hdl' $$, $$ VALUES (13::bigint, 'current') $$, 'the rest');
+SELECT pg_temp.same_rows($$ SELECT at FROM hdl_log ORDER BY n $$,
+	$$ SELECT position FROM eventsource.events WHERE category = 'hdl' AND type <> 'quiet' ORDER BY position $$, 'each once, in order, what the filter takes');
+
+-- Corrections come as the events that they are.
+SELECT count(*) AS n FROM eventsource.correct_event((SELECT min(at) FROM hdl_log), '{"a": 2}', 'r', 'a') \gset
+SELECT count(*) AS n FROM eventsource.run_projections() \gset
+SELECT pg_temp.same_rows($$ SELECT type, data FROM hdl_log ORDER BY n DESC LIMIT 1 $$, $$ VALUES ('event_corrected', '{"a": 2}'::jsonb) $$, 'a correction');
+
+-- Rollback undoes what it wrote and its cursor.
+SELECT count(*) AS n FROM eventsource.append('hdl-1', 'late') \gset
+BEGIN;
+SELECT pg_temp.same_rows($$ SELECT events FROM eventsource.run_projections() WHERE handler = 'hdl' $$, $$ VALUES (1::bigint) $$, 'run');
+ROLLBACK;
+SELECT is((SELECT count(*) FROM hdl_log WHERE type = 'late'), 0::bigint, 'rolled back');
+SELECT pg_temp.same_rows($$ SELECT events FROM eventsource.run_projections() WHERE handler = 'hdl' $$, $$ VALUES (1::bigint) $$, 'run again');
+SELECT is((SELECT count(*) FROM hdl_log WHERE type = 'late'), 1::bigint, 'once');
+
+-- It fails: parked at the event; resumed; skipped.
+SELECT count(*) AS n FROM eventsource.append_events('[{"stream": "hdl-1", "type": "b1"}, {"stream": "hdl-1", "type": "b2", "data": {"bad": 1}}, {"stream": "hdl-1", "type": "b3"}]') \gset
+SELECT pg_temp.same_rows($$ SELECT events, status, error FROM eventsource.run_projections() WHERE handler = 'hdl' $$, $$ VALUES (1::bigint, 'parked', 'bad event of hdl-1') $$, 'parked');
+SELECT pg_temp.same_rows($$ SELECT status, sqlstate, error, detail, failed_position FROM eventsource.handlers WHERE name = 'hdl' $$,
+	$$ SELECT 'parked', 'XX999', 'bad event of hdl-1', 'it says bad', position FROM eventsource.events WHERE category = 'hdl' AND type = 'b2' $$, 'the view tells why');
+SELECT is((SELECT count(*) FROM hdl_log WHERE type = 'b1'), 1::bigint, 'what came before is done');
+SELECT is(eventsource.resume_handler('hdl'), true, 'resumed');
+SELECT pg_temp.same_rows($$ SELECT events, status FROM eventsource.run_projections() WHERE handler = 'hdl' $$, $$ VALUES (0::bigint, 'parked') $$, 'parked again');
+SELECT is(eventsource.resume_handler('hdl', skip => true), true, 'skipped');
+SELECT pg_temp.same_rows($$ SELECT events, status FROM eventsource.run_projections() WHERE handler = 'hdl' $$, $$ VALUES (1::bigint, 'current') $$, 'goes on with the next');
+SELECT is(eventsource.resume_handler('hdl'), false, 'it was not parked');
+
+-- It appends: what it appends comes to it in the next run.
+CREATE FUNCTION hdl_answer(e eventsource.events) RETURNS void LANGUAGE sql AS $$ SELECT eventsource.append('hdlanswer-' || e.key, 'answered', jsonb_build_object('to', e.position)) $$;
+SELECT is(eventsource.create_handler('hdl answer', '{hdlask,hdlanswer}', 'hdl_answer(eventsource.events)', settings => '{"from_position": null}'), 1::bigint, 'from now on');
+SELECT count(*) AS n FROM eventsource.append('hdlask-1', 'asked') \gset
+SELECT pg_temp.same_rows($$ SELECT events, status FROM eventsource.run_projections() WHERE handler = 'hdl answer' $$, $$ VALUES (1::bigint, 'current') $$, 'asked');
+SELECT pg_temp.same_rows($$ SELECT events, status FROM eventsource.run_projections() WHERE handler = 'hdl answer' $$, $$ VALUES (1::bigint, 'current') $$, 'its own event comes to it');
+SELECT is((SELECT count(*) FROM eventsource.events WHERE category = 'hdlanswer'), 2::bigint, 'appended');
+SELECT eventsource.drop_handler('hdl answer') \gset
+
+-- Errors of definition
+SELECT is(split_part(split_part(pg_temp.refusal($$ SELECT eventsource.create_handler('', '{"a-b"}', 'hdl_note(eventsource.events)', 'now() > event.recorded_at', '{"max_batch": 0, "from_position": -1}') $$), 'DETAIL: ', 2), E'\nHINT', 1) ~
+	E'^name: must have 1 to 256 bytes\ncategory: "a-b" has a hyphen; a category is what stands before it\nfilter: .*\nsettings: max_batch must be .*\nsettings: from_position must be ', true, 'all problems at once');
+SELECT pg_temp.refuses($$ SELECT eventsource.create_handler('x', NULL, 'lower(text)') $$, '42883', 'pg_catalog.lower(pg_catalog.text) cannot be a handler', 'no such handler');
+SELECT pg_temp.refuses($$ SELECT eventsource.drop_handler('nobody') $$, '42704', 'there is no handler "nobody"', 'nothing to drop');
+
+-- Rights: those of the definer, whoever runs it.
+CREATE ROLE hdl_admin;
+SELECT eventsource.grant_admin('hdl_admin') \gset
+GRANT CREATE ON SCHEMA public TO hdl_admin;
+REVOKE EXECUTE ON FUNCTION hdl_note(eventsource.events) FROM PUBLIC;
+SET ROLE hdl_admin;
+SELECT pg_temp.refuses($$ SELECT eventsource.create_handler('hdl mine', '{hdlother}', 'hdl_note(eventsource.events)') $$,
+	'42501', 'permission denied for function public.hdl_note(eventsource.events)', 'only who may execute it');
+CREATE TABLE hdl_mine (who text);
+CREATE FUNCTION hdl_mine(e eventsource.events) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.hdl_mine VALUES (current_user) $$;
+CREATE FUNCTION hdl_rob(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'RESET ROLE'; DELETE FROM public.hdl_log; END $$;
+SELECT eventsource.create_handler('hdl mine', '{hdlother}', 'hdl_mine(eventsource.events)') AS done, eventsource.create_handler('hdl rob', '{hdlother}', 'hdl_rob(eventsource.events)') AS done_too \gset
+RESET ROLE;
+SELECT pg_temp.same_rows($$ SELECT handler, status, error FROM eventsource.run_projections() WHERE handler IN ('hdl mine', 'hdl rob') $$,
+	$$ VALUES ('hdl mine', 'current', NULL::text), ('hdl rob', 'parked', 'cannot set parameter "role" within security-restricted operation') $$, 'a superuser runs them');
+SELECT is((SELECT string_agg(who, ',') FROM hdl_mine), 'hdl_admin', 'with the definer''s rights');
+SELECT eventsource.drop_handler('hdl mine'), eventsource.drop_handler('hdl rob'), eventsource.drop_handler('hdl') \gset
+SELECT is_empty($$ SELECT * FROM eventsource.handlers WHERE name LIKE 'hdl%' $$, 'dropped');
+DROP FUNCTION hdl_note, hdl_answer, hdl_rob, hdl_mine;
+DROP TABLE hdl_log, hdl_mine;
+DROP OWNED BY hdl_admin;
+DROP ROLE hdl_admin;
