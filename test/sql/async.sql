@@ -1,5 +1,6 @@
 \set ECHO none
-\i test/helpers.sql
+\set own_database async
+\i test/own_database.sql
 -- Async projections: defined, filled, brought up to the watermark by run_projections().
 SELECT plan(39);
 
@@ -92,3 +93,4 @@ DROP TABLE async_row;
 SELECT eventsource.drop_projection('async_total');
 SELECT is_empty($$ SELECT * FROM eventsource.projection_cursor WHERE name ~ 'async_total' $$, 'dropped: its cursor, too');
 DROP TABLE async_total;
+\i test/own_database_end.sql

@@ -1,5 +1,6 @@
 \set ECHO none
-\i test/helpers.sql
+\set own_database async_oracle
+\i test/own_database.sql
 -- Async projections of random histories with corrections, followed in steps of random length, against plain SQL over
 -- the log: events up to the cursor, the last correction of each up to the cursor, folded by GROUP BY.
 SELECT plan(5);
@@ -107,3 +108,4 @@ SELECT is((SELECT count(*) FROM asor_trail), 4::bigint, 'states were followed');
 SELECT ok(bool_and(eventsource.drop_projection(t) IS NOT NULL), 'dropped') FROM unnest('{asor_sum,asor_shared,asor_line,asor_trail}'::regclass[]) t;
 DROP TABLE asor_sum, asor_shared, asor_line, asor_trail;
 DROP PROCEDURE asor_step, asor_run;
+\i test/own_database_end.sql

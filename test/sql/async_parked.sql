@@ -1,5 +1,6 @@
 \set ECHO none
-\i test/helpers.sql
+\set own_database async_parked
+\i test/own_database.sql
 -- An async projection that fails is parked at the event to blame; what comes before it is done, others go on.
 SELECT plan(25);
 
@@ -79,3 +80,4 @@ SELECT is_empty($$ SELECT * FROM eventsource.projection_cursor c FULL JOIN event
 DROP TABLE aspk_sum, aspk_other, aspk_broken;
 DROP OWNED BY aspk_reader;
 DROP ROLE aspk_reader;
+\i test/own_database_end.sql

@@ -1,5 +1,6 @@
 \set ECHO none
-\i test/helpers.sql
+\set own_database handler
+\i test/own_database.sql
 -- Handlers: functions called with each event, in order, each once per committed cursor.
 SELECT plan(32);
 
@@ -93,3 +94,4 @@ DROP FUNCTION hdl_note, hdl_answer, hdl_rob, hdl_mine;
 DROP TABLE hdl_log, hdl_mine;
 DROP OWNED BY hdl_admin;
 DROP ROLE hdl_admin;
+\i test/own_database_end.sql
