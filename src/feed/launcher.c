@@ -95,7 +95,7 @@ complain_of_unknown(List *names, List *known)
 			found = found || strcmp(lfirst(database), lfirst(name)) == 0;
 		if (!found)
 			ereport(LOG,
-					(errmsg("database \"%s\" of eventsource.worker_databases is not there, or takes no connections",
+					(errmsg("database \"%s\" of eventsource.worker_databases is not there, is a template or takes no connections",
 							(char *) lfirst(name)),
 					 errhint("It gets its worker when it is made.")));
 	}

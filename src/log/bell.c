@@ -9,7 +9,8 @@
  * read of shared memory while nobody waits, and no wait is in vain: either the
  * appender finds the flag, or it had read it before it was armed, and then its
  * events are there for whoever armed it to see.  (Armed for nothing, the flag
- * costs one call to wake nobody.)
+ * costs one call to wake nobody.)  Rings are counted, because the latch that one
+ * sets may be reset by a wait for something else before the sleep begins.
  *
  * Without preloading there is no bell, and sleeps are naps that grow longer.
  */
@@ -30,12 +31,14 @@
 typedef struct Bell
 {
 	pg_atomic_uint32 is_armed;
+	pg_atomic_uint32 rings;
 	ConditionVariable sleepers;
-	char		padding[PG_CACHE_LINE_SIZE - sizeof(pg_atomic_uint32) - sizeof(ConditionVariable)];
+	char		padding[PG_CACHE_LINE_SIZE - 2 * sizeof(pg_atomic_uint32) - sizeof(ConditionVariable)];
 } Bell;
 
 static Bell *bells;				/* in shared memory; NULL: none */
 static bool ring_is_due;
+static uint32 rings_heard;		/* when the flag was armed */
 static long nap;				/* the next one, without a bell */
 
 static Bell *
@@ -47,7 +50,11 @@ my_bell(void)
 static void
 arm(void)
 {
-	/* A full barrier: what is looked at next is looked at after this. */
+	/*
+	 * Whoever takes the flag rings after this count was read.  The exchange
+	 * is a full barrier: what is looked at next is looked at after it.
+	 */
+	rings_heard = pg_atomic_read_u32(&my_bell()->rings);
 	(void) pg_atomic_exchange_u32(&my_bell()->is_armed, 1);
 }
 
@@ -71,7 +78,10 @@ es_bell_sleep(long timeout_ms)
 		CHECK_FOR_INTERRUPTS();
 	else if (bells != NULL)
 	{
-		may_have_rung = !ConditionVariableTimedSleep(&my_bell()->sleepers, timeout_ms, PG_WAIT_EXTENSION);
+		if (pg_atomic_read_u32(&my_bell()->rings) == rings_heard)
+			may_have_rung = !ConditionVariableTimedSleep(&my_bell()->sleepers, timeout_ms, PG_WAIT_EXTENSION);
+		else
+			CHECK_FOR_INTERRUPTS();
 		arm();
 	}
 	else
@@ -114,7 +124,10 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
 	/* As above: the locks were released before the flag is read. */
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&bell->is_armed) != 0 && pg_atomic_exchange_u32(&bell->is_armed, 0) != 0)
+	{
+		(void) pg_atomic_fetch_add_u32(&bell->rings, 1);
 		ConditionVariableBroadcast(&bell->sleepers);
+	}
 }
 
 static Size
@@ -130,6 +143,7 @@ attach_memory(void *memory, LWLockPadded *locks, bool is_new)
 	for (int i = 0; i < NUM_BELLS && is_new; i++)
 	{
 		pg_atomic_init_u32(&bells[i].is_armed, 0);
+		pg_atomic_init_u32(&bells[i].rings, 0);
 		ConditionVariableInit(&bells[i].sleepers);
 	}
 }

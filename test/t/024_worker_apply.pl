@@ -173,6 +173,16 @@ for my $victim ('worker', 'postmaster', 'worker')
 	ok(soon(\&same), 'and come to be that of all events');
 }
 
+# ---- bursts: the last ring of each must be heard ----
+
+my $heard = 0;
+for my $round (1 .. 8)
+{
+	$node->command_ok([ 'pgbench', '-n', '-c', 4, '-j', 2, '-t', 5 + $round, '-f', "$dir/load.sql", 'log' ], "burst $round");
+	$heard += soon(\&same);
+}
+is($heard, 8, 'nobody slept through the end of a burst');
+
 $node->restart;
 ok(running(), 'after a restart');
 move(1, 'a', 1);
