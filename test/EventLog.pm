@@ -186,7 +186,7 @@ INSERT INTO problem SELECT format('segment %s is not listed', inhrelid::regclass
  WHERE inhparent = 'eventsource.event'::regclass
    AND NOT EXISTS (SELECT FROM eventsource.segments g WHERE inhrelid = format('eventsource.%I', table_name)::regclass);
 
--- Guards stand, and nobody is left holding a lock of ours.
+-- Guards stand, and nobody is left holding a lock of ours; the worker is at work.
 INSERT INTO problem SELECT format('trigger %s on %s is %s', tgname, tgrelid::regclass, tgenabled)
   FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid
  WHERE p.pronamespace = 'eventsource'::regnamespace AND tgenabled <> 'A'
@@ -196,7 +196,8 @@ INSERT INTO problem SELECT format('table %s has no guard', c.oid::regclass) FROM
    AND 2 > (SELECT count(*) FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid
 			 WHERE tgrelid = c.oid AND p.proname = 'guard');
 INSERT INTO problem SELECT format('lock %s %s %s of %s', classid, objid, objsubid, pid) FROM pg_locks
- WHERE locktype = 'advisory' AND pid IS DISTINCT FROM pg_backend_pid();
+ WHERE locktype = 'advisory' AND pid IS DISTINCT FROM pg_backend_pid()
+   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = pg_locks.pid AND a.backend_type LIKE 'eventsource %');
 SELECT what FROM problem LIMIT 20;
 SQL
 	my ($out, $err) = ('', '');

@@ -194,6 +194,45 @@ $$;
 COMMENT ON FUNCTION eventsource.health_sample() IS
 	'Private, for health(): rows of projections that differ from their events, in a sample.';
 
+-- The worker of this database; no row where none is meant to be.
+CREATE FUNCTION eventsource.health_worker()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'worker', CASE WHEN w.status = 'running' AND age <= longest THEN 'healthy' ELSE 'degraded' END,
+	   age, longest,
+	   concat_ws('; ', format('process %s is %s', coalesce(w.pid::text, '-'), w.status),
+				 CASE WHEN age > longest THEN 'it is at one pass for long' END, w.last_error)
+  FROM (SELECT s.*, trim_scale(round(extract(epoch FROM clock_timestamp() - coalesce(s.last_pass_at, s.started_at)), 3)) AS age,
+			   trim_scale(greatest(10 * extract(epoch FROM current_setting('eventsource.worker_interval')::interval), 60)) AS longest
+		  FROM eventsource.workers s WHERE s.database = current_database()) w
+ WHERE NOT pg_is_in_recovery()
+$$;
+COMMENT ON FUNCTION eventsource.health_worker() IS
+	'Private, for health(): seconds since the background worker of this database last went over its duties.';
+
+CREATE FUNCTION eventsource.health_subscriptions()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'subscription ' || s.name, CASE WHEN s.error IS NOT NULL OR age > longest THEN 'degraded' ELSE 'healthy' END,
+	   age, longest,
+	   concat_ws('; ', CASE WHEN s.lag = 0 THEN 'nothing is waiting' ELSE format('%s position(s) behind', s.lag) END,
+				 CASE WHEN s.parked > 0 THEN format('%s event(s) parked', s.parked) END, s.error)
+  FROM (SELECT n.*, round(n.lag_seconds::numeric, 3) AS age, trim_scale(extract(epoch FROM n.max_lag)) AS longest
+		  FROM eventsource.subscriptions n) s
+$$;
+COMMENT ON FUNCTION eventsource.health_subscriptions() IS
+	'Private, for health(): age in seconds of the oldest event that each subscription has not dealt with.';
+
+CREATE FUNCTION eventsource.health_parked()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'parked events', CASE WHEN count(*) > 0 THEN 'degraded' ELSE 'healthy' END, count(*)::numeric, 0::numeric,
+	   CASE WHEN count(*) > 0 THEN format('since %s; see eventsource.parked_events', min(p.parked_at)) ELSE 'there are none' END
+  FROM eventsource.parked_events p WHERE p.state = 'parked'
+$$;
+COMMENT ON FUNCTION eventsource.health_parked() IS
+	'Private, for health(): events that subscriptions have parked.';
+
 CREATE FUNCTION eventsource.health()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -202,7 +241,7 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sample'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'worker', 'sample', 'subscriptions', 'parked'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN
@@ -213,7 +252,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": guards that are not in place. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": guards that are not in place. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,
@@ -242,7 +281,15 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 		UNION ALL
 		SELECT v.metric, v.value
 		  FROM (SELECT count(*) AS segments, coalesce(sum(s.bytes), 0) AS bytes FROM eventsource.segments s) g
-		 CROSS JOIN LATERAL (VALUES ('segments', g.segments), ('log_bytes', g.bytes)) v (metric, value)) m;
+		 CROSS JOIN LATERAL (VALUES ('segments', g.segments), ('log_bytes', g.bytes)) v (metric, value)
+		UNION ALL
+		SELECT format('%s{%s}', v.metric, s.name), v.value
+		  FROM eventsource.subscriptions s
+		 CROSS JOIN LATERAL (VALUES ('subscription_lag_positions', s.lag::numeric),
+									('subscription_lag_seconds', round(s.lag_seconds::numeric, 3)),
+									('subscription_parked', s.parked)) v (metric, value)
+		UNION ALL
+		SELECT 'worker_passes', w.passes FROM eventsource.workers w WHERE w.database = current_database()) m;
 COMMENT ON VIEW eventsource.metrics IS
 	'Numbers to draw over time (time, metric, value), cheap to ask for often. Those of one projection or subscription carry its name: metric{name}.';
 COMMENT ON COLUMN eventsource.metrics.time IS 'Now.';

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- health(): what is wrong is said, by whoever asks; nothing else is.
 BEGIN;
-SELECT plan(20);
+SELECT plan(25);
 
 CREATE ROLE es_health_reader;
 CREATE SCHEMA health;
@@ -63,6 +63,21 @@ ROLLBACK TO whole;
 SET LOCAL eventsource.health_sample = 0;
 SELECT ok(pg_temp.message_of('sample of projections') LIKE '0 row(s) folded anew%', 'no sample, if it is not wanted');
 RESET eventsource.health_sample;
+
+-- Subscriptions.
+SAVEPOINT subscribed;
+SELECT eventsource.create_subscription('health', from_position => 0, max_lag => '1 hour') IS NULL AS done \gset
+SELECT is(pg_temp.status_of('subscription health'), 'healthy', 'a subscription with time to spare');
+SELECT eventsource.create_subscription('health', max_lag => '1 microsecond') IS NULL AS done \gset
+SELECT is(pg_temp.status_of('subscription health'), (SELECT CASE WHEN s.lag > 0 THEN 'degraded' ELSE 'healthy' END
+		FROM eventsource.subscriptions s WHERE s.name = 'health'), 'one that is late');
+SELECT is((SELECT count(*) FROM eventsource.metrics WHERE metric LIKE 'subscription%{health}'), 3::bigint, 'has metrics');
+SELECT is(pg_temp.status_of('parked events'), 'healthy', 'nothing is parked');
+ROLLBACK TO subscribed;
+
+-- The worker: not without preloading.
+SELECT ok(CASE WHEN EXISTS (SELECT FROM eventsource.workers WHERE database = current_database())
+	THEN pg_temp.status_of('worker') IS NOT NULL ELSE pg_temp.status_of('worker') IS NULL END, 'a row for a worker that is meant to be');
 
 -- The log's own guards.
 ROLLBACK TO guarded;

@@ -26,6 +26,8 @@ note "ES_KILL_SEED=$seed";
 my $node = new_server(
 	'killed',
 	'shared_preload_libraries = eventsource',
+	'eventsource.worker_enabled = on',
+	'eventsource.worker_interval = 100ms',
 	'restart_after_crash = on',
 	'eventsource.segment_size = 2000',
 	'deadlock_timeout = 50ms',

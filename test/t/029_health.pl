@@ -26,6 +26,7 @@ CREATE ROLE reader LOGIN;
 SELECT eventsource.grant_reader('reader');
 CREATE TABLE counter (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
 SELECT eventsource.create_projection('counter', '{order}', '{"*": "n = row.n + 1"}');
+SELECT eventsource.create_subscription('mail', from_position => NULL);
 SELECT eventsource.append('order-' || i % 7, 'made') FROM generate_series(1, 50) i;
 SQL
 
@@ -65,5 +66,20 @@ is( $standby->safe_psql('log', q(SELECT value FROM eventsource.metrics WHERE met
 	$node->safe_psql('log', 'SELECT eventsource.watermark()'),
 	'shows it');
 $standby->stop;
+
+# ---- the worker ----
+
+my $worker_says = q(SELECT status, message FROM eventsource.health() WHERE "check" = 'worker');
+is($node->safe_psql('log', $worker_says), '', 'where no worker is meant to be, none is missed');
+$node->append_conf('postgresql.conf',
+	"shared_preload_libraries = eventsource\neventsource.worker_enabled = on\neventsource.worker_interval = 100ms");
+$node->restart;
+ok(wait_until(sub { $node->safe_psql('log', $worker_says) =~ /^healthy\|process [0-9]+ is running$/ }),
+	'one that runs is healthy');
+is(as_reader($node, $not_healthy), 'none', 'to a reader, too');
+my ($worker) = processes_of($node, qr/eventsource worker/);
+kill 'TERM', $worker;
+ok(wait_until(sub { $node->safe_psql('log', $worker_says) =~ /^degraded\|process - is waiting/ }),
+	'one that ended is missed');
 $node->stop;
 done_testing();
