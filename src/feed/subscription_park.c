@@ -89,14 +89,23 @@ lock_parked(FunctionCallInfo fcinfo, EsSpoken *spoken)
 			 errhint("The view eventsource.parked_events lists what is parked.")));
 }
 
+/*
+ * Nothing waits, and nothing will: what is lent of the partition's line was chosen
+ * while the stream was held, and the position has yet to pass over its events.
+ */
 static bool
 is_empty(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane)
 {
-	EsFinal    *final = es_final_begin();
-	EsLineScan *scan = es_line_scan_begin(subscription, part, lane, NIL, final);
+	EsFinal    *final;
+	EsLineScan *scan;
 	EsEvent		event;
-	bool		result = !es_line_scan_next(scan, &event);
+	bool		result;
 
+	if (lane->is_holding && part->delivered != 0 && part->lane == 0)
+		return false;
+	final = es_final_begin();
+	scan = es_line_scan_begin(subscription, part, lane, NIL, final);
+	result = !es_line_scan_next(scan, &event);
 	es_line_scan_end(scan);
 	es_final_end(final);
 	return result;

@@ -5,7 +5,7 @@ SELECT count(*) AS done FROM eventsource.append_events((
 	SELECT jsonb_agg(jsonb_build_object('stream', 'subf-' || CASE WHEN n % 2 = 1 THEN 'odd' ELSE 'even' END, 'type', 't', 'data', n) ORDER BY n)
 	FROM generate_series(1, 12) AS n)) \gset
 BEGIN;
-SELECT plan(75);
+SELECT plan(79);
 
 CREATE FUNCTION pg_temp.poll(name text, max_count integer DEFAULT 100, consumer text DEFAULT 'c',
 	lease interval DEFAULT '1 hour') RETURNS text LANGUAGE sql AS $$
@@ -81,6 +81,14 @@ SELECT is(pg_temp.parked('hold2'), '-', 'nothing behind it: gone at once');
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.discard('hold2', pg_temp.pos(11), 'x') $$), '^55000: event .* is not parked', 'once');
 SELECT pg_temp.same_rows($$ SELECT type, data ->> 'reason', (data -> 'position')::bigint FROM eventsource.events WHERE stream = '$config-parking.hold2' ORDER BY version $$,
 	$$ VALUES ('event_redriven', NULL, pg_temp.pos(1)), ('event_discarded', 'hopeless', pg_temp.pos(5)), ('event_discarded', 'hopeless too', pg_temp.pos(11)) $$, 'all of it is in the log');
+
+-- A stream is let go while a batch is lent that was chosen without it.
+SELECT eventsource.create_subscription('hold3', ARRAY['subf'], max_attempts => 1) AS done \gset
+SELECT is(pg_temp.poll('hold3', 1) || pg_temp.nack('hold3', 1), '1', 'the first fails');
+SELECT is(pg_temp.poll('hold3', 3), '2 4 6', 'the other stream');
+SELECT eventsource.discard('hold3', pg_temp.pos(1), 'x') IS NULL AS done \gset
+SELECT is(pg_temp.ack('hold3', 6) || pg_temp.poll('hold3'), '3 5', 'what the batch passed over comes after it');
+SELECT is(pg_temp.ack('hold3', 5) || pg_temp.poll('hold3', 3), '7 8 9', 'and then both');
 
 -- pass: only the event itself.
 SELECT eventsource.create_subscription('pass', ARRAY['subf'], max_attempts => 1, on_poison => 'pass') AS done \gset
