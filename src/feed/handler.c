@@ -46,7 +46,7 @@ typedef struct Call
 
 static Oid	find_procedure(const char *function, Oid definer);
 static EsHandler *read_definition(const EsDefinition *definition);
-static void refuse_function(const char *function, const char *detail) pg_attribute_noreturn();
+static void refuse_function(const char *function, const char *detail);
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
 static void begin_calls(Call *call, const EsHandler *handler);
 static void call_once(Call *call, const EsEvent *event);
