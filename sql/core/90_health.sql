@@ -114,9 +114,18 @@ $$;
 COMMENT ON FUNCTION eventsource.random_streams(text[], integer) IS
 	'Private, for health(): some streams of some categories.';
 
+-- As the snapshot of the statement has it, rows being of the same.
+CREATE FUNCTION eventsource.cursor_of_projection(name text) RETURNS bigint
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SELECT c.position FROM eventsource.projection_cursor c WHERE c.name = 'projection.' || cursor_of_projection.name
+$$;
+COMMENT ON FUNCTION eventsource.cursor_of_projection(text) IS
+	'Private, for health(): up to where an async projection has come; NULL for an inline one.';
+
 -- Keys of the sample come from both sides, so that a row that is missing can be
 -- found as well as one that should not be there. One statement, so that events
--- and rows are those of one snapshot. A row is left out if its stream is long.
+-- and rows are those of one snapshot. A row is left out if its stream is long, or
+-- has events that an async projection has not come to.
 CREATE FUNCTION eventsource.sample_projection(target regclass, max_count integer)
 	RETURNS TABLE (row_key text, differs boolean)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
@@ -124,8 +133,9 @@ DECLARE
 	key_column name;
 	key_type text;
 	pages integer;
-	categories text[] := (SELECT p.category FROM eventsource.projections p WHERE p.target = sample_projection.target);
+	projection record;
 BEGIN
+	SELECT p.name, p.category INTO STRICT projection FROM eventsource.projections p WHERE p.target = sample_projection.target;
 	SELECT a.attname, format_type(a.atttypid, a.atttypmod), c.relpages INTO STRICT key_column, key_type, pages
 	  FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 	  JOIN pg_class c ON c.oid = i.indrelid
@@ -142,9 +152,9 @@ BEGIN
 		  FROM keys
 		 WHERE NOT EXISTS (SELECT FROM eventsource.streams s
 							WHERE s.stream = ANY (ARRAY[k] || ARRAY(SELECT c || '-' || k FROM unnest($1) c))
-							  AND s.version > 10000)$q$,
+							  AND (s.version > 10000 OR s.last_position > (SELECT eventsource.cursor_of_projection($3))))$q$,
 		key_column, key_type, target, key_column, least(100, 500.0 / greatest(pages, 1)))
-	USING categories, max_count;
+	USING projection.category, max_count, projection.name;
 END
 $$;
 COMMENT ON FUNCTION eventsource.sample_projection(regclass, integer) IS
@@ -156,6 +166,7 @@ CREATE FUNCTION eventsource.health_sample()
 DECLARE
 	size integer := current_setting('eventsource.health_sample')::integer;
 	projection regclass;
+	definition bigint;
 	is_open boolean;
 	looked_at bigint := 0;
 	differing bigint := 0;
@@ -164,8 +175,8 @@ DECLARE
 	problems text[] := '{}';
 	sample record;
 BEGIN
-	FOR projection, is_open IN
-		SELECT p.target, size > 0 AND p.mode = 'inline' AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
+	FOR projection, definition, is_open IN
+		SELECT p.target, p.version, size > 0 AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
 						 AND NOT row_security_active(p.target)
 		  FROM eventsource.projections p WHERE p.target IS NOT NULL LOOP
 		left_out := left_out + (NOT is_open)::integer;
@@ -173,6 +184,10 @@ BEGIN
 		BEGIN
 			SELECT count(*) AS n, count(*) FILTER (WHERE s.differs) AS bad, min(s.row_key) FILTER (WHERE s.differs) AS example
 			  INTO sample FROM eventsource.sample_projection(projection, size) s;
+
+			-- Rules are the newest, rows those of a snapshot before.
+			CONTINUE WHEN sample.bad > 0 AND NOT EXISTS
+				(SELECT FROM eventsource.projections p WHERE p.target = projection AND p.version = definition);
 			looked_at := looked_at + sample.n;
 			differing := differing + sample.bad;
 			IF sample.bad > 0 THEN
@@ -188,7 +203,7 @@ BEGIN
 		CASE WHEN differing > 0 THEN 'degraded' WHEN failed THEN 'unknown' ELSE 'healthy' END,
 		differing::numeric, 0::numeric,
 		concat_ws('; ', format('%s row(s) folded anew', looked_at), nullif(array_to_string(problems, '; '), ''),
-				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: async, not keyed by stream, or not yours to read', left_out) END);
+				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: not keyed by stream, or not yours to read', left_out) END);
 END
 $$;
 COMMENT ON FUNCTION eventsource.health_sample() IS
@@ -209,6 +224,26 @@ SELECT 'worker', CASE WHEN w.status = 'running' AND age <= longest THEN 'healthy
 $$;
 COMMENT ON FUNCTION eventsource.health_worker() IS
 	'Private, for health(): seconds since the background worker of this database last went over its duties.';
+
+CREATE FUNCTION eventsource.health_projections()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT f.kind || ' ' || f.name, CASE f.status WHEN 'current' THEN 'healthy' ELSE 'degraded' END,
+	   round(f.lag_seconds::numeric, 3), trim_scale(f.max_lag_seconds::numeric),
+	   CASE WHEN f.status = 'parked'
+			THEN concat_ws(' ', 'parked since ' || f.failed_at, 'at position ' || f.failed_position, '(' || f.sqlstate || ')', f.error)
+			WHEN f.lag_seconds = 0 THEN 'nothing is waiting'
+			ELSE format('%s position(s) behind', f.lag) END
+  FROM (SELECT 'projection' AS kind, p.name, p.status, p.lag, p.lag_seconds, p.max_lag_seconds, p.failed_at,
+			   p.failed_position, p.sqlstate, p.error
+		  FROM eventsource.projections p WHERE p.target IS NOT NULL AND p.status IS NOT NULL
+		UNION ALL
+		SELECT 'handler', h.name, h.status, h.lag, h.lag_seconds, h.max_lag_seconds, h.failed_at,
+			   h.failed_position, h.sqlstate, h.error
+		  FROM eventsource.handlers h) f
+$$;
+COMMENT ON FUNCTION eventsource.health_projections() IS
+	'Private, for health(): how long events have waited for async projections and handlers.';
 
 CREATE FUNCTION eventsource.health_subscriptions()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
@@ -241,7 +276,7 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'worker', 'sample', 'subscriptions', 'parked'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'worker', 'projections', 'sample', 'subscriptions', 'parked'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN
@@ -252,7 +287,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": guards that are not in place. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": guards that are not in place. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,
@@ -282,6 +317,15 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 		SELECT v.metric, v.value
 		  FROM (SELECT count(*) AS segments, coalesce(sum(s.bytes), 0) AS bytes FROM eventsource.segments s) g
 		 CROSS JOIN LATERAL (VALUES ('segments', g.segments), ('log_bytes', g.bytes)) v (metric, value)
+		UNION ALL
+		SELECT format('%s{%s}', v.metric, f.name), v.value
+		  FROM (SELECT 'projection' AS kind, p.name, p.lag, p.lag_seconds, p.status FROM eventsource.projections p
+				 WHERE p.target IS NOT NULL AND p.status IS NOT NULL
+				UNION ALL
+				SELECT 'handler', h.name, h.lag, h.lag_seconds, h.status FROM eventsource.handlers h) f
+		 CROSS JOIN LATERAL (VALUES (f.kind || '_lag_positions', f.lag::numeric),
+									(f.kind || '_lag_seconds', round(f.lag_seconds::numeric, 3)),
+									(f.kind || '_parked', (f.status = 'parked')::integer)) v (metric, value)
 		UNION ALL
 		SELECT format('%s{%s}', v.metric, s.name), v.value
 		  FROM eventsource.subscriptions s

@@ -62,6 +62,14 @@ sub is_up
 	return wait_until(sub { $node->psql('log', 'SELECT 1', stdout => \my $out, stderr => \my $err) == 0 }, 60);
 }
 
+# What health() says of rows folded anew, while all work.
+sub sample
+{
+	return $node->safe_psql('log', <<'SQL');
+SELECT message FROM eventsource.health() WHERE "check" = 'sample of projections' AND status <> 'healthy'
+SQL
+}
+
 my %killed;
 for my $round (1 .. $rounds)
 {
@@ -73,7 +81,7 @@ for my $round (1 .. $rounds)
 		start_crowd($node, 'consumer', 2, 2, reader => 'together', levels => 3));
 
 	# Somewhere in the middle of things; again, if it was not there.
-	sleep 0.4 + rand 0.8;
+	my @samples = map { sleep 0.1 + rand 0.2; sample() } 1 .. 3;
 	$killed{$victim} += !!wait_until($kill, 1);
 	is_up() or die 'server does not come back';
 	settle_prepared($node, 0.2);
@@ -81,6 +89,7 @@ for my $round (1 .. $rounds)
 	settle_prepared($node, 0);
 
 	my $label = "round $round, $victim killed";
+	is(join('', @samples), '', "$label: so were samples of rows, wherever their projections were");
 	is(problems_of($node, 'log'), '', "$label: the log is whole, rows are what their events make");
 	$node->safe_psql('log', 'SELECT * FROM eventsource.run_projections()');
 	is($node->safe_psql('log', 'SELECT * FROM torture.wrong_sums() LIMIT 5'), '', "$label: and all of them");

@@ -50,6 +50,37 @@ like($held, qr/^degraded\|.* position\(s\) behind, held by prepared transaction 
 	'a forgotten prepared transaction is named');
 $node->safe_psql('log', "COMMIT PREPARED 'left'");
 
+# ---- what follows the log ----
+
+$node->safe_psql('log', <<'SQL');
+CREATE TABLE total (type text PRIMARY KEY, n bigint NOT NULL DEFAULT 0, CONSTRAINT few CHECK (n < 60));
+SELECT eventsource.create_projection('total', '{order}', '{"*": "n = row.n + 1"}', key => '{"type": "event.type"}');
+CREATE TABLE mirror (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+SELECT eventsource.create_projection('mirror', '{order}', '{"*": "n = row.n + 1"}', mode => 'async',
+	settings => '{"max_lag": "1 ms"}');
+CREATE FUNCTION look(event eventsource.events) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+SELECT eventsource.create_handler('look', '{order}', 'look(eventsource.events)');
+SELECT * FROM eventsource.run_projections();
+SQL
+is($node->safe_psql('log', $not_healthy), 'none', 'projections and a handler that have come to the end');
+$node->safe_psql('log', "SELECT eventsource.append('order-' || i % 7, 'made') FROM generate_series(1, 20) i");
+is( $node->safe_psql('log', q(SELECT string_agg("check", ',' ORDER BY "check") FROM eventsource.health() WHERE status = 'degraded')),
+	'projection public.mirror',
+	'one is late by its own measure; its rows are right, as far as it has come');
+$node->safe_psql('log', 'SELECT * FROM eventsource.run_projections()');
+like(
+	$node->safe_psql('log', $not_healthy),
+	qr/^projection public.total: parked since .* at position [0-9]+ \(23514\) .*few[^;]*$/,
+	'one that failed is said to be parked, and why');
+like(
+	as_reader($node, $not_healthy),
+	qr/^projection public.total: parked since .* \(23514\)$/,
+	'to one who may not read its table, not with what');
+is($node->safe_psql('log', q(SELECT value FROM eventsource.metrics WHERE metric = 'projection_parked{public.total}')),
+	1, 'the metrics have it');
+$node->safe_psql('log', "ALTER TABLE total DROP CONSTRAINT few; SELECT eventsource.resume_projection('total')");
+$node->safe_psql('log', 'SELECT * FROM eventsource.run_projections()');
+
 # ---- a standby ----
 
 $node->backup('copy');
