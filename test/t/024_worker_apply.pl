@@ -103,6 +103,32 @@ $session->quit;
 move(1, 'a', 1);
 ok(soon(sub { total('a') eq '8 8' }), 'and goes on');
 
+# ---- whose rights: what is not ours runs as its owner ----
+
+sql(<<'SQL');
+CREATE ROLE clerk LOGIN;
+SELECT eventsource.grant_admin('clerk');
+GRANT CREATE ON SCHEMA public TO clerk;
+CREATE TABLE seen (what text, who name);
+GRANT INSERT ON seen TO clerk;
+SET SESSION AUTHORIZATION clerk;
+CREATE FUNCTION note(what text) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.seen VALUES ($1, current_user) $$;
+CREATE FUNCTION saw(what text, n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN PERFORM public.note(what); RETURN n; END $$;
+CREATE TABLE owned (key text PRIMARY KEY, n int DEFAULT 0 CHECK (public.saw('check', n) >= 0));
+CREATE INDEX ON owned (public.saw('index', n));
+SELECT eventsource.create_projection('owned', '{clerk}', jsonb_build_object('made', 'n = row.n + 1'), mode => 'async',
+	settings => '{"interval": "0 s"}');
+CREATE FUNCTION handle(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN PERFORM public.note('handler ' || e.type); END $$;
+SELECT eventsource.create_handler('clerk', '{clerk}', 'public.handle(eventsource.events)', settings => '{"interval": "0 s"}');
+RESET SESSION AUTHORIZATION;
+SELECT eventsource.append('clerk-1', 'made');
+SQL
+my $seen = q{SELECT string_agg(DISTINCT what || ' ' || who, ', ' ORDER BY what || ' ' || who) FROM seen};
+soon(sub { sql($seen) =~ /handler/ && sql($seen) =~ /index/ });
+is(sql($seen), 'check clerk, handler made clerk, index clerk', 'constraints, indexes and handlers');
+
 # ---- processes that end ----
 
 sql("SELECT pg_terminate_backend($pid)");
