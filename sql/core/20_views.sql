@@ -160,8 +160,11 @@ SELECT p.pid,
 	   pg_catalog.pg_get_userbyid(p.role) AS role,
 	   p.what, p.done, p.total,
 	   round(100.0 * p.done / nullif(p.total, 0), 1) AS percent,
-	   p.started_at
-  FROM eventsource.progress_reports() p;
+	   p.started_at,
+	   round(p.done / r.seconds, 1) AS rate,
+	   p.started_at + make_interval(secs => (r.seconds * p.total / nullif(p.done, 0))::double precision) AS eta
+  FROM eventsource.progress_reports() p,
+	   LATERAL (SELECT greatest(extract(epoch FROM clock_timestamp() - p.started_at), 0.001) AS seconds) r;
 COMMENT ON VIEW eventsource.progress IS
 	'Long work of eventsource that sessions of this database are at now, one row each. The work itself is not yet committed. What it is and how far it has come is shown to members of the session''s role and of pg_read_all_stats; nothing is shown of sessions whose track_activities is off.';
 COMMENT ON COLUMN eventsource.progress.pid IS 'Process of the session, as in pg_stat_activity.';
@@ -171,3 +174,5 @@ COMMENT ON COLUMN eventsource.progress.done IS 'Units (rows or events) done so f
 COMMENT ON COLUMN eventsource.progress.total IS 'Units there are in all; NULL while that is not known.';
 COMMENT ON COLUMN eventsource.progress.percent IS 'Part that is done.';
 COMMENT ON COLUMN eventsource.progress.started_at IS 'When it began.';
+COMMENT ON COLUMN eventsource.progress.rate IS 'Units per second since then.';
+COMMENT ON COLUMN eventsource.progress.eta IS 'When it will be done at that rate; NULL while nothing is done or the total is not known.';

@@ -136,6 +136,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eventsource.drop_projection()");
 	expect_owner(relid, "drop");
+	es_rebuild_lock(relid);
 	es_apply_lock_table(relid);
 	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
 	es_segment_wide_lock();

@@ -308,7 +308,9 @@ wake(EsFold *fold)
 {
 	if (fold->context != NULL)
 		return;
-	fold->context = AllocSetContextCreate(fold->parent, "eventsource fold", ALLOCSET_DEFAULT_SIZES);
+	/* Blocks that stay small against the limits that replays are held to. */
+	fold->context = AllocSetContextCreate(fold->parent, "eventsource fold", ALLOCSET_DEFAULT_MINSIZE,
+										  ALLOCSET_DEFAULT_INITSIZE, 32 * ALLOCSET_DEFAULT_INITSIZE);
 	fold->scratch = AllocSetContextCreate(fold->context, "eventsource fold scratch", ALLOCSET_DEFAULT_SIZES);
 	fold->rows = rowtable_create(fold->context, 8, NULL);
 }

@@ -13,10 +13,10 @@ CREATE TABLE posting (account int PRIMARY KEY, n int NOT NULL DEFAULT 0, trail t
 CREATE FUNCTION pg_temp.make(streams int, events int) RETURNS bigint AS $$
 	SELECT count(*) FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'rebuildbig-' || s, 'type',
 			CASE WHEN e % 5 = 3 AND s % 7 = 0 THEN 'closed' ELSE 'moved' END,
-			'data', jsonb_build_object('from', s % 1500, 'to', (s * 7 + e) % 1500, 'seat', (s * 11 + e) % 1500, 'text', repeat('x', s % 50))) ORDER BY e, s)
+			'data', jsonb_build_object('from', s % 700, 'to', (s * 7 + e) % 700, 'seat', (s * 11 + e) % 700, 'text', repeat('x', s % 50))) ORDER BY e, s)
 		FROM generate_series(1, streams) s, generate_series(1, events) e))
 $$ LANGUAGE sql;
-SELECT is(pg_temp.make(2000, 3), 6000::bigint, 'events');
+SELECT is(pg_temp.make(900, 3), 2700::bigint, 'events');
 
 CREATE FUNCTION pg_temp.define(factor int) RETURNS void AS $$
 	SELECT eventsource.create_projection('entry', '{rebuildbig}', jsonb_build_object(
@@ -92,9 +92,9 @@ SELECT is(eventsource.rebuild_projection('posting', '{"account": 777777}'), 0::b
 SELECT pg_temp.check_tables(10, 'and again');
 
 -- Rows exchange unique values, in parts that are written one after the other.
-SELECT eventsource.create_projection('posting', '{rebuildbig}', $r${"*": "n = row.n + 1, seat = 1499 - row.account"}$r$::jsonb, key => $r${"account": "(event.data->>'from')::int"}$r$, mode => 'inline') AS version \gset
+SELECT eventsource.create_projection('posting', '{rebuildbig}', $r${"*": "n = row.n + 1, seat = 699 - row.account"}$r$::jsonb, key => $r${"account": "(event.data->>'from')::int"}$r$, mode => 'inline') AS version \gset
 SELECT eventsource.create_projection('posting', '{rebuildbig}', $r${"*": "n = row.n + 1, seat = row.account"}$r$::jsonb, key => $r${"account": "(event.data->>'from')::int"}$r$, mode => 'inline') AS version \gset
-SELECT is((SELECT count(*) FROM posting WHERE seat = account), 1500::bigint, 'unique values are exchanged');
+SELECT is((SELECT count(*) FROM posting WHERE seat = account), 700::bigint, 'unique values are exchanged');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('posting') $$, 'as history has it');
 
 SELECT * FROM finish();
