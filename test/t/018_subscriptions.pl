@@ -1,0 +1,155 @@
+# 018_subscriptions.pl: consumers at work while others append, a crash in the middle:
+# each event counts once, in order per stream. A waiter is woken. Progress outlives
+# dump and restore, and a prepared transaction keeps what it was lent.
+
+use strict;
+use warnings;
+
+use EventLog;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_server('consumers', 'eventsource.segment_size = 500',
+	'shared_preload_libraries = eventsource', 'eventsource.worker_enabled = off');
+my $dir = PostgreSQL::Test::Utils::tempdir;
+
+sub ask
+{
+	my ($sql) = @_;
+	return $node->safe_psql('log', $sql);
+}
+
+# ---- consumers, some in one transaction, some in two, some that fail ----
+
+ask(<<'SQL');
+CREATE TABLE sink (n bigserial, position bigint, stream text, version bigint);
+CREATE TABLE lent (consumer text, position bigint, stream text, version bigint);
+SELECT eventsource.create_subscription('work', ARRAY['order'], partitions => 3, max_attempts => 1000000);
+
+-- Poll, write and acknowledge in one transaction; now and then all is undone.
+CREATE FUNCTION page(who text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	last bigint;
+BEGIN
+	WITH p AS (INSERT INTO sink (position, stream, version)
+		SELECT p.position, p.stream, p.version FROM eventsource.poll('work', 20, who) p RETURNING *)
+	SELECT max(position) INTO last FROM p;
+	IF last IS NOT NULL THEN
+		PERFORM eventsource.ack('work', last, who);
+	END IF;
+	IF random() < 0.1 THEN
+		RAISE 'changed my mind' USING ERRCODE = 'ZZ999';
+	END IF;
+EXCEPTION WHEN SQLSTATE 'ZZ999' THEN
+END
+$$;
+
+-- The same in two: the lease may be over, and others at it, when the second comes.
+CREATE FUNCTION lend(who text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM lent WHERE consumer = who;
+	INSERT INTO lent SELECT who, p.position, p.stream, p.version FROM eventsource.poll('work', 5, who, '2 milliseconds') p;
+END
+$$;
+CREATE FUNCTION settle(who text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	last bigint := (SELECT max(position) FROM lent WHERE consumer = who);
+BEGIN
+	IF last IS NULL THEN
+		RETURN;
+	END IF;
+	IF random() < 0.2 THEN
+		PERFORM eventsource.nack('work', last, 'bad luck', who);
+		RETURN;
+	END IF;
+	INSERT INTO sink (position, stream, version)
+	SELECT position, stream, version FROM lent WHERE consumer = who ORDER BY position;
+	PERFORM eventsource.ack('work', last, who);
+EXCEPTION WHEN object_not_in_prerequisite_state OR invalid_parameter_value THEN
+END
+$$;
+SQL
+
+my %scripts = (
+	append => "\\set n random(1, 20)\nSELECT eventsource.append('order-' || :n, 'placed');\n",
+	page => "SELECT page('p' || :client_id);\n",
+	lend => "SELECT lend('l' || :client_id);\nSELECT settle('l' || :client_id);\n");
+for my $name (keys %scripts)
+{
+	open my $file, '>', "$dir/$name.sql" or die;
+	print $file $scripts{$name};
+	close $file;
+}
+
+sub work
+{
+	my ($transactions) = @_;
+	return [
+		'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', 6, '-t', $transactions,
+		'-f', "$dir/append.sql\@5", '-f', "$dir/page.sql\@2", '-f', "$dir/lend.sql\@3", 'log' ];
+}
+
+command_ok(work(60), 'six clients append and consume');
+my ($out, $err) = ('', '');
+my $bench = IPC::Run::start(work(100000), '<', \undef, '>', \$out, '2>', \$err);
+wait_until(sub { ask('SELECT count(*) > 300 FROM sink') eq 't' });
+kill_server($node);
+$bench->finish;
+$node->start;
+command_ok(work(60), 'and after a crash');
+wait_until(sub { ask("SELECT page('end')"); ask("SELECT lag FROM eventsource.subscriptions WHERE name = 'work'") eq '0' });
+
+is(ask('SELECT count(*) - count(DISTINCT position) FROM sink'), '0', 'no event counts twice');
+is(ask("SELECT count(*) FROM eventsource.events e WHERE category = 'order' AND NOT EXISTS (SELECT FROM sink s WHERE s.position = e.position)"),
+	'0', 'each counts once');
+is(ask('SELECT count(*) FROM (SELECT version, lag(version) OVER (PARTITION BY stream ORDER BY n) AS before FROM sink) s WHERE version <> coalesce(before, 0) + 1'),
+	'0', 'in order per stream');
+is(ask("SELECT count(*) FROM eventsource.parked_events"), '0', 'and none is parked');
+
+# ---- who waits is woken ----
+
+my $started = time;
+my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, '-d', 'log', '-c',
+		"SELECT eventsource.wait_for_events('work', '60 seconds')" ], '<', \undef, '>', \$out, '2>', \$err);
+wait_until(sub { ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%wait\\_for%' AND pid <> pg_backend_pid() AND wait_event IS NOT NULL") > 0 });
+ask("SELECT eventsource.append('order-1', 'placed')");
+$out = '';
+$waiting->finish;
+is($out, "t\n", 'who waits is told');
+cmp_ok(time - $started, '<', 30, 'before the time is over');
+ask("SELECT page('end') FROM generate_series(1, 30)");
+
+# ---- a prepared transaction keeps what it was lent ----
+
+ask("SELECT eventsource.append('order-1', 'placed')");
+ask("BEGIN; SELECT page('prepared') FROM generate_series(1, 3); PREPARE TRANSACTION 'page'");
+my $before = ask('SELECT count(*) FROM sink');
+is(ask("SELECT count(*) FROM eventsource.poll('work', consumer => 'x')"), '0', 'a prepared transaction is lent it');
+$node->restart;
+is(ask("SELECT count(*) FROM eventsource.poll('work', consumer => 'x')"), '0', 'also after a restart');
+ask("COMMIT PREPARED 'page'");
+is(ask('SELECT count(*) FROM sink') - $before, 1, 'it counts');
+is(ask("SELECT count(*) FROM eventsource.poll('work', consumer => 'x')"), '0', 'once');
+
+# ---- dump and restore ----
+
+ask(<<'SQL');
+SELECT eventsource.create_subscription('kept', ARRAY['order'], max_attempts => 1);
+SELECT eventsource.nack('kept', (SELECT min(position) FROM eventsource.events WHERE category = 'order'), 'bad');
+SELECT eventsource.ack('kept', max(position), 'c') FROM eventsource.poll('kept', 30, 'c');
+SQL
+my $progress = "SELECT s.name, s.position, s.parked, s.partitions, s.lag > 0 FROM eventsource.subscriptions s ORDER BY 1;
+	SELECT subscription, partition, position, consumer, attempts FROM eventsource.subscription_partitions ORDER BY 1, 2;
+	SELECT subscription, position, error, state FROM eventsource.parked_events";
+my $had = ask($progress);
+$node->safe_psql('postgres', 'CREATE DATABASE copy');
+$node->command_ok([ 'pg_dump', '-f', "$dir/dump.sql", 'log' ], 'dumped');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', 'copy', '-f', "$dir/dump.sql" ], 'restored');
+is($node->safe_psql('copy', $progress), $had, 'progress is in the dump');
+my $next = "SELECT string_agg(position::text, ' ') FROM eventsource.poll('kept', 10)";
+is($node->safe_psql('copy', $next), ask($next), 'and goes on from there');
+
+is(problems_of($node, 'log'), '', 'the log is whole');
+done_testing();
