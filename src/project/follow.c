@@ -26,7 +26,11 @@ typedef struct Attempt
 	EsStretch	stretch;
 } Attempt;
 
+/* The lock is no protection against ourselves. */
+static bool is_following = false;
+
 static ErrorData *go_on(Attempt *attempt, MemoryContext work);
+static ErrorData *try_stretch(Attempt *attempt);
 static void apply_stretch(void *arg);
 static bool is_survived(int sqlstate);
 static bool is_to_blame(int sqlstate);
@@ -59,6 +63,12 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 	{
 		.status = ES_FOLLOW_BUSY
 	};
+	if (is_following)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("projections cannot be run by a handler"),
+				 errdetail("A handler is called by who runs them."),
+				 errhint("Let it append an event instead; what follows the log comes by.")));
 	if (!es_cursor_lock(follower->name, false))
 		return;
 	(void) es_cursor_read(follower->name, SnapshotSelf, &cursor);
@@ -116,7 +126,7 @@ go_on(Attempt *attempt, MemoryContext work)
 	ErrorData  *copy = NULL;
 
 	CHECK_FOR_INTERRUPTS();
-	error = es_attempt(apply_stretch, attempt, is_survived);
+	error = try_stretch(attempt);
 	MemoryContextSwitchTo(caller);
 	if (error != NULL)
 	{
@@ -127,6 +137,24 @@ go_on(Attempt *attempt, MemoryContext work)
 	}
 	MemoryContextReset(work);
 	return copy;
+}
+
+static ErrorData *
+try_stretch(Attempt *attempt)
+{
+	ErrorData  *volatile error = NULL;
+
+	is_following = true;
+	PG_TRY();
+	{
+		error = es_attempt(apply_stretch, attempt, is_survived);
+	}
+	PG_FINALLY();
+	{
+		is_following = false;
+	}
+	PG_END_TRY();
+	return error;
 }
 
 static void

@@ -2,7 +2,7 @@
 \set own_database handler
 \i test/own_database.sql
 -- Handlers: functions called with each event, in order, each once per committed cursor.
-SELECT plan(32);
+SELECT plan(34);
 
 CREATE TABLE hdl_log (n int GENERATED ALWAYS AS IDENTITY, at bigint, stream text, type text, key text, data jsonb, idempotency_key text, who text, path text);
 CREATE FUNCTION hdl_note(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
@@ -66,6 +66,23 @@ SELECT pg_temp.same_rows($$ SELECT events, status FROM eventsource.run_projectio
 SELECT is((SELECT count(*) FROM eventsource.events WHERE category = 'hdlanswer'), 2::bigint, 'appended');
 SELECT eventsource.drop_handler('hdl answer') \gset
 
+-- It cannot run what runs it.
+CREATE FUNCTION hdl_run(e eventsource.events) RETURNS void LANGUAGE sql AS $$ SELECT count(*) FROM eventsource.run_projections() $$;
+SELECT eventsource.create_handler('hdl run', '{hdlask}', 'hdl_run(eventsource.events)') AS done \gset
+SELECT pg_temp.same_rows($$ SELECT status, error FROM eventsource.run_projections() WHERE handler = 'hdl run' $$,
+	$$ VALUES ('parked', 'projections cannot be run by a handler') $$, 'it does not run itself');
+SELECT eventsource.drop_handler('hdl run') \gset
+
+-- What it does is over when it returns: nothing waits for the commit of who runs it.
+CREATE TABLE hdl_trap (n int);
+CREATE FUNCTION hdl_trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER hdl_trap AFTER INSERT ON hdl_trap DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hdl_trap();
+CREATE FUNCTION hdl_trap(e eventsource.events) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.hdl_trap VALUES (1) $$;
+SELECT eventsource.create_handler('hdl trap', '{hdlask}', 'hdl_trap(eventsource.events)') AS done \gset
+SELECT pg_temp.same_rows($$ SELECT status, error FROM eventsource.run_projections() WHERE handler = 'hdl trap' $$,
+	$$ VALUES ('parked', 'cannot fire deferred trigger within security-restricted operation') $$, 'a trap for the commit');
+SELECT eventsource.drop_handler('hdl trap') \gset
+
 -- Errors of definition
 SELECT is(split_part(split_part(pg_temp.refusal($$ SELECT eventsource.create_handler('', '{"a-b"}', 'hdl_note(eventsource.events)', 'now() > event.recorded_at', '{"max_batch": 0, "from_position": -1}') $$), 'DETAIL: ', 2), E'\nHINT', 1) ~
 	E'^name: must have 1 to 256 bytes\ncategory: "a-b" has a hyphen; a category is what stands before it\nfilter: .*\nsettings: max_batch must be .*\nsettings: from_position must be ', true, 'all problems at once');
@@ -90,8 +107,6 @@ SELECT pg_temp.same_rows($$ SELECT handler, status, error FROM eventsource.run_p
 SELECT is((SELECT string_agg(who, ',') FROM hdl_mine), 'hdl_admin', 'with the definer''s rights');
 SELECT eventsource.drop_handler('hdl mine'), eventsource.drop_handler('hdl rob'), eventsource.drop_handler('hdl') \gset
 SELECT is_empty($$ SELECT * FROM eventsource.handlers WHERE name LIKE 'hdl%' $$, 'dropped');
-DROP FUNCTION hdl_note, hdl_answer, hdl_rob, hdl_mine;
-DROP TABLE hdl_log, hdl_mine;
 DROP OWNED BY hdl_admin;
 DROP ROLE hdl_admin;
 \i test/own_database_end.sql
