@@ -15,13 +15,15 @@ end_background() {
 
 # ---- what appenders pay for readers ----
 
-# followed SIDE COMMAND...: the command, which measures appends, beside four readers
-# of the whole log; "plain" is without them here.
+# followed SIDE COMMAND...: the command, which measures appends, beside four consumers
+# that share a subscription; "plain" is without them here.
 followed() {
 	local side=$1
 	shift
 	if [ "$side" = eventsource ]; then
-		in_background pgbench -n -c 4 -T 600 -D after=-1 -f follow.sql
+		sql -c "SELECT eventsource.create_subscription('bench', partitions => 4)" \
+			-c "SELECT eventsource.reset_subscription('bench', NULL)" >"$work/out"
+		in_background pgbench -n -c 4 -T 600 -f consume.sql
 	fi
 	"$@"
 	if [ "$side" = eventsource ]; then
@@ -33,11 +35,11 @@ followed_throughput() { followed "$1" throughput append 8 on eventsource; }
 
 followed_cpu() { followed "$1" cpu_time append $((seconds * 2000)) eventsource; }
 
-# Readers need cores of their own: where there are two in all, throughput says how
+# Consumers need cores of their own: where there are two in all, throughput says how
 # much of them was left, and CPU what appenders pay.
 row_followed() {
 	warm append
-	compare 'append, 8 clients, 4 consumers of the log (plain: none)' /s '>= 0.95' followed_throughput
+	compare 'append, 8 clients, 4 consumers waiting for events (plain: none)' /s '>= 0.95' followed_throughput
 	compare 'its CPU of the backend per event' us '<= 1.05' followed_cpu
 }
 
@@ -51,11 +53,12 @@ row_followed() {
 read_along() {
 	local reader=$1 foreign=$2 script=feed.plain.sql table=bench.feed_event start appended
 	if [ "$reader" = eventsource ]; then
-		script=append.eventsource.sql table=eventsource.events
+		script=append.eventsource.sql table="(SELECT * FROM eventsource.events WHERE category = 'order')"
 	fi
-	start=$(sql -c "SELECT coalesce(max(position), 0) FROM $table")
+	start=$(sql -c "SELECT coalesce(max(position), 0) FROM $table t")
 	sql -c 'TRUNCATE bench.delivered, bench.checkpoint' \
-		-c "INSERT INTO bench.checkpoint SELECT '$reader', $start, pg_snapshot_xmin(pg_current_snapshot())"
+		-c "INSERT INTO bench.checkpoint SELECT '$reader', $start, pg_snapshot_xmin(pg_current_snapshot())" \
+		-c "SELECT eventsource.reset_subscription('reader', NULL)" >"$work/out"
 	if [ "$foreign" = open ]; then
 		mkfifo "$work/stranger"
 		sql <"$work/stranger" >/dev/null &
@@ -98,4 +101,59 @@ row_readers() {
 			function ms(x) { return x == "" ? "-" : sprintf("%.1f", x) }
 			{ printf "| %s | %s | %d | %d | %s | %s | %d | %d |\n", name[$1], $2, $3, $4, ms($5), ms($6), $7, $8 }'
 	} >>"$work/tables"
+}
+
+# ---- from append to row ----
+
+# latencies RATE: milliseconds, p50 and p99, from the end of an append to the row of an
+# async projection that shows it, while others append at that rate (0: nobody does).
+latencies() {
+	if [ "$1" != 0 ]; then
+		PGOPTIONS='-c synchronous_commit=on' in_background pgbench -n -M prepared "${variables[@]}" -c 4 -R "$1" -T 600 \
+			-f latency.append.sql
+	fi
+	sql -c "CALL bench.probe($((seconds * 100)))"
+	if [ "$1" != 0 ]; then
+		end_background
+	fi
+	sql -F $'\t' -c "SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)::numeric, 1),
+			round(percentile_cont(0.99) WITHIN GROUP (ORDER BY ms)::numeric, 1) FROM bench.probed"
+}
+
+# By the worker, which must be there: tools/bench.sh preloads the library.
+row_latency() {
+	local rate
+	sql -f latency.sql
+	{
+		echo
+		echo "| from append to a row of an async projection (interval 0), by the worker | p50 ms | p99 ms |"
+		echo "|---|--:|--:|"
+		for rate in 0 200 2000; do
+			printf 'latency beside %s appends a second\n' "$rate" >&2
+			latencies "$rate" | awk -F '\t' -v rate="$rate" '
+				{ printf "| beside %d other appends a second | %.1f | %.1f |\n", rate, $1, $2 }'
+		done
+	} >>"$work/tables"
+}
+
+# ---- what a follower costs per event ----
+
+# mode_cost MODE SIDE: microseconds per event of appending it and, later, following it;
+# "plain" is an event that nobody follows.
+mode_cost() {
+	local events=$((seconds * 5000)) mode=$1
+	[ "$2" = eventsource ] || mode=alone
+	calculate "1e6 / $events * $(duration sql -c 'SET synchronous_commit = off' \
+		-c "CALL bench.append_many('$mode', $events)" -c 'SELECT * FROM eventsource.run_projections()')"
+}
+
+row_modes() {
+	local mode
+	sql -f modes.sql
+	set_server eventsource.worker_enabled off
+	mode_cost inline eventsource >/dev/null
+	for mode in inline async handler; do
+		compare "an event and its row, $mode (plain: the event alone)" us '' mode_cost $mode
+	done
+	set_server eventsource.worker_enabled on
 }

@@ -66,17 +66,19 @@ BEGIN
 END
 $$;
 
+SELECT eventsource.create_subscription('reader', '{order}', from_position => NULL);
 CREATE FUNCTION bench.take_eventsource() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	got bigint;
 	last bigint;
 BEGIN
-	SELECT c.position INTO last FROM bench.checkpoint c WHERE c.reader = 'eventsource';
 	WITH page AS (
-		INSERT INTO bench.delivered SELECT e.position, e.recorded_at FROM eventsource.read_all(last, 1000) e
+		INSERT INTO bench.delivered SELECT e.position, e.recorded_at FROM eventsource.poll('reader', 1000) e
 		RETURNING position)
 	SELECT count(*), max(position) INTO got, last FROM page;
-	UPDATE bench.checkpoint SET position = last WHERE reader = 'eventsource' AND got > 0;
+	IF got > 0 THEN
+		PERFORM eventsource.ack('reader', last);
+	END IF;
 	RETURN got;
 END
 $$;

@@ -59,7 +59,12 @@ my @victims = (
 
 sub is_up
 {
-	return wait_until(sub { $node->psql('log', 'SELECT 1', stdout => \my $out, stderr => \my $err) == 0 }, 60);
+	# A psql that is refused may be gone before it is told what to ask.
+	return wait_until(
+		sub {
+			return eval { $node->psql('log', 'SELECT 1', stdout => \my $out, stderr => \my $err) == 0 };
+		},
+		60);
 }
 
 # What health() says of rows folded anew, while all work.

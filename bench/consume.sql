@@ -1,0 +1,10 @@
+-- One of several consumers that share the events of a subscription.
+BEGIN;
+SELECT count(*) AS got, coalesce(max(position), 0) AS last FROM eventsource.poll('bench', 1000) \gset
+\if :got > 0
+SELECT eventsource.ack('bench', :last);
+\endif
+COMMIT;
+\if :got = 0
+SELECT eventsource.wait_for_events('bench', '1 second');
+\endif
