@@ -24,7 +24,7 @@ my $seconds = $ENV{ES_TORTURE_SECONDS} || 8;
 my $seed = $ENV{ES_TORTURE_SEED} || time;
 my $writers = 8;
 my $consumers = 4;
-my @ours = qw(read_all together apart);
+my @ours = qw(read_all together apart holding);
 my @readers = (@ours, qw(position xid));
 srand($seed);
 note "ES_TORTURE_SEED=$seed";
@@ -55,6 +55,8 @@ my @crowds = (
 	start_crowd($node, 'consumer', $consumers, $seconds, reader => 'read_all', levels => 3),
 	start_crowd($node, 'consumer', $consumers, $seconds, reader => 'together', levels => 3),
 	start_crowd($node, 'borrower', $consumers, $seconds),
+	start_crowd($node, 'consumer', $consumers, $seconds, reader => 'holding', levels => 3),
+	start_crowd($node, 'redriver', 1, $seconds),
 	map { start_crowd($node, 'consumer', 1, $seconds, reader => $_, levels => 1) } 'position', 'xid');
 
 my $killed = 0;
@@ -81,7 +83,13 @@ sub judge
 {
 	my ($reader) = @_;
 	sleep 0.3 if $reader eq 'apart';
-	$node->safe_psql('log', "DO 'BEGIN WHILE torture.take_$reader(1000) IS NOT NULL LOOP COMMIT; END LOOP; END'");
+	my $is_over = $reader eq 'holding' ? 'torture.redrive(NULL, false) = 0' : 'true';
+	$node->safe_psql('log', <<"SQL");
+DO 'BEGIN LOOP
+	WHILE torture.take_$reader(1000) IS NOT NULL LOOP COMMIT; END LOOP;
+	EXIT WHEN $is_over;
+END LOOP; END'
+SQL
 	my @values = split /\|/, $node->safe_psql('log', "SELECT * FROM torture.judge('$reader')");
 	@{ $counts{$reader} }{qw(committed delivered skipped twice unknown out_of_order)} = @values;
 	note "$reader: ", join ', ', map { "$_ $counts{$reader}{$_}" } sort keys %{ $counts{$reader} };
@@ -106,6 +114,8 @@ for my $reader (@ours)
 		\%faults, "$reader: every committed event delivered once, in order per stream, while strangers sit");
 	cmp_ok($counts->{delivered}, '>', 20 * $seconds, "$reader: there was load");
 }
+cmp_ok($node->safe_psql('log', "SELECT count(*) FROM eventsource.events WHERE type = 'event_redriven'"),
+	'>', $seconds, 'events were parked and redriven');
 cmp_ok($killed, '>', $seconds, 'backends were killed');
 cmp_ok(
 	$node->safe_psql('log', "SELECT count(*) FROM eventsource.events WHERE type = 'prepared'"),

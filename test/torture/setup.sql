@@ -108,6 +108,53 @@ BEGIN
 END
 $$;
 
+-- A consumer that some events are poison for, most of the time; those are parked,
+-- their streams wait, and somebody redrives them, or gives them up.
+SELECT eventsource.create_subscription('holding', partitions => 2, max_attempts => 2, on_poison => 'hold');
+CREATE TABLE torture.discarded (position bigint);
+CREATE FUNCTION torture.take_holding(page_size int DEFAULT 50) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	e record;
+	last bigint;
+BEGIN
+	FOR e IN SELECT p.position, p.stream, p.version FROM eventsource.poll('holding', page_size) p LOOP
+		IF page_size <= 50 AND e.position % 17 = 0 AND random() < 0.8 THEN
+			IF last IS NOT NULL THEN
+				PERFORM eventsource.ack('holding', last);
+			END IF;
+			PERFORM eventsource.nack('holding', e.position, 'poison');
+			RETURN e.position;
+		END IF;
+		INSERT INTO torture.delivered (reader, position, stream, version) VALUES ('holding', e.position, e.stream, e.version);
+		last := e.position;
+	END LOOP;
+	IF last IS NOT NULL THEN
+		PERFORM eventsource.ack('holding', last);
+	END IF;
+	RETURN last;
+END
+$$;
+
+-- Some parked events, or all of them; how many.
+CREATE FUNCTION torture.redrive(most int, may_discard boolean) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	parked bigint;
+	n bigint := 0;
+BEGIN
+	FOR parked IN SELECT p.position FROM eventsource.parked_events p
+				   WHERE p.subscription = 'holding' AND p.state = 'parked' ORDER BY random() LIMIT most LOOP
+		IF may_discard AND random() < 0.2 THEN
+			INSERT INTO torture.discarded VALUES (parked);
+			PERFORM eventsource.discard('holding', parked, 'the dice fell so');
+		ELSE
+			PERFORM eventsource.redrive('holding', parked);
+		END IF;
+		n := n + 1;
+	END LOOP;
+	RETURN n;
+END
+$$;
+
 -- "Everything after the last one I saw."
 CREATE FUNCTION torture.take_position(page_size int DEFAULT 50) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -150,7 +197,7 @@ END
 $$;
 
 -- What a reader made of the log: a row of counts, all but the first two of which
--- are faults. Subscriptions are not given definitions.
+-- are faults. Subscriptions are not given definitions, nor what was discarded.
 CREATE FUNCTION torture.judge(reader text)
 	RETURNS TABLE (committed bigint, delivered bigint, skipped bigint, twice bigint, unknown bigint, out_of_order bigint)
 	LANGUAGE sql AS $$
@@ -159,7 +206,8 @@ WITH got AS MATERIALIZED (
 	  FROM torture.delivered d WHERE d.reader = judge.reader),
 log AS MATERIALIZED (
 	SELECT e.position FROM eventsource.events e
-	 WHERE judge.reader NOT IN ('together', 'apart') OR e.category <> '$config')
+	 WHERE (judge.reader NOT IN ('together', 'apart', 'holding') OR e.category <> '$config')
+	   AND (judge.reader <> 'holding' OR e.position NOT IN (SELECT d.position FROM torture.discarded d)))
 SELECT (SELECT count(*) FROM log),
 	   (SELECT count(*) FROM got),
 	   (SELECT count(*) FROM (SELECT position FROM log EXCEPT SELECT position FROM got) s),
