@@ -4,8 +4,8 @@
  *
  * History is folded without a lock that appends wait for (project/rebuild.c).  To
  * switch to a definition takes SHARE ROW EXCLUSIVE on the log, so that no append
- * slips between history and the definition, then on the target; what is async from
- * the beginning needs no lock on the log.  Whatever is wrong with a definition is
+ * slips between history and the definition, then on the target; what is async, and
+ * was not inline, needs no lock on the log.  Whatever is wrong with a definition is
  * listed at once.
  */
 #include "postgres.h"
@@ -68,7 +68,8 @@ static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
 static void expect_owner(Oid relid, const char *verb);
 static Relation open_target(Oid relid, LOCKMODE lockmode);
 static Relation open_to_define(Oid relid, bool *is_new);
-static void lock_to_switch(Oid relid, const EsProjection *projection, bool is_new);
+static void lock_to_switch(Oid relid, const EsProjection *projection);
+static bool is_inline_now(const char *name);
 static int64 current_version(const char *name);
 static void expect_version(const EsDefinition *definition);
 static EsProjection *compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definition);
@@ -108,7 +109,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	is_filled = is_new && has_rows(rel);
 	rebuild = es_rebuild_begin(projection, is_new && !is_filled ? ES_REBUILD_FILL : ES_REBUILD_REPLACE);
 	es_rebuild_catch_up(rebuild);
-	lock_to_switch(proposal.target, projection, is_new);
+	lock_to_switch(proposal.target, projection);
 	expect_version(&definition);
 	if (generation != es_config_generation())
 		projection = compile_proposal(&proposal, rel, &definition);
@@ -255,21 +256,33 @@ open_to_define(Oid relid, bool *is_new)
 }
 
 /*
- * The cursor, the log, the table, as appliers and appends do.  What is async and
- * new spares the log: no append folds into its table, before or after.
+ * The cursor, the log, the table, as appliers and appends do.  The log is spared
+ * where no append folds into the table, neither before nor after.
  */
 static void
-lock_to_switch(Oid relid, const EsProjection *projection, bool is_new)
+lock_to_switch(Oid relid, const EsProjection *projection)
 {
 	es_apply_lock_table(relid);
 	if (projection->is_async)
 		(void) es_apply_lock(projection->name, true);
-	if (!is_new || !projection->is_async)
+	if (!projection->is_async || is_inline_now(projection->name))
 	{
 		LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
 		es_segment_wide_lock();
 	}
 	LockRelationOid(relid, ShareRowExclusiveLock);
+}
+
+static bool
+is_inline_now(const char *name)
+{
+	EsDefinition *definition = es_config_read("projection", name, 0);
+	char	   *mode;
+
+	if (definition == NULL || strcmp(definition->type, "projection_defined") != 0)
+		return false;
+	mode = es_json_find_string(&definition->data->root, "mode");
+	return mode == NULL || strcmp(mode, "async") != 0;
 }
 
 static int64

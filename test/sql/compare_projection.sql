@@ -200,7 +200,7 @@ SET LOCAL ROLE compare_reader;
 CREATE FUNCTION compared_by.who(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN current_user; END $$;
 CREATE FUNCTION compared_by.become(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN set_config('role', session_user, false); END $$;
 CREATE FUNCTION compared_by.done(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
-	$$ BEGIN RETURN (SELECT what || ' ' || (done BETWEEN 0 AND total) || ' ' || total FROM eventsource.progress WHERE pid = pg_backend_pid()); END $$;
+	$$ BEGIN RETURN (SELECT what || ' ' || (done BETWEEN 0 AND total AND rate >= 0 AND (eta IS NULL) = (done = 0)) || ' ' || total FROM eventsource.progress WHERE pid = pg_backend_pid()); END $$;
 SELECT pg_temp.refuses($$ SELECT eventsource.compare_projection('named', '{"gone": "who = compared_by.who(event.type)"}') $$, '42501',
 	'permission denied for table named', 'its rows are for those who may read the table');
 RESET ROLE;
