@@ -143,9 +143,13 @@ extern void es_line_forgive(EsLine *line);
 /* The wanted events of a line, from where it is. */
 typedef struct EsLineScan EsLineScan;
 
-/* lane: NULL for the partition's own line.  lanes: those of the partition that are not idle. */
+/*
+ * lane: NULL for the partition's own line.  lanes: those of the partition that are
+ * not idle.  expected: how many events will be asked for, most likely.
+ */
 extern EsLineScan *es_line_scan_begin(const EsSubscription *subscription, const EsPartition *part,
-									  const EsLane *lane, const List *lanes, EsFinal *final);
+									  const EsLane *lane, const List *lanes, EsFinal *final,
+									  int32 expected);
 extern bool es_line_scan_next(EsLineScan *scan, EsEvent *event);
 
 /* The event returned last will be acted on. */

@@ -71,7 +71,7 @@ find_head(const EsSubscription *subscription, const EsPartition *part, const EsL
 {
 	List	   *lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
 
-	*scan = es_line_scan_begin(subscription, part, lane, lanes, final);
+	*scan = es_line_scan_begin(subscription, part, lane, lanes, final, 1);
 	return es_line_scan_next(*scan, head);
 }
 

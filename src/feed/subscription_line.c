@@ -49,7 +49,7 @@ es_lane_find(const List *lanes, int64 origin)
 
 EsLineScan *
 es_line_scan_begin(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane,
-				   const List *lanes, EsFinal *final)
+				   const List *lanes, EsFinal *final, int32 expected)
 {
 	EsLineScan *scan = palloc0(sizeof(EsLineScan));
 
@@ -71,8 +71,7 @@ es_line_scan_begin(const EsSubscription *subscription, const EsPartition *part, 
 							 es_final_snapshot(final));
 	if (subscription->partitions > 1)
 		es_scan_take_part(scan->scan, part->number, subscription->partitions);
-	/* Only the first of many: not to be collected and sorted. */
-	es_scan_expect(scan->scan, PG_INT64_MAX - 1);
+	es_scan_expect(scan->scan, expected);
 	es_scan_pack(scan->scan);
 	return scan;
 }

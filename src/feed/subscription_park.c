@@ -104,7 +104,7 @@ is_empty(const EsSubscription *subscription, const EsPartition *part, const EsLa
 	if (lane->is_holding && part->delivered != 0 && part->lane == 0)
 		return false;
 	final = es_final_begin();
-	scan = es_line_scan_begin(subscription, part, lane, NIL, final);
+	scan = es_line_scan_begin(subscription, part, lane, NIL, final, 1);
 	result = !es_line_scan_next(scan, &event);
 	es_line_scan_end(scan);
 	es_final_end(final);

@@ -210,8 +210,8 @@ deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lan
 		bool *is_changed)
 {
 	const EsLine *line = lane == NULL ? &part->line : &lane->line;
-	EsLineScan *scan = es_line_scan_begin(request->subscription, part, lane, lanes, final);
 	int32		max_count = line->position < line->single_upto ? 1 : request->max_count;
+	EsLineScan *scan = es_line_scan_begin(request->subscription, part, lane, lanes, final, max_count);
 	int64		last = 0;
 	int32		count = put_events(request, scan, max_count, &last);
 	int64		upto = es_line_scan_upto(scan);

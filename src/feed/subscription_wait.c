@@ -145,7 +145,7 @@ has_next(const EsSubscription *subscription, const EsPartition *part, const EsLa
 		*due = Min(*due, line->retry_at);
 		return false;
 	}
-	scan = es_line_scan_begin(subscription, part, lane, lanes, final);
+	scan = es_line_scan_begin(subscription, part, lane, lanes, final, 1);
 	result = es_line_scan_next(scan, &event);
 	es_line_scan_end(scan);
 	return result;
@@ -199,7 +199,7 @@ find_pending(void *arg)
 
 	es_partition_read(pending->subscription, pending->number, snapshot, &part);
 	lanes = es_lane_list(pending->subscription, pending->number, false, snapshot);
-	scan = es_line_scan_begin(pending->subscription, &part, NULL, lanes, pending->final);
+	scan = es_line_scan_begin(pending->subscription, &part, NULL, lanes, pending->final, 1);
 	if (es_line_scan_next(scan, &event))
 	{
 		pending->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);

@@ -306,7 +306,7 @@ static EsGather *
 gather_positions(EsScan *scan)
 {
 	return es_gather_begin(scan->rel, scan->index, scan->snapshot, scan->from, scan->upto,
-						   scan->whole ? scan->expected : PG_INT64_MAX,
+						   scan->expected,
 						   scan->whole ? NULL : is_wanted, scan);
 }
 

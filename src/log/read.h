@@ -31,7 +31,7 @@ extern EsScan *es_scan_whole_log(int64 after, int64 upto, Snapshot snapshot);
 extern EsScan *es_scan_stream(const text *stream, int64 from_version, bool backward,
 							  Snapshot snapshot);
 
-/* Before the first event: no more than so many will be asked for. */
+/* Before the first event: no more than so many will be asked for, most likely. */
 extern void es_scan_expect(EsScan *scan, int64 count);
 
 /*

@@ -5,8 +5,19 @@ SELECT count(*) AS done FROM eventsource.append_events((
 	SELECT jsonb_agg(jsonb_build_object('stream', 'suba-' || n % 4, 'type', 't' || n % 2, 'data', n) ORDER BY n)
 	FROM generate_series(1, 20) AS n)) \gset
 SELECT eventsource.append('subb-1', 'x', '0', idempotency_key => 'k') IS NULL AS done \gset
+
+-- An idle poll writes nothing, unless it can pass over much.
+SELECT eventsource.create_subscription('subidle', ARRAY['subb'], from_position => NULL) AS done \gset
 BEGIN;
-SELECT plan(88);
+SELECT count(*) AS idle_got FROM eventsource.poll('subidle') \gset
+SELECT pg_current_xact_id_if_assigned() IS NULL AND NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 6 AND pid = pg_backend_pid()) AS idle_wrote_nothing \gset
+COMMIT;
+SELECT count(*) AS done FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'subn-' || n % 100, 'type', 'x')) FROM generate_series(1, 1100) AS n)) \gset
+SELECT count(*) AS done FROM eventsource.poll('subidle') \gset
+BEGIN;
+SELECT plan(90);
+SELECT ok(:idle_got = 0 AND :'idle_wrote_nothing', 'an idle poll writes nothing and locks nothing');
+SELECT is(position, eventsource.watermark(), 'but passes over much that is not wanted') FROM eventsource.subscription_partitions WHERE subscription = 'subidle';
 
 CREATE FUNCTION pg_temp.poll(name text, max_count integer DEFAULT 100, consumer text DEFAULT NULL,
 	lease interval DEFAULT '1 hour', partition integer DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
@@ -173,3 +184,4 @@ SELECT throws_ok($$ SET LOCAL transaction_read_only = on; SELECT eventsource.pol
 
 SELECT * FROM finish();
 ROLLBACK;
+SELECT eventsource.drop_subscription('subidle') IS NULL AS done \gset

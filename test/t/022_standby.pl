@@ -92,6 +92,16 @@ cmp_ok($held, '<', $primary->safe_psql('log', 'SELECT eventsource.watermark()'),
 $low->query_safe('ROLLBACK');
 cmp_ok(publish(), '>', $held, 'and what was rolled back is not published');
 
+# ---- subscriptions are to be seen, and served on the primary alone ----
+
+$primary->safe_psql('log', "SELECT eventsource.create_subscription('seen')");
+publish();
+fed();
+is($standby->safe_psql('log', 'SELECT name, position, lag > 0 FROM eventsource.subscriptions'), 'seen|0|t', 'a subscription');
+is($standby->safe_psql('log', 'SELECT pending_position > 0 FROM eventsource.subscription_partitions'), 't', 'and what it has to do');
+like(error_of($standby, 'log', "SELECT eventsource.$_"), qr/ERROR:  25006/, "no $_")
+  for "poll('seen')", "ack('seen', 1)", "nack('seen', 1)", "wait_for_events('seen')";
+
 # ---- many at once: what the standby's feed hands out, page by page, is the log ----
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
