@@ -29,6 +29,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lwlock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -67,8 +68,11 @@ es_worker_add_duty(const char *name, EsDuty work)
 static void
 detach(int code, Datum arg)
 {
-	EsWorkerSlot *slot = es_worker_slots_find(es_worker_slots_lock(true), DatumGetObjectId(arg));
+	EsWorkerSlot *slot;
 
+	/* Not every major does that before it calls us. */
+	LWLockReleaseAll();
+	slot = es_worker_slots_find(es_worker_slots_lock(true), DatumGetObjectId(arg));
 	if (slot != NULL && slot->pid == MyProcPid)
 	{
 		slot->pid = 0;
@@ -140,17 +144,16 @@ static void
 note_error(const char *duty, const char *message)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	char text[	ES_WORKER_ERROR_SIZE];
+	char		line[ES_WORKER_ERROR_SIZE];
 	EsWorkerSlot *slot;
 
-	snprintf(text, sizeof(text), "%s: %s", duty, message);
-	text[		pg_mbcliplen(text, strlen(text), sizeof(text) - 1)] = '\0';
-
+	snprintf(line, sizeof(line), "%s: %s", duty, message);
+	line[pg_mbcliplen(line, strlen(line), sizeof(line) - 1)] = '\0';
 	slot = es_worker_slots_find(es_worker_slots_lock(true), MyDatabaseId);
 	if (slot != NULL)
 	{
 		slot->last_error_at = now;
-		strlcpy(slot->last_error, text, sizeof(slot->last_error));
+		strlcpy(slot->last_error, line, sizeof(slot->last_error));
 	}
 	es_worker_slots_unlock();
 }
@@ -249,6 +252,7 @@ pin_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"search_path", "pg_catalog, pg_temp"},
 		{"statement_timeout", "0"},
+		{"transaction_timeout", "0"},	/* not in every major */
 		{"lock_timeout", "1s"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"session_replication_role", "origin"},
@@ -256,7 +260,8 @@ pin_settings(void)
 	};
 
 	for (size_t i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
 }
 

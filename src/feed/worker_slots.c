@@ -82,6 +82,8 @@ es_worker_slots_wake_launcher(void)
 static void
 launcher_ends(int code, Datum arg)
 {
+	/* Not every major does that before it calls us. */
+	LWLockReleaseAll();
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	shared->launcher = NULL;
 	LWLockRelease(lock);
