@@ -108,7 +108,8 @@ es_handler_run(const EsHandler *handler, const EsFinal *final, int64 max_events,
 {
 	EsFollower	follower = {
 		.name = handler->follower,
-		.max_batch = handler->pace.max_batch,
+		.size = handler->pace.max_batch,
+		.max_size = handler->pace.max_batch,
 		.arg = unconstify(EsHandler *, handler),
 		.apply = apply_stretch
 	};

@@ -9,18 +9,29 @@
  *
  * Locks: the cursor's, then ROW EXCLUSIVE on the table; to the end of the
  * transaction.
+ *
+ * Memory: that of a hash table; when it is full the stretch ends.
  */
 #include "project/apply.h"
 
+#include "executor/nodeHash.h"
 #include "log/correction.h"
 #include "log/read.h"
 #include "miscadmin.h"
 #include "project/apply_correct.h"
 #include "project/fold_row.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+/* Events in a stretch at most; positions in one that corrections are in. */
+#define MAX_STRETCH		1000000
+#define MAX_CORRECTED	10000
+
+/* Events between two looks at the memory in use. */
+#define EVENTS_PER_LOOK	1000
+
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
-static void fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end);
+static void fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end, bool is_whole);
 
 bool
 es_apply_lock(const char *name, bool wait)
@@ -76,7 +87,8 @@ es_apply_run(const EsAsync *async, const EsFinal *final, int64 max_events, EsFol
 {
 	EsFollower	follower = {
 		.name = es_cursor_name("projection", async->name),
-		.max_batch = async->pace.max_batch,
+		.size = async->pace.max_batch,
+		.max_size = Max(MAX_STRETCH, async->pace.max_batch),
 		.arg = unconstify(EsAsync *, async),
 		.apply = apply_stretch
 	};
@@ -95,24 +107,29 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 	const EsAsync *async = follower->arg;
 	EsProjection *projection = es_projection_open_to_follow(async->relid);
 	int64		correction = es_apply_next_correction(projection, stretch);
+	bool		is_corrected = correction == stretch->after + 1;
 	int64		end = correction - 1;
 
-	if (end == stretch->after)
+	if (is_corrected)
 	{
-		end = Min(stretch->upto, stretch->after + stretch->size);
+		end = Min(stretch->upto, stretch->after + Min(stretch->size, MAX_CORRECTED));
 		stretch->at = correction;
 		stretch->events = end - stretch->after;
 		es_apply_corrections(projection, stretch, end);
 	}
-	fold_stretch(projection, stretch, end);
+	fold_stretch(projection, stretch, end, is_corrected);
 }
 
+/* is_whole: up to the end, which it is known to reach in little memory. */
 static void
-fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end)
+fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end, bool is_whole)
 {
 	EsCorrections *corrections = es_corrections_load_between(stretch->after, end, stretch->snapshot);
-	EsFold	   *fold = es_fold_begin_follow(CurrentMemoryContext, projection);
+	MemoryContext rows = AllocSetContextCreate(CurrentMemoryContext, "eventsource followed rows",
+											   ALLOCSET_DEFAULT_SIZES);
+	EsFold	   *fold = es_fold_begin_follow(rows, projection);
 	EsScan	   *scan = es_scan_log(stretch->after, end, projection->categories, stretch->snapshot);
+	size_t		limit = get_hash_memory_limit();
 	int			events = 0;
 	EsEvent		event;
 
@@ -127,7 +144,8 @@ fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end)
 		stretch->events = Max(stretch->events, events);
 		if (es_corrections_apply(corrections, &event))
 			es_fold_apply(fold, &event);
-		if (events == stretch->size)
+		if (!is_whole && (events == stretch->size ||
+						  (events % EVENTS_PER_LOOK == 0 && MemoryContextMemAllocated(rows, true) > limit)))
 		{
 			stretch->reached = stretch->at;
 			break;

@@ -17,12 +17,13 @@
 #include "miscadmin.h"
 #include "project/apply_correct.h"
 #include "project/refold.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 /* What is corrected of one stream. */
 typedef struct Touched
 {
-	int64		stream_id;
+	int64		stream_id;		/* hash key */
 	int64		first;			/* the earliest event that is corrected */
 } Touched;
 
@@ -31,8 +32,7 @@ typedef struct Search
 	const EsProjection *projection;
 	int64		after;			/* the stretch begins after it */
 	int64		found;			/* the first correction, 0: none */
-	List	   *touched;		/* of Touched, all that begin before the
-								 * stretch */
+	HTAB	   *touched;		/* of Touched, by streams */
 } Search;
 
 static bool find_first(const EsCorrection *correction, void *arg);
@@ -55,31 +55,40 @@ es_apply_next_correction(const EsProjection *projection, const EsStretch *stretc
 void
 es_apply_corrections(EsProjection *projection, const EsStretch *stretch, int64 end)
 {
-	bool		is_shared = projection->sharing == ES_ROW_SHARED;
+	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(Touched),.hcxt = CurrentMemoryContext};
+	Search		search = {.projection = projection,.after = stretch->after};
 	EsRefoldHistory history = {
 		.snapshot = stretch->snapshot,
 		.upto = stretch->after,
 		.corrected_upto = end
 	};
-	Search		search = {.projection = projection,.after = stretch->after};
-	EsRefold   *refold = is_shared ? es_refold_begin_one(projection) : NULL;
-	ListCell   *lc;
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource corrected rows",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller;
+	EsRefold   *shared = projection->sharing == ES_ROW_SHARED ? es_refold_begin_one(projection) : NULL;
+	HASH_SEQ_STATUS scan;
+	Touched    *touched;
 
+	search.touched = hash_create("eventsource corrected streams", 64, &ctl,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	es_corrections_visit(stretch->after, end, stretch->snapshot, find_touched, &search);
-	foreach(lc, search.touched)
+	caller = MemoryContextSwitchTo(work);
+	hash_seq_init(&scan, search.touched);
+	while ((touched = hash_seq_search(&scan)) != NULL)
 	{
-		Touched    *touched = lfirst(lc);
+		EsRefold   *refold = shared != NULL ? shared : es_refold_begin_one(projection);
 
 		CHECK_FOR_INTERRUPTS();
-		if (!is_shared)
-			refold = es_refold_begin_one(projection);
 		note_stream(refold, touched, stretch, end);
 		history.stream = es_stream_name(touched->stream_id);
-		if (!is_shared)
+		if (shared == NULL)
 			es_refold_write_from(refold, &history);
+		MemoryContextReset(work);
 	}
-	if (is_shared)
-		es_refold_write_from(refold, &history);
+	MemoryContextSwitchTo(caller);
+	if (shared != NULL)
+		es_refold_write_from(shared, &history);
+	MemoryContextDelete(work);
 }
 
 static bool
@@ -96,23 +105,14 @@ static bool
 find_touched(const EsCorrection *correction, void *arg)
 {
 	Search	   *search = arg;
-	Touched    *touched = NULL;
-	ListCell   *lc;
+	Touched    *touched;
+	bool		found;
 
 	if (correction->corrects > search->after || !is_of(search->projection, correction->stream_id))
 		return true;
-	foreach(lc, search->touched)
-	{
-		if (((Touched *) lfirst(lc))->stream_id == correction->stream_id)
-			touched = lfirst(lc);
-	}
-	if (touched == NULL)
-	{
-		touched = palloc(sizeof(Touched));
-		touched->stream_id = correction->stream_id;
+	touched = hash_search(search->touched, &correction->stream_id, HASH_ENTER, &found);
+	if (!found)
 		touched->first = correction->corrects;
-		search->touched = lappend(search->touched, touched);
-	}
 	touched->first = Min(touched->first, correction->corrects);
 	return true;
 }

@@ -4,7 +4,8 @@
  *
  * A stretch is dealt with in a subtransaction that also moves the cursor.  One
  * that fails is tried again in halves, so that what comes before the event to
- * blame is done, and the follower is parked at that one.  What is nobody's fault
+ * blame is done, and the follower is parked at that one.  Stretches grow as long as
+ * all is well: a row that many events meet in is written once in each.  What is nobody's fault
  * (a lost race, a lock not had, no memory) parks nothing: the next run tries
  * again.
  *
@@ -57,7 +58,8 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 	Attempt		attempt = {.follower = follower};
 	EsCursor	cursor = {0};
 	EsFailure	failure;
-	int			size = follower->max_batch;
+	int			size = follower->size;
+	int			max_size = follower->max_size;
 
 	*result = (EsFollowed)
 	{
@@ -103,9 +105,10 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 		{
 			result->position = attempt.stretch.reached;
 			result->events += attempt.stretch.events;
+			size = (int) Min((int64) size * 2, max_size);
 		}
 		else if (is_to_blame(error->sqlerrcode) && attempt.stretch.events > 1)
-			size = attempt.stretch.events / 2;
+			size = max_size = attempt.stretch.events / 2;
 		else
 		{
 			result->status = is_to_blame(error->sqlerrcode) ? ES_FOLLOW_PARKED : ES_FOLLOW_RETRY;

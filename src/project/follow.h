@@ -27,7 +27,9 @@ typedef struct EsStretch
 typedef struct EsFollower
 {
 	const char *name;			/* of the cursor */
-	int			max_batch;
+	int			size;			/* of the first stretch; each is twice the one
+								 * before it, up to the largest */
+	int			max_size;
 	void	   *arg;
 
 	/* Deals with the next stretch; what it raises is the follower's failure. */

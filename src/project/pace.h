@@ -13,8 +13,7 @@ typedef struct EsPace
 {
 	int64		interval;		/* microseconds after which little is enough */
 	int64		max_lag;		/* microseconds after which it is late */
-	int			max_batch;		/* events that are enough at any time, and
-								 * that are dealt with at once */
+	int			max_batch;		/* events that are enough at any time */
 } EsPace;
 
 /*
