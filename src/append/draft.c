@@ -17,6 +17,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -202,12 +203,14 @@ es_draft_default_reason(void)
 	return from_setting(es_guc_reason, "eventsource.reason");
 }
 
-/* The session user's name, kept until a role changes or is another one. */
+/* The name of who records, kept until a role changes or it is another one. */
 static text *user_name;
 static Oid	named_user;
 
+static Oid	recorded_as;		/* InvalidOid: the session user */
+
 static void
-forget_session_user(Datum arg, int cacheid, uint32 hashvalue)
+forget_user_name(Datum arg, int cacheid, uint32 hashvalue)
 {
 	named_user = InvalidOid;
 }
@@ -215,25 +218,49 @@ forget_session_user(Datum arg, int cacheid, uint32 hashvalue)
 const text *
 es_draft_recorded_by(void)
 {
-	if (named_user != GetSessionUserId())
+	Oid			user = OidIsValid(recorded_as) ? recorded_as : GetSessionUserId();
+
+	if (named_user != user)
 	{
-		char	   *name = GetUserNameFromId(GetSessionUserId(), false);
+		char	   *name = GetUserNameFromId(user, false);
 		int			len = strlen(name);
 
 		if (user_name == NULL)
 			user_name = MemoryContextAlloc(TopMemoryContext, VARHDRSZ + NAMEDATALEN);
 		SET_VARSIZE(user_name, VARHDRSZ + len);
 		memcpy(VARDATA(user_name), name, len);
-		named_user = GetSessionUserId();
+		named_user = user;
 		pfree(name);
 	}
 	return user_name;
 }
 
+Oid
+es_draft_record_as(Oid role)
+{
+	Oid			before = recorded_as;
+
+	recorded_as = role;
+	return before;
+}
+
+void
+es_draft_forget_settings(void)
+{
+	static const char *const names[] = {
+		"eventsource.actor", "eventsource.reason", "eventsource.correlation_id", "eventsource.causation_id"
+	};
+	char	   *const values[] = {es_guc_actor, es_guc_reason, es_guc_correlation_id, es_guc_causation_id};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		if (values[i] != NULL && values[i][0] != '\0')
+			(void) set_config_option(names[i], "", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 void
 es_draft_register(void)
 {
-	CacheRegisterSyscacheCallback(AUTHOID, forget_session_user, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_user_name, (Datum) 0);
 }
 
 const text *

@@ -38,8 +38,18 @@ extern const text *es_draft_actor(const EsDraft *draft);
 /* The setting eventsource.reason, or NULL. */
 extern const text *es_draft_default_reason(void);
 
-/* Role of the session. */
+/* Role of the session, or the one below. */
 extern const text *es_draft_recorded_by(void);
+
+/*
+ * What is appended from now on is recorded by this role, and not by the session's
+ * (InvalidOid).  Returns what was said before, to be said again afterwards, after
+ * an error too.
+ */
+extern Oid	es_draft_record_as(Oid role);
+
+/* Up to the end of the GUC level no setting supplies defaults. */
+extern void es_draft_forget_settings(void);
 
 /* Digest of what was asked for, to tell a repetition from another event. */
 extern void es_draft_digest(const EsDraft *draft, uint8 *digest);

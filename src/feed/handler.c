@@ -5,6 +5,7 @@
  * A handler is called outside the hall, so that it can append.  It has the rights
  * of its definer, under SECURITY_RESTRICTED_OPERATION, with search_path pg_catalog
  * and the other settings that expressions have: it does the same whoever runs it.
+ * What it appends is recorded by its definer, and no session's setting says more.
  *
  * What it writes and its cursor are one transaction.  What it does elsewhere may
  * be done again, but never for an event that a crash could undo.
@@ -16,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "append/draft.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
@@ -48,8 +50,10 @@ static Oid	find_procedure(const char *function, Oid definer);
 static EsHandler *read_definition(const EsDefinition *definition);
 static void refuse_function(const char *function, const char *detail);
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
+static void expect_current(const EsHandler *handler);
 static void begin_calls(Call *call, const EsHandler *handler);
 static void call_once(Call *call, const EsEvent *event);
+static void call_function(Call *call, const EsEvent *event);
 static Datum form_event(TupleDesc desc, const EsEvent *event);
 static void describe_call(void *arg);
 
@@ -127,6 +131,7 @@ read_definition(const EsDefinition *definition)
 		return NULL;
 	handler = palloc0(sizeof(EsHandler));
 	handler->name = definition->name;
+	handler->version = definition->version;
 	handler->follower = es_cursor_name(ES_HANDLER_KIND, definition->name);
 	handler->definer = definition->owner;
 	handler->categories = es_category_list_read(definition->data);
@@ -174,6 +179,7 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 	EsScan	   *scan;
 	EsEvent		event;
 
+	expect_current(handler);
 	begin_calls(&call, handler);
 	scan = es_scan_log(stretch->after, stretch->upto, handler->categories, stretch->snapshot);
 	es_scan_expect(scan, stretch->size);
@@ -194,6 +200,21 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 	}
 	es_scan_end(scan);
 	ReleaseTupleDesc(call.desc);
+}
+
+/* Who runs it read the definition before the lock was his. */
+static void
+expect_current(const EsHandler *handler)
+{
+	EsDefinition *now = es_config_read(ES_HANDLER_KIND, handler->name, 0);
+
+	if (now != NULL && now->version == handler->version)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("handler \"%s\" is not the one any more that was to be called", handler->name),
+			 errdetail("It was dropped, or defined anew, meanwhile."),
+			 errhint("Nothing is to be done.")));
 }
 
 static void
@@ -222,24 +243,42 @@ begin_calls(Call *call, const EsHandler *handler)
 static void
 call_once(Call *call, const EsEvent *event)
 {
-	LOCAL_FCINFO(fcinfo, 1);
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = describe_call,.arg = call};
 	EsBinding	binding = {.event = event};
 	EsExprTraits traits = {.foreign = true};
 	EsRoom		room;
+	Oid			recorded_as;
 
 	error_context_stack = &context;
 	if (call->filter == NULL || es_expr_eval_bool(call->filter, &binding))
 	{
-		InitFunctionCallInfoData(*fcinfo, &call->function, 1, InvalidOid, NULL, NULL);
-		fcinfo->args[0].value = form_event(call->desc, event);
-		fcinfo->args[0].isnull = false;
 		es_expr_enter_room(&room, call->handler->definer, false, &traits);
-		(void) FunctionCallInvoke(fcinfo);
+		es_draft_forget_settings();
+		recorded_as = es_draft_record_as(call->handler->definer);
+		PG_TRY();
+		{
+			call_function(call, event);
+		}
+		PG_FINALLY();
+		{
+			(void) es_draft_record_as(recorded_as);
+		}
+		PG_END_TRY();
 		es_expr_leave_room(&room);
 		CommandCounterIncrement();
 	}
 	error_context_stack = context.previous;
+}
+
+static void
+call_function(Call *call, const EsEvent *event)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+
+	InitFunctionCallInfoData(*fcinfo, &call->function, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = form_event(call->desc, event);
+	fcinfo->args[0].isnull = false;
+	(void) FunctionCallInvoke(fcinfo);
 }
 
 /* As the view shows it. */

@@ -18,6 +18,7 @@
 typedef struct EsHandler
 {
 	const char *name;
+	int64		version;		/* of its definition */
 	const char *follower;		/* name of its cursor */
 	Oid			definer;		/* whose rights it has, InvalidOid: gone */
 	List	   *categories;		/* of char *; NIL: all */

@@ -29,6 +29,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -211,6 +212,8 @@ call(Duty *duty)
 		result = duty->delay;
 	}
 	PG_END_TRY();
+	/* Advisory locks of the session, which a handler may have left. */
+	LockReleaseSession(USER_LOCKMETHOD);
 	MemoryContextSwitchTo(context);
 	return result;
 }

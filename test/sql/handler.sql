@@ -2,7 +2,7 @@
 \set own_database handler
 \i test/own_database.sql
 -- Handlers: functions called with each event, in order, each once per committed cursor.
-SELECT plan(34);
+SELECT plan(36);
 
 CREATE TABLE hdl_log (n int GENERATED ALWAYS AS IDENTITY, at bigint, stream text, type text, key text, data jsonb, idempotency_key text, who text, path text);
 CREATE FUNCTION hdl_note(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
@@ -105,6 +105,30 @@ RESET ROLE;
 SELECT pg_temp.same_rows($$ SELECT handler, status, error FROM eventsource.run_projections() WHERE handler IN ('hdl mine', 'hdl rob') $$,
 	$$ VALUES ('hdl mine', 'current', NULL::text), ('hdl rob', 'parked', 'cannot set parameter "role" within security-restricted operation') $$, 'a superuser runs them');
 SELECT is((SELECT string_agg(who, ',') FROM hdl_mine), 'hdl_admin', 'with the definer''s rights');
+-- Whoever runs it: what it appends is recorded by its definer, and the settings of that session say nothing about it.
+SET ROLE hdl_admin;
+CREATE FUNCTION hdl_sign(e eventsource.events) RETURNS void LANGUAGE sql AS $$ SELECT eventsource.append('hdlsigned-1', 'signed') $$;
+SELECT eventsource.create_handler('hdl sign', '{hdlask}', 'hdl_sign(eventsource.events)', settings => '{"from_position": null}') AS done \gset
+RESET ROLE;
+SELECT count(*) AS n FROM eventsource.append('hdlask-2', 'asked') \gset
+SET eventsource.actor = 'agent:joe';
+SET eventsource.correlation_id = 'c';
+SELECT count(*) AS n FROM eventsource.run_projections() \gset
+SELECT count(*) AS n FROM eventsource.append('hdlsigned-1', 'by hand') \gset
+RESET eventsource.actor;
+RESET eventsource.correlation_id;
+SELECT pg_temp.same_rows($$ SELECT type, recorded_by, actor, metadata ->> 'correlation_id' FROM eventsource.events WHERE category = 'hdlsigned' ORDER BY position $$,
+	$$ VALUES ('signed', 'hdl_admin', 'hdl_admin', NULL), ('by hand', session_user::text, 'agent:joe', 'c') $$, 'who signs');
+CREATE FUNCTION hdl_fail(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM eventsource.append('hdlsigned-1', 'undone'); RAISE 'failed'; END $$;
+ALTER FUNCTION hdl_fail OWNER TO hdl_admin;
+SET ROLE hdl_admin;
+SELECT eventsource.create_handler('hdl sign', '{hdlask}', 'hdl_fail(eventsource.events)') AS done \gset
+RESET ROLE;
+SELECT count(*) AS n FROM eventsource.append('hdlask-2', 'asked') \gset
+SELECT count(*) AS n FROM eventsource.run_projections() \gset
+SELECT count(*) AS n FROM eventsource.append('hdlsigned-1', 'after it failed') \gset
+SELECT is((SELECT recorded_by FROM eventsource.events WHERE category = 'hdlsigned' ORDER BY position DESC LIMIT 1), session_user::text, 'also after it failed');
+SELECT eventsource.drop_handler('hdl sign') \gset
 SELECT eventsource.drop_handler('hdl mine'), eventsource.drop_handler('hdl rob'), eventsource.drop_handler('hdl') \gset
 SELECT is_empty($$ SELECT * FROM eventsource.handlers WHERE name LIKE 'hdl%' $$, 'dropped');
 DROP OWNED BY hdl_admin;

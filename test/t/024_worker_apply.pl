@@ -120,14 +120,21 @@ CREATE INDEX ON owned (public.saw('index', n));
 SELECT eventsource.create_projection('owned', '{clerk}', jsonb_build_object('made', 'n = row.n + 1'), mode => 'async',
 	settings => '{"interval": "0 s"}');
 CREATE FUNCTION handle(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN PERFORM public.note('handler ' || e.type); END $$;
+	BEGIN
+		PERFORM public.note('handler ' || e.type), pg_advisory_lock(20261121);
+		IF e.type = 'made' THEN
+			PERFORM eventsource.append('clerk-1', 'handled');
+		END IF;
+	END $$;
 SELECT eventsource.create_handler('clerk', '{clerk}', 'public.handle(eventsource.events)', settings => '{"interval": "0 s"}');
 RESET SESSION AUTHORIZATION;
 SELECT eventsource.append('clerk-1', 'made');
 SQL
 my $seen = q{SELECT string_agg(DISTINCT what || ' ' || who, ', ' ORDER BY what || ' ' || who) FROM seen};
-soon(sub { sql($seen) =~ /handler/ && sql($seen) =~ /index/ });
-is(sql($seen), 'check clerk, handler made clerk, index clerk', 'constraints, indexes and handlers');
+soon(sub { sql($seen) =~ /handler handled/ && sql($seen) =~ /index/ });
+is(sql($seen), 'check clerk, handler handled clerk, handler made clerk, index clerk', 'constraints, indexes and handlers');
+is(sql(q{SELECT recorded_by || ' ' || actor FROM eventsource.events WHERE type = 'handled'}), 'clerk clerk', 'what a handler appends is its definer\'s');
+ok(soon(sub { sql('SELECT pg_try_advisory_xact_lock(20261121)') eq 't' }), 'the worker keeps no lock that a handler took');
 
 # ---- processes that end ----
 
