@@ -8,6 +8,9 @@
  * worker to end and waits for that; the launcher starts none while the mark is there
  * and its backend alive.
  *
+ * The end of a prepared transaction rings the bell at the end of the transaction
+ * that ends it, for its own is over.
+ *
  * That an extension was made, or a database made or changed, is told at commit.
  */
 #include "postgres.h"
@@ -20,6 +23,7 @@
 #include "commands/defrem.h"
 #include "compat.h"
 #include "feed/worker_slots.h"
+#include "log/bell.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -77,6 +81,16 @@ database_needed(Node *statement)
 		default:
 			return NULL;
 	}
+}
+
+/* What the prepared transaction appended is final, or never was, once that is done. */
+static bool
+ends_prepared(Node *statement)
+{
+	TransactionStmt *end = (TransactionStmt *) statement;
+
+	return IsA(statement, TransactionStmt) &&
+		(end->kind == TRANS_STMT_COMMIT_PREPARED || end->kind == TRANS_STMT_ROLLBACK_PREPARED);
 }
 
 /* Marks the slot; the worker's pid, 0 if it has none.  False: there is no slot. */
@@ -157,6 +171,8 @@ at_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 
 	if (IsA(node, DropdbStmt) || IsA(node, CreatedbStmt) || IsA(node, AlterDatabaseStmt) || name != NULL)
 		databases_changed = true;
+	if (ends_prepared(node))
+		es_bell_ring_later();
 	if (!OidIsValid(database) || !es_compat_owns_database(database) || !hold(database, &pid))
 	{
 		pass_on(statement, query, read_only_tree, context, params, env, dest, completion);

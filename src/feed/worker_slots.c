@@ -211,7 +211,7 @@ es_worker_slots_init(void)
 							   &es_guc_worker_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
 	DefineCustomIntVariable("eventsource.worker_interval",
 							"Longest time between two passes of a worker.",
-							"Events wake it before; those of COMMIT PREPARED do not. The watermark is published for standby servers at most so often.",
+							"Events wake it before. The watermark is published for standby servers at most so often.",
 							&es_guc_worker_interval, 1000, 10, 3600000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("eventsource.worker_notify_channel",

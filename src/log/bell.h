@@ -13,8 +13,8 @@
  *
  * Looking means to determine the watermark anew.  What happened before
  * es_bell_prepare(), or before es_bell_sleep() returned, is seen; what happens
- * later rings.  COMMIT PREPARED does not ring, and neither does a server that did
- * not preload the library: no sleep lasts longer than ES_BELL_LONGEST.
+ * later rings.  A server that did not preload the library has no bell: no sleep
+ * lasts longer than ES_BELL_LONGEST.
  */
 #ifndef ES_LOG_BELL_H
 #define ES_LOG_BELL_H

@@ -69,6 +69,12 @@ move(3, 'high', 1);
 $session->quit;
 ok(soon(sub { total('high') eq '2 2' }), 'woken by a session that went');
 
+sql(qq{BEGIN; SELECT eventsource.append('move-2', 'moved', '{"account": "prepared", "amount": 1}'); PREPARE TRANSACTION 'p'});
+move(3, 'high', 1);
+is(total('high'), '2 2', 'held back by a prepared transaction');
+sql(q{COMMIT PREPARED 'p'});
+ok(soon(sub { total('prepared') eq '1 1' && total('high') eq '3 3' }), 'woken by its commit');
+
 # ---- errors ----
 
 move(4, 'rich', 2000);
