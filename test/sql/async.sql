@@ -2,7 +2,10 @@
 \set own_database async
 \i test/own_database.sql
 -- Async projections: defined, filled, brought up to the watermark by run_projections().
-SELECT plan(39);
+SELECT plan(41);
+
+SELECT is_empty('SELECT * FROM eventsource.run_projections()', 'nothing to run in an empty store');
+SELECT is_empty('SELECT * FROM eventsource.handlers', 'and no handlers');
 
 CREATE TABLE async_total (account text PRIMARY KEY, n int DEFAULT 0, total numeric DEFAULT 0);
 SELECT count(*) AS "before" FROM eventsource.append('asy-1', 'moved', '{"account": "a", "amount": 5}') \gset
