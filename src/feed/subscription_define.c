@@ -23,6 +23,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(eventsource_create_subscription);
@@ -232,6 +233,9 @@ check_proposal(const Proposal *proposal)
 		problems = lappend(problems, psprintf("max_attempts: must be at least 1, not %d", proposal->max_attempts));
 	if (strcmp(proposal->on_poison, "hold") != 0 && strcmp(proposal->on_poison, "pass") != 0)
 		problems = lappend(problems, psprintf("on_poison: must be hold or pass, not \"%s\"", proposal->on_poison));
+	if (OidIsValid(proposal->consumers) &&
+		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(proposal->consumers)))
+		problems = lappend(problems, psprintf("consumers: no role has OID %u", proposal->consumers));
 	if (problems == NIL)
 		return;
 	initStringInfo(&lines);

@@ -15,7 +15,7 @@ COMMIT;
 SELECT count(*) AS done FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'subn-' || n % 100, 'type', 'x')) FROM generate_series(1, 1100) AS n)) \gset
 SELECT count(*) AS done FROM eventsource.poll('subidle') \gset
 BEGIN;
-SELECT plan(90);
+SELECT plan(91);
 SELECT ok(:idle_got = 0 AND :'idle_wrote_nothing', 'an idle poll writes nothing and locks nothing');
 SELECT is(position, eventsource.watermark(), 'but passes over much that is not wanted') FROM eventsource.subscription_partitions WHERE subscription = 'subidle';
 
@@ -44,6 +44,7 @@ FROM (VALUES
 	('''s'', partitions => 1025', 'ZE011', 'invalid definition of subscription "s"'),
 	('''s'', max_attempts => 0', 'ZE011', 'invalid definition of subscription "s"'),
 	('''s'', on_poison => ''x''', 'ZE011', 'invalid definition of subscription "s"'),
+	('''s'', consumers => 4000000000::oid', 'ZE011', 'invalid definition of subscription "s"'),
 	('''s'', retry_delay => ''-1 s''', '22023', 'retry_delay is out of range'),
 	('''s'', max_lag => ''0''', '22023', 'max_lag is out of range'),
 	('''s'', from_position => -1', '22023', 'position -1 is out of range'),

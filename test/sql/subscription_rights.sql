@@ -3,7 +3,7 @@
 -- Who may poll, acknowledge, redrive, define and drop; with whose rights a filter runs; the tables of progress.
 SELECT count(eventsource.append('subr-1', 'x', to_jsonb(n))) AS done FROM generate_series(1, 3) n \gset
 BEGIN;
-SELECT plan(61);
+SELECT plan(66);
 
 CREATE ROLE sub_owner;
 CREATE ROLE sub_other;
@@ -73,6 +73,20 @@ RESET ROLE;
 SELECT is(pg_temp.as_role('sub_consumer', $$ SELECT * FROM eventsource.poll('spy') $$), 'done', 'polled by a consumer');
 SELECT is((SELECT count(*) FROM eventsource.poll('spy')), 3::bigint, 'and by a superuser');
 SELECT is(error, NULL, 'looked at in the view') FROM eventsource.subscriptions WHERE name = 'spy';
+
+-- Its owner may be gone.
+CREATE ROLE sub_gone;
+SELECT eventsource.grant_admin('sub_gone') IS NULL AS done \gset
+SET LOCAL ROLE sub_gone;
+SELECT eventsource.create_subscription('orphan', ARRAY['subr'], 'event.version > 1', consumers => 'sub_renamed') AS done \gset
+RESET ROLE;
+DROP OWNED BY sub_gone;
+DROP ROLE sub_gone;
+SELECT pg_temp.refuses($$ SELECT eventsource.poll('orphan') $$, '42704', 'owner of subscription "orphan" does not exist any more', 'a filter has nobody''s rights then');
+SELECT is(error, 'owner of subscription "orphan" does not exist any more', 'and the view tells') FROM eventsource.subscriptions WHERE name = 'orphan';
+SELECT is(pg_temp.as_role('sub_other', $$ SELECT eventsource.drop_subscription('orphan') $$), 'done', 'any administrator may drop it');
+SELECT is(pg_temp.as_role('sub_other', $$ SELECT * FROM eventsource.poll('orphan') $$), '42501', 'but not poll');
+SELECT is(eventsource.create_subscription('orphan', ARRAY['subr'], 'event.version > 1') * 100 + (SELECT count(*) FROM eventsource.poll('orphan')), 202::bigint, 'or define it anew');
 
 -- Nobody writes progress by hand.
 SELECT pg_temp.refuses(command, 'ZE001', split_part(command, ' ', 1) || ' on "eventsource.' || t || '" is not allowed', command)
