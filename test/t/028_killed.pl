@@ -80,13 +80,13 @@ for my $round (1 .. $rounds)
 {
 	my ($victim, $kill) = @{ $victims[ ($round - 1) % @victims ] };
 	my @crowds = (
-		start_crowd($node, 'writer', 4, 2, streams => 60, pause => 10),
-		start_crowd($node, 'follower', 2, 2),
-		start_crowd($node, 'rebuilder', 1, 2),
-		start_crowd($node, 'consumer', 2, 2, reader => 'together', levels => 3));
+		start_crowd($node, 'writer', 4, 3, streams => 60, pause => 10),
+		start_crowd($node, 'follower', 2, 3),
+		start_crowd($node, 'rebuilder', 1, 3),
+		start_crowd($node, 'consumer', 2, 3, reader => 'together', levels => 3));
 
 	# Somewhere in the middle of things; again, if it was not there.
-	my @samples = map { sleep 0.1 + rand 0.2; sample() } 1 .. 3;
+	my @samples = map { sleep 0.1 + rand 0.2; sample() } 1 .. 2;
 	$killed{$victim} += !!wait_until($kill, 1);
 	is_up() or die 'server does not come back';
 	settle_prepared($node, 0.2);
@@ -104,6 +104,7 @@ for my $round (1 .. $rounds)
 		'0|0|0|0', "$label: each event delivered once");
 }
 note join ', ', map { "$_ killed $killed{$_} times" } sort keys %killed;
+is(scalar(grep { $_ } values %killed), scalar @victims, 'each of them died') if $rounds >= 4 * @victims;
 cmp_ok($node->safe_psql('log', 'SELECT count(*) FROM eventsource.events'), '>', 50 * $rounds, 'there was load');
 cmp_ok($node->safe_psql('log', "SELECT count(*) FROM eventsource.events WHERE type = 'projection_defined'"),
 	'>', 2 * $rounds, 'and there were redefinitions');
