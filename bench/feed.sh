@@ -15,15 +15,15 @@ end_background() {
 
 # ---- what appenders pay for readers ----
 
-# followed SIDE COMMAND...: the command, which measures appends, beside four consumers
-# that share a subscription; "plain" is without them here.
+# followed REST SIDE COMMAND...: the command, which measures appends, beside four
+# consumers that share a subscription (consume.sql); "plain" is without them here.
 followed() {
-	local side=$1
-	shift
+	local rest=$1 side=$2
+	shift 2
 	if [ "$side" = eventsource ]; then
 		sql -c "SELECT eventsource.create_subscription('bench', partitions => 4)" \
 			-c "SELECT eventsource.reset_subscription('bench', NULL)" >"$work/out"
-		in_background pgbench -n -c 4 -T 600 -f consume.sql
+		in_background pgbench -n -c 4 -T 600 -D rest="$rest" -f consume.sql
 	fi
 	"$@"
 	if [ "$side" = eventsource ]; then
@@ -31,16 +31,21 @@ followed() {
 	fi
 }
 
-followed_throughput() { followed "$1" throughput append 8 on eventsource; }
+followed_throughput() { followed "$1" "$2" throughput append 8 on eventsource; }
 
-followed_cpu() { followed "$1" cpu_time append $((seconds * 2000)) eventsource; }
+followed_cpu() { followed "$1" "$2" cpu_time append $((seconds * 2000)) eventsource; }
 
 # Consumers need cores of their own: where there are two in all, throughput says how
 # much of them was left, and CPU what appenders pay.
 row_followed() {
+	local rest who
 	warm append
-	compare 'append, 8 clients, 4 consumers waiting for events (plain: none)' /s '>= 0.95' followed_throughput
-	compare 'its CPU of the backend per event' us '<= 1.05' followed_cpu
+	for rest in 100 0; do
+		who="4 consumers, a batch each $rest ms"
+		[ $rest != 0 ] || who='4 consumers, woken by each event'
+		compare "append, 8 clients, $who (plain: none)" /s '>= 0.95' followed_throughput $rest
+		compare "CPU of an appender per event, $who" us '<= 1.05' followed_cpu $rest
+	done
 }
 
 # ---- readers beside each other ----
