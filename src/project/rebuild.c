@@ -39,7 +39,9 @@
  * nobody has an open append but ourselves.  All rows are kept (the old rules go on
  * changing the table), and compared with the table in the end.  Only a table that
  * is new, and locked from the beginning, is written at once, so that the log need
- * not be locked for that; what comes later goes on from its rows.
+ * not be locked for that; what comes later goes on from its rows.  (So a row that
+ * breaks a constraint then, and which an event of these moments mends, is an error
+ * that does not come back.)
  *
  * Corrections.  A step that meets one folds the rows that events of its stream
  * touch, as corrected before and after, from their beginning; from the stream alone
