@@ -9,6 +9,11 @@
  *
  * Each write is followed by a command's end, as one command may poll and
  * acknowledge.
+ *
+ * A partition's row is written anew with each poll and ack, and while anybody
+ * holds an old snapshot none of its versions can go.  So that strangers do not
+ * make consumers slow, the index, which leads to all of them, is not asked again:
+ * each backend remembers where the row stood, and goes on from there.
  */
 #include "feed/subscription.h"
 
@@ -16,15 +21,18 @@
 #include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
+#include "executor/tuptable.h"
 #include "log/catalog.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -69,6 +77,22 @@ enum
 	LANE_NCOLUMNS
 };
 
+/* Where this backend last saw the row of a partition.  Only a hint. */
+typedef struct Place
+{
+	char		key[ES_MAX_WORD + 32];	/* key: number and name */
+	Oid			relid;
+	ItemPointerData tid;
+} Place;
+
+#define MAX_PLACES	10000
+
+static HTAB *places = NULL;
+
+static Place *place_of(const EsSubscription *subscription, int32 partition);
+static HeapTuple read_at_place(Relation rel, const Place *place, Snapshot snapshot);
+static bool is_row_of(HeapTuple tuple, TupleDesc desc, const EsSubscription *subscription, int32 partition);
+static HeapTuple find_by_index(const EsSubscription *subscription, int32 partition, Snapshot snapshot);
 static void set_tag(const EsSubscription *subscription, int32 partition, LOCKTAG *tag);
 static SysScanDesc begin_scan(EsRelation table, EsRelation index, const EsSubscription *subscription,
 							  int32 partition, bool busy_only, Snapshot snapshot);
@@ -125,19 +149,23 @@ set_tag(const EsSubscription *subscription, int32 partition, LOCKTAG *tag)
 void
 es_partition_read(const EsSubscription *subscription, int32 partition, Snapshot snapshot, EsPartition *part)
 {
-	SysScanDesc scan = begin_scan(ES_REL_SUBSCRIPTION_CURSOR, ES_REL_SUBSCRIPTION_CURSOR_PKEY,
-								  subscription, partition, false, snapshot);
-	HeapTuple	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SUBSCRIPTION_CURSOR), AccessShareLock);
+	Place	   *place = place_of(subscription, partition);
+	HeapTuple	tuple = read_at_place(rel, place, snapshot);
 	Datum		values[PARTITION_NCOLUMNS];
 	bool		nulls[PARTITION_NCOLUMNS];
 
-	if (!HeapTupleIsValid(tuple))
+	if (tuple == NULL || !is_row_of(tuple, RelationGetDescr(rel), subscription, partition))
+		tuple = find_by_index(subscription, partition, snapshot);
+	if (tuple == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("progress of subscription \"%s\" is missing", subscription->name),
 				 errdetail("There is no row for partition %d: it is being dropped, or was restored without its progress.", partition),
 				 errhint("Drop the subscription and create it again.")));
-	heap_deform_tuple(tuple, RelationGetDescr(scan->heap_rel), values, nulls);
+	place->relid = RelationGetRelid(rel);
+	place->tid = tuple->t_self;
+	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 	part->number = partition;
 	part->line.position = DatumGetInt64(values[PARTITION_POSITION]);
 	part->line.failing = DatumGetInt64(values[PARTITION_FAILING]);
@@ -151,8 +179,79 @@ es_partition_read(const EsSubscription *subscription, int32 partition, Snapshot 
 	part->lease_until = DatumGetTimestampTz(values[PARTITION_LEASE_UNTIL]);
 	part->served_at = DatumGetTimestampTz(values[PARTITION_SERVED_AT]);
 	part->consumer = get_text(values[PARTITION_CONSUMER], nulls[PARTITION_CONSUMER]);
-	part->tuple = heap_copytuple(tuple);
+	part->tuple = tuple;
+	table_close(rel, AccessShareLock);
+}
+
+static Place *
+place_of(const EsSubscription *subscription, int32 partition)
+{
+	HASHCTL		ctl = {.keysize = sizeof(((Place *) NULL)->key),.entrysize = sizeof(Place)};
+	char		key[sizeof(((Place *) NULL)->key)];
+	Place	   *place;
+	bool		found;
+
+	if (places != NULL && hash_get_num_entries(places) >= MAX_PLACES)
+	{
+		hash_destroy(places);
+		places = NULL;
+	}
+	if (places == NULL)
+		places = hash_create("eventsource places of partitions", 16, &ctl, HASH_ELEM | HASH_STRINGS);
+	snprintf(key, sizeof(key), "%d.%s", partition, subscription->name);
+	place = hash_search(places, key, HASH_ENTER, &found);
+	if (!found)
+		place->relid = InvalidOid;
+	return place;
+}
+
+/* The version that the snapshot sees of whatever row stood there; NULL if there is none. */
+static HeapTuple
+read_at_place(Relation rel, const Place *place, Snapshot snapshot)
+{
+	ItemPointerData tid = place->tid;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+	HeapTuple	result = NULL;
+
+	if (place->relid != RelationGetRelid(rel))
+		return NULL;
+	scan = table_beginscan_tid(rel, snapshot);
+	if (table_tuple_tid_valid(scan, &tid))
+	{
+		slot = table_slot_create(rel, NULL);
+		table_tuple_get_latest_tid(scan, &tid);
+		if (table_tuple_fetch_row_version(rel, &tid, snapshot, slot))
+			result = ExecCopySlotHeapTuple(slot);
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	table_endscan(scan);
+	return result;
+}
+
+/* The place may have become another row's. */
+static bool
+is_row_of(HeapTuple tuple, TupleDesc desc, const EsSubscription *subscription, int32 partition)
+{
+	Datum		values[PARTITION_NCOLUMNS];
+	bool		nulls[PARTITION_NCOLUMNS];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	return DatumGetInt32(values[PARTITION_NUMBER]) == partition &&
+		es_text_same(DatumGetTextPP(values[PARTITION_SUBSCRIPTION]), subscription->name_text);
+}
+
+static HeapTuple
+find_by_index(const EsSubscription *subscription, int32 partition, Snapshot snapshot)
+{
+	SysScanDesc scan = begin_scan(ES_REL_SUBSCRIPTION_CURSOR, ES_REL_SUBSCRIPTION_CURSOR_PKEY,
+								  subscription, partition, false, snapshot);
+	HeapTuple	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
 	end_scan(scan);
+	return tuple;
 }
 
 void
