@@ -1,5 +1,5 @@
 # 025_rebuild.pl: tables are rebuilt and defined anew, in little memory, while
-# others append and correct; at random a rebuild is ended, or the server killed.
+# others append, correct and follow; at random a rebuild is ended, or the server killed.
 # What was rebuilt is what history makes of it; what was not is as it was.
 # ES_REBUILD_ROUNDS: how many rounds (default 5; make torture: 200).
 
@@ -60,12 +60,14 @@ append_to_file($correct, <<'SQL');
 SELECT eventsource.correct_event(e.position, jsonb_build_object('to', :to), 'typo', 'joe')
   FROM (SELECT position FROM eventsource.events WHERE stream = 'load-' || :stream AND type = 'moved' ORDER BY version LIMIT 1) e;
 SQL
+my $follow = $node->basedir . '/follow.sql';
+append_to_file($follow, "SELECT count(*) FROM eventsource.run_projections();\n");
 
 sub start_load
 {
 	my $output = '';
 	return IPC::Run::start(
-		[ 'pgbench', '-h', $node->host, '-p', $node->port, '-U', 'postgres', '-n', '-c', '4', '-T', '600', '-f', "$append\@20", '-f', "$correct\@1", 'log' ],
+		[ 'pgbench', '-h', $node->host, '-p', $node->port, '-U', 'postgres', '-n', '-c', '4', '-T', '600', '-f', "$append\@20", '-f', "$correct\@1", '-f', "$follow\@2", 'log' ],
 		'>', \$output, '2>&1');
 }
 
