@@ -88,7 +88,7 @@ CREATE FUNCTION eventsource.poll(
 	RETURNS SETOF eventsource.events
 	AS 'MODULE_PATHNAME', 'eventsource_poll' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.poll(text, integer, text, interval, integer) IS
-	'The next events of one partition (NULL: the least recently served one that has some and is free), in order of position, at most max_count. They are lent to the consumer (NULL: this session) until it acknowledges, or to the end of the lease: until then no other consumer gets events of the partition, and the same consumer gets these again. No rows: nothing to deliver, or others are at it. Errors: 42704 unknown subscription, 42501 unless you are its owner or a consumer, 22023.';
+	'The next events of one partition (NULL: the least recently served one that has some and is free), in order of position, at most max_count. They are lent to the consumer (NULL: this session) until it acknowledges, or to the end of the lease: until then no other consumer gets events of the partition, and the same consumer gets these again. No rows: nothing to deliver, or others are at it, or were after this statement began. Errors: 40001 if another consumer was at it after the snapshot of this transaction (REPEATABLE READ), 42704 unknown subscription, 42501 unless you are its owner or a consumer, 22023.';
 
 CREATE FUNCTION eventsource.ack(name text, event_position bigint, consumer text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -110,10 +110,11 @@ CREATE FUNCTION eventsource.discard(subscription text, event_position bigint, re
 COMMENT ON FUNCTION eventsource.discard(text, bigint, text) IS
 	'Gives up a parked event: where it held its stream, poll goes on with the events that wait behind it. Recorded as an event, with the reason. Errors: 55000 if it is not parked, P0002 no such event, 22004 without a reason, 42704, 42501.';
 
-CREATE FUNCTION eventsource.wait_for_events(name text, timeout interval DEFAULT '10 seconds') RETURNS boolean
+CREATE FUNCTION eventsource.wait_for_events(
+	name text, timeout interval DEFAULT '10 seconds', consumer text DEFAULT NULL) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_wait_for_events' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION eventsource.wait_for_events(text, interval) IS
-	'True as soon as poll has something to do for this session, false if that is not so within timeout (at least once it looks). Costs appenders nothing measurable. Its statement keeps its snapshot meanwhile. Errors: 42704 unknown subscription, 42501 unless you are its owner or a consumer, 25006 on a standby.';
+COMMENT ON FUNCTION eventsource.wait_for_events(text, interval, text) IS
+	'True as soon as poll has something to do for the consumer (NULL: this session), false if that is not so within timeout (at least once it looks). Costs appenders nothing measurable. Its statement keeps its snapshot meanwhile. Errors: 42704 unknown subscription, 42501 unless you are its owner or a consumer, 25006 on a standby.';
 
 CREATE FUNCTION eventsource.subscription_definitions()
 	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)

@@ -6,13 +6,18 @@
  * the transaction if something was lent; else it is unlocked at once.  The
  * watermark and the snapshot are taken under the lock, so that nothing which the
  * row's position stands for is missing in the snapshot.
+ *
+ * A consumer builds on what those before him made of the events before.  Where
+ * another was at a partition whose work the statement's snapshot does not show, the
+ * partition is left alone.
  */
 #include "feed/subscription.h"
 
+#include "access/xact.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "log/bell.h"
+#include "log/catalog.h"
 #include "log/result_row.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -32,6 +37,7 @@ typedef struct Request
 	int32		max_count;
 	int64		lease;			/* microseconds */
 	ReturnSetInfo *result;
+	bool		is_late;		/* others were at it after our snapshot */
 } Request;
 
 /* A partition, and how much it is its turn. */
@@ -44,7 +50,9 @@ typedef struct Turn
 
 static Turn *take_turns(const Request *request);
 static int	compare_turns(const void *a, const void *b);
-static bool poll_partition(const Request *request, int32 partition);
+static bool poll_any(Request *request);
+static bool poll_one(Request *request, int32 partition);
+static bool poll_partition(Request *request, int32 partition);
 static bool is_free(const Request *request, const EsPartition *part);
 static bool poll_locked(const Request *request, EsPartition *part, EsFinal *final, bool *is_changed);
 static bool deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lanes,
@@ -57,7 +65,7 @@ Datum
 eventsource_poll(PG_FUNCTION_ARGS)
 {
 	Request		request = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
-	Turn	   *turns;
+	bool		is_served;
 
 	PreventCommandIfReadOnly("eventsource.poll()");
 	request.subscription = es_subscription_of_consumer(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
@@ -72,27 +80,42 @@ eventsource_poll(PG_FUNCTION_ARGS)
 				 errdetail("It is %d.", request.max_count),
 				 errhint("NULL means all there are.")));
 	InitMaterializedSRF(fcinfo, 0);
-	if (!PG_ARGISNULL(4))
-	{
-		int32		partition = PG_GETARG_INT32(4);
+	is_served = PG_ARGISNULL(4) ? poll_any(&request) : poll_one(&request, PG_GETARG_INT32(4));
+	if (!is_served && request.is_late && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to another consumer of subscription \"%s\"",
+						request.subscription->name),
+				 errdetail("What he has written since this transaction began is not visible to it."),
+				 errhint("The transaction might succeed if retried.")));
+	return (Datum) 0;
+}
 
-		if (partition < 0 || partition >= request.subscription->partitions)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("subscription \"%s\" has no partition %d", request.subscription->name, partition),
-					 errdetail("It has the partitions 0 to %d.", request.subscription->partitions - 1),
-					 errhint("NULL takes any that has something to deliver.")));
-		(void) poll_partition(&request, partition);
-		return (Datum) 0;
-	}
-	turns = take_turns(&request);
-	for (int i = 0; i < request.subscription->partitions; i++)
+/* Both: true if something was delivered. */
+static bool
+poll_any(Request *request)
+{
+	Turn	   *turns = take_turns(request);
+
+	for (int i = 0; i < request->subscription->partitions; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (poll_partition(&request, turns[i].partition))
-			break;
+		if (poll_partition(request, turns[i].partition))
+			return true;
 	}
-	return (Datum) 0;
+	return false;
+}
+
+static bool
+poll_one(Request *request, int32 partition)
+{
+	if (partition < 0 || partition >= request->subscription->partitions)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("subscription \"%s\" has no partition %d", request->subscription->name, partition),
+				 errdetail("It has the partitions 0 to %d.", request->subscription->partitions - 1),
+				 errhint("NULL takes any that has something to deliver.")));
+	return poll_partition(request, partition);
 }
 
 /*
@@ -138,7 +161,7 @@ compare_turns(const void *a, const void *b)
 
 /* True if something was delivered. */
 static bool
-poll_partition(const Request *request, int32 partition)
+poll_partition(Request *request, int32 partition)
 {
 	EsPartition part;
 	EsFinal    *final;
@@ -148,7 +171,9 @@ poll_partition(const Request *request, int32 partition)
 	if (!es_partition_try_lock(request->subscription, partition))
 		return false;
 	es_partition_read(request->subscription, partition, SnapshotSelf, &part);
-	if (is_free(request, &part))
+	if (es_catalog_is_hidden(part.tuple, GetActiveSnapshot()))
+		request->is_late = true;
+	else if (is_free(request, &part))
 	{
 		final = es_final_begin();
 		result = poll_locked(request, &part, final, &is_changed);

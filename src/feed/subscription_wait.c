@@ -41,12 +41,12 @@ static bool has_next(const EsSubscription *subscription, const EsPartition *part
 static void find_pending(void *arg);
 static bool is_of_filter(int sqlstate);
 
-/* wait_for_events(name, timeout) */
+/* wait_for_events(name, timeout, consumer) */
 Datum
 eventsource_wait_for_events(PG_FUNCTION_ARGS)
 {
 	const text *name = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
-	const text *consumer = es_consumer_name(NULL);
+	const text *consumer = es_consumer_name(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	int64		timeout = PG_ARGISNULL(1) ? 10 * USECS_PER_SEC :
 		es_interval_length(PG_GETARG_INTERVAL_P(1), "timeout", 0);
 	TimestampTz end = GetCurrentTimestamp() + timeout;

@@ -9,6 +9,8 @@
 #include "log/catalog.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -21,6 +23,7 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 static const char *const relation_names[ES_REL_COUNT] = {
@@ -180,6 +183,15 @@ void
 es_catalog_delete(Relation rel, HeapTuple old)
 {
 	CatalogTupleDelete(rel, &old->t_self);
+}
+
+bool
+es_catalog_is_hidden(HeapTuple row, Snapshot snapshot)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(row->t_data);
+
+	return TransactionIdIsNormal(xmin) && !TransactionIdIsCurrentTransactionId(xmin) &&
+		XidInMVCCSnapshot(xmin, snapshot);
 }
 
 void

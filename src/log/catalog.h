@@ -7,6 +7,7 @@
 
 #include "eventsource.h"
 #include "utils/rel.h"
+#include "utils/snapshot.h"
 
 typedef enum EsRelation
 {
@@ -79,6 +80,12 @@ extern void es_catalog_insert(Relation rel, Datum *values, bool *nulls);
  */
 extern void es_catalog_update(Relation rel, HeapTuple old, Datum *values, bool *nulls);
 extern void es_catalog_delete(Relation rel, HeapTuple old);
+
+/*
+ * Is the row, read so, the work of a transaction that a snapshot does not show?
+ * Then neither does it show what else that has written.
+ */
+extern bool es_catalog_is_hidden(HeapTuple row, Snapshot snapshot);
 
 /*
  * Runs fn with SPI connected, as the owner of the log and with a pinned

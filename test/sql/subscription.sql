@@ -15,7 +15,7 @@ COMMIT;
 SELECT count(*) AS done FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'subn-' || n % 100, 'type', 'x')) FROM generate_series(1, 1100) AS n)) \gset
 SELECT count(*) AS done FROM eventsource.poll('subidle') \gset
 BEGIN;
-SELECT plan(93);
+SELECT plan(96);
 SELECT ok(:idle_got = 0 AND :'idle_wrote_nothing', 'an idle poll writes nothing and locks nothing');
 SELECT is(position, eventsource.watermark(), 'but passes over much that is not wanted') FROM eventsource.subscription_partitions WHERE subscription = 'subidle';
 
@@ -190,6 +190,8 @@ SELECT is(pg_temp.poll('sub5') || pg_temp.poll('sub6'), '00', 'nor is the row of
 -- wait_for_events.
 SELECT ok(eventsource.wait_for_events('sub1', '0'), 'there is something to poll');
 SELECT ok(NOT eventsource.wait_for_events('subidle', '30 milliseconds'), 'there is nothing to poll');
+SELECT isnt(pg_temp.poll('sub1', 1, 'she', partition => 0), '-', 'one partition is lent') UNION ALL SELECT isnt(pg_temp.poll('sub1', 1, 'she', partition => 1), '-', 'so is the other');
+SELECT ok(eventsource.wait_for_events('sub1', '0', 'she') AND NOT eventsource.wait_for_events('sub1', '0'), 'for another consumer than this session');
 SELECT throws_ok($$ SET LOCAL transaction_read_only = on; SELECT eventsource.poll('sub1') $$, '25006', NULL, 'poll writes');
 
 SELECT * FROM finish();
