@@ -17,7 +17,7 @@ CREATE FUNCTION eventsource.verify_projection(target regclass)
 	RETURNS TABLE (key jsonb, expected jsonb, found jsonb, event_position bigint)
 	AS 'MODULE_PATHNAME', 'eventsource_verify_projection' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.verify_projection(regclass) IS
-	'Replays history (in work_mem * hash_mem_multiplier and temporary files) and compares it with the table: one row per key that differs, none when all is well. expected: the row as the events make it, found: the row in the table (NULL: there is none). event_position: the first event after which the replayed row was never again what the table has; if it was that at no time, the last event that folded into it (NULL: none ever did). Errors: 42501 without SELECT on the table or where its row security applies.';
+	'Replays history (in work_mem * hash_mem_multiplier and temporary files) and compares it with the table: one row per key that differs, none when all is well. expected: the row as the events make it, found: the row in the table (NULL: there is none). event_position: the first event after which the replayed row was never again what the table has; if it was that at no time, the last event that folded into it (NULL: none ever did). Errors: 40001 in REPEATABLE READ and above if it was defined anew since the transaction began; 42501 without SELECT on the table or where its row security applies.';
 
 CREATE FUNCTION eventsource.rebuild_projection(target regclass, key jsonb DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_rebuild_projection' LANGUAGE C VOLATILE PARALLEL UNSAFE;

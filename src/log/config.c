@@ -175,6 +175,18 @@ es_config_read(const char *kind, const char *name, int64 version)
 	return read_stream(cstring_to_text(stream), name, version);
 }
 
+int64
+es_config_version_seen(const char *kind, const char *name, Snapshot snapshot)
+{
+	char	   *stream = psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name);
+	EsScan	   *scan = es_scan_stream(cstring_to_text(stream), PG_INT64_MAX, true, snapshot);
+	EsEvent		event;
+	int64		version = es_scan_next(scan, &event) ? DatumGetInt64(event.value[ES_EVENT_VERSION]) : 0;
+
+	es_scan_end(scan);
+	return version;
+}
+
 List *
 es_config_list(const char *kind)
 {

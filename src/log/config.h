@@ -9,6 +9,7 @@
 
 #include "eventsource.h"
 #include "nodes/pg_list.h"
+#include "utils/snapshot.h"
 
 typedef struct EsDefinition
 {
@@ -35,6 +36,9 @@ extern void es_config_watch(Oid relid);
 /* Latest definition (or version n > 0 of it); NULL if there is none.  palloc'd
  * in the current context.  Sees committed ones and our own uncommitted. */
 extern EsDefinition *es_config_read(const char *kind, const char *name, int64 version);
+
+/* Version of the latest definition that a snapshot sees, registered; 0 if it sees none. */
+extern int64 es_config_version_seen(const char *kind, const char *name, Snapshot snapshot);
 
 /* Latest definitions of a kind, in order of name. List of EsDefinition. */
 extern List *es_config_list(const char *kind);

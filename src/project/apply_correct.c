@@ -13,7 +13,6 @@
 #include "log/correction.h"
 #include "log/read.h"
 #include "log/stream.h"
-#include "log/word.h"
 #include "miscadmin.h"
 #include "project/apply_correct.h"
 #include "project/refold.h"
@@ -37,7 +36,6 @@ typedef struct Search
 
 static bool find_first(const EsCorrection *correction, void *arg);
 static bool find_touched(const EsCorrection *correction, void *arg);
-static bool is_of(const EsProjection *projection, int64 stream_id);
 static void note_stream(EsRefold *refold, const Touched *touched, const EsStretch *stretch, int64 end);
 static bool is_changed(const EsCorrections *then, const EsCorrections *now, const EsEvent *was,
 					   const EsEvent *is);
@@ -96,7 +94,7 @@ find_first(const EsCorrection *correction, void *arg)
 {
 	Search	   *search = arg;
 
-	if (is_of(search->projection, correction->stream_id))
+	if (es_projection_is_of(search->projection, correction->stream_id))
 		search->found = correction->position;
 	return search->found == 0;
 }
@@ -108,30 +106,14 @@ find_touched(const EsCorrection *correction, void *arg)
 	Touched    *touched;
 	bool		found;
 
-	if (correction->corrects > search->after || !is_of(search->projection, correction->stream_id))
+	if (correction->corrects > search->after ||
+		!es_projection_is_of(search->projection, correction->stream_id))
 		return true;
 	touched = hash_search(search->touched, &correction->stream_id, HASH_ENTER, &found);
 	if (!found)
 		touched->first = correction->corrects;
 	touched->first = Min(touched->first, correction->corrects);
 	return true;
-}
-
-static bool
-is_of(const EsProjection *projection, int64 stream_id)
-{
-	const text *word = es_word_text(ES_STREAM_CATEGORY(stream_id));
-	ListCell   *lc;
-
-	foreach(lc, projection->categories)
-	{
-		const char *category = lfirst(lc);
-
-		if (word != NULL && strlen(category) == VARSIZE_ANY_EXHDR(word) &&
-			memcmp(category, VARDATA_ANY(word), strlen(category)) == 0)
-			return true;
-	}
-	return false;
 }
 
 /* Of the events before the stretch, those that are something else now. */

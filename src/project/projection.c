@@ -20,6 +20,8 @@
 #include "log/guarded.h"
 #include "log/json.h"
 #include "log/open.h"
+#include "log/stream.h"
+#include "log/word.h"
 #include "project/projection.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -151,6 +153,23 @@ es_projection_get(Oid relid)
 	CacheEntry *entry = find_entry(relid);
 
 	return entry == NULL ? NULL : compile_entry(entry);
+}
+
+bool
+es_projection_is_of(const EsProjection *projection, int64 stream_id)
+{
+	const text *word = es_word_text(ES_STREAM_CATEGORY(stream_id));
+	ListCell   *lc;
+
+	foreach(lc, projection->categories)
+	{
+		const char *category = lfirst(lc);
+
+		if (word != NULL && strlen(category) == VARSIZE_ANY_EXHDR(word) &&
+			memcmp(category, VARDATA_ANY(word), strlen(category)) == 0)
+			return true;
+	}
+	return false;
 }
 
 EsProjection *

@@ -112,6 +112,9 @@ extern EsProjection *es_projection_open_to_read(Oid relid, const char *why);
 /* The projection of a table, locked; an error (42809) if there is none. */
 extern EsProjection *es_projection_expect(Oid relid);
 
+/* Is the stream of one of its categories? */
+extern bool es_projection_is_of(const EsProjection *projection, int64 stream_id);
+
 /* The rule for events of a type, or NULL. */
 extern EsRule *es_projection_rule(const EsProjection *projection, const text *type);
 

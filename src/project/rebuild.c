@@ -43,9 +43,10 @@
  * breaks a constraint then, and which an event of these moments mends, is an error
  * that does not come back.)
  *
- * Corrections.  A step that meets one folds the rows that events of its stream
- * touch, as corrected before and after, from their beginning; from the stream alone
- * unless rows are shared.  They replace what was folded, whatever it was.
+ * Corrections.  A step that meets one first folds the rows that events of its
+ * stream touch, as corrected before and after, from their beginning to where the
+ * step begins; from the stream alone unless rows are shared.  They replace what was
+ * folded, whatever it was.
  *
  * The table meanwhile.  ACCESS SHARE keeps ALTER TABLE away from the beginning;
  * what weaker locks allow (an index, a trigger) is looked at again under the last
@@ -66,6 +67,7 @@
 #include "log/final.h"
 #include "log/position.h"
 #include "log/progress.h"
+#include "log/stream.h"
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "project/rebuild.h"
@@ -104,6 +106,14 @@ struct EsRebuild
 	int64		waiting;		/* events in the store's journals */
 };
 
+/* Streams whose rows are to be folded anew, as they were corrected meanwhile. */
+typedef struct Search
+{
+	const EsProjection *projection;
+	const Point *from;
+	List	   *streams;		/* of text */
+} Search;
+
 static void look(EsRebuild *rebuild, bool is_last, Point *point);
 static bool is_by_snapshot(const EsRebuild *rebuild);
 static int64 look_upto(const EsRebuild *rebuild, const Point *point, bool is_last);
@@ -113,9 +123,9 @@ static void write_ahead(EsRebuild *rebuild);
 static void pour(EsRebuild *rebuild);
 static int64 step(EsRebuild *rebuild, bool is_last);
 static void go_on(EsRebuild *rebuild);
-static List *fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point *to,
-						  int64 *count);
-static List *note_stream(List *streams, const EsEvent *event);
+static int64 fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point *to);
+static List *find_corrected(EsRebuild *rebuild, const Point *from, const Point *to);
+static bool note_corrected(const EsCorrection *correction, void *arg);
 static void refold_corrected(EsRebuild *rebuild, List *streams, const Point *from, const Point *to);
 static void note_keys(EsFold *fold, const EsProjection *projection, const text *stream, const Point *from,
 					  const Point *to);
@@ -146,7 +156,7 @@ es_rebuild_begin(EsProjection *projection, EsRebuildKind kind)
 	rebuild->kind = kind;
 	look(rebuild, false, &rebuild->now);
 	es_store_use_corrections(store, rebuild->now.corrections);
-	(void) fold_between(rebuild, store, &nothing, &rebuild->now, &count);
+	count = fold_between(rebuild, store, &nothing, &rebuild->now);
 	if (kind == ES_REBUILD_REPLACE)
 	{
 		rebuild->rows = store;
@@ -332,21 +342,29 @@ pour(EsRebuild *rebuild)
 
 /* ---- phases 2 and 3 ---- */
 
-/* How many events have come. */
+/*
+ * How many events have come.  Rows are corrected before they come, as they may be
+ * refused otherwise; events in journals wait for corrections of their own time.
+ */
 static int64
 step(EsRebuild *rebuild, bool is_last)
 {
 	Point		from = rebuild->now;
+	Point		to;
 	List	   *corrected;
 	int64		count;
 
-	look(rebuild, is_last, &rebuild->now);
-	es_store_use_corrections(rebuild->rows, rebuild->now.corrections);
-	corrected = fold_between(rebuild, rebuild->rows, &from, &rebuild->now, &count);
+	look(rebuild, is_last, &to);
+	corrected = find_corrected(rebuild, &from, &to);
+	if (corrected != NIL && rebuild->waiting > 0)
+		pour(rebuild);
+	rebuild->now = to;
+	es_store_use_corrections(rebuild->rows, to.corrections);
+	if (corrected != NIL)
+		refold_corrected(rebuild, corrected, &from, &to);
+	count = fold_between(rebuild, rebuild->rows, &from, &to);
 	if (!es_store_is_whole(rebuild->rows))
 		rebuild->waiting += count;
-	if (corrected != NIL)
-		refold_corrected(rebuild, corrected, &from, &rebuild->now);
 	es_final_end(from.final);
 	return count;
 }
@@ -361,14 +379,13 @@ go_on(EsRebuild *rebuild)
 	(void) step(rebuild, true);
 }
 
-/* Returns the streams in which corrections were met. */
-static List *
-fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point *to, int64 *count)
+static int64
+fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point *to)
 {
 	EsProjection *projection = rebuild->projection;
 	EsScan	   *scan = es_scan_log(from->after, to->upto, projection->categories, to->snapshot);
 	int64		done = from->after;
-	List	   *corrected = NIL;
+	int64		count = 0;
 	EsProgress	progress;
 	EsEvent		event;
 
@@ -378,7 +395,6 @@ fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point 
 	es_progress_begin(&progress, psprintf("rebuild of %s: %s", projection->target->name,
 										  from->snapshot == NULL ? "folding" : "catching up"),
 					  Max(0, Min(to->upto, es_position_last()) - done));
-	*count = 0;
 	while (es_scan_next(scan, &event))
 	{
 		int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
@@ -386,30 +402,51 @@ fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point 
 		CHECK_FOR_INTERRUPTS();
 		if (!es_event_is_correction(&event))
 			es_store_fold(store, &event, es_scan_row(scan));
-		else if (from->snapshot != NULL)
-			corrected = note_stream(corrected, &event);
-		(*count)++;
+		count++;
 		es_progress_step(&progress, position - done);
 		done = position;
 	}
 	es_progress_end(&progress);
 	es_scan_end(scan);
-	return corrected;
+	return count;
 }
 
 static List *
-note_stream(List *streams, const EsEvent *event)
+find_corrected(EsRebuild *rebuild, const Point *from, const Point *to)
 {
-	text	   *stream = es_event_text(event, ES_EVENT_STREAM);
-	ListCell   *lc;
+	Search		search = {.projection = rebuild->projection,.from = from};
 
-	foreach(lc, streams)
-		if (es_text_same(lfirst(lc), stream))
-		return streams;
-	return lappend(streams, (text *) DatumGetPointer(datumCopy(PointerGetDatum(stream), false, -1)));
+	es_corrections_visit(from->after, to->upto, to->snapshot, note_corrected, &search);
+	return search.streams;
 }
 
-/* Rows that events of these streams touch, or touched until then, folded anew. */
+/* Of what is yet to come, and of what was known already, nothing is to be folded anew. */
+static bool
+note_corrected(const EsCorrection *correction, void *arg)
+{
+	Search	   *search = arg;
+	const EsCorrection *known = es_corrections_find(search->from->corrections, correction->stream_id,
+													correction->corrects);
+	const text *stream;
+	ListCell   *lc;
+
+	if (correction->corrects > search->from->upto ||
+		(known != NULL && known->position >= correction->position) ||
+		!es_projection_is_of(search->projection, correction->stream_id))
+		return true;
+	stream = es_stream_name(correction->stream_id);
+	foreach(lc, search->streams)
+		if (es_text_same(lfirst(lc), stream))
+		return true;
+	search->streams = lappend(search->streams,
+							  DatumGetPointer(datumCopy(PointerGetDatum(stream), false, -1)));
+	return true;
+}
+
+/*
+ * Rows that events of these streams touch, or touched until then, folded anew up
+ * to where the others are.
+ */
 static void
 refold_corrected(EsRebuild *rebuild, List *streams, const Point *from, const Point *to)
 {
@@ -423,12 +460,12 @@ refold_corrected(EsRebuild *rebuild, List *streams, const Point *from, const Poi
 		note_keys(fold, projection, lfirst(lc), from, to);
 	es_fold_restrict(fold);
 	if (projection->sharing == ES_ROW_SHARED)
-		es_refold_scan(fold, es_scan_log(0, to->upto, projection->categories, to->snapshot),
-					   to->corrections, to->upto);
+		es_refold_scan(fold, es_scan_log(0, from->upto, projection->categories, from->snapshot),
+					   to->corrections, from->upto);
 	else
 		foreach(lc, streams)
-			es_refold_scan(fold, es_scan_stream(lfirst(lc), 1, false, to->snapshot),
-						   to->corrections, to->upto);
+			es_refold_scan(fold, es_scan_stream(lfirst(lc), 1, false, from->snapshot),
+						   to->corrections, from->upto);
 	while ((row = es_fold_next_row(fold, &scan)) != NULL)
 		es_store_put(rebuild->rows, row);
 }
@@ -438,19 +475,20 @@ note_keys(EsFold *fold, const EsProjection *projection, const text *stream, cons
 		  const Point *to)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource rebuild keys", ALLOCSET_DEFAULT_SIZES);
-	EsScan	   *scan = es_scan_stream(stream, 1, false, to->snapshot);
+	EsScan	   *scan = es_scan_stream(stream, 1, false, from->snapshot);
 	EsEvent		event;
 
 	while (es_scan_next(scan, &event))
 	{
-		int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
 		EsEvent		before = event;
 
 		CHECK_FOR_INTERRUPTS();
+		if (DatumGetInt64(event.value[ES_EVENT_POSITION]) > from->upto)
+			break;
 		MemoryContextReset(work);
-		if (position <= from->upto && es_corrections_apply(from->corrections, &before))
+		if (es_corrections_apply(from->corrections, &before))
 			es_refold_enter_rows(fold, projection, &before, work);
-		if (position <= to->upto && es_corrections_apply(to->corrections, &event))
+		if (es_corrections_apply(to->corrections, &event))
 			es_refold_enter_rows(fold, projection, &event, work);
 	}
 	es_scan_end(scan);

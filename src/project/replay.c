@@ -3,9 +3,10 @@
  *		History folded anew, as corrected: verify_projection compares the table
  *		with it.
  *
- * Log and table are read under one snapshot; history ends where it shows the
- * cursor of a projection in mode async (project/apply.h).  Rows that differ are
- * folded once more with what was found in sight, to tell where they parted.
+ * Log and table are read under one snapshot, which sees the definition in force;
+ * history ends where it shows the cursor of a projection in mode async
+ * (project/apply.h).  Rows that differ are folded once more with what was found in
+ * sight, to tell where they parted.
  *
  * Memory: that of two stores (store.c).
  */
@@ -42,6 +43,7 @@
 PG_FUNCTION_INFO_V1(eventsource_verify_projection);
 PG_FUNCTION_INFO_V1(eventsource_projection_definitions);
 
+static EsProjection *open_as_seen(Oid relid, Snapshot *snapshot);
 static void fold_history(EsStore *store, EsProjection *projection, int64 upto, Snapshot snapshot);
 static EsStore *begin_trace(EsStore *store, EsProjection *projection, bool *differs);
 static void put_difference(ReturnSetInfo *result, EsRow *row);
@@ -52,9 +54,8 @@ static Datum read_value(const EsTarget *target, Form_pg_attribute att, char *str
 Datum
 eventsource_verify_projection(PG_FUNCTION_ARGS)
 {
-	EsProjection *projection = es_projection_open_to_read(PG_GETARG_OID(0),
-														  "Verifying a projection shows rows of its table.");
-	Snapshot	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	Snapshot	snapshot;
+	EsProjection *projection = open_as_seen(PG_GETARG_OID(0), &snapshot);
 	int64		upto = es_apply_shown(projection, snapshot);
 	EsStore    *store = es_store_begin(CurrentMemoryContext, projection);
 	EsStore    *traced;
@@ -79,6 +80,39 @@ eventsource_verify_projection(PG_FUNCTION_ARGS)
 	es_store_end(traced);
 	UnregisterSnapshot(snapshot);
 	return (Datum) 0;
+}
+
+/*
+ * The projection, with a registered snapshot that shows the table by its rules: it
+ * may have been defined anew since the statement began.
+ */
+static EsProjection *
+open_as_seen(Oid relid, Snapshot *snapshot)
+{
+	EsProjection *projection = es_projection_open_to_read(relid, "Verifying a projection shows rows of its table.");
+	bool		is_latest = false;
+	int64		version;
+
+	*snapshot = RegisterSnapshot(GetActiveSnapshot());
+	while ((version = es_config_version_seen("projection", projection->name, *snapshot)) != projection->version)
+	{
+		CHECK_FOR_INTERRUPTS();
+		/* We have defined it ourselves, in this very statement. */
+		if (is_latest && version < projection->version)
+			break;
+		if (IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("projection %s was defined anew since the transaction began", projection->target->name),
+					 errdetail("The transaction's snapshot shows the table as it was by version " INT64_FORMAT " of its definition; now there is version " INT64_FORMAT ".",
+							   version, projection->version),
+					 errhint("Verify it in a new transaction.")));
+		UnregisterSnapshot(*snapshot);
+		projection = es_projection_expect(relid);
+		*snapshot = RegisterSnapshot(GetLatestSnapshot());
+		is_latest = true;
+	}
+	return projection;
 }
 
 /* What the view eventsource.projections shows. */
