@@ -102,6 +102,23 @@ es_cursor_read_failure(const char *follower, Snapshot snapshot, EsFailure *failu
 	return row != NULL;
 }
 
+bool
+es_cursor_is_hidden(const char *follower)
+{
+	Relation	rel;
+	HeapTuple	row;
+	bool		result;
+
+	/* Else every statement has a snapshot of its own. */
+	if (!IsolationUsesXactSnapshot())
+		return false;
+	rel = table_open(es_catalog_oid(ES_REL_PROJECTION_CURSOR), AccessShareLock);
+	row = find_row(rel, ES_REL_PROJECTION_CURSOR_PKEY, follower, SnapshotSelf);
+	result = row != NULL && es_catalog_is_hidden(row, GetTransactionSnapshot());
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
 void
 es_cursor_set(const char *follower, int64 position)
 {

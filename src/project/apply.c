@@ -105,7 +105,7 @@ static void
 apply_stretch(const EsFollower *follower, EsStretch *stretch)
 {
 	const EsAsync *async = follower->arg;
-	EsProjection *projection = es_projection_open_to_follow(async->relid);
+	EsProjection *projection = es_projection_open_to_follow(async->relid, async->name);
 	int64		correction = es_apply_next_correction(projection, stretch);
 	bool		is_corrected = correction == stretch->after + 1;
 	int64		end = correction - 1;

@@ -82,6 +82,14 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 		return;
 	}
 
+	/* What it builds on cannot be seen. */
+	if (es_cursor_is_hidden(follower->name))
+	{
+		result->status = ES_FOLLOW_RETRY;
+		result->error = pstrdup("could not serialize access due to another run");
+		return;
+	}
+
 	work = AllocSetContextCreate(CurrentMemoryContext, "eventsource stretch", ALLOCSET_DEFAULT_SIZES);
 	result->status = ES_FOLLOW_CURRENT;
 	while (result->status == ES_FOLLOW_CURRENT && result->position < es_final_upto(final))

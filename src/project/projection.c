@@ -131,13 +131,14 @@ es_projection_list_async(void)
 
 /* A table may change until its lock is ours: it is looked at under the lock. */
 EsProjection *
-es_projection_open_to_follow(Oid relid)
+es_projection_open_to_follow(Oid relid, const char *name)
 {
 	CacheEntry *entry;
 
 	LockRelationOid(relid, RowExclusiveLock);
 	entry = find_entry(relid);
-	if (entry == NULL || !entry->is_async || compile_entry(entry) == NULL)
+	if (entry == NULL || !entry->is_async || strcmp(entry->definition->name, name) != 0 ||
+		compile_entry(entry) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("the projection is not async any more"),

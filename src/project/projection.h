@@ -95,9 +95,10 @@ extern List *es_projection_list_async(void);
 
 /*
  * One of them, to be written by who holds its cursor's lock: locks the table ROW
- * EXCLUSIVE.  Raises an error if it is none any more, or cannot be written.
+ * EXCLUSIVE.  Raises an error if it is none any more, has another name (of its
+ * definition), or cannot be written.
  */
-extern EsProjection *es_projection_open_to_follow(Oid relid);
+extern EsProjection *es_projection_open_to_follow(Oid relid, const char *name);
 
 /* The projection of a table; NULL if it is none. */
 extern EsProjection *es_projection_get(Oid relid);
