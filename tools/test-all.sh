@@ -7,9 +7,13 @@
 # for it unless ES_ALLOW_MISSING is set.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
+cd "$ROOT"
 
 majors=${ES_MAJORS:-15 17 18}
 suites='regress isolation segments'
+# Of the TAP tests, those of what differs most between majors: processes, hooks,
+# shared memory, prepared transactions, replication.
+processes=(test/t/{003,013,018,020,022,023,024,028}_*.pl)
 passed=0 failed=0 skipped=0 missing=''
 
 main() {
@@ -59,9 +63,17 @@ run_elsewhere() {
 		skipped=$((skipped + 1))
 		return
 	fi
-	leg "PostgreSQL $1" "$ROOT/tools/chroot.sh" run "$1" env -u ES_DATA_DIR \
-		ES_LABEL="PostgreSQL $1" ES_PARTS="$suites" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
-		PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config" tools/test.sh
+	leg_elsewhere "PostgreSQL $1" "$1" "$suites"
+	leg_elsewhere "processes of PostgreSQL $1" "$1" tap "${processes[@]}"
+}
+
+# leg_elsewhere LABEL MAJOR PARTS [FILE ...]
+leg_elsewhere() {
+	local label=$1 major=$2 parts=$3
+	shift 3
+	leg "$label" "$ROOT/tools/chroot.sh" run "$major" env -u ES_DATA_DIR \
+		ES_LABEL="$label" ES_PARTS="$parts" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
+		PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" tools/test.sh "$@"
 }
 
 # The demo is what a newcomer sees first, so it is a test too: it must tell its story.

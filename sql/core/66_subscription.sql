@@ -18,6 +18,7 @@ CREATE TABLE eventsource.subscription_cursor (
 	scanned      bigint      NOT NULL,
 	lease_until  timestamptz NOT NULL,
 	served_at    timestamptz NOT NULL,
+	session      bigint      NOT NULL,
 	consumer     text        COLLATE "C",
 	error        text,
 	CONSTRAINT subscription_cursor_pkey PRIMARY KEY (subscription, partition)

@@ -239,6 +239,12 @@ es_consumer_name(const text *argument)
 }
 
 int64
+es_consumer_session(void)
+{
+	return (int64) MyStartTimestamp ^ ((int64) MyProcPid << 40);
+}
+
+int64
 es_interval_length(const Interval *interval, const char *what, int64 least)
 {
 	double		length = (double) interval->month * DAYS_PER_MONTH * USECS_PER_DAY +

@@ -82,6 +82,7 @@ typedef struct EsPartition
 	TimestampTz lease_until;
 	TimestampTz served_at;
 	text	   *consumer;		/* who has it; NULL: nobody */
+	int64		session;		/* and in which session it got it */
 	HeapTuple	tuple;			/* as it was read */
 } EsPartition;
 
@@ -170,7 +171,10 @@ extern EsLane *es_lane_find(const List *lanes, int64 origin);
 extern void es_line_fail(const EsSubscription *subscription, EsPartition *part, EsLane *lane,
 						 int64 position, text *error, EsFinal *final);
 
-/* A lease is over and its events are not done with: the next one is to blame. */
+/*
+ * A lease is over, or its consumer began anew, and its events are not done with: the
+ * next one is to blame.
+ */
 extern void es_partition_expire(const EsSubscription *subscription, EsPartition *part, EsFinal *final);
 
 /* ---- arguments ---- */
@@ -190,6 +194,9 @@ extern void es_spoken_read(FunctionCallInfo fcinfo, EsSpoken *spoken);
 
 /* Who this session is where it does not say. */
 extern const text *es_consumer_name(const text *argument);
+
+/* A number that no other session has had. */
+extern int64 es_consumer_session(void);
 
 /* Microseconds, a month being 30 days; an error if it is below the least or beyond a century. */
 extern int64 es_interval_length(const Interval *interval, const char *what, int64 least);

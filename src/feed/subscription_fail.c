@@ -47,7 +47,9 @@ es_partition_expire(const EsSubscription *subscription, EsPartition *part, EsFin
 	List	   *lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
 	EsLane	   *lane = part->lane == 0 ? NULL : es_lane_find(lanes, part->lane);
 	EsLine	   *line = lane == NULL ? &part->line : &lane->line;
-	text	   *error = cstring_to_text(psprintf("the lease of consumer \"%s\" ended without a word",
+	bool		is_over = part->lease_until <= GetCurrentTimestamp();
+	text	   *error = cstring_to_text(psprintf(is_over ? "the lease of consumer \"%s\" ended without a word" :
+												 "consumer \"%s\" began anew without a word on what it had",
 												 text_to_cstring(part->consumer)));
 	EsEvent		head;
 	EsLineScan *scan;

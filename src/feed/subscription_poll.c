@@ -203,7 +203,8 @@ poll_locked(const Request *request, EsPartition *part, EsFinal *final, bool *is_
 	List	   *lanes;
 	ListCell   *lc;
 
-	if (part->delivered != 0 && part->lease_until <= GetCurrentTimestamp())
+	if (part->delivered != 0 &&
+		(part->lease_until <= GetCurrentTimestamp() || part->session != es_consumer_session()))
 	{
 		es_partition_expire(subscription, part, final);
 		*is_changed = true;
@@ -251,6 +252,7 @@ deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lan
 	part->delivered = last;
 	part->scanned = count < max_count ? upto : last;
 	part->consumer = (text *) request->consumer;
+	part->session = es_consumer_session();
 	part->served_at = GetCurrentTimestamp();
 	part->lease_until = part->served_at + request->lease;
 	es_partition_write(request->subscription, part);

@@ -9,11 +9,8 @@
  *
  * Each write is followed by a command's end, as one command may poll and
  * acknowledge.
- *
- * A partition's row is written anew with each poll and ack, and while anybody
- * holds an old snapshot none of its versions can go.  So that strangers do not
- * make consumers slow, the index, which leads to all of them, is not asked again:
- * each backend remembers where the row stood, and goes on from there.
+ * A partition's row is written anew with each poll and ack, hence looked for where
+ * it stood (log/place.h).
  */
 #include "feed/subscription.h"
 
@@ -21,18 +18,16 @@
 #include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
-#include "executor/tuptable.h"
 #include "log/catalog.h"
+#include "log/place.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
-#include "utils/hsearch.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -51,6 +46,7 @@ enum
 	PARTITION_SCANNED,
 	PARTITION_LEASE_UNTIL,
 	PARTITION_SERVED_AT,
+	PARTITION_SESSION,
 	PARTITION_CONSUMER,
 	PARTITION_ERROR,
 	PARTITION_NCOLUMNS
@@ -77,20 +73,6 @@ enum
 	LANE_NCOLUMNS
 };
 
-/* Where this backend last saw the row of a partition.  Only a hint. */
-typedef struct Place
-{
-	char		key[ES_MAX_WORD + 32];	/* key: number and name */
-	Oid			relid;
-	ItemPointerData tid;
-} Place;
-
-#define MAX_PLACES	10000
-
-static HTAB *places = NULL;
-
-static Place *place_of(const EsSubscription *subscription, int32 partition);
-static HeapTuple read_at_place(Relation rel, const Place *place, Snapshot snapshot);
 static bool is_row_of(HeapTuple tuple, TupleDesc desc, const EsSubscription *subscription, int32 partition);
 static HeapTuple find_by_index(const EsSubscription *subscription, int32 partition, Snapshot snapshot);
 static void set_tag(const EsSubscription *subscription, int32 partition, LOCKTAG *tag);
@@ -150,8 +132,8 @@ void
 es_partition_read(const EsSubscription *subscription, int32 partition, Snapshot snapshot, EsPartition *part)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_SUBSCRIPTION_CURSOR), AccessShareLock);
-	Place	   *place = place_of(subscription, partition);
-	HeapTuple	tuple = read_at_place(rel, place, snapshot);
+	char	   *place = psprintf("%d.%s", partition, subscription->name);
+	HeapTuple	tuple = es_place_read(rel, place, snapshot);
 	Datum		values[PARTITION_NCOLUMNS];
 	bool		nulls[PARTITION_NCOLUMNS];
 
@@ -163,8 +145,7 @@ es_partition_read(const EsSubscription *subscription, int32 partition, Snapshot 
 				 errmsg("progress of subscription \"%s\" is missing", subscription->name),
 				 errdetail("There is no row for partition %d: it is being dropped, or was restored without its progress.", partition),
 				 errhint("Drop the subscription and create it again.")));
-	place->relid = RelationGetRelid(rel);
-	place->tid = tuple->t_self;
+	es_place_note(rel, place, tuple);
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 	part->number = partition;
 	part->line.position = DatumGetInt64(values[PARTITION_POSITION]);
@@ -178,55 +159,10 @@ es_partition_read(const EsSubscription *subscription, int32 partition, Snapshot 
 	part->scanned = DatumGetInt64(values[PARTITION_SCANNED]);
 	part->lease_until = DatumGetTimestampTz(values[PARTITION_LEASE_UNTIL]);
 	part->served_at = DatumGetTimestampTz(values[PARTITION_SERVED_AT]);
+	part->session = DatumGetInt64(values[PARTITION_SESSION]);
 	part->consumer = get_text(values[PARTITION_CONSUMER], nulls[PARTITION_CONSUMER]);
 	part->tuple = tuple;
 	table_close(rel, AccessShareLock);
-}
-
-static Place *
-place_of(const EsSubscription *subscription, int32 partition)
-{
-	HASHCTL		ctl = {.keysize = sizeof(((Place *) NULL)->key),.entrysize = sizeof(Place)};
-	char		key[sizeof(((Place *) NULL)->key)];
-	Place	   *place;
-	bool		found;
-
-	if (places != NULL && hash_get_num_entries(places) >= MAX_PLACES)
-	{
-		hash_destroy(places);
-		places = NULL;
-	}
-	if (places == NULL)
-		places = hash_create("eventsource places of partitions", 16, &ctl, HASH_ELEM | HASH_STRINGS);
-	snprintf(key, sizeof(key), "%d.%s", partition, subscription->name);
-	place = hash_search(places, key, HASH_ENTER, &found);
-	if (!found)
-		place->relid = InvalidOid;
-	return place;
-}
-
-/* The version that the snapshot sees of whatever row stood there; NULL if there is none. */
-static HeapTuple
-read_at_place(Relation rel, const Place *place, Snapshot snapshot)
-{
-	ItemPointerData tid = place->tid;
-	TableScanDesc scan;
-	TupleTableSlot *slot;
-	HeapTuple	result = NULL;
-
-	if (place->relid != RelationGetRelid(rel))
-		return NULL;
-	scan = table_beginscan_tid(rel, snapshot);
-	if (table_tuple_tid_valid(scan, &tid))
-	{
-		slot = table_slot_create(rel, NULL);
-		table_tuple_get_latest_tid(scan, &tid);
-		if (table_tuple_fetch_row_version(rel, &tid, snapshot, slot))
-			result = ExecCopySlotHeapTuple(slot);
-		ExecDropSingleTupleTableSlot(slot);
-	}
-	table_endscan(scan);
-	return result;
 }
 
 /* The place may have become another row's. */
@@ -302,6 +238,7 @@ es_partition_end_lease(EsPartition *part)
 	part->delivered = 0;
 	part->scanned = 0;
 	part->lease_until = DT_NOBEGIN;
+	part->session = 0;
 	part->consumer = NULL;
 }
 
@@ -327,6 +264,7 @@ form_partition(const EsSubscription *subscription, const EsPartition *part, Datu
 	values[PARTITION_SCANNED] = Int64GetDatum(part->scanned);
 	values[PARTITION_LEASE_UNTIL] = TimestampTzGetDatum(part->lease_until);
 	values[PARTITION_SERVED_AT] = TimestampTzGetDatum(part->served_at);
+	values[PARTITION_SESSION] = Int64GetDatum(part->session);
 	put_text(part->consumer, &values[PARTITION_CONSUMER], &nulls[PARTITION_CONSUMER]);
 	put_text(part->line.error, &values[PARTITION_ERROR], &nulls[PARTITION_ERROR]);
 }

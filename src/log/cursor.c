@@ -6,6 +6,8 @@
  * since they are written anew with every batch, and eventsource.projection_failure,
  * which has a row for each follower that stands still.
  *
+ * A cursor's row is looked for where it stood (log/place.h).
+ *
  * Locks: the progress of a follower has an advisory lock of its own, held to the
  * end of the (sub)transaction that moves it; rows are read with SnapshotSelf
  * under it.
@@ -18,6 +20,7 @@
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "log/catalog.h"
+#include "log/place.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -43,6 +46,7 @@ enum
 };
 
 static HeapTuple find_row(Relation rel, EsRelation key, const char *follower, Snapshot snapshot);
+static bool is_row_of(HeapTuple row, TupleDesc desc, const char *follower);
 static bool delete_row(EsRelation which, EsRelation key, const char *follower);
 
 char *
@@ -174,22 +178,42 @@ es_cursor_drop(const char *follower)
 	(void) delete_row(ES_REL_PROJECTION_CURSOR, ES_REL_PROJECTION_CURSOR_PKEY, follower);
 }
 
-/* Copied, or NULL. */
+/* Copied, or NULL: where it stood, else by the index. */
 static HeapTuple
 find_row(Relation rel, EsRelation key, const char *follower, Snapshot snapshot)
 {
 	ScanKeyData scan_key;
 	SysScanDesc scan;
-	HeapTuple	row;
+	HeapTuple	row = es_place_read(rel, follower, snapshot);
+
+	if (row != NULL && is_row_of(row, RelationGetDescr(rel), follower))
+	{
+		es_place_note(rel, follower, row);
+		return row;
+	}
 
 	ScanKeyInit(&scan_key, COL_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(follower));
 	scan_key.sk_collation = TupleDescAttr(RelationGetDescr(rel), COL_NAME - 1)->attcollation;
 	scan = systable_beginscan(rel, es_catalog_oid(key), true, snapshot, 1, &scan_key);
 	row = systable_getnext(scan);
 	if (row != NULL)
+	{
 		row = heap_copytuple(row);
+		es_place_note(rel, follower, row);
+	}
 	systable_endscan(scan);
 	return row;
+}
+
+/* The place may have become another row's. */
+static bool
+is_row_of(HeapTuple row, TupleDesc desc, const char *follower)
+{
+	bool		isnull;
+	text	   *name = DatumGetTextPP(heap_getattr(row, COL_NAME, desc, &isnull));
+
+	return strlen(follower) == VARSIZE_ANY_EXHDR(name) &&
+		memcmp(follower, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0;
 }
 
 static bool

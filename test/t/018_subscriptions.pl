@@ -151,5 +151,15 @@ is($node->safe_psql('copy', $progress), $had, 'progress is in the dump');
 my $next = "SELECT string_agg(position::text, ' ') FROM eventsource.poll('kept', 10)";
 is($node->safe_psql('copy', $next), ask($next), 'and goes on from there');
 
+# ---- a consumer that dies of an event, and is started again under its name ----
+
+ask("SELECT eventsource.create_subscription('fragile', ARRAY['order'], max_attempts => 3)");
+my $first = "SELECT min(position) FROM eventsource.poll('fragile', 10, 'mail-1', '1 hour')";
+my $poison = ask($first);
+is(ask($first), $poison, 'another session of that name gets the same') for 1 .. 2;
+isnt(ask($first), $poison, 'until it has died of it too often');
+is(ask("SELECT position, attempts, error FROM eventsource.parked_events WHERE subscription = 'fragile'"),
+	qq($poison|3|consumer "mail-1" began anew without a word on what it had), 'then the event is parked');
+
 is(problems_of($node, 'log'), '', 'the log is whole');
 done_testing();
