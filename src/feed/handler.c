@@ -52,7 +52,7 @@ static void refuse_function(const char *function, const char *detail);
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
 static void expect_current(const EsHandler *handler);
 static void begin_calls(Call *call, const EsHandler *handler);
-static void call_once(Call *call, const EsEvent *event);
+static void call_apart(Call *call, const EsEvent *event);
 static void call_function(Call *call, const EsEvent *event);
 static Datum form_event(TupleDesc desc, const EsEvent *event);
 static void describe_call(void *arg);
@@ -194,7 +194,7 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 			XLogFlush(commit);
 		if (++stretch->events == stretch->size)
 			stretch->reached = stretch->at;
-		call_once(&call, &event);
+		call_apart(&call, &event);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(per_event);
 	}
@@ -241,7 +241,7 @@ begin_calls(Call *call, const EsHandler *handler)
 
 /* In a memory context that lasts for the event. */
 static void
-call_once(Call *call, const EsEvent *event)
+call_apart(Call *call, const EsEvent *event)
 {
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = describe_call,.arg = call};
 	EsBinding	binding = {.event = event};
