@@ -10,7 +10,8 @@
  * An error of a duty is logged, kept in the slot, and puts that duty off: 1 s, then
  * twice as long each time, up to 60 s.  It ends when the extension is gone, and when
  * it is told to (SIGTERM); the launcher starts it anew as needed.  It waits for no
- * lock longer than a moment, so that one table hinders no other.
+ * lock longer than a moment, so that one table hinders no other.  Until the log is
+ * open in its database it only waits.
  *
  * It is nobody in particular (the bootstrap superuser); what it runs that is not
  * ours runs as its owner.  Commits are asynchronous: what it had done and a crash
@@ -22,6 +23,7 @@
 #include "feed/worker_slots.h"
 #include "log/bell.h"
 #include "log/catalog.h"
+#include "log/open.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -218,13 +220,16 @@ call(Duty *duty)
 	return result;
 }
 
-/* Calls each duty once; in how many ms the next pass is wanted. */
+/*
+ * Calls each duty once; in how many ms the next pass is wanted.  A log that is not
+ * open may be about to be restored: what there is of it is not to be relied on.
+ */
 static long
-pass(void)
+pass(bool is_open)
 {
 	long		wait = es_guc_worker_interval;
 
-	for (int i = 0; i < n_duties; i++)
+	for (int i = 0; is_open && i < n_duties; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		wait = Min(wait, call(&duties[i]));
@@ -236,12 +241,13 @@ pass(void)
 }
 
 static bool
-extension_is_there(void)
+extension_is_there(bool *is_open)
 {
 	bool		result;
 
 	begin("looking for the extension");
 	result = es_catalog_is_installed();
+	*is_open = result && es_log_is_open();
 	commit();
 	return result;
 }
@@ -271,8 +277,10 @@ pin_settings(void)
 static void
 make_passes(void)
 {
+	bool		is_open;
+
 	es_bell_prepare();
-	while (extension_is_there())
+	while (extension_is_there(&is_open))
 	{
 		TimestampTz began = GetCurrentTimestamp();
 		long		wait;
@@ -283,7 +291,7 @@ make_passes(void)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		wait = pass();
+		wait = pass(is_open);
 		if (wait <= 0)
 			continue;
 		while (wait > 0 && !es_bell_sleep(wait) && !ConfigReloadPending)
@@ -299,6 +307,7 @@ void
 eventsource_worker_main(Datum arg)
 {
 	Oid			database = DatumGetObjectId(arg);
+	bool		is_open;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -309,7 +318,7 @@ eventsource_worker_main(Datum arg)
 	for (;;)
 	{
 		forget_extension_made();
-		if (!extension_is_there())
+		if (!extension_is_there(&is_open))
 			break;
 		note_presence(ES_PRESENCE_PRESENT);
 		make_passes();
