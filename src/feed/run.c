@@ -111,6 +111,10 @@ es_run_list_due(int64 watermark)
 	return due;
 }
 
+/*
+ * A handler goes a batch at a time: from its first append on its transaction holds
+ * the watermark back.
+ */
 bool
 es_run_one(const char *follower, int64 max_events, EsFollowed *result)
 {
@@ -133,7 +137,7 @@ es_run_one(const char *follower, int64 max_events, EsFollowed *result)
 
 		if (strcmp(handler->follower, follower) != 0)
 			continue;
-		es_handler_run(handler, final, max_events, result);
+		es_handler_run(handler, final, Min(max_events, handler->pace.max_batch), result);
 		found = true;
 	}
 	es_final_end(final);

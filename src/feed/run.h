@@ -19,7 +19,7 @@
 extern List *es_run_list_due(int64 watermark);
 
 /*
- * Brings one up to the watermark, or so many events (0: no limit) further; says
+ * Brings one up to the watermark, or so many events at most further; says
  * false if there is none of this name any more.  See es_follow_run() for errors.
  */
 extern bool es_run_one(const char *follower, int64 max_events, EsFollowed *result);

@@ -118,7 +118,8 @@ extern void es_partition_write(const EsSubscription *subscription, EsPartition *
 
 /* A partition begins after a position. */
 extern void es_partition_create(const EsSubscription *subscription, int32 partition, int64 position);
-extern void es_partition_delete(const EsSubscription *subscription, EsPartition *part);
+/* Under its lock; if it is there. */
+extern void es_partition_delete(const EsSubscription *subscription, int32 partition);
 
 /* What was lent is not lent any more. */
 extern void es_partition_end_lease(EsPartition *part);

@@ -104,11 +104,8 @@ eventsource_drop_subscription(PG_FUNCTION_ARGS)
 	subscription = es_subscription_of_owner(PG_GETARG_TEXT_PP(0));
 	for (int i = 0; i < subscription->partitions; i++)
 	{
-		EsPartition part;
-
 		es_partition_lock(subscription, i);
-		es_partition_read(subscription, i, SnapshotSelf, &part);
-		es_partition_delete(subscription, &part);
+		es_partition_delete(subscription, i);
 		forget_lanes(subscription, i);
 	}
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);

@@ -53,6 +53,7 @@ static int	compare_turns(const void *a, const void *b);
 static bool poll_any(Request *request);
 static bool poll_one(Request *request, int32 partition);
 static bool poll_partition(Request *request, int32 partition);
+static bool is_defined(Request *request);
 static bool is_free(const Request *request, const EsPartition *part);
 static bool poll_locked(const Request *request, EsPartition *part, EsFinal *final, bool *is_changed);
 static bool deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lanes,
@@ -170,6 +171,11 @@ poll_partition(Request *request, int32 partition)
 
 	if (!es_partition_try_lock(request->subscription, partition))
 		return false;
+	if (!is_defined(request))
+	{
+		es_partition_unlock(request->subscription, partition);
+		return false;
+	}
 	es_partition_read(request->subscription, partition, SnapshotSelf, &part);
 	if (es_catalog_is_hidden(part.tuple, GetActiveSnapshot()))
 		request->is_late = true;
@@ -182,6 +188,18 @@ poll_partition(Request *request, int32 partition)
 	if (!is_changed)
 		es_partition_unlock(request->subscription, partition);
 	return result;
+}
+
+/* Until the lock was ours it may have been dropped, and made anew with other partitions. */
+static bool
+is_defined(Request *request)
+{
+	const EsSubscription *now = es_subscription_find(request->subscription->name);
+
+	if (now == NULL || now->partitions != request->subscription->partitions)
+		return false;
+	request->subscription = now;
+	return true;
 }
 
 static bool

@@ -222,11 +222,15 @@ es_partition_create(const EsSubscription *subscription, int32 partition, int64 p
 }
 
 void
-es_partition_delete(const EsSubscription *subscription, EsPartition *part)
+es_partition_delete(const EsSubscription *subscription, int32 partition)
 {
-	Relation	rel = table_open(es_catalog_oid(ES_REL_SUBSCRIPTION_CURSOR), RowExclusiveLock);
+	HeapTuple	tuple = find_by_index(subscription, partition, SnapshotSelf);
+	Relation	rel;
 
-	es_catalog_delete(rel, part->tuple);
+	if (tuple == NULL)
+		return;
+	rel = table_open(es_catalog_oid(ES_REL_SUBSCRIPTION_CURSOR), RowExclusiveLock);
+	es_catalog_delete(rel, tuple);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }

@@ -142,6 +142,17 @@ is(sql($seen), 'check clerk, handler handled clerk, handler made clerk, index cl
 is(sql(q{SELECT recorded_by || ' ' || actor FROM eventsource.events WHERE type = 'handled'}), 'clerk clerk', 'what a handler appends is its definer\'s');
 ok(soon(sub { sql('SELECT pg_try_advisory_xact_lock(20261121)') eq 't' }), 'the worker keeps no lock that a handler took');
 
+# ---- a batch of a handler is a transaction ----
+
+sql(<<'SQL');
+CREATE TABLE batch (position bigint);
+CREATE FUNCTION batch(e eventsource.events) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.batch VALUES (e.position) $$;
+SELECT eventsource.create_handler('batch', '{batch}', 'batch(eventsource.events)', settings => '{"interval": "0 s", "max_batch": 10}');
+SELECT count(*) FROM eventsource.append_events((SELECT jsonb_agg('{"stream": "batch-1", "type": "x"}'::jsonb) FROM generate_series(1, 30)));
+SQL
+ok(soon(sub { sql('SELECT count(*) FROM batch') eq '30' }), 'a handler is called for all');
+is(sql('SELECT count(DISTINCT xmin::text) FROM batch'), '3', 'ten at a time');
+
 # ---- processes that end ----
 
 sql("SELECT pg_terminate_backend($pid)");

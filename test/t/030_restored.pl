@@ -23,17 +23,18 @@ CREATE FUNCTION note(e eventsource.events) RETURNS void LANGUAGE sql AS $$ INSER
 CREATE TABLE total (account text PRIMARY KEY, n int DEFAULT 0);
 SELECT eventsource.create_handler('note', '{move}', 'note(eventsource.events)', settings => '{"interval": "0 s"}'),
 	eventsource.create_projection('total', '{move}', '{"*": "n = row.n + 1"}', '{"account": "''all''"}', settings => '{"interval": "0 s"}');
+SELECT eventsource.create_subscription('follow', '{move}', partitions => 2);
 SELECT eventsource.append('move-' || n, 'moved') FROM generate_series(1, 3) n;
 SELECT * FROM eventsource.run_projections();
 SELECT eventsource.append('move-4', 'moved');
 SQL
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/dump", 'log' ], 'dumped');
 
-# The cursors, and then what comes after the data, last of all.
+# The cursors come last, or never.
 my ($list) = run_command([ 'pg_restore', '-l', "$dir/dump" ]);
 my @cursors = grep { /TABLE DATA eventsource projection_cursor / } split /\n/, $list;
 is(scalar(@cursors), 1, 'cursors are dumped');
-PostgreSQL::Test::Utils::append_to_file("$dir/first", join("\n", grep { !/ projection_cursor / } split /\n/, $list) . "\n");
+PostgreSQL::Test::Utils::append_to_file("$dir/first", join("\n", grep { !/TABLE DATA eventsource (projection|subscription)_cursor / } split /\n/, $list) . "\n");
 PostgreSQL::Test::Utils::append_to_file("$dir/last", "@cursors\n");
 
 # Passes of the worker since this was called.
@@ -58,6 +59,10 @@ ok(wait_until(sub { copy('SELECT count(*) FROM calls') eq '5' }, 30), 'then the 
 is(copy('SELECT count(*) = count(DISTINCT position) FROM calls'), 't', 'each event once');
 ok(wait_until(sub { copy('SELECT n FROM total') eq '5' }, 30), 'so does the projection');
 is(copy(q{SELECT count(*) FROM eventsource.verify_projection('total')}), '0', 'which is the fold of its events');
+like(error_of($node, 'copy', q{SELECT * FROM eventsource.poll('follow')}), qr/progress of subscription "follow" is missing/,
+	'a subscription whose progress was not restored');
+copy(q{SELECT eventsource.drop_subscription('follow'); SELECT eventsource.create_subscription('follow', '{move}', partitions => 2)});
+is(copy(q{SELECT count(*) FROM generate_series(0, 1) n, eventsource.poll('follow', partition => n)}), '5', 'can be made anew');
 is(problems_of($node, 'copy'), '', 'the log is whole');
 $node->stop;
 
