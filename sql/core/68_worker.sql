@@ -43,12 +43,11 @@ CREATE FUNCTION eventsource.worker_slots()
 				   passes bigint, failures integer, last_error text, last_error_at timestamptz)
 	AS 'MODULE_PATHNAME', 'eventsource_worker_slots' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 5;
 COMMENT ON FUNCTION eventsource.worker_slots() IS
-	'Private, for views: what the launcher and the workers know of each database; no rows unless the library is preloaded. The error of this database alone.';
+	'Private, for views: what the launcher and the workers know of each database; no rows unless the library is preloaded. The error of this database alone, and to admins.';
 
 CREATE VIEW eventsource.workers AS
 SELECT d.datname AS database, w.status, w.pid, w.started_at, w.last_pass_at, w.passes, w.failures,
-	   CASE WHEN has_function_privilege('eventsource.publish_watermark()', 'EXECUTE') THEN w.last_error END AS last_error,
-	   w.last_error_at
+	   w.last_error, w.last_error_at
   FROM eventsource.worker_slots() w
   JOIN pg_catalog.pg_database d ON d.oid = w.database;
 COMMENT ON VIEW eventsource.workers IS

@@ -10,6 +10,7 @@
 
 #include "errors.h"
 #include "fmgr.h"
+#include "log/attempt.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "miscadmin.h"
@@ -106,7 +107,8 @@ eventsource_nack(PG_FUNCTION_ARGS)
 
 	es_partition_end_lease(&part);
 	es_line_fail(spoken.subscription, &part, lane, spoken.position,
-				 PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2), final);
+				 PG_ARGISNULL(2) ? NULL :
+				 cstring_to_text(es_error_clip(text_to_cstring(PG_GETARG_TEXT_PP(2)))), final);
 	es_final_end(final);
 	PG_RETURN_VOID();
 }

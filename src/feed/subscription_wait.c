@@ -174,7 +174,7 @@ eventsource_subscription_pending(PG_FUNCTION_ARGS)
 		es_final_end(pending.final);
 		if (error != NULL)
 		{
-			values[2] = CStringGetTextDatum(error->message);
+			values[2] = CStringGetTextDatum(es_error_clip(error->message));
 			nulls[2] = false;
 		}
 	}
@@ -208,12 +208,11 @@ find_pending(void *arg)
 	es_line_scan_end(scan);
 }
 
-/* Whatever a filter may raise; not that this query is to end, or lacks means. */
+/* Whatever a filter may raise; not that this query lacks means. */
 static bool
 is_of_filter(int sqlstate)
 {
 	int			class = ERRCODE_TO_CATEGORY(sqlstate);
 
-	return class != ERRCODE_OPERATOR_INTERVENTION && class != ERRCODE_INSUFFICIENT_RESOURCES &&
-		class != ERRCODE_SYSTEM_ERROR;
+	return class != ERRCODE_INSUFFICIENT_RESOURCES && class != ERRCODE_SYSTEM_ERROR;
 }

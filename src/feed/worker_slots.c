@@ -18,6 +18,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
@@ -124,10 +125,14 @@ eventsource_worker_slots(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	EsWorkerSlot *copy;
+	bool		may_see_errors;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (shared == NULL)
 		return (Datum) 0;
+	may_see_errors = DatumGetBool(DirectFunctionCall2(has_function_privilege_name,
+													  CStringGetTextDatum("eventsource.publish_watermark()"),
+													  CStringGetTextDatum("EXECUTE")));
 	copy = palloc(sizeof(shared->slots));
 	memcpy(copy, es_worker_slots_lock(false), sizeof(shared->slots));
 	es_worker_slots_unlock();
@@ -148,7 +153,7 @@ eventsource_worker_slots(PG_FUNCTION_ARGS)
 		values[5] = Int64GetDatum(slot->passes);
 		values[6] = Int32GetDatum(slot->failures);
 		/* It is in the encoding of its database, and may speak of its data. */
-		nulls[7] = slot->last_error_at == 0 || slot->database != MyDatabaseId;
+		nulls[7] = slot->last_error_at == 0 || slot->database != MyDatabaseId || !may_see_errors;
 		values[7] = nulls[7] ? (Datum) 0 : CStringGetTextDatum(slot->last_error);
 		values[8] = time_or_null(slot->last_error_at, &nulls[8]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -9,7 +9,13 @@
 #include "log/attempt.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "utils/resowner.h"
+
+/* Bytes of a message that are kept: whose code fails may say anything. */
+#define MAX_MESSAGE		8192
+
+static bool is_cancel(const ErrorData *error);
 
 ErrorData *
 es_attempt(void (*work) (void *arg), void *arg, bool (*is_expected) (int sqlstate))
@@ -35,7 +41,26 @@ es_attempt(void (*work) (void *arg), void *arg, bool (*is_expected) (int sqlstat
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
-	if (error != NULL && !is_expected(error->sqlerrcode))
+	if (error != NULL && (is_cancel(error) || !is_expected(error->sqlerrcode)))
 		ReThrowError(error);
 	return error;
+}
+
+char *
+es_error_clip(const char *message)
+{
+	int			length = strlen(message);
+
+	return pnstrdup(message, length <= MAX_MESSAGE ? length : pg_mbcliplen(message, length, MAX_MESSAGE));
+}
+
+/*
+ * That the statement is to end, not that somebody's code, or a server that it
+ * asked, gave an error the same SQLSTATE.
+ */
+static bool
+is_cancel(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
+		strcmp(error->funcname, "ProcessInterrupts") == 0;
 }

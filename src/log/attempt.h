@@ -10,8 +10,12 @@
 /*
  * Runs work() in a subtransaction, in the current memory context.  NULL if it is
  * done; else the error, after all that the work did was rolled back.  An error
- * that is_expected() says no to is raised again.
+ * that is_expected() says no to is raised again, and so is the cancelling of the
+ * statement, always.
  */
 extern ErrorData *es_attempt(void (*work) (void *arg), void *arg, bool (*is_expected) (int sqlstate));
+
+/* As much of a message as is kept; in the current memory context. */
+extern char *es_error_clip(const char *message);
 
 #endif							/* ES_LOG_ATTEMPT_H */

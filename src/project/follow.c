@@ -143,8 +143,8 @@ go_on(Attempt *attempt, MemoryContext work)
 	{
 		copy = palloc(sizeof(ErrorData));
 		*copy = *error;
-		copy->message = error->message == NULL ? NULL : pstrdup(error->message);
-		copy->detail = error->detail == NULL ? NULL : pstrdup(error->detail);
+		copy->message = error->message == NULL ? NULL : es_error_clip(error->message);
+		copy->detail = error->detail == NULL ? NULL : es_error_clip(error->detail);
 	}
 	MemoryContextReset(work);
 	return copy;
@@ -178,11 +178,11 @@ apply_stretch(void *arg)
 	es_cursor_set(attempt->follower->name, attempt->stretch.reached);
 }
 
-/* A cancelled statement ends. */
+/* One that fails takes no other along, whatever it says. */
 static bool
 is_survived(int sqlstate)
 {
-	return sqlstate != ERRCODE_QUERY_CANCELED && sqlstate != ERRCODE_ADMIN_SHUTDOWN;
+	return true;
 }
 
 static bool

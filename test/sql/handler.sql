@@ -2,7 +2,7 @@
 \set own_database handler
 \i test/own_database.sql
 -- Handlers: functions called with each event, in order, each once per committed cursor.
-SELECT plan(36);
+SELECT plan(40);
 
 CREATE TABLE hdl_log (n int GENERATED ALWAYS AS IDENTITY, at bigint, stream text, type text, key text, data jsonb, idempotency_key text, who text, path text);
 CREATE FUNCTION hdl_note(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
@@ -72,6 +72,26 @@ SELECT eventsource.create_handler('hdl run', '{hdlask}', 'hdl_run(eventsource.ev
 SELECT pg_temp.same_rows($$ SELECT status, error FROM eventsource.run_projections() WHERE handler = 'hdl run' $$,
 	$$ VALUES ('parked', 'projections cannot be run by a handler') $$, 'it does not run itself');
 SELECT eventsource.drop_handler('hdl run') \gset
+
+-- It says that it was cancelled, and at length: no other is hindered, and not all of it is kept.
+CREATE FUNCTION hdl_lie(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = CASE e.key WHEN '1' THEN 'query_canceled' ELSE 'admin_shutdown' END; END $$;
+SELECT eventsource.create_handler('hdl a lie', '{hdlask}', 'hdl_lie(eventsource.events)') AS done, eventsource.create_handler('hdl b', '{hdlask}', 'hdl_note(eventsource.events)') AS done_too \gset
+SELECT pg_temp.same_rows($$ SELECT handler, status, error FROM eventsource.run_projections() WHERE handler IN ('hdl a lie', 'hdl b') $$,
+	$$ VALUES ('hdl a lie', 'retry', 'no'), ('hdl b', 'current', NULL) $$, 'not cancelled');
+CREATE FUNCTION hdl_talk(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat('ä', 20000) USING DETAIL = repeat('ö', 20000); END $$;
+SELECT eventsource.create_handler('hdl a lie', '{hdlask}', 'hdl_talk(eventsource.events)') AS done \gset
+SELECT is((SELECT length(error) FROM eventsource.run_projections() WHERE handler = 'hdl a lie'), 4096, 'a long message');
+SELECT pg_temp.same_rows($$ SELECT status, length(error), length(detail) FROM eventsource.handlers WHERE name = 'hdl a lie' $$,
+	$$ VALUES ('parked', 4096, 4096) $$, 'is not kept whole');
+SELECT eventsource.drop_handler('hdl a lie'), eventsource.drop_handler('hdl b') \gset
+CREATE FUNCTION pg_temp.hdl_cancelled() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN PERFORM FROM eventsource.run_projections(); RETURN 'no'; EXCEPTION WHEN query_canceled THEN RETURN sqlerrm; END $$;
+SET statement_timeout = '1s';
+CREATE FUNCTION hdl_wait(e eventsource.events) RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(600) $$;
+SELECT eventsource.create_handler('hdl wait', '{hdlask}', 'hdl_wait(eventsource.events)') AS done \gset
+SELECT is(pg_temp.hdl_cancelled(), 'canceling statement due to statement timeout', 'who runs it can be cancelled');
+RESET statement_timeout;
+SELECT eventsource.drop_handler('hdl wait') \gset
 
 -- What it does is over when it returns: nothing waits for the commit of who runs it.
 CREATE TABLE hdl_trap (n int);

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- health(): what is wrong is said, by whoever asks; nothing else is.
 BEGIN;
-SELECT plan(25);
+SELECT plan(29);
 
 CREATE ROLE es_health_reader;
 CREATE SCHEMA health;
@@ -40,6 +40,34 @@ SELECT count(*) AS done FROM generate_series(1, 200) i, eventsource.append('heal
 SELECT eventsource.append('health-gone', 'made') IS NULL AS done \gset
 SELECT eventsource.append('health-gone', 'gone') IS NULL AS done \gset
 SELECT is(pg_temp.status_of('sample of projections'), 'healthy', 'rows that are what their events make');
+
+-- Whoever asks runs no code of who owns a table: domains and casts of his.
+SAVEPOINT trapped;
+CREATE ROLE es_health_owner;
+SELECT eventsource.grant_admin('es_health_owner') IS NULL AS done \gset
+GRANT USAGE, CREATE ON SCHEMA health TO es_health_owner;
+CREATE TABLE health.loot (who text);
+GRANT INSERT ON health.loot TO es_health_owner;
+SET LOCAL ROLE es_health_owner;
+CREATE FUNCTION health.rob() RETURNS boolean LANGUAGE sql AS $$ INSERT INTO health.loot VALUES (current_user) RETURNING true $$;
+CREATE FUNCTION health.is_key(value text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN health.rob(); END $$;
+CREATE DOMAIN health.trap_key AS varchar(20) CHECK (health.is_key(VALUE));
+CREATE TABLE health.trap (key health.trap_key PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+SELECT eventsource.create_projection('health.trap', '{healthtrap}', '{"made": "n = row.n + 1"}') IS NULL AS done \gset
+CREATE FUNCTION health.as_text(it health.trap) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM health.rob(); RETURN it.n; END $$;
+CREATE CAST (health.trap AS text) WITH FUNCTION health.as_text(health.trap);
+CREATE TYPE health.letter AS ENUM ('a', 'b');
+CREATE TABLE health.letters (key health.letter PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+SELECT eventsource.create_projection('health.letters', '{healthtrap}', '{"made": "n = row.n + 1"}') IS NULL AS done \gset
+SELECT eventsource.append('healthtrap-a', 'made') IS NULL AS done \gset
+RESET ROLE;
+SELECT is(pg_temp.status_of('sample of projections'), 'healthy', 'a table with traps');
+SELECT ok(pg_temp.message_of('sample of projections') LIKE '5 row(s) folded anew; 1 projection(s) left out%', 'its rows, too; not those with a key of an own type');
+SELECT is((SELECT string_agg(DISTINCT who, ',') FROM health.loot), 'es_health_owner', 'have caught its owner alone');
+ALTER TABLE health.trap DISABLE TRIGGER USER;
+UPDATE health.trap SET n = 7;
+SELECT is(pg_temp.status_of('sample of projections'), 'degraded', 'a difference there');
+ROLLBACK TO trapped;
 
 SAVEPOINT guarded;
 ALTER TABLE health.counter DISABLE TRIGGER USER;

@@ -93,6 +93,9 @@ $session->query_safe('BEGIN; LOCK TABLE eventsource.projection_cursor');
 move(1, 'a', 1);
 ok(soon(sub { worker('last_error IS NOT NULL') eq 't' }), 'a duty that fails');
 like(worker('last_error'), qr/^bringing on .*: canceling statement due to lock timeout$/, 'says what it met');
+sql(q{CREATE ROLE curious; SELECT eventsource.grant_reader('curious')});
+is(sql(q{SET ROLE curious; SELECT count(last_error_at), count(last_error) FROM eventsource.worker_slots()}), '1|0',
+	'to admins alone');
 is(worker('pid'), $pid, 'does not end the worker');
 $session->query_safe('COMMIT');
 $session->quit;
