@@ -5,18 +5,15 @@
  *
  * Locks: the progress of the handler, so that nobody calls it meanwhile.
  */
+#include "feed/definition.h"
 #include "feed/handler.h"
 
 #include "append/define.h"
-#include "catalog/pg_type.h"
-#include "errors.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "log/json.h"
 #include "log/position.h"
 #include "miscadmin.h"
 #include "rules/category_list.h"
-#include "rules/expr.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
 #include "utils/snapmgr.h"
@@ -39,9 +36,7 @@ typedef struct Proposal
 
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
 static void check_proposal(Proposal *proposal, Jsonb *definition);
-static void check_name(const char *name, List **problems);
 static void read_from(Proposal *proposal, List **problems);
-static void compile_filter(void *arg);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal);
 static EsHandler *lock_handler(const text *name);
 
@@ -106,24 +101,7 @@ eventsource_resume_handler(PG_FUNCTION_ARGS)
 Datum
 eventsource_handler_definitions(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell   *lc;
-
-	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, es_config_list(ES_HANDLER_KIND))
-	{
-		EsDefinition *definition = lfirst(lc);
-		Datum		values[4];
-		bool		nulls[4] = {false};
-
-		if (strcmp(definition->type, ES_HANDLER_DEFINED) != 0)
-			continue;
-		values[0] = CStringGetTextDatum(definition->name);
-		values[1] = Int64GetDatum(definition->version);
-		values[2] = Int64GetDatum(definition->position);
-		values[3] = JsonbPGetDatum(definition->data);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
+	es_definition_list(fcinfo, ES_HANDLER_KIND, ES_HANDLER_DEFINED);
 	return (Datum) 0;
 }
 
@@ -149,47 +127,13 @@ static void
 check_proposal(Proposal *proposal, Jsonb *definition)
 {
 	List	   *problems = NIL;
-	StringInfoData lines;
 	EsPace		pace;
-	ListCell   *lc;
 
-	check_name(proposal->name, &problems);
-	if (proposal->category != NULL)
-		problems = list_concat(problems, es_category_list_check(proposal->category));
-	if (proposal->filter != NULL)
-	{
-		char	   *problem = es_expr_problem(compile_filter, proposal->filter);
-
-		if (problem != NULL)
-			problems = lappend(problems, psprintf("filter: %s", problem));
-	}
+	es_definition_check(proposal->name, proposal->category, proposal->filter, &problems);
 	es_pace_read(definition, ES_HANDLER_FROM, &pace, &problems);
 	read_from(proposal, &problems);
-	if (problems == NIL)
-		return;
-	initStringInfo(&lines);
-	foreach(lc, problems)
-		appendStringInfo(&lines, "%s%s", lines.len == 0 ? "" : "\n", (char *) lfirst(lc));
-	ereport(ERROR,
-			(errcode(ES_ERRCODE_INVALID_DEFINITION),
-			 errmsg("invalid handler \"%s\"", proposal->name),
-			 errdetail_internal("%s", lines.data),
-			 errhint("Nothing was changed. Mend all of it and try again.")));
-}
-
-/* It is part of a stream's name. */
-static void
-check_name(const char *name, List **problems)
-{
-	size_t		length = strlen(name);
-	bool		is_plain = true;
-
-	for (const char *byte = name; *byte != '\0'; byte++)
-		is_plain &= (unsigned char) *byte >= ' ' && *byte != 0x7f;
-	if (length == 0 || length > ES_MAX_WORD)
-		*problems = lappend(*problems, psprintf("name: must have 1 to %d bytes", ES_MAX_WORD));
-	else if (!is_plain)
-		*problems = lappend(*problems, pstrdup("name: must not contain control characters"));
+	es_definition_refuse(problems, psprintf("handler \"%s\"", proposal->name),
+						 "Nothing was changed. Mend all of it and try again.");
 }
 
 /* A number, or null for the watermark. */
@@ -213,14 +157,6 @@ read_from(Proposal *proposal, List **problems)
 	if (proposal->from < 0 || proposal->from > watermark)
 		*problems = lappend(*problems, psprintf("settings: from_position must be a position up to the watermark, "
 												INT64_FORMAT ", or null for that", watermark));
-}
-
-static void
-compile_filter(void *arg)
-{
-	EsExprScope scope = {.owner = GetUserId()};
-
-	(void) es_expr_compile(&scope, arg, BOOLOID, -1);
 }
 
 static Jsonb *

@@ -6,25 +6,21 @@
  * Definitions are serialised by the lock of their stream, taken first; then come
  * the locks of the partitions, in order.
  */
+#include "feed/definition.h"
 #include "feed/subscription.h"
 
-#include "access/htup_details.h"
 #include "append/define.h"
-#include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "log/config.h"
 #include "log/json.h"
 #include "log/position.h"
 #include "log/stream.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
+#include "rules/category_list.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(eventsource_create_subscription);
 PG_FUNCTION_INFO_V1(eventsource_drop_subscription);
@@ -48,12 +44,7 @@ typedef struct Proposal
 
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
 static void check_proposal(const Proposal *proposal);
-static List *check_name(const char *name);
-static List *check_categories(ArrayType *category);
-static char *category_problem(const text *name);
-static void compile_filter(void *arg);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal);
-static void put_categories(JsonbParseState **state, ArrayType *category);
 static void lock_definition(const char *name);
 static void begin_partitions(const Proposal *proposal);
 static void forget_lanes(const EsSubscription *subscription, int32 partition);
@@ -152,24 +143,7 @@ eventsource_reset_subscription(PG_FUNCTION_ARGS)
 Datum
 eventsource_subscription_definitions(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell   *lc;
-
-	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, es_config_list(ES_SUBSCRIPTION_KIND))
-	{
-		EsDefinition *definition = lfirst(lc);
-		Datum		values[4];
-		bool		nulls[4] = {false};
-
-		if (strcmp(definition->type, ES_SUBSCRIPTION_DEFINED) != 0)
-			continue;
-		values[0] = CStringGetTextDatum(definition->name);
-		values[1] = Int64GetDatum(definition->version);
-		values[2] = Int64GetDatum(definition->position);
-		values[3] = JsonbPGetDatum(definition->data);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
+	es_definition_list(fcinfo, ES_SUBSCRIPTION_KIND, ES_SUBSCRIPTION_DEFINED);
 	return (Datum) 0;
 }
 
@@ -213,17 +187,9 @@ read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 static void
 check_proposal(const Proposal *proposal)
 {
-	List	   *problems = list_concat(check_name(proposal->name), check_categories(proposal->category));
-	StringInfoData lines;
-	ListCell   *lc;
+	List	   *problems = NIL;
 
-	if (proposal->filter != NULL)
-	{
-		char	   *problem = es_expr_problem(compile_filter, proposal->filter);
-
-		if (problem != NULL)
-			problems = lappend(problems, psprintf("filter: %s", problem));
-	}
+	es_definition_check(proposal->name, proposal->category, proposal->filter, &problems);
 	if (proposal->partitions < 1 || proposal->partitions > ES_MAX_PARTITIONS)
 		problems = lappend(problems, psprintf("partitions: must be 1 to %d, not %d", ES_MAX_PARTITIONS, proposal->partitions));
 	if (proposal->max_attempts < 1)
@@ -233,80 +199,8 @@ check_proposal(const Proposal *proposal)
 	if (OidIsValid(proposal->consumers) &&
 		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(proposal->consumers)))
 		problems = lappend(problems, psprintf("consumers: no role has OID %u", proposal->consumers));
-	if (problems == NIL)
-		return;
-	initStringInfo(&lines);
-	foreach(lc, problems)
-		appendStringInfo(&lines, "%s%s", lines.len > 0 ? "\n" : "", (char *) lfirst(lc));
-	ereport(ERROR,
-			(errcode(ES_ERRCODE_INVALID_DEFINITION),
-			 errmsg("invalid definition of subscription \"%s\"", proposal->name),
-			 errdetail_internal("%s", lines.data),
-			 errhint("For example: SELECT eventsource.create_subscription('mailer', ARRAY['order'], $$event.type = 'placed'$$).")));
-}
-
-static List *
-check_name(const char *name)
-{
-	size_t		length = strlen(name);
-
-	/* It is part of a stream's name. */
-	if (length == 0 || length > ES_MAX_WORD)
-		return list_make1(psprintf("name: must have 1 to %d bytes", ES_MAX_WORD));
-	for (const char *byte = name; *byte != '\0'; byte++)
-		if ((unsigned char) *byte < ' ' || *byte == 0x7f)
-			return list_make1(pstrdup("name: must not contain control characters"));
-	return NIL;
-}
-
-static List *
-check_categories(ArrayType *category)
-{
-	List	   *problems = NIL;
-	Datum	   *names;
-	bool	   *nulls;
-	int			count;
-
-	if (category == NULL)
-		return NIL;
-	deconstruct_array(category, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
-	if (ARR_NDIM(category) > 1)
-		problems = lappend(problems, pstrdup("category: must be a plain list"));
-	if (count == 0)
-		problems = lappend(problems, pstrdup("category: must name at least one; NULL stands for all"));
-	for (int i = 0; i < count; i++)
-	{
-		char	   *problem = nulls[i] ? pstrdup("a category must not be null") : category_problem(DatumGetTextPP(names[i]));
-
-		if (problem != NULL)
-			problems = lappend(problems, psprintf("category: %s", problem));
-	}
-	return problems;
-}
-
-static char *
-category_problem(const text *name)
-{
-	const char *bytes = VARDATA_ANY(name);
-	int			length = VARSIZE_ANY_EXHDR(name);
-
-	if (length == 0)
-		return pstrdup("a name must not be empty");
-	if (length > ES_MAX_WORD)
-		return psprintf("a name has at most %d bytes", ES_MAX_WORD);
-	if (memchr(bytes, '-', length) != NULL)
-		return psprintf("\"%.*s\" has a hyphen; a category is what stands before it", length, bytes);
-	if (bytes[0] == '$')
-		return psprintf("\"%.*s\" is eventsource's own", length, bytes);
-	return NULL;
-}
-
-static void
-compile_filter(void *arg)
-{
-	EsExprScope scope = {.owner = GetUserId()};
-
-	(void) es_expr_compile(&scope, arg, BOOLOID, -1);
+	es_definition_refuse(problems, psprintf("subscription \"%s\"", proposal->name),
+						 "For example: SELECT eventsource.create_subscription('mailer', ARRAY['order'], $$event.type = 'placed'$$).");
 }
 
 static Jsonb *
@@ -315,7 +209,8 @@ proposal_to_jsonb(const Proposal *proposal)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_categories(&state, proposal->category);
+	if (proposal->category != NULL)
+		es_category_list_push(&state, proposal->category);
 	es_json_push_string(&state, "filter", proposal->filter);
 	es_json_push_number(&state, "partitions", proposal->partitions);
 	es_json_push_number(&state, "max_attempts", proposal->max_attempts);
@@ -328,22 +223,6 @@ proposal_to_jsonb(const Proposal *proposal)
 	}
 	es_json_push_number(&state, "max_lag", proposal->max_lag);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-put_categories(JsonbParseState **state, ArrayType *category)
-{
-	Datum	   *names;
-	int			count;
-
-	if (category == NULL)
-		return;
-	es_json_push_key(state, "category");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	deconstruct_array(category, TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &count);
-	for (int i = 0; i < count; i++)
-		es_json_push_element(state, TextDatumGetCString(names[i]));
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
 /* ---- progress ---- */
