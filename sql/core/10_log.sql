@@ -150,16 +150,3 @@ CREATE FUNCTION eventsource.guard() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'eventsource_guard' LANGUAGE C;
 COMMENT ON FUNCTION eventsource.guard() IS
 	'Trigger of the append-only tables: refuses UPDATE, DELETE and TRUNCATE, and a direct INSERT once the log is open (ZE001).';
-
-DO $$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['event', 'word', 'stream', 'stream_segment', 'segment', 'idempotency', 'correction', 'snapshot', 'log', 'local'] LOOP
-		EXECUTE format('CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.%I FOR EACH ROW EXECUTE FUNCTION eventsource.guard()', t);
-		EXECUTE format('CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.%I FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard()', t);
-		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_row', t);
-		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_statement', t);
-	END LOOP;
-END
-$$;

@@ -23,19 +23,6 @@ COMMENT ON TABLE eventsource.projection_failure IS 'Private: async projections a
 SELECT pg_catalog.pg_extension_config_dump('eventsource.projection_cursor', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.projection_failure', '');
 
-DO $$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['projection_cursor', 'projection_failure'] LOOP
-		EXECUTE format('CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.%I FOR EACH ROW EXECUTE FUNCTION eventsource.guard()', t);
-		EXECUTE format('CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.%I FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard()', t);
-		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_row', t);
-		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_statement', t);
-	END LOOP;
-END
-$$;
-
 CREATE FUNCTION eventsource.run_projections(target regclass DEFAULT NULL, max_events bigint DEFAULT NULL)
 	RETURNS TABLE (projection regclass, handler text, events bigint, event_position bigint, status text, error text)
 	AS 'MODULE_PATHNAME', 'eventsource_run_projections' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;

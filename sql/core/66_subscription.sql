@@ -51,19 +51,6 @@ COMMENT ON TABLE eventsource.subscription_parked IS 'Private: events that failed
 SELECT pg_catalog.pg_extension_config_dump('eventsource.subscription_cursor', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.subscription_parked', '');
 
-DO $$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['subscription_cursor', 'subscription_parked'] LOOP
-		EXECUTE format('CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.%I FOR EACH ROW EXECUTE FUNCTION eventsource.guard()', t);
-		EXECUTE format('CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.%I FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard()', t);
-		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_row', t);
-		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_statement', t);
-	END LOOP;
-END
-$$;
-
 CREATE FUNCTION eventsource.create_subscription(
 	name text, category text[] DEFAULT NULL, filter text DEFAULT NULL, from_position bigint DEFAULT 0,
 	partitions integer DEFAULT 1, max_attempts integer DEFAULT 5, retry_delay interval DEFAULT '0',

@@ -8,13 +8,6 @@ CREATE TABLE eventsource.published_watermark (
 COMMENT ON TABLE eventsource.published_watermark IS
 	'Private: up to where readers on a standby may read. Not dumped. Read the view eventsource.feed.';
 
-CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.published_watermark
-	FOR EACH ROW EXECUTE FUNCTION eventsource.guard();
-CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.published_watermark
-	FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard();
-ALTER TABLE eventsource.published_watermark ENABLE ALWAYS TRIGGER guard_row;
-ALTER TABLE eventsource.published_watermark ENABLE ALWAYS TRIGGER guard_statement;
-
 CREATE FUNCTION eventsource.publish_watermark() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_publish_watermark' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.publish_watermark() IS
