@@ -184,14 +184,15 @@ static long
 call(Duty *duty)
 {
 	MemoryContext context = CurrentMemoryContext;
-	long		result = ES_DUTY_IDLE;
+	long		result;
 
 	if (duty->delay > 0 && GetCurrentTimestamp() < duty->not_before)
 		return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), duty->not_before);
 	PG_TRY();
 	{
 		begin(duty->name);
-		result = duty->work();
+		/* Else it may be in the midst of a restore, and not to be relied on. */
+		result = es_log_is_open() ? duty->work() : ES_DUTY_IDLE;
 		commit();
 		duty->delay = 0;
 	}
@@ -220,16 +221,13 @@ call(Duty *duty)
 	return result;
 }
 
-/*
- * Calls each duty once; in how many ms the next pass is wanted.  A log that is not
- * open may be about to be restored: what there is of it is not to be relied on.
- */
+/* Calls each duty once; in how many ms the next pass is wanted. */
 static long
-pass(bool is_open)
+pass(void)
 {
 	long		wait = es_guc_worker_interval;
 
-	for (int i = 0; is_open && i < n_duties; i++)
+	for (int i = 0; i < n_duties; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		wait = Min(wait, call(&duties[i]));
@@ -241,13 +239,12 @@ pass(bool is_open)
 }
 
 static bool
-extension_is_there(bool *is_open)
+extension_is_there(void)
 {
 	bool		result;
 
 	begin("looking for the extension");
 	result = es_catalog_is_installed();
-	*is_open = result && es_log_is_open();
 	commit();
 	return result;
 }
@@ -277,10 +274,8 @@ pin_settings(void)
 static void
 make_passes(void)
 {
-	bool		is_open;
-
 	es_bell_prepare();
-	while (extension_is_there(&is_open))
+	while (extension_is_there())
 	{
 		TimestampTz began = GetCurrentTimestamp();
 		long		wait;
@@ -291,7 +286,7 @@ make_passes(void)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		wait = pass(is_open);
+		wait = pass();
 		if (wait <= 0)
 			continue;
 		while (wait > 0 && !es_bell_sleep(wait) && !ConfigReloadPending)
@@ -307,7 +302,6 @@ void
 eventsource_worker_main(Datum arg)
 {
 	Oid			database = DatumGetObjectId(arg);
-	bool		is_open;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -318,7 +312,7 @@ eventsource_worker_main(Datum arg)
 	for (;;)
 	{
 		forget_extension_made();
-		if (!extension_is_there(&is_open))
+		if (!extension_is_there())
 			break;
 		note_presence(ES_PRESENCE_PRESENT);
 		make_passes();
