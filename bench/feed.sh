@@ -42,7 +42,7 @@ row_followed() {
 	warm append
 	for rest in 100 0; do
 		who="4 consumers, a batch each $rest ms"
-		[ $rest != 0 ] || who='4 consumers, woken by each event'
+		[ $rest != 0 ] || who='4 consumers, that wait for events'
 		compare "append, 8 clients, $who (plain: none)" /s '>= 0.95' followed_throughput $rest
 		compare "CPU of an appender per event, $who" us '<= 1.05' followed_cpu $rest
 	done

@@ -14,6 +14,8 @@
 #include "log/attempt.h"
 #include "log/bell.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -22,6 +24,12 @@ PG_FUNCTION_INFO_V1(eventsource_subscription_pending);
 
 /* Whom nobody wakes (a consumer at work may give up) looks again after so long. */
 #define BUSY_DELAY	(50 * INT64CONST(1000))
+
+/*
+ * A session is told of new events no more often than that, so that under load it
+ * takes many at a time; one that has waited longer is told at once.
+ */
+#define LEAST_DELAY	(5 * INT64CONST(1000))
 
 /* The first event that a partition has not dealt with. */
 typedef struct Pending
@@ -38,6 +46,7 @@ static bool look_at(const EsSubscription *subscription, const EsPartition *part,
 					EsFinal *final, TimestampTz *due);
 static bool has_next(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane,
 					 const List *lanes, EsFinal *final, TimestampTz *due);
+static void rest(void);
 static void find_pending(void *arg);
 static bool is_of_filter(int sqlstate);
 
@@ -78,7 +87,26 @@ eventsource_wait_for_events(PG_FUNCTION_ARGS)
 		es_bell_cancel();
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
+	if (result)
+		rest();
 	PG_RETURN_BOOL(result);
+}
+
+static void
+rest(void)
+{
+	static TimestampTz told_at;
+	TimestampTz now = GetCurrentTimestamp();
+
+	while (told_at + LEAST_DELAY > now && told_at <= now)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (told_at + LEAST_DELAY - now) / 1000 + 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		now = GetCurrentTimestamp();
+	}
+	told_at = now;
 }
 
 /* Would poll deliver something?  If not, due becomes the time when it might, if that is sooner. */
