@@ -48,6 +48,7 @@ eventsource_create_handler(PG_FUNCTION_ARGS)
 	Jsonb	   *definition;
 	char	   *follower;
 	EsCursor	cursor;
+	bool		is_new;
 	int64		version;
 
 	PreventCommandIfReadOnly("eventsource.create_handler()");
@@ -58,8 +59,10 @@ eventsource_create_handler(PG_FUNCTION_ARGS)
 
 	follower = es_cursor_name(ES_HANDLER_KIND, proposal.name);
 	(void) es_cursor_lock(follower, true);
+	is_new = es_handler_find(proposal.name) == NULL;
 	version = es_define(ES_HANDLER_KIND, proposal.name, ES_HANDLER_DEFINED, definition);
-	if (!es_cursor_read(follower, SnapshotSelf, &cursor))
+	/* One that dropped itself has left its cursor. */
+	if (is_new || !es_cursor_read(follower, SnapshotSelf, &cursor))
 		es_cursor_set(follower, proposal.from);
 	(void) es_cursor_mend(follower);
 	PG_RETURN_INT64(version);

@@ -2,7 +2,7 @@
 \set own_database handler
 \i test/own_database.sql
 -- Handlers: functions called with each event, in order, each once per committed cursor.
-SELECT plan(40);
+SELECT plan(41);
 
 CREATE TABLE hdl_log (n int GENERATED ALWAYS AS IDENTITY, at bigint, stream text, type text, key text, data jsonb, idempotency_key text, who text, path text);
 CREATE FUNCTION hdl_note(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
@@ -92,6 +92,14 @@ SELECT eventsource.create_handler('hdl wait', '{hdlask}', 'hdl_wait(eventsource.
 SELECT is(pg_temp.hdl_cancelled(), 'canceling statement due to statement timeout', 'who runs it can be cancelled');
 RESET statement_timeout;
 SELECT eventsource.drop_handler('hdl wait') \gset
+
+-- It drops itself; one of its name begins where it is told to.
+CREATE FUNCTION hdl_once(e eventsource.events) RETURNS void LANGUAGE sql AS $$ SELECT eventsource.drop_handler('hdl once') $$;
+SELECT eventsource.create_handler('hdl once', '{hdlask}', 'hdl_once(eventsource.events)') AS done \gset
+SELECT count(*) AS n FROM eventsource.run_projections() \gset
+SELECT eventsource.create_handler('hdl once', '{hdlask}', 'hdl_once(eventsource.events)', settings => '{"from_position": 1}') AS done \gset
+SELECT pg_temp.same_rows($$ SELECT position, status FROM eventsource.handlers WHERE name = 'hdl once' $$, $$ VALUES (1::bigint, 'current') $$, 'made anew after it dropped itself');
+SELECT eventsource.drop_handler('hdl once') \gset
 
 -- What it does is over when it returns: nothing waits for the commit of who runs it.
 CREATE TABLE hdl_trap (n int);
