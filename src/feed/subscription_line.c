@@ -11,6 +11,7 @@
  */
 #include "feed/subscription.h"
 
+#include "log/position.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "utils/builtins.h"
@@ -65,7 +66,11 @@ es_line_scan_begin(const EsSubscription *subscription, const EsPartition *part, 
 	}
 	scan->upto = Max(es_final_upto(final), part->line.position);
 	if (scan->upto == part->line.position)
+	{
+		if (scan->upto > es_final_upto(final))
+			es_position_expect_drawn(scan->upto);
 		return scan;
+	}
 	note_held(scan, lanes);
 	scan->scan = es_scan_log(part->line.position, scan->upto, subscription->categories,
 							 es_final_snapshot(final));

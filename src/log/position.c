@@ -193,6 +193,22 @@ es_position_watermark(void)
 	return mark;
 }
 
+void
+es_position_expect_drawn(int64 mark)
+{
+	int64		last = RecoveryInProgress() ? PG_INT64_MAX : read_sequence(AccessShareLock);
+
+	if (mark <= last)
+		return;
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_APPEND_ONLY),
+			 errmsg("the sequence of positions was moved backwards"),
+			 errdetail("Everything up to " INT64_FORMAT " is dealt with already, but the sequence is at " INT64_FORMAT ": events that are appended now would be passed over.",
+					   mark, last),
+			 errhint("As the owner of the extension: SELECT setval('eventsource.position_seq', " INT64_FORMAT "); what was appended since it was moved is to be dealt with by hand.",
+					 mark)));
+}
+
 static void
 at_xact(XactEvent event, void *arg)
 {

@@ -27,6 +27,9 @@ extern int64 es_position_last(void);
  */
 extern int64 es_position_watermark(void);
 
+/* Error if a position up to which a reader has come was not drawn: it would miss those that are. */
+extern void es_position_expect_drawn(int64 mark);
+
 extern void es_position_init(void);
 
 #endif							/* ES_LOG_POSITION_H */

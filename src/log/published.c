@@ -95,7 +95,10 @@ es_published_advance(void)
 	else if (get_position(rel, row) < mark)
 		es_catalog_update(rel, row, values, nulls);
 	else
+	{
 		mark = get_position(rel, row);
+		es_position_expect_drawn(mark);
+	}
 	table_close(rel, NoLock);
 	return mark;
 }

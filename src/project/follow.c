@@ -17,6 +17,7 @@
 #include "project/follow.h"
 
 #include "log/attempt.h"
+#include "log/position.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -90,6 +91,8 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 		return;
 	}
 
+	if (result->position > es_final_upto(final))
+		es_position_expect_drawn(result->position);
 	work = AllocSetContextCreate(CurrentMemoryContext, "eventsource stretch", ALLOCSET_DEFAULT_SIZES);
 	result->status = ES_FOLLOW_CURRENT;
 	while (result->status == ES_FOLLOW_CURRENT && result->position < es_final_upto(final))
