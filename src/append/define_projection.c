@@ -80,7 +80,8 @@ static void refuse_rows(const char *name);
 static bool is_async(const Proposal *proposal, EsSharing sharing);
 static void refuse_settings(const Proposal *proposal, const EsProjection *projection);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal, EsSharing sharing);
-static void refuse_if_context(Relation rel, const char *name);
+static void refuse_if_context(Relation rel, const char *name, const EsProjection *projection);
+static bool can_be_context(const EsProjection *projection, const char *category);
 
 Datum
 eventsource_create_projection(PG_FUNCTION_ARGS)
@@ -103,8 +104,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	definition.name = es_guarded_name(rel);
 	definition.version = current_version(definition.name);
 	projection = compile_proposal(&proposal, rel, &definition);
-	if (projection->is_async)
-		refuse_if_context(rel, definition.name);
+	refuse_if_context(rel, definition.name, projection);
 
 	is_filled = is_new && has_rows(rel);
 	rebuild = es_rebuild_begin(projection, is_new && !is_filled ? ES_REBUILD_FILL : ES_REBUILD_REPLACE);
@@ -113,6 +113,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	expect_version(&definition);
 	if (generation != es_config_generation())
 		projection = compile_proposal(&proposal, rel, &definition);
+	refuse_if_context(rel, definition.name, projection);
 
 	version = es_define("projection", definition.name, definition.type,
 						proposal_to_jsonb(&proposal, projection->sharing));
@@ -150,7 +151,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 				 errmsg("%s is not a projection", name),
 				 errdetail("No definition names it as its target."),
 				 errhint("eventsource.projections lists them.")));
-	refuse_if_context(rel, name);
+	refuse_if_context(rel, name, NULL);
 	es_trigger_drop(list_make1_oid(relid), es_guarded_function());
 	es_apply_forget(name);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
@@ -412,9 +413,12 @@ proposal_to_jsonb(const Proposal *proposal, EsSharing sharing)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* Guards of such a category would have no row to look at. */
+/*
+ * Guards of such a category would have no row to look at; projection: what it is to
+ * become, or NULL.  Under the table's lock nobody makes it a context meanwhile.
+ */
 static void
-refuse_if_context(Relation rel, const char *name)
+refuse_if_context(Relation rel, const char *name, const EsProjection *projection)
 {
 	ListCell   *lc;
 
@@ -424,7 +428,8 @@ refuse_if_context(Relation rel, const char *name)
 		EsCategoryText category;
 
 		es_category_read(definition->data, &category);
-		if (category.context != NULL && es_guarded_relid(category.context) == RelationGetRelid(rel))
+		if (category.context != NULL && es_guarded_relid(category.context) == RelationGetRelid(rel) &&
+			(projection == NULL || !can_be_context(projection, definition->name)))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("projection %s is the context of category \"%s\"", name, definition->name),
@@ -432,4 +437,17 @@ refuse_if_context(Relation rel, const char *name)
 					 errhint("Define the category without this context first: SELECT eventsource.create_category(%s, ...).",
 							 quote_literal_cstr(definition->name))));
 	}
+}
+
+static bool
+can_be_context(const EsProjection *projection, const char *category)
+{
+	ListCell   *lc;
+
+	if (projection->is_async || projection->stream_row == NULL)
+		return false;
+	foreach(lc, projection->categories)
+		if (strcmp(lfirst(lc), category) == 0)
+		return true;
+	return false;
 }

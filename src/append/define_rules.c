@@ -14,6 +14,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "log/catalog.h"
 #include "log/config.h"
 #include "log/guarded.h"
 #include "log/json.h"
@@ -21,6 +22,7 @@
 #include "miscadmin.h"
 #include "project/projection.h"
 #include "rules/category.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -40,6 +42,7 @@ static void warn_of_lost_states(const char *name, Jsonb *definition);
 static void check_category_name(const text *name);
 static void check_strict(const EsCategoryText *category);
 static char *context_name(Oid relid);
+static void lock_context(Oid relid);
 static char *check_context(const char *category, Oid relid);
 static void warn_of_loss(const char *name, const EsCategoryText *category);
 static char *arguments(const EsCategoryText *category);
@@ -198,6 +201,14 @@ context_name(Oid relid)
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), table);
 }
 
+/* It stays what it is to the end of the transaction; the log first, as appends do. */
+static void
+lock_context(Oid relid)
+{
+	LockRelationOid(es_catalog_oid(ES_REL_EVENT), RowExclusiveLock);
+	LockRelationOid(relid, RowExclusiveLock);
+}
+
 /* The name of the projection, which its table may have no more. */
 static char *
 check_context(const char *category, Oid relid)
@@ -213,6 +224,8 @@ check_context(const char *category, Oid relid)
 				 errmsg("permission denied for table %s", get_rel_name(relid)),
 				 errdetail("The guards of category \"%s\" would look at its rows.", category),
 				 errhint("GRANT SELECT on it.")));
+	if (es_projection_get(relid) != NULL)
+		lock_context(relid);
 	projection = es_projection_get(relid);
 	if (projection == NULL)
 		problem = "It is not a projection.";
