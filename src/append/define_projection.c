@@ -100,6 +100,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	read_proposal(fcinfo, &proposal);
 	expect_owner(proposal.target, "define");
 	rel = open_to_define(proposal.target, &is_new);
+	expect_owner(proposal.target, "define");
 	generation = es_config_generation();
 	definition.name = es_guarded_name(rel);
 	definition.version = current_version(definition.name);
@@ -143,6 +144,7 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
 	es_segment_wide_lock();
 	rel = open_target(relid, ShareRowExclusiveLock);
+	expect_owner(relid, "drop");
 	name = es_guarded_name(rel);
 	definition = es_config_read("projection", name, 0);
 	if (definition == NULL || strcmp(definition->type, "projection_defined") != 0)
@@ -211,6 +213,7 @@ read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 	proposal->settings = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
 }
 
+/* Before its lock is asked for, and under it: it may go to somebody else until then. */
 static void
 expect_owner(Oid relid, const char *verb)
 {

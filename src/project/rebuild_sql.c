@@ -57,6 +57,7 @@ eventsource_rebuild_projection(PG_FUNCTION_ARGS)
 	relid = PG_GETARG_OID(0);
 	expect_owner(relid);
 	LockRelationOid(relid, AccessShareLock);
+	expect_owner(relid);
 	if (PG_ARGISNULL(1))
 		es_rebuild_lock(relid);
 	projection = es_projection_expect(relid);
@@ -116,6 +117,7 @@ es_rebuild_key(EsProjection *projection, const Datum *key)
 	return count;
 }
 
+/* Before the table is locked, and under the lock: it may go to somebody else until then. */
 static void
 expect_owner(Oid relid)
 {
