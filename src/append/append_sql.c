@@ -190,6 +190,7 @@ eventsource_lock_stream(PG_FUNCTION_ARGS)
 	name = PG_GETARG_TEXT_PP(0);
 	desc = result_desc(fcinfo);
 	(void) es_stream_category_length(name);
+	es_draft_refuse_reserved(name);
 	PreventCommandIfReadOnly("eventsource.lock_stream()");
 	es_batch_settle();
 	if (!es_log_is_open())

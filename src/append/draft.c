@@ -88,6 +88,17 @@ refuse_missing(const char *what)
 			 errhint("SELECT * FROM eventsource.append(stream => 'lead-42', type => 'note_added').")));
 }
 
+void
+es_draft_refuse_reserved(const text *stream)
+{
+	if (VARDATA_ANY(stream)[0] == '$')
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("category \"%.*s\" is reserved", es_stream_category_length(stream), VARDATA_ANY(stream)),
+				 errdetail("Categories that begin with \"$\" hold definitions and the log's own events."),
+				 errhint("Use eventsource.create_state_machine and its like, or another category.")));
+}
+
 int
 es_draft_check(const EsDraft *draft)
 {
@@ -98,12 +109,8 @@ es_draft_check(const EsDraft *draft)
 	if (draft->type == NULL)
 		refuse_missing("type");
 	category_len = es_stream_category_length(draft->stream);
-	if (VARDATA_ANY(draft->stream)[0] == '$' && !draft->is_definition)
-		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("category \"%.*s\" is reserved", category_len, VARDATA_ANY(draft->stream)),
-				 errdetail("Categories that begin with \"$\" hold definitions and the log's own events."),
-				 errhint("Use eventsource.create_state_machine and its like, or another category.")));
+	if (!draft->is_definition)
+		es_draft_refuse_reserved(draft->stream);
 	check_word(draft->type, "type", ES_MAX_WORD);
 	check_word(draft->reason, "reason", ES_MAX_WORD);
 	check_word(draft->actor, "actor", ES_MAX_WORD);

@@ -15,6 +15,9 @@ extern void es_draft_from_json(EsDraft *draft, JsonbContainer *object, int numbe
 /* Errors for missing and oversized values; returns the length of the category. */
 extern int	es_draft_check(const EsDraft *draft);
 
+/* Error if the stream is of the log's own categories; its name is known to be good. */
+extern void es_draft_refuse_reserved(const text *stream);
+
 /*
  * While it is in force, an error says in its CONTEXT which draft it met: its
  * number in a batch (0: a row of an INSERT), its stream and its type.  The

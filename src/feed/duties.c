@@ -79,7 +79,8 @@ publish(void)
 {
 	static TimestampTz published_at;
 	TimestampTz now = GetCurrentTimestamp();
-	long		waited = published_at == 0 ? es_guc_worker_interval :
+	/* Also at once if the clock was set back. */
+	long		waited = published_at == 0 || published_at > now ? es_guc_worker_interval :
 		TimestampDifferenceMilliseconds(published_at, now);
 
 	if (waited < es_guc_worker_interval)

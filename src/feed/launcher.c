@@ -237,6 +237,7 @@ static long
 look_after(int i, EsWorkerSlot *slot, bool is_wanted, bool *is_probing)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	long		delay;
 
 	if (is_running(i, slot))
 	{
@@ -261,8 +262,10 @@ look_after(int i, EsWorkerSlot *slot, bool is_wanted, bool *is_probing)
 		return LOOK_AGAIN_MS;
 	if (slot->holder != 0)
 		return FIRST_DELAY_MS;
-	if (now < slot->next_start)
-		return TimestampDifferenceMilliseconds(now, slot->next_start);
+	/* Unless the clock was set back. */
+	delay = TimestampDifferenceMilliseconds(now, slot->next_start);
+	if (delay > 0 && delay <= LONGEST_DELAY_MS)
+		return delay;
 	if (slot->presence == ES_PRESENCE_UNKNOWN && *is_probing)
 		return LOOK_AGAIN_MS;
 	slot->was_asked = false;

@@ -190,10 +190,12 @@ is_due(const char *follower, const EsPace *pace, int64 watermark)
 {
 	EsCursor	cursor = {0};
 	EsFailure	failure;
+	int64		waited;
 
 	(void) es_cursor_read(follower, GetActiveSnapshot(), &cursor);
 	if (cursor.position >= watermark || es_cursor_read_failure(follower, GetActiveSnapshot(), &failure))
 		return false;
-	return watermark - cursor.position >= pace->max_batch ||
-		GetCurrentTimestamp() - cursor.applied_at >= pace->interval;
+	waited = GetCurrentTimestamp() - cursor.applied_at;
+	/* Less than nothing: the clock was set back. */
+	return watermark - cursor.position >= pace->max_batch || waited >= pace->interval || waited < 0;
 }

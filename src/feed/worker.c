@@ -184,10 +184,12 @@ static long
 call(Duty *duty)
 {
 	MemoryContext context = CurrentMemoryContext;
-	long		result;
+	long		result = duty->delay > 0 ?
+		TimestampDifferenceMilliseconds(GetCurrentTimestamp(), duty->not_before) : 0;
 
-	if (duty->delay > 0 && GetCurrentTimestamp() < duty->not_before)
-		return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), duty->not_before);
+	/* It is not longer than it was, unless the clock was set back. */
+	if (result > 0 && result <= duty->delay)
+		return result;
 	PG_TRY();
 	{
 		begin(duty->name);

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Streams and their heads: the view streams, stream_version(), lock_stream(); the view segments; log_id().
 BEGIN;
-SELECT plan(35);
+SELECT plan(36);
 
 SELECT is(eventsource.stream_version('streams-1'), 0::bigint, 'a stream that does not exist has version 0');
 SELECT pg_temp.same_rows($$ SELECT version, state FROM eventsource.lock_stream('streams-1') $$, $$ VALUES (0, NULL::text) $$,
@@ -10,6 +10,7 @@ SELECT pg_temp.same_rows($$ SELECT version, state FROM eventsource.lock_stream('
 SELECT is_empty($$ SELECT FROM eventsource.streams WHERE stream = 'streams-1' $$, 'and makes no stream');
 SELECT is(eventsource.stream_version(NULL), NULL, 'the version of NULL is NULL');
 SELECT pg_temp.refuses('SELECT eventsource.lock_stream(NULL)', '22004', 'stream must not be null', 'but there is nothing to lock');
+SELECT pg_temp.refuses($$ SELECT eventsource.lock_stream('$config-machine.x') $$, '42939', 'category "$config" is reserved', 'nor may a writer keep definitions from being made');
 
 SELECT count(*) AS done FROM eventsource.append_events('[{"stream": "streams-1", "type": "x"}, {"stream": "streams-2", "type": "x"},
 	{"stream": "streams-1", "type": "x"}, {"stream": "streams-1", "type": "x"}, {"stream": "streams-a-b", "type": "x"}]') \gset

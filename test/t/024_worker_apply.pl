@@ -226,6 +226,15 @@ for my $victim ('worker', 'postmaster', 'worker')
 	ok(soon(\&same), 'and come to be that of all events');
 }
 
+# ---- the clock was set back: what was done is done in the future ----
+
+sql(q{ALTER TABLE eventsource.projection_cursor DISABLE TRIGGER USER;
+	UPDATE eventsource.projection_cursor SET applied_at = now() + interval '1 day';
+	ALTER TABLE eventsource.projection_cursor ENABLE ALWAYS TRIGGER guard_row;
+	ALTER TABLE eventsource.projection_cursor ENABLE ALWAYS TRIGGER guard_statement});
+move(1, 'b', 1);
+ok(soon(\&same), 'nobody waits for that');
+
 # ---- bursts: the last ring of each must be heard ----
 
 my $heard = 0;
