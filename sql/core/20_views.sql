@@ -50,7 +50,7 @@ COMMENT ON COLUMN eventsource.events.schema_version IS 'Version of the type''s s
 COMMENT ON COLUMN eventsource.events.data IS 'Payload.';
 COMMENT ON COLUMN eventsource.events.metadata IS 'correlation_id, causation_id and what the caller adds.';
 COMMENT ON COLUMN eventsource.events.actor IS 'Who did it, as the application says.';
-COMMENT ON COLUMN eventsource.events.recorded_by IS 'Database role of the session that appended; not to be forged.';
+COMMENT ON COLUMN eventsource.events.recorded_by IS 'Database role of the session that appended, or that defined the handler that did; not to be forged.';
 COMMENT ON COLUMN eventsource.events.reason IS 'Reason code: why.';
 COMMENT ON COLUMN eventsource.events.from_state IS 'State of the stream before the event; NULL without a state machine, or at its start.';
 COMMENT ON COLUMN eventsource.events.to_state IS 'State of the stream after the event; NULL without a state machine.';
