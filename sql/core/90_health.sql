@@ -9,7 +9,8 @@ CREATE FUNCTION eventsource.feed_lag(
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 WITH mark AS MATERIALIZED (SELECT eventsource.watermark() AS position)
 SELECT m.position,
-	   greatest(m.position, (SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM eventsource.position_seq s)),
+	   CASE WHEN pg_is_in_recovery() THEN m.position	-- a standby's sequence runs ahead
+			ELSE greatest(m.position, (SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM eventsource.position_seq s)) END,
 	   (SELECT count(*) FROM eventsource.open_appenders),
 	   coalesce(round(extract(epoch FROM clock_timestamp() - a.since), 3), 0),
 	   coalesce('process ' || a.pid, 'prepared transaction ' || quote_literal(a.gid))
@@ -235,7 +236,9 @@ CREATE FUNCTION eventsource.health_worker()
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 SELECT 'worker', CASE WHEN w.status = 'running' AND age <= longest THEN 'healthy' ELSE 'degraded' END,
 	   age, longest,
-	   concat_ws('; ', format('process %s is %s', coalesce(w.pid::text, '-'), w.status),
+	   concat_ws('; ', CASE WHEN w.status = 'waiting' THEN 'it has ended, and is started anew'
+							WHEN w.pid IS NULL THEN 'there is no process: ' || w.status
+							ELSE format('process %s is %s', w.pid, w.status) END,
 				 CASE WHEN age > longest THEN 'it is at one pass for long' END, w.last_error)
   FROM (SELECT s.*, trim_scale(round(extract(epoch FROM clock_timestamp() - coalesce(s.last_pass_at, s.started_at)), 3)) AS age,
 			   trim_scale(greatest(10 * extract(epoch FROM current_setting('eventsource.worker_interval')::interval), 60)) AS longest

@@ -7,6 +7,7 @@
 #include "feed/handler.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/catalog.h"
 #include "log/position.h"
 #include "log/read.h"
 #include "miscadmin.h"
@@ -61,7 +62,7 @@ eventsource_follower_states(PG_FUNCTION_ARGS)
 		EsHandler  *handler = lfirst(lc);
 
 		put_state(result, handler->follower, &handler->pace, watermark,
-				  OidIsValid(handler->definer) && has_privs_of_role(GetUserId(), handler->definer));
+				  has_privs_of_role(GetUserId(), OidIsValid(handler->definer) ? handler->definer : es_catalog_owner()));
 	}
 	return (Datum) 0;
 }

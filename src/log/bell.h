@@ -34,7 +34,7 @@ extern bool es_bell_sleep(long timeout_ms);
 
 extern void es_bell_cancel(void);
 
-/* Called at the end of a transaction: to be rung once its locks are released. */
+/* To be rung once the transaction has ended and released its locks. */
 extern void es_bell_ring_later(void);
 
 extern void es_bell_init(void);

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "log/bell.h"
 #include "log/catalog.h"
 #include "log/place.h"
 #include "miscadmin.h"
@@ -168,7 +169,12 @@ es_cursor_fail(const char *follower, int64 position, const ErrorData *error)
 bool
 es_cursor_mend(const char *follower)
 {
-	return delete_row(ES_REL_PROJECTION_FAILURE, ES_REL_PROJECTION_FAILURE_PKEY, follower);
+	bool		was_failed = delete_row(ES_REL_PROJECTION_FAILURE, ES_REL_PROJECTION_FAILURE_PKEY, follower);
+
+	/* A worker may go on with it. */
+	if (was_failed)
+		es_bell_ring_later();
+	return was_failed;
 }
 
 void

@@ -20,7 +20,7 @@ typedef struct Span
 	int64		value;
 } Span;
 
-static void read_setting(const char *name, const JsonbValue *value, EsPace *pace, List **problems);
+static void read_setting(const char *name, const JsonbValue *value, const char *extra, EsPace *pace, List **problems);
 static bool read_span(const JsonbValue *value, bool is_checked, int64 *result);
 static void parse_span(void *arg);
 static bool is_bad_input(int sqlstate);
@@ -52,12 +52,12 @@ es_pace_read(Jsonb *definition, const char *extra, EsPace *pace, List **problems
 		char	   *name = es_json_string(&pairs[i].key);
 
 		if (extra == NULL || strcmp(name, extra) != 0)
-			read_setting(name, &pairs[i].value, pace, problems);
+			read_setting(name, &pairs[i].value, extra, pace, problems);
 	}
 }
 
 static void
-read_setting(const char *name, const JsonbValue *value, EsPace *pace, List **problems)
+read_setting(const char *name, const JsonbValue *value, const char *extra, EsPace *pace, List **problems)
 {
 	if (strcmp(name, "interval") == 0 || strcmp(name, "max_lag") == 0)
 	{
@@ -74,7 +74,8 @@ read_setting(const char *name, const JsonbValue *value, EsPace *pace, List **pro
 	}
 	else
 		complain(problems,
-				 psprintf("settings: there is no \"%s\"; there are interval, max_batch and max_lag", name));
+				 psprintf("settings: there is no \"%s\"; there are %s%sinterval, max_batch and max_lag", name,
+						  extra == NULL ? "" : extra, extra == NULL ? "" : ", "));
 }
 
 /* What was checked as it was defined needs no subtransaction. */

@@ -2,7 +2,7 @@
 \set own_database handler
 \i test/own_database.sql
 -- Handlers: functions called with each event, in order, each once per committed cursor.
-SELECT plan(41);
+SELECT plan(42);
 
 CREATE TABLE hdl_log (n int GENERATED ALWAYS AS IDENTITY, at bigint, stream text, type text, key text, data jsonb, idempotency_key text, who text, path text);
 CREATE FUNCTION hdl_note(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
@@ -159,6 +159,13 @@ SELECT is((SELECT recorded_by FROM eventsource.events WHERE category = 'hdlsigne
 SELECT eventsource.drop_handler('hdl sign') \gset
 SELECT eventsource.drop_handler('hdl mine'), eventsource.drop_handler('hdl rob'), eventsource.drop_handler('hdl') \gset
 SELECT is_empty($$ SELECT * FROM eventsource.handlers WHERE name LIKE 'hdl%' $$, 'dropped');
+SET ROLE hdl_admin;
+SELECT eventsource.create_handler('hdl orphan', '{hdlask}', 'hdl_fail(eventsource.events)') AS done \gset
+RESET ROLE;
+ALTER FUNCTION hdl_fail OWNER TO CURRENT_USER;
 DROP OWNED BY hdl_admin;
 DROP ROLE hdl_admin;
+SELECT count(*) AS n FROM eventsource.run_projections() \gset
+SELECT is((SELECT status || ': ' || error FROM eventsource.handlers WHERE name = 'hdl orphan'),
+	'parked: the role that defined handler "hdl orphan" is gone', 'where the definer is gone, the owner of the log is told');
 \i test/own_database_end.sql

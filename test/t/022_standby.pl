@@ -46,6 +46,8 @@ is($standby->safe_psql('log', 'SELECT watermark, published_watermark IS NULL, pu
 my $first = publish();
 is(fed(), 'one', 'published');
 is(mark(), $first, 'as far as that');
+is($standby->safe_psql('log', "SELECT value FROM eventsource.metrics WHERE metric = 'feed_lag_positions'"), 0,
+	'nothing lags, though the sequence is logged ahead');
 append('s-1', 'two');
 is(fed(), 'one', 'no further');
 publish();

@@ -110,7 +110,7 @@ ok(wait_until(sub { $node->safe_psql('log', $worker_says) =~ /^healthy\|process 
 is(as_reader($node, $not_healthy), 'none', 'to a reader, too');
 my ($worker) = processes_of($node, qr/eventsource worker/);
 kill 'TERM', $worker;
-ok(wait_until(sub { $node->safe_psql('log', $worker_says) =~ /^degraded\|process - is waiting/ }),
+ok(wait_until(sub { $node->safe_psql('log', $worker_says) =~ /^degraded\|it has ended, and is started anew/ }),
 	'one that ended is missed');
 $node->stop;
 done_testing();
