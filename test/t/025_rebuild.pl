@@ -26,10 +26,16 @@ CREATE TABLE door (id text PRIMARY KEY, n int NOT NULL DEFAULT 0, trail text NOT
 CREATE TABLE tally (id text PRIMARY KEY, n int NOT NULL DEFAULT 0, trail text NOT NULL DEFAULT '');
 CREATE TABLE follow (id text PRIMARY KEY, n int NOT NULL DEFAULT 0, trail text NOT NULL DEFAULT '');
 CREATE TABLE spoiled (of text, id text);
+-- Rules of many kinds: conditions on the event or the row, rows that are deleted and come again, several rows for an event.
 CREATE FUNCTION define(target text, step int) RETURNS bigint LANGUAGE sql AS $$
-	SELECT eventsource.create_projection(target::regclass, '{load}', jsonb_build_object('moved',
-		format('n = row.n + %s, trail = right(row.trail || ''.'' || event.key || ''/'' || event.version, 40)', step)),
-		CASE WHEN target <> 'door' THEN '{"id": "event.data->>''to''"}'::jsonb END, CASE target WHEN 'follow' THEN 'async' ELSE 'inline' END)
+	SELECT eventsource.create_projection(target::regclass, '{load}', jsonb_build_object(
+		'moved', jsonb_build_object(
+			'set', format('n = row.n + %s, trail = right(row.trail || ''.'' || event.key || ''/'' || event.version, 40)', step),
+			'where', (ARRAY['true', 'row.n % 7 <> 5', '(event.data->>''to'')::int % 7 <> 5'])[1 + step % 3]),
+		'closed', CASE WHEN step % 4 = 3 THEN to_jsonb('DELETE'::text) ELSE jsonb_build_object('set', 'n = 0', 'missing', 'skip') END),
+		CASE WHEN target <> 'door' THEN jsonb_build_object('id', 'item') END,
+		CASE target WHEN 'follow' THEN 'async' ELSE 'inline' END,
+		CASE WHEN target <> 'door' THEN format('unnest(ARRAY[%s])', CASE step % 2 WHEN 0 THEN 'event.data->>''to'', event.key' ELSE 'event.data->>''to''' END) END)
 $$;
 -- A row past the guard, as a slip of the owner's may leave it.
 CREATE PROCEDURE spoil(target text) LANGUAGE plpgsql AS $$
@@ -48,8 +54,9 @@ append_to_file($append, <<'SQL');
 \set stream random(1, 400)
 \set to random(1, 300)
 \set ms random(0, 20)
+\set dice random(1, 8)
 BEGIN;
-SELECT eventsource.append('load-' || :stream, 'moved', jsonb_build_object('to', :to));
+SELECT eventsource.append('load-' || :stream, CASE :dice WHEN 1 THEN 'closed' ELSE 'moved' END, jsonb_build_object('to', :to));
 \sleep :ms ms
 END;
 SQL
