@@ -20,7 +20,8 @@ typedef struct Span
 	int64		value;
 } Span;
 
-static void read_setting(const char *name, const JsonbValue *value, const char *extra, EsPace *pace, List **problems);
+static void read_setting(const char *name, const JsonbValue *value, const char *extra, EsPace *pace,
+						 List **problems);
 static bool read_span(const JsonbValue *value, bool is_checked, int64 *result);
 static void parse_span(void *arg);
 static bool is_bad_input(int sqlstate);
