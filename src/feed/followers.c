@@ -62,7 +62,8 @@ eventsource_follower_states(PG_FUNCTION_ARGS)
 		EsHandler  *handler = lfirst(lc);
 
 		put_state(result, handler->follower, &handler->pace, watermark,
-				  has_privs_of_role(GetUserId(), OidIsValid(handler->definer) ? handler->definer : es_catalog_owner()));
+				  has_privs_of_role(GetUserId(),
+									OidIsValid(handler->definer) ? handler->definer : es_catalog_owner()));
 	}
 	return (Datum) 0;
 }
