@@ -2,7 +2,7 @@
 \set own_database handler
 \i test/own_database.sql
 -- Handlers: functions called with each event, in order, each once per committed cursor.
-SELECT plan(42);
+SELECT plan(44);
 
 CREATE TABLE hdl_log (n int GENERATED ALWAYS AS IDENTITY, at bigint, stream text, type text, key text, data jsonb, idempotency_key text, who text, path text);
 CREATE FUNCTION hdl_note(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$
@@ -109,6 +109,15 @@ CREATE FUNCTION hdl_trap(e eventsource.events) RETURNS void LANGUAGE sql AS $$ I
 SELECT eventsource.create_handler('hdl trap', '{hdlask}', 'hdl_trap(eventsource.events)') AS done \gset
 SELECT pg_temp.same_rows($$ SELECT status, error FROM eventsource.run_projections() WHERE handler = 'hdl trap' $$,
 	$$ VALUES ('parked', 'cannot fire deferred trigger within security-restricted operation') $$, 'a trap for the commit');
+-- Nor does it run what waits for the end of the caller's transaction: it would have the handler's rights.
+CREATE FUNCTION hdl_haste(e eventsource.events) RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET CONSTRAINTS ALL IMMEDIATE; END $$;
+SELECT eventsource.create_handler('hdl trap', '{hdlask}', 'hdl_haste(eventsource.events)') AS done \gset
+BEGIN;
+INSERT INTO hdl_trap VALUES (1);
+SELECT pg_temp.same_rows($$ SELECT status, error FROM eventsource.run_projections() WHERE handler = 'hdl trap' $$,
+	$$ VALUES ('retry', 'deferred triggers of this transaction are still to be run') $$, 'a trap of the caller');
+COMMIT;
+SELECT pg_temp.same_rows($$ SELECT status, error FROM eventsource.run_projections() WHERE handler = 'hdl trap' $$, $$ VALUES ('current', NULL) $$, 'later');
 SELECT eventsource.drop_handler('hdl trap') \gset
 
 -- Errors of definition
