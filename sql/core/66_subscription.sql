@@ -68,7 +68,7 @@ COMMENT ON FUNCTION eventsource.drop_subscription(text) IS
 CREATE FUNCTION eventsource.reset_subscription(name text, event_position bigint DEFAULT 0) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_reset_subscription' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.reset_subscription(text, bigint) IS
-	'Starts over after a position (NULL: after the watermark), at most the watermark: leases, failures and parked events are forgotten. Waits for transactions that poll or acknowledge; recorded as an event. Errors: 42704 unknown, 42501 unless you have the rights of the owner, 22023.';
+	'Starts over after a position (NULL: after the watermark), at most the last one drawn: leases, failures and parked events are forgotten. Waits for transactions that poll or acknowledge; recorded as an event. Errors: 42704 unknown, 42501 unless you have the rights of the owner, 22023.';
 
 CREATE FUNCTION eventsource.poll(
 	name text, max_count integer DEFAULT 100, consumer text DEFAULT NULL,
