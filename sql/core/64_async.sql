@@ -5,7 +5,7 @@ CREATE TABLE eventsource.projection_cursor (
 	name       text COLLATE "C" NOT NULL CONSTRAINT projection_cursor_pkey PRIMARY KEY,
 	position   bigint      NOT NULL,
 	applied_at timestamptz NOT NULL
-) USING heap WITH (fillfactor = 50);
+) USING heap WITH (fillfactor = 50, vacuum_truncate = false);
 
 -- Those that stand still, and why.
 CREATE TABLE eventsource.projection_failure (

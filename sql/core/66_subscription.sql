@@ -22,7 +22,7 @@ CREATE TABLE eventsource.subscription_cursor (
 	consumer     text        COLLATE "C",
 	error        text,
 	CONSTRAINT subscription_cursor_pkey PRIMARY KEY (subscription, partition)
-) USING heap WITH (fillfactor = 50);
+) USING heap WITH (fillfactor = 50, vacuum_truncate = false);
 
 -- Events that failed too often. origin: the one that was parked first; position,
 -- version: how far the lane behind it has come; is_holding: later events of its

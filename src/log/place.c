@@ -8,7 +8,8 @@
  * where it saw a row, and goes on from there, version by version.
  *
  * Only a hint, which vacuum or another row may make wrong; it survives the
- * transaction.
+ * transaction.  A dead version may lead to where vacuum found nothing any more,
+ * so these tables are never truncated (vacuum_truncate).
  */
 #include "log/place.h"
 
