@@ -4,7 +4,7 @@
 -- but for the error of an event that is failing. position: all up to here is done
 -- with. delivered: the last event that is lent to consumer until lease_until (0:
 -- none); scanned: where position will be then; lane: 0, or the parked event whose
--- lane is lent.
+-- lane is lent; is_begun: some of what was lent is done with.
 CREATE TABLE eventsource.subscription_cursor (
 	subscription text        COLLATE "C" NOT NULL,
 	partition    integer     NOT NULL,
@@ -16,6 +16,7 @@ CREATE TABLE eventsource.subscription_cursor (
 	lane         bigint      NOT NULL,
 	delivered    bigint      NOT NULL,
 	scanned      bigint      NOT NULL,
+	is_begun     boolean     NOT NULL,
 	lease_until  timestamptz NOT NULL,
 	served_at    timestamptz NOT NULL,
 	session      bigint      NOT NULL,
@@ -76,7 +77,7 @@ CREATE FUNCTION eventsource.poll(
 	RETURNS SETOF eventsource.events
 	AS 'MODULE_PATHNAME', 'eventsource_poll' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.poll(text, integer, text, interval, integer) IS
-	'The next events of one partition (NULL: the least recently served one that has some and is free), in order of position, at most max_count. They are lent to the consumer (NULL: this session) until it acknowledges, or to the end of the lease: until then no other consumer gets events of the partition, and the same consumer gets these again. No rows: nothing to deliver, or others are at it, or were after this statement began. Errors: 40001 if another consumer was at it after the snapshot of this transaction (REPEATABLE READ), 42704 unknown subscription, 42501 unless you are its owner or a consumer, 22023.';
+	'The next events of one partition (NULL: the least recently served one that has some and is free), in order of position, at most max_count. They are lent to the consumer (NULL: this session) until it acknowledges, or to the end of the lease: until then no other consumer gets events of the partition, and the same consumer gets these again (those of them that it did not acknowledge; events that were redriven meanwhile come first then). An event that the filter fails on ends the batch before it, and is an error when it is next. No rows: nothing to deliver, or others are at it, or were after this statement began. Errors: 40001 if another consumer was at it after the snapshot of this transaction (REPEATABLE READ), 42704 unknown subscription, 42501 unless you are its owner or a consumer, 22023.';
 
 CREATE FUNCTION eventsource.ack(name text, event_position bigint, consumer text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_ack' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -96,13 +97,13 @@ COMMENT ON FUNCTION eventsource.redrive(text, bigint) IS
 CREATE FUNCTION eventsource.discard(subscription text, event_position bigint, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_discard' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.discard(text, bigint, text) IS
-	'Gives up a parked event: where it held its stream, poll goes on with the events that wait behind it. Recorded as an event, with the reason. Errors: 55000 if it is not parked, P0002 no such event, 22004 without a reason, 42704, 42501.';
+	'Gives up a parked event: where it held its stream, poll goes on with the events that wait behind it. Recorded as an event, with the reason. Errors: 55000 if it is not parked, P0002 no such event, 22004 without a reason, 22023 with an empty one, 42704, 42501.';
 
 CREATE FUNCTION eventsource.wait_for_events(
 	name text, timeout interval DEFAULT '10 seconds', consumer text DEFAULT NULL) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_wait_for_events' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.wait_for_events(text, interval, text) IS
-	'True as soon as poll has something to do for the consumer (NULL: this session), false if that is not so within timeout (at least once it looks); to one session not more often than every 5 ms, so that under load it takes many at a time. Costs appenders nothing measurable. Its statement keeps its snapshot meanwhile. Errors: 42704 unknown subscription, 42501 unless you are its owner or a consumer, 25006 on a standby.';
+	'True as soon as poll has something to do for the consumer (NULL: this session), false if that is not so within timeout (at least once it looks); to one session not more often than every 5 ms, so that under load it takes many at a time. Costs appenders nothing measurable. Its statement keeps its snapshot meanwhile. Errors: that of the filter, where poll would raise it; 42704 unknown subscription, 42501 unless you are its owner or a consumer, 25006 on a standby.';
 
 CREATE FUNCTION eventsource.subscription_definitions()
 	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)
@@ -146,7 +147,7 @@ COMMENT ON COLUMN eventsource.subscription_partitions.served_at IS 'When events 
 COMMENT ON COLUMN eventsource.subscription_partitions.failing_position IS 'The event that failed last and is not dealt with; NULL: none.';
 COMMENT ON COLUMN eventsource.subscription_partitions.attempts IS 'How often that failed.';
 COMMENT ON COLUMN eventsource.subscription_partitions.retry_at IS 'Nothing is delivered before; NULL: at once.';
-COMMENT ON COLUMN eventsource.subscription_partitions.error IS 'What was said about it, or that the filter fails.';
+COMMENT ON COLUMN eventsource.subscription_partitions.error IS 'What was said about it, or how the filter fails on the next event.';
 
 CREATE VIEW eventsource.parked_events AS
 SELECT p.subscription,

@@ -79,10 +79,11 @@ typedef struct EsPartition
 	int64		lane;			/* what is lent is of this lane; 0: the line */
 	int64		delivered;		/* last position that is lent; 0: nothing is */
 	int64		scanned;		/* where the line is once that is done with */
+	bool		is_begun;		/* some of what was lent is done with */
 	TimestampTz lease_until;
 	TimestampTz served_at;
 	text	   *consumer;		/* who has it; NULL: nobody */
-	int64		session;		/* and in which session it got it */
+	int64		session;		/* from which it was heard of last */
 	HeapTuple	tuple;			/* as it was read */
 } EsPartition;
 
@@ -118,6 +119,7 @@ extern void es_partition_write(const EsSubscription *subscription, EsPartition *
 
 /* A partition begins after a position. */
 extern void es_partition_create(const EsSubscription *subscription, int32 partition, int64 position);
+
 /* Under its lock; if it is there. */
 extern void es_partition_delete(const EsSubscription *subscription, int32 partition);
 
@@ -163,6 +165,15 @@ extern void es_line_scan_end(EsLineScan *scan);
 
 extern EsLane *es_lane_find(const List *lanes, int64 origin);
 
+/*
+ * Nothing is left in a lane of which nothing is lent, and nothing will come.  A
+ * filter that fails is no error here: something may be left.
+ */
+extern bool es_lane_is_empty(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane);
+
+/* For es_attempt(): may a filter have raised that? */
+extern bool es_is_of_filter(int sqlstate);
+
 /* ---- failures (subscription_fail.c) ---- */
 
 /*
@@ -171,6 +182,13 @@ extern EsLane *es_lane_find(const List *lanes, int64 origin);
  */
 extern void es_line_fail(const EsSubscription *subscription, EsPartition *part, EsLane *lane,
 						 int64 position, text *error, EsFinal *final);
+
+/*
+ * The next event of a line, of which nothing is lent, failed often enough already,
+ * before it was its turn: it is parked.  True if that is so; writes part and lane.
+ */
+extern bool es_line_park_next(const EsSubscription *subscription, EsPartition *part, EsLane *lane,
+							  EsFinal *final);
 
 /*
  * A lease is over, or its consumer began anew, and its events are not done with: the
@@ -190,8 +208,11 @@ typedef struct EsSpoken
 	int64		version;
 } EsSpoken;
 
-/* From the arguments 0 (subscription) and 1 (position) of a consumer's function. */
-extern void es_spoken_read(FunctionCallInfo fcinfo, EsSpoken *spoken);
+/*
+ * From the arguments 0 (subscription) and 1 (position) of a consumer's function.
+ * wanted_only: refuses what the filter does not let through.
+ */
+extern void es_spoken_read(FunctionCallInfo fcinfo, bool wanted_only, EsSpoken *spoken);
 
 /* Who this session is where it does not say. */
 extern const text *es_consumer_name(const text *argument);

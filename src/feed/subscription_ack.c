@@ -20,7 +20,9 @@
 PG_FUNCTION_INFO_V1(eventsource_ack);
 PG_FUNCTION_INFO_V1(eventsource_nack);
 
-static void find_event(EsSpoken *spoken);
+static void find_event(EsSpoken *spoken, bool wanted_only);
+static void refuse_missing(const EsSpoken *spoken, Snapshot snapshot);
+static void refuse_hidden(const EsSpoken *spoken);
 static void refuse_undelivered(const EsSpoken *spoken);
 static void refuse_lost(const EsSpoken *spoken, const text *consumer, const EsPartition *part);
 static void refuse_done(const EsSpoken *spoken);
@@ -39,14 +41,12 @@ eventsource_ack(PG_FUNCTION_ARGS)
 	bool		is_last;
 
 	PreventCommandIfReadOnly("eventsource.ack()");
-	es_spoken_read(fcinfo, &spoken);
+	es_spoken_read(fcinfo, false, &spoken);
 	consumer = es_consumer_name(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	es_partition_lock(spoken.subscription, spoken.partition);
 	es_partition_read(spoken.subscription, spoken.partition, SnapshotSelf, &part);
 	if (!es_partition_is_lent_to(&part, consumer))
 		refuse_lost(&spoken, consumer, &part);
-	if (spoken.position > part.delivered)
-		refuse_undelivered(&spoken);
 	lane = lane_of_lease(&spoken, &part);
 	if (spoken.position <= (lane == NULL ? &part.line : &lane->line)->position)
 		refuse_done(&spoken);
@@ -58,13 +58,18 @@ eventsource_ack(PG_FUNCTION_ARGS)
 	{
 		move_line(&lane->line, spoken.position);
 		lane->version = spoken.version;
-		if (is_last && part.scanned >= (lane->is_holding ? part.line.position : lane->origin))
+		if (is_last && es_lane_is_empty(spoken.subscription, &part, lane))
 			es_lane_delete(lane);
 		else
 			es_lane_write(spoken.subscription, spoken.partition, lane);
 	}
 	if (is_last)
 		es_partition_end_lease(&part);
+	else
+	{
+		part.is_begun = true;
+		part.session = es_consumer_session();
+	}
 	es_partition_write(spoken.subscription, &part);
 	PG_RETURN_VOID();
 }
@@ -83,7 +88,7 @@ eventsource_nack(PG_FUNCTION_ARGS)
 	EsFinal    *final;
 
 	PreventCommandIfReadOnly("eventsource.nack()");
-	es_spoken_read(fcinfo, &spoken);
+	es_spoken_read(fcinfo, true, &spoken);
 	consumer = es_consumer_name(PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
 	es_partition_lock(spoken.subscription, spoken.partition);
 	es_partition_read(spoken.subscription, spoken.partition, SnapshotSelf, &part);
@@ -96,8 +101,6 @@ eventsource_nack(PG_FUNCTION_ARGS)
 	}
 	if (part.delivered != 0)
 	{
-		if (spoken.position > part.delivered)
-			refuse_undelivered(&spoken);
 		lane = lane_of_lease(&spoken, &part);
 	}
 	else
@@ -114,7 +117,7 @@ eventsource_nack(PG_FUNCTION_ARGS)
 }
 
 void
-es_spoken_read(FunctionCallInfo fcinfo, EsSpoken *spoken)
+es_spoken_read(FunctionCallInfo fcinfo, bool wanted_only, EsSpoken *spoken)
 {
 	memset(spoken, 0, sizeof(EsSpoken));
 	spoken->subscription = es_subscription_of_consumer(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
@@ -125,12 +128,12 @@ es_spoken_read(FunctionCallInfo fcinfo, EsSpoken *spoken)
 				 errdetail("It says which of the delivered events is meant."),
 				 errhint("Give the column position of the event that eventsource.poll() returned.")));
 	spoken->position = PG_GETARG_INT64(1);
-	find_event(spoken);
+	find_event(spoken, wanted_only);
 }
 
 /* Events do not change, and what was delivered is committed. */
 static void
-find_event(EsSpoken *spoken)
+find_event(EsSpoken *spoken, bool wanted_only)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	EsScan	   *scan = NULL;
@@ -142,11 +145,9 @@ find_event(EsSpoken *spoken)
 		es_scan_expect(scan, 1);
 	}
 	if (scan == NULL || !es_scan_next(scan, &event))
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("there is no event at position " INT64_FORMAT, spoken->position),
-				 errdetail("Positions have gaps."),
-				 errhint("Give the column position of an event that eventsource.poll() returned.")));
+		refuse_missing(spoken, snapshot);
+	if (wanted_only && !es_subscription_wants(spoken->subscription, &event))
+		refuse_hidden(spoken);
 	spoken->stream_id = event.stream_id;
 	spoken->version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
 	spoken->partition = (int32) es_stream_part(event.stream_id, spoken->subscription->partitions);
@@ -154,19 +155,58 @@ find_event(EsSpoken *spoken)
 	UnregisterSnapshot(snapshot);
 }
 
-/* NULL: the partition's own line. */
+/* Nobody is delivered definitions. */
+static void
+refuse_missing(const EsSpoken *spoken, Snapshot snapshot)
+{
+	EsScan	   *scan;
+	EsEvent		event;
+
+	if (spoken->position > 0)
+	{
+		scan = es_scan_log(spoken->position - 1, spoken->position, list_make1(ES_CONFIG_CATEGORY), snapshot);
+		es_scan_expect(scan, 1);
+		if (es_scan_next(scan, &event))
+			refuse_hidden(spoken);
+		es_scan_end(scan);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("there is no event at position " INT64_FORMAT, spoken->position),
+			 errdetail("Positions have gaps."),
+			 errhint("Give the column position of an event that eventsource.poll() returned.")));
+}
+
+static void
+refuse_hidden(const EsSpoken *spoken)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("subscription \"%s\" does not deliver event " INT64_FORMAT, spoken->subscription->name,
+					spoken->position),
+			 errdetail("It is of a category that is not meant, or the filter leaves it out; definitions are never delivered."),
+			 errhint("Name one of the events that the last eventsource.poll() returned.")));
+}
+
+/* NULL: the partition's own line.  Refuses an event that is not of what is lent. */
 static EsLane *
 lane_of_lease(const EsSpoken *spoken, const EsPartition *part)
 {
 	EsLane	   *lane;
 
 	if (part->lane == 0)
+	{
+		if (spoken->position > part->delivered)
+			refuse_undelivered(spoken);
 		return NULL;
+	}
 	lane = es_lane_find(es_lane_list(spoken->subscription, part->number, false, SnapshotSelf), part->lane);
 	if (lane == NULL)
 		elog(ERROR, "lane " INT64_FORMAT " of subscription \"%s\" is missing", part->lane,
 			 spoken->subscription->name);
 	if (lane->stream_id != spoken->stream_id)
+		refuse_lost(spoken, part->consumer, part);
+	if (spoken->position > part->delivered)
 		refuse_undelivered(spoken);
 	return lane;
 }
@@ -211,13 +251,18 @@ refuse_undelivered(const EsSpoken *spoken)
 static void
 refuse_lost(const EsSpoken *spoken, const text *consumer, const EsPartition *part)
 {
+	bool		is_other = part->delivered != 0 && !es_text_same(part->consumer, consumer);
+
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("event " INT64_FORMAT " is not lent to consumer \"%s\"", spoken->position,
 					text_to_cstring(consumer)),
 			 part->delivered == 0 ?
 			 errdetail("Nothing of its partition is lent: it was acknowledged or given back, or the subscription was reset.") :
-			 errdetail("Its lease ended, and consumer \"%s\" took over.", text_to_cstring(part->consumer)),
+			 is_other ? errdetail("Its partition is lent to consumer \"%s\".", text_to_cstring(part->consumer)) :
+			 errdetail("The last poll returned redriven events of another stream in its stead."),
+			 is_other ?
+			 errhint("Give the name of the consumer that polled; if that was you, your lease ended: roll back what was done with the event.") :
 			 errhint("Roll back what was done with the event, and poll again; a longer lease leaves more time.")));
 }
 

@@ -71,7 +71,8 @@ eventsource_create_subscription(PG_FUNCTION_ARGS)
 		if (before->partitions != proposal.partitions)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("subscription \"%s\" has %d partitions", proposal.name, before->partitions),
+					 errmsg_plural("subscription \"%s\" has %d partition", "subscription \"%s\" has %d partitions",
+								   before->partitions, proposal.name, before->partitions),
 					 errdetail("Each has its own position, so they cannot become %d.", proposal.partitions),
 					 errhint("Drop it and create it again, or create another one beside it.")));
 	}

@@ -12,6 +12,7 @@
 
 static bool find_head(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane,
 					  EsFinal *final, EsEvent *head, EsLineScan **scan);
+static bool park_head(const EsSubscription *subscription, EsPartition *part, EsLane *lane, EsFinal *final);
 static void park(const EsSubscription *subscription, EsPartition *part, EsLane *lane, const EsEvent *event);
 
 void
@@ -19,26 +20,52 @@ es_line_fail(const EsSubscription *subscription, EsPartition *part, EsLane *lane
 			 text *error, EsFinal *final)
 {
 	EsLine	   *line = lane == NULL ? &part->line : &lane->line;
-	EsLineScan *scan;
-	EsEvent		head;
 
 	if (line->failing != position)
 		es_line_forgive(line);
 	line->failing = position;
-	line->attempts++;
+	/* Beyond that it only waits for its turn to be parked. */
+	if (line->attempts < subscription->max_attempts)
+		line->attempts++;
 	line->error = error;
 	line->retry_at = GetCurrentTimestamp() + subscription->retry_delay;
 	line->single_upto = Max(line->single_upto, position);
 	if (line->attempts >= subscription->max_attempts)
-	{
-		if (find_head(subscription, part, lane, final, &head, &scan) &&
-			DatumGetInt64(head.value[ES_EVENT_POSITION]) == position)
-			park(subscription, part, lane, &head);
-		es_line_scan_end(scan);
-	}
+		(void) park_head(subscription, part, lane, final);
 	if (lane != NULL)
 		es_lane_write(subscription, part->number, lane);
 	es_partition_write(subscription, part);
+}
+
+bool
+es_line_park_next(const EsSubscription *subscription, EsPartition *part, EsLane *lane, EsFinal *final)
+{
+	const EsLine *line = lane == NULL ? &part->line : &lane->line;
+
+	if (line->failing == 0 || line->attempts < subscription->max_attempts ||
+		!park_head(subscription, part, lane, final))
+		return false;
+	if (lane != NULL)
+		es_lane_write(subscription, part->number, lane);
+	es_partition_write(subscription, part);
+	return true;
+}
+
+/* Parks the event that is failing if it is the next one; false if it is not. */
+static bool
+park_head(const EsSubscription *subscription, EsPartition *part, EsLane *lane, EsFinal *final)
+{
+	int64		failing = (lane == NULL ? &part->line : &lane->line)->failing;
+	EsLineScan *scan;
+	EsEvent		head;
+	bool		result;
+
+	result = find_head(subscription, part, lane, final, &head, &scan) &&
+		DatumGetInt64(head.value[ES_EVENT_POSITION]) == failing;
+	if (result)
+		park(subscription, part, lane, &head);
+	es_line_scan_end(scan);
+	return result;
 }
 
 void

@@ -11,6 +11,7 @@
  */
 #include "feed/subscription.h"
 
+#include "log/attempt.h"
 #include "log/position.h"
 #include "log/read.h"
 #include "log/stream.h"
@@ -28,10 +29,21 @@ struct EsLineScan
 	MemoryContext filter_context;
 };
 
+/* Has a lane something to deliver? */
+typedef struct Glance
+{
+	const EsSubscription *subscription;
+	const EsPartition *part;
+	const EsLane *lane;
+	EsFinal    *final;
+	bool		has_next;
+} Glance;
+
 static void open_lane(EsLineScan *scan, const EsLane *lane);
 static void note_held(EsLineScan *scan, const List *lanes);
 static bool is_held(const EsLineScan *scan, int64 stream_id);
 static int	compare_ids(const void *a, const void *b);
+static void glance_at(void *arg);
 
 EsLane *
 es_lane_find(const List *lanes, int64 origin)
@@ -166,4 +178,40 @@ compare_ids(const void *a, const void *b)
 	int64		right = *(const int64 *) b;
 
 	return (left > right) - (left < right);
+}
+
+bool
+es_lane_is_empty(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane)
+{
+	Glance		glance = {.subscription = subscription,.part = part,.lane = lane,.final = es_final_begin()};
+	ErrorData  *error = NULL;
+
+	if (subscription->filter_source == NULL)
+		glance_at(&glance);
+	else
+		error = es_attempt(glance_at, &glance, es_is_of_filter);
+	es_final_end(glance.final);
+	return error == NULL && !glance.has_next;
+}
+
+static void
+glance_at(void *arg)
+{
+	Glance	   *glance = arg;
+	EsLineScan *scan = es_line_scan_begin(glance->subscription, glance->part, glance->lane, NIL,
+										  glance->final, 1);
+	EsEvent		event;
+
+	glance->has_next = es_line_scan_next(scan, &event);
+	es_line_scan_end(scan);
+}
+
+/* Not that this query lacks means, or that the transaction is to be tried again. */
+bool
+es_is_of_filter(int sqlstate)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return class != ERRCODE_INSUFFICIENT_RESOURCES && class != ERRCODE_SYSTEM_ERROR &&
+		class != ERRCODE_TRANSACTION_ROLLBACK;
 }

@@ -53,6 +53,12 @@ eventsource_discard(PG_FUNCTION_ARGS)
 				 errmsg("reason must not be null"),
 				 errdetail("It is recorded why an event is never to be delivered."),
 				 errhint("For example: SELECT eventsource.discard('mailer', 42, 'address is gone').")));
+	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(2)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reason must not be empty"),
+				 errdetail("It is recorded why an event is never to be delivered."),
+				 errhint("For example: SELECT eventsource.discard('mailer', 42, 'address is gone').")));
 	lane = lock_parked(fcinfo, &spoken);
 	es_partition_read(spoken.subscription, spoken.partition, SnapshotSelf, &part);
 	lane->is_parked = false;
@@ -72,7 +78,7 @@ lock_parked(FunctionCallInfo fcinfo, EsSpoken *spoken)
 {
 	ListCell   *lc;
 
-	es_spoken_read(fcinfo, spoken);
+	es_spoken_read(fcinfo, false, spoken);
 	es_partition_lock(spoken->subscription, spoken->partition);
 	foreach(lc, es_lane_list(spoken->subscription, spoken->partition, true, SnapshotSelf))
 	{
@@ -90,25 +96,14 @@ lock_parked(FunctionCallInfo fcinfo, EsSpoken *spoken)
 }
 
 /*
- * Nothing waits, and nothing will: what is lent of the partition's line was chosen
- * while the stream was held, and the position has yet to pass over its events.
+ * What is lent of the partition's line was chosen while the stream was held, and the
+ * position has yet to pass over its events.
  */
 static bool
 is_empty(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane)
 {
-	EsFinal    *final;
-	EsLineScan *scan;
-	EsEvent		event;
-	bool		result;
-
-	if (lane->is_holding && part->delivered != 0 && part->lane == 0)
-		return false;
-	final = es_final_begin();
-	scan = es_line_scan_begin(subscription, part, lane, NIL, final, 1);
-	result = !es_line_scan_next(scan, &event);
-	es_line_scan_end(scan);
-	es_final_end(final);
-	return result;
+	return !(lane->is_holding && part->delivered != 0 && part->lane == 0) &&
+		es_lane_is_empty(subscription, part, lane);
 }
 
 static void

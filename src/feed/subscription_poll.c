@@ -10,6 +10,9 @@
  * A consumer builds on what those before him made of the events before.  Where
  * another was at a partition whose work the statement's snapshot does not show, the
  * partition is left alone.
+ *
+ * An event that the filter fails on ends a batch; where it is the next, its partition
+ * is left alone, and the error is raised if there is nothing else to deliver.
  */
 #include "feed/subscription.h"
 
@@ -17,6 +20,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/attempt.h"
 #include "log/catalog.h"
 #include "log/result_row.h"
 #include "miscadmin.h"
@@ -38,7 +42,29 @@ typedef struct Request
 	int64		lease;			/* microseconds */
 	ReturnSetInfo *result;
 	bool		is_late;		/* others were at it after our snapshot */
+	ErrorData  *error;			/* of the filter; or NULL */
 } Request;
+
+typedef enum Outcome
+{
+	DELIVERED,
+	NOTHING,
+	FAILED						/* the filter did, on the next event */
+} Outcome;
+
+/* A batch of a line. */
+typedef struct Batch
+{
+	const Request *request;
+	const EsPartition *part;
+	const EsLane *lane;
+	const List *lanes;
+	EsFinal    *final;
+	int32		max_count;
+	int32		count;
+	int64		last;
+	int64		upto;			/* where the line is after it */
+} Batch;
 
 /* A partition, and how much it is its turn. */
 typedef struct Turn
@@ -55,10 +81,12 @@ static bool poll_one(Request *request, int32 partition);
 static bool poll_partition(Request *request, int32 partition);
 static bool is_defined(Request *request);
 static bool is_free(const Request *request, const EsPartition *part);
-static bool poll_locked(const Request *request, EsPartition *part, EsFinal *final, bool *is_changed);
-static bool deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lanes,
-					EsFinal *final, bool *is_changed);
-static int	put_events(const Request *request, EsLineScan *scan, int32 max_count, int64 *last);
+static bool poll_locked(Request *request, EsPartition *part, EsFinal *final, bool *is_changed);
+static bool is_word_due(const EsPartition *part);
+static EsLane *first_due(const List *lanes);
+static Outcome deliver(Request *request, EsPartition *part, EsLane *lane, const List *lanes,
+					   EsFinal *final, bool *is_changed);
+static void put_events(void *arg);
 static void pass_over(const Request *request, EsPartition *part, EsLane *lane, int64 upto, bool *is_changed);
 
 /* poll(name, max_count, consumer, lease, partition) */
@@ -82,6 +110,8 @@ eventsource_poll(PG_FUNCTION_ARGS)
 				 errhint("NULL means all there are.")));
 	InitMaterializedSRF(fcinfo, 0);
 	is_served = PG_ARGISNULL(4) ? poll_any(&request) : poll_one(&request, PG_GETARG_INT32(4));
+	if (!is_served && request.error != NULL)
+		ReThrowError(request.error);
 	if (!is_served && request.is_late && IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -211,88 +241,132 @@ is_free(const Request *request, const EsPartition *part)
 
 /*
  * What is lent to us already comes first; then what was told to come once more,
- * before what is newer.
+ * before what is newer: also before what is left of a batch, so that who always
+ * leaves something gets it.
  */
 static bool
-poll_locked(const Request *request, EsPartition *part, EsFinal *final, bool *is_changed)
+poll_locked(Request *request, EsPartition *part, EsFinal *final, bool *is_changed)
 {
 	const EsSubscription *subscription = request->subscription;
-	TimestampTz now;
+	Outcome		outcome = NOTHING;
 	List	   *lanes;
-	ListCell   *lc;
+	EsLane	   *lane;
 
-	if (part->delivered != 0 &&
-		(part->lease_until <= GetCurrentTimestamp() || part->session != es_consumer_session()))
+	if (is_word_due(part))
 	{
 		es_partition_expire(subscription, part, final);
 		*is_changed = true;
 	}
 	lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
+	if (part->delivered != 0 && part->lane == 0 && part->is_begun && first_due(lanes) != NULL)
+	{
+		es_partition_end_lease(part);
+		es_partition_write(subscription, part);
+		*is_changed = true;
+	}
 	if (part->delivered != 0)
 	{
-		if (deliver(request, part, es_lane_find(lanes, part->lane), lanes, final, is_changed))
-			return true;
+		outcome = deliver(request, part, es_lane_find(lanes, part->lane), lanes, final, is_changed);
 		lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
 	}
-	now = GetCurrentTimestamp();
+	while (outcome == NOTHING && (lane = first_due(lanes)) != NULL)
+	{
+		outcome = deliver(request, part, lane, lanes, final, is_changed);
+		lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
+	}
+	if (outcome == NOTHING && part->line.retry_at <= GetCurrentTimestamp())
+		outcome = deliver(request, part, NULL, lanes, final, is_changed);
+	return outcome == DELIVERED;
+}
+
+/* The lease is over, or its consumer began anew. */
+static bool
+is_word_due(const EsPartition *part)
+{
+	return part->delivered != 0 &&
+		(part->lease_until <= GetCurrentTimestamp() || part->session != es_consumer_session());
+}
+
+/* The first lane to deliver of, which is then lent, parked or deleted. */
+static EsLane *
+first_due(const List *lanes)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
 	foreach(lc, lanes)
 	{
 		EsLane	   *lane = lfirst(lc);
 
-		if (lane->is_parked || lane->line.retry_at > now)
-			continue;
-		if (deliver(request, part, lane, lanes, final, is_changed))
-			return true;
-		lanes = foreach_delete_current(lanes, lc);
+		if (!lane->is_parked && lane->line.retry_at <= now)
+			return lane;
 	}
-	return part->line.retry_at <= now && deliver(request, part, NULL, lanes, final, is_changed);
+	return NULL;
 }
 
-/* Lends what a line (lane: NULL for the partition's own) has next; false if it has nothing. */
-static bool
-deliver(const Request *request, EsPartition *part, EsLane *lane, const List *lanes, EsFinal *final,
+/* Lends what a line (lane: NULL for the partition's own) has next. */
+static Outcome
+deliver(Request *request, EsPartition *part, EsLane *lane, const List *lanes, EsFinal *final,
 		bool *is_changed)
 {
+	const EsSubscription *subscription = request->subscription;
 	const EsLine *line = lane == NULL ? &part->line : &lane->line;
-	int32		max_count = line->position < line->single_upto ? 1 : request->max_count;
-	EsLineScan *scan = es_line_scan_begin(request->subscription, part, lane, lanes, final, max_count);
-	int64		last = 0;
-	int32		count = put_events(request, scan, max_count, &last);
-	int64		upto = es_line_scan_upto(scan);
+	Batch		batch = {.request = request,.part = part,.lane = lane,.lanes = lanes,.final = final};
+	ErrorData  *error = NULL;
 
-	es_line_scan_end(scan);
-	if (count == 0)
+	while (part->delivered == 0 && es_line_park_next(subscription, part, lane, final))
 	{
-		pass_over(request, part, lane, upto, is_changed);
-		return false;
+		*is_changed = true;
+		if (lane != NULL)
+			return NOTHING;
+		batch.lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
+	}
+	batch.max_count = line->position < line->single_upto ? 1 : request->max_count;
+	if (subscription->filter_source == NULL)
+		put_events(&batch);
+	else
+		error = es_attempt(put_events, &batch, es_is_of_filter);
+	if (batch.count == 0)
+	{
+		if (error == NULL)
+			pass_over(request, part, lane, batch.upto, is_changed);
+		else if (request->error == NULL)
+			request->error = error;
+		return error == NULL ? NOTHING : FAILED;
 	}
 	part->lane = lane == NULL ? 0 : lane->origin;
-	part->delivered = last;
-	part->scanned = count < max_count ? upto : last;
+	part->delivered = batch.last;
+	part->scanned = batch.count < batch.max_count && error == NULL ? batch.upto : batch.last;
+	part->is_begun = false;
 	part->consumer = (text *) request->consumer;
 	part->session = es_consumer_session();
 	part->served_at = GetCurrentTimestamp();
 	part->lease_until = part->served_at + request->lease;
-	es_partition_write(request->subscription, part);
+	es_partition_write(subscription, part);
 	*is_changed = true;
-	return true;
+	return DELIVERED;
 }
 
-static int32
-put_events(const Request *request, EsLineScan *scan, int32 max_count, int64 *last)
+/* What was put when the filter fails stays. */
+static void
+put_events(void *arg)
 {
-	EsResultRow *row = es_result_row_begin(request->result->setDesc);
+	Batch	   *batch = arg;
+	ReturnSetInfo *result = batch->request->result;
+	EsResultRow *row = es_result_row_begin(result->setDesc);
+	EsLineScan *scan = es_line_scan_begin(batch->request->subscription, batch->part, batch->lane,
+										  batch->lanes, batch->final, batch->max_count);
 	EsEvent		event;
-	int32		count = 0;
 
-	while (count < max_count && es_line_scan_next(scan, &event))
+	while (batch->count < batch->max_count && es_line_scan_next(scan, &event))
 	{
-		es_result_row_put_event(request->result, row, &event);
+		es_result_row_put_event(result, row, &event);
 		es_line_scan_note(scan);
-		*last = DatumGetInt64(event.value[ES_EVENT_POSITION]);
-		count++;
+		batch->last = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+		batch->count++;
 	}
-	return count;
+	batch->upto = es_line_scan_upto(scan);
+	es_line_scan_end(scan);
 }
 
 /* There was nothing: a lane is over with that, and the line moves if it is worth it. */

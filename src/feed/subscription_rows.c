@@ -44,6 +44,7 @@ enum
 	PARTITION_LANE,
 	PARTITION_DELIVERED,
 	PARTITION_SCANNED,
+	PARTITION_IS_BEGUN,
 	PARTITION_LEASE_UNTIL,
 	PARTITION_SERVED_AT,
 	PARTITION_SESSION,
@@ -157,6 +158,7 @@ es_partition_read(const EsSubscription *subscription, int32 partition, Snapshot 
 	part->lane = DatumGetInt64(values[PARTITION_LANE]);
 	part->delivered = DatumGetInt64(values[PARTITION_DELIVERED]);
 	part->scanned = DatumGetInt64(values[PARTITION_SCANNED]);
+	part->is_begun = DatumGetBool(values[PARTITION_IS_BEGUN]);
 	part->lease_until = DatumGetTimestampTz(values[PARTITION_LEASE_UNTIL]);
 	part->served_at = DatumGetTimestampTz(values[PARTITION_SERVED_AT]);
 	part->session = DatumGetInt64(values[PARTITION_SESSION]);
@@ -241,6 +243,7 @@ es_partition_end_lease(EsPartition *part)
 	part->lane = 0;
 	part->delivered = 0;
 	part->scanned = 0;
+	part->is_begun = false;
 	part->lease_until = DT_NOBEGIN;
 	part->session = 0;
 	part->consumer = NULL;
@@ -266,6 +269,7 @@ form_partition(const EsSubscription *subscription, const EsPartition *part, Datu
 	values[PARTITION_LANE] = Int64GetDatum(part->lane);
 	values[PARTITION_DELIVERED] = Int64GetDatum(part->delivered);
 	values[PARTITION_SCANNED] = Int64GetDatum(part->scanned);
+	values[PARTITION_IS_BEGUN] = BoolGetDatum(part->is_begun);
 	values[PARTITION_LEASE_UNTIL] = TimestampTzGetDatum(part->lease_until);
 	values[PARTITION_SERVED_AT] = TimestampTzGetDatum(part->served_at);
 	values[PARTITION_SESSION] = Int64GetDatum(part->session);

@@ -31,6 +31,19 @@ PG_FUNCTION_INFO_V1(eventsource_subscription_pending);
  */
 #define LEAST_DELAY	(5 * INT64CONST(1000))
 
+/* Who waits for what. */
+typedef struct Look
+{
+	const EsSubscription *subscription;
+	const text *consumer;
+	EsFinal    *final;
+	const EsPartition *part;	/* which is looked at */
+	TimestampTz due;			/* when there might be something */
+	bool		has_next;
+	ErrorData  *error;			/* of the filter, on the next event of a
+								 * partition; or NULL */
+} Look;
+
 /* The first event that a partition has not dealt with. */
 typedef struct Pending
 {
@@ -42,13 +55,11 @@ typedef struct Pending
 } Pending;
 
 static bool look(const EsSubscription *subscription, const text *consumer, TimestampTz *due);
-static bool look_at(const EsSubscription *subscription, const EsPartition *part, const text *consumer,
-					EsFinal *final, TimestampTz *due);
-static bool has_next(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane,
-					 const List *lanes, EsFinal *final, TimestampTz *due);
+static void look_at(void *arg);
+static bool has_next(Look *look, const EsLane *lane, const List *lanes);
 static void rest(void);
 static void find_pending(void *arg);
-static bool is_of_filter(int sqlstate);
+static void find_next(Pending *pending, const EsPartition *part, const EsLane *lane, const List *lanes);
 
 /* wait_for_events(name, timeout, consumer) */
 Datum
@@ -109,71 +120,87 @@ rest(void)
 	told_at = now;
 }
 
-/* Would poll deliver something?  If not, due becomes the time when it might, if that is sooner. */
+/*
+ * Would poll do something?  If not, due becomes the time when it might, if that is
+ * sooner.  Raises what poll would.
+ */
 static bool
 look(const EsSubscription *subscription, const text *consumer, TimestampTz *due)
 {
-	EsFinal    *final = es_final_begin();
+	Look		look = {.subscription = subscription,.consumer = consumer,.due = *due};
 	bool		result = false;
 
+	look.final = es_final_begin();
 	for (int i = 0; i < subscription->partitions && !result; i++)
 	{
 		EsPartition part;
+		ErrorData  *error = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		es_partition_read(subscription, i, es_final_snapshot(final), &part);
-		if (!look_at(subscription, &part, consumer, final, due))
+		es_partition_read(subscription, i, es_final_snapshot(look.final), &part);
+		look.part = &part;
+		look.has_next = false;
+		if (subscription->filter_source == NULL)
+			look_at(&look);
+		else
+			error = es_attempt(look_at, &look, es_is_of_filter);
+		if (look.error == NULL)
+			look.error = error;
+		if (error != NULL || !look.has_next)
 			continue;
 		result = es_partition_try_lock(subscription, i);
 		if (result)
 			es_partition_unlock(subscription, i);
 		else
-			*due = Min(*due, GetCurrentTimestamp() + BUSY_DELAY);
+			look.due = Min(look.due, GetCurrentTimestamp() + BUSY_DELAY);
 	}
-	es_final_end(final);
+	es_final_end(look.final);
+	if (!result && look.error != NULL)
+		ReThrowError(look.error);
+	*due = look.due;
 	return result;
 }
 
-static bool
-look_at(const EsSubscription *subscription, const EsPartition *part, const text *consumer,
-		EsFinal *final, TimestampTz *due)
+static void
+look_at(void *arg)
 {
+	Look	   *look = arg;
+	const EsPartition *part = look->part;
 	List	   *lanes;
 	ListCell   *lc;
 
 	if (part->delivered != 0)
 	{
-		if (es_partition_is_lent_to(part, consumer) || part->lease_until <= GetCurrentTimestamp())
-			return true;
-		*due = Min(*due, part->lease_until);
-		return false;
+		look->has_next = es_partition_is_lent_to(part, look->consumer) ||
+			part->lease_until <= GetCurrentTimestamp();
+		if (!look->has_next)
+			look->due = Min(look->due, part->lease_until);
+		return;
 	}
-	lanes = es_lane_list(subscription, part->number, false, es_final_snapshot(final));
+	lanes = es_lane_list(look->subscription, part->number, false, es_final_snapshot(look->final));
 	foreach(lc, lanes)
 	{
 		const EsLane *lane = lfirst(lc);
 
-		if (!lane->is_parked && has_next(subscription, part, lane, lanes, final, due))
-			return true;
+		look->has_next |= !look->has_next && !lane->is_parked && has_next(look, lane, lanes);
 	}
-	return has_next(subscription, part, NULL, lanes, final, due);
+	look->has_next |= !look->has_next && has_next(look, NULL, lanes);
 }
 
 static bool
-has_next(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane,
-		 const List *lanes, EsFinal *final, TimestampTz *due)
+has_next(Look *look, const EsLane *lane, const List *lanes)
 {
-	const EsLine *line = lane == NULL ? &part->line : &lane->line;
+	const EsLine *line = lane == NULL ? &look->part->line : &lane->line;
 	EsLineScan *scan;
 	EsEvent		event;
 	bool		result;
 
 	if (line->retry_at > GetCurrentTimestamp())
 	{
-		*due = Min(*due, line->retry_at);
+		look->due = Min(look->due, line->retry_at);
 		return false;
 	}
-	scan = es_line_scan_begin(subscription, part, lane, lanes, final, 1);
+	scan = es_line_scan_begin(look->subscription, look->part, lane, lanes, look->final, 1);
 	result = es_line_scan_next(scan, &event);
 	es_line_scan_end(scan);
 	return result;
@@ -198,7 +225,7 @@ eventsource_subscription_pending(PG_FUNCTION_ARGS)
 	if (pending.subscription != NULL && pending.number < pending.subscription->partitions)
 	{
 		pending.final = es_final_begin();
-		error = es_attempt(find_pending, &pending, is_of_filter);
+		error = es_attempt(find_pending, &pending, es_is_of_filter);
 		es_final_end(pending.final);
 		if (error != NULL)
 		{
@@ -215,6 +242,7 @@ eventsource_subscription_pending(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
+/* The lanes come first in poll: a filter that fails there is an error, too. */
 static void
 find_pending(void *arg)
 {
@@ -222,25 +250,31 @@ find_pending(void *arg)
 	Snapshot	snapshot = es_final_snapshot(pending->final);
 	EsPartition part;
 	List	   *lanes;
-	EsLineScan *scan;
-	EsEvent		event;
+	ListCell   *lc;
 
 	es_partition_read(pending->subscription, pending->number, snapshot, &part);
 	lanes = es_lane_list(pending->subscription, pending->number, false, snapshot);
-	scan = es_line_scan_begin(pending->subscription, &part, NULL, lanes, pending->final, 1);
-	if (es_line_scan_next(scan, &event))
+	find_next(pending, &part, NULL, lanes);
+	foreach(lc, lanes)
+	{
+		const EsLane *lane = lfirst(lc);
+
+		if (!lane->is_parked && pending->subscription->filter_source != NULL)
+			find_next(pending, &part, lane, lanes);
+	}
+}
+
+/* Of the partition's own line it is what is pending. */
+static void
+find_next(Pending *pending, const EsPartition *part, const EsLane *lane, const List *lanes)
+{
+	EsLineScan *scan = es_line_scan_begin(pending->subscription, part, lane, lanes, pending->final, 1);
+	EsEvent		event;
+
+	if (es_line_scan_next(scan, &event) && lane == NULL)
 	{
 		pending->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
 		pending->recorded_at = DatumGetTimestampTz(event.value[ES_EVENT_RECORDED_AT]);
 	}
 	es_line_scan_end(scan);
-}
-
-/* Whatever a filter may raise; not that this query lacks means. */
-static bool
-is_of_filter(int sqlstate)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return class != ERRCODE_INSUFFICIENT_RESOURCES && class != ERRCODE_SYSTEM_ERROR;
 }

@@ -6,6 +6,12 @@ SELECT count(*) AS done FROM eventsource.append_events((
 	FROM generate_series(1, 20) AS n)) \gset
 SELECT eventsource.append('subb-1', 'x', '0', idempotency_key => 'k') IS NULL AS done \gset
 
+SELECT count(*) AS done FROM eventsource.append_events((
+	SELECT jsonb_agg(jsonb_build_object('stream', 'subq-' || n % 3, 'type', 't', 'data', n) ORDER BY o)
+	FROM unnest(ARRAY[2, 4, 0, 6]) WITH ORDINALITY AS u (n, o))) \gset
+SELECT count(*) AS done FROM eventsource.append_events((
+	SELECT jsonb_agg(jsonb_build_object('stream', 'subz-' || n, 'type', 't', 'data', n) ORDER BY n) FROM generate_series(0, 20) AS n)) \gset
+
 -- An idle poll writes nothing, unless it can pass over much.
 SELECT eventsource.create_subscription('subidle', ARRAY['subb'], from_position => NULL) AS done \gset
 BEGIN;
@@ -15,7 +21,7 @@ COMMIT;
 SELECT count(*) AS done FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'subn-' || n % 100, 'type', 'x')) FROM generate_series(1, 1100) AS n)) \gset
 SELECT count(*) AS done FROM eventsource.poll('subidle') \gset
 BEGIN;
-SELECT plan(96);
+SELECT plan(112);
 SELECT ok(:idle_got = 0 AND :'idle_wrote_nothing', 'an idle poll writes nothing and locks nothing');
 SELECT is(position, eventsource.watermark(), 'but passes over much that is not wanted') FROM eventsource.subscription_partitions WHERE subscription = 'subidle';
 
@@ -49,7 +55,7 @@ FROM (VALUES
 	('''s'', max_lag => ''0''', '22023', 'max_lag is out of range'),
 	('''s'', from_position => -1', '22023', 'position -1 is out of range'),
 	('''s'', from_position => 9223372036854775807', '22023', 'position 9223372036854775807 is out of range'),
-	('''sub1'', partitions => 2', '55000', 'subscription "sub1" has 1 partitions')) AS v (arguments, state, message);
+	('''sub1'', partitions => 2', '55000', 'subscription "sub1" has 1 partition')) AS v (arguments, state, message);
 SELECT is(pg_temp.refusal($$ SELECT eventsource.create_subscription('s', ARRAY['a-b', ''], 'x', partitions => 0, on_poison => 'y') $$),
 	$want$ZE011: invalid definition of subscription "s"
 DETAIL: category: "a-b" has a hyphen; a category is what stands before it
@@ -161,6 +167,32 @@ WHERE partition IS NOT NULL;
 SELECT is(eventsource.create_subscription('sub4', ARRAY['subb'], '1 / (event.data #>> ''{}'')::int = 0'), 1::bigint, 'a filter that will fail');
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.poll('sub4') $$), '^22012: division by zero', 'fails in poll');
 SELECT is(error, 'division by zero', 'and the view tells') FROM eventsource.subscriptions WHERE name = 'sub4';
+
+-- One that fails on a later event: what stands before it comes.
+SELECT eventsource.create_subscription('sub7', ARRAY['subq'], '8 / (event.data #>> ''{}'')::int > 0') AS done \gset
+SELECT is(error, NULL, 'its next event passes') FROM eventsource.subscriptions WHERE name = 'sub7';
+SELECT ok(eventsource.wait_for_events('sub7', '0'), 'and is there');
+SELECT is(pg_temp.poll('sub7'), '2 4', 'a batch ends before the event that the filter fails on');
+SELECT is(pg_temp.poll('sub7'), '2 4', 'and comes again');
+SELECT eventsource.ack('sub7', (SELECT position FROM eventsource.events WHERE category = 'subq' AND data = '4')) IS NULL AS done \gset
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.poll('sub7') $$), '^22012: division by zero', 'where it is next it is an error');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.wait_for_events('sub7', '1 hour') $$), '^22012: division by zero', 'also for who waits');
+SELECT is(s.error || ' ' || p.error || ' ' || h.status, 'division by zero division by zero degraded', 'and the views tell')
+FROM eventsource.subscriptions s, eventsource.subscription_partitions p, eventsource.health() h
+WHERE s.name = 'sub7' AND p.subscription = s.name AND h."check" = 'subscription sub7';
+SELECT eventsource.create_subscription('sub7', ARRAY['subq'], 'event.data <> ''0''') AS done \gset
+SELECT is(pg_temp.poll('sub7'), '6', 'a better filter helps');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.nack('sub7', (SELECT position FROM eventsource.events WHERE category = 'subq' AND data = '0'), 'bad') $$),
+	'^22023: subscription "sub7" does not deliver event', 'what the filter leaves out cannot fail');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.ack('sub7', max(event_position)) FROM eventsource.subscription_definitions() $$),
+	'^22023: subscription "sub7" does not deliver event', 'definitions are not delivered');
+
+-- With several partitions, the others go on.
+SELECT eventsource.create_subscription('sub8', ARRAY['subz'], '8 / (event.data #>> ''{}'')::int >= 0', partitions => 4) AS done \gset
+SELECT isnt(pg_temp.poll('sub8', 100, 'c' || n), '-', 'another partition is lent') FROM generate_series(1, 3) n;
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.wait_for_events('sub8', '1 hour', 'c4') $$), '^22012: division by zero', 'that of the event is all that is left');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.poll('sub8', 100, 'c4') $$), '^22012: division by zero', 'for poll as well');
+SELECT ok(eventsource.wait_for_events('sub8', '0', 'c1'), 'who was lent something goes on');
 
 -- reset and drop.
 SELECT is(pg_temp.poll('sub1', 1, 'one'), '7', 'lent');

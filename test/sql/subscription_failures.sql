@@ -5,7 +5,7 @@ SELECT count(*) AS done FROM eventsource.append_events((
 	SELECT jsonb_agg(jsonb_build_object('stream', 'subf-' || CASE WHEN n % 2 = 1 THEN 'odd' ELSE 'even' END, 'type', 't', 'data', n) ORDER BY n)
 	FROM generate_series(1, 12) AS n)) \gset
 BEGIN;
-SELECT plan(79);
+SELECT plan(90);
 
 CREATE FUNCTION pg_temp.poll(name text, max_count integer DEFAULT 100, consumer text DEFAULT 'c',
 	lease interval DEFAULT '1 hour') RETURNS text LANGUAGE sql AS $$
@@ -45,16 +45,30 @@ SELECT matches(pg_temp.refusal($$ SELECT pg_temp.nack('hold', 3) $$), '^55000: e
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.redrive('hold', pg_temp.pos(5)) $$), '^55000: event .* is not parked', 'nor be redriven');
 SELECT eventsource.redrive('hold', pg_temp.pos(3)) IS NULL AS done \gset
 SELECT is(pg_temp.parked('hold'), '3:redriven:0', 'redriven');
-SELECT is(pg_temp.poll('hold', 4), '8 10 12', 'what is lent already comes first');
-SELECT is(pg_temp.ack('hold', 8) || pg_temp.poll('hold', 4), '10 12', 'to its end');
-SELECT is(pg_temp.ack('hold', 12) || pg_temp.poll('hold', 4), '3', 'then the redriven event, alone');
+SELECT is(pg_temp.poll('hold', 4), '3', 'comes alone, before what is left of a batch');
+SELECT matches(pg_temp.refusal($$ SELECT pg_temp.ack('hold', 8) $$), '^55000: event .* is not lent to consumer "c"\nDETAIL: The last poll returned redriven', 'of which nothing is lent then');
+SELECT matches(pg_temp.refusal($$ SELECT pg_temp.nack('hold', 8) $$), '^55000: event .* is not lent to consumer "c"', 'nor fails');
+SELECT is(pg_temp.poll('hold', 4), '3', 'it is again what comes first');
+SELECT matches(pg_temp.refusal($$ SELECT pg_temp.ack('hold', 3, 'd') $$), 'DETAIL: Its partition is lent to consumer "c".\nHINT: Give the name', 'for one consumer');
 SELECT is(pg_temp.poll('hold', 4, 'd'), '-', 'lent like any');
-SELECT is(pg_temp.ack('hold', 3) || pg_temp.poll('hold', 2), '5 7', 'then what waited behind it, in order');
-SELECT is(pg_temp.ack('hold', 7) || pg_temp.poll('hold', 2), '9 11', 'up to the cursor');
-SELECT is(pg_temp.ack('hold', 9) || pg_temp.poll('hold', 5), '11', 'acknowledged in part');
-SELECT is(pg_temp.parked('hold'), '3:redriven:0', 'while it lasts, it is to be seen');
-SELECT is(pg_temp.ack('hold', 11) || pg_temp.poll('hold', 5), '-', 'to the end');
-SELECT is(pg_temp.parked('hold'), '-', 'no trace is left');
+SELECT is(pg_temp.ack('hold', 3) || pg_temp.parked('hold'), '3:redriven:0', 'while it lasts, it is to be seen');
+SELECT is(pg_temp.poll('hold', 1), '5', 'then what waited behind it, in order, up to the cursor');
+SELECT is(pg_temp.ack('hold', 5) || pg_temp.parked('hold'), '-', 'no trace is left');
+SELECT is(pg_temp.poll('hold', 3) || pg_temp.ack('hold', 8), '7 8 9', 'then the line goes on');
+SELECT is(pg_temp.poll('hold', 3), '9 10 11', 'with what is left of a batch');
+SELECT is(pg_temp.ack('hold', 9) || pg_temp.poll('hold', 5), '10 11 12', 'and what is newer');
+SELECT is(pg_temp.ack('hold', 12) || pg_temp.poll('hold', 5), '-', 'to the end');
+
+-- One who always keeps a remainder gets what is redriven; what is lent and not touched is lent once more.
+SELECT eventsource.create_subscription('rest', ARRAY['subf'], max_attempts => 1) AS done \gset
+SELECT is(pg_temp.poll('rest', 2) || pg_temp.nack('rest', 1) || pg_temp.poll('rest', 1), '1 22', 'the first fails');
+SELECT is(pg_temp.ack('rest', 2) || pg_temp.poll('rest', 3), '4 6 8', 'a batch');
+SELECT eventsource.redrive('rest', pg_temp.pos(1)) IS NULL AS done \gset
+SELECT is(pg_temp.poll('rest', 3), '4 6 8', 'comes again');
+SELECT is(pg_temp.ack('rest', 4) || pg_temp.poll('rest', 3), '1', 'after a part of it what is redriven does');
+SELECT is(pg_temp.nack('rest', 1) || pg_temp.parked('rest'), '1:parked:1:bad', 'which fails again');
+SELECT is(pg_temp.poll('rest', 3), '6 8 10', 'then the rest, which did not');
+SELECT is(attempts, 0, 'no attempt is counted') FROM eventsource.subscription_partitions WHERE subscription = 'rest';
 
 -- A redriven one that fails again; its lane stops where it is.
 SELECT eventsource.create_subscription('hold2', ARRAY['subf'], max_attempts => 1) AS done \gset
@@ -68,14 +82,15 @@ SELECT is(pg_temp.poll('hold2') || pg_temp.ack('hold2', 1) || pg_temp.poll('hold
 SELECT is(pg_temp.nack('hold2', 5), '', 'another one fails');
 SELECT is(pg_temp.parked('hold2'), '5:redriven:1:bad', 'not parked before its turn');
 SELECT is(pg_temp.poll('hold2', 3) || pg_temp.ack('hold2', 3), '3', 'what is before it comes');
-SELECT is(pg_temp.poll('hold2', 3) || pg_temp.nack('hold2', 5, 'again'), '5', 'it comes alone');
-SELECT is(pg_temp.parked('hold2'), '5:parked:2:again', 'parked');
+SELECT is(pg_temp.poll('hold2', 3), '-', 'it had all its attempts');
+SELECT is(pg_temp.parked('hold2'), '5:parked:1:bad', 'parked');
 SELECT is(pg_temp.poll('hold2', 3), '-', 'the lane stands');
+SELECT pg_temp.refuses($$ SELECT eventsource.discard('hold2', pg_temp.pos(5), '') $$, '22023', 'reason must not be empty', 'discard needs words');
 SELECT pg_temp.refuses($$ SELECT eventsource.discard('hold2', pg_temp.pos(5), NULL) $$, '22004', 'reason must not be null', 'discard needs a reason');
 SELECT eventsource.discard('hold2', pg_temp.pos(5), 'hopeless') IS NULL AS done \gset
 SELECT is(pg_temp.poll('hold2'), '7 9 11', 'discarded: the rest comes');
-SELECT is(pg_temp.nack('hold2', 11) || pg_temp.poll('hold2') || pg_temp.ack('hold2', 7) || pg_temp.poll('hold2') || pg_temp.ack('hold2', 9) || pg_temp.poll('hold2'), '7911', 'one at a time');
-SELECT is(pg_temp.nack('hold2', 11) || pg_temp.parked('hold2'), '11:parked:2:bad', 'the last one parked');
+SELECT is(pg_temp.nack('hold2', 11) || pg_temp.poll('hold2') || pg_temp.ack('hold2', 7) || pg_temp.poll('hold2') || pg_temp.ack('hold2', 9) || pg_temp.poll('hold2'), '79-', 'one at a time');
+SELECT is(pg_temp.parked('hold2'), '11:parked:1:bad', 'the last one parked');
 SELECT eventsource.discard('hold2', pg_temp.pos(11), 'hopeless too') IS NULL AS done \gset
 SELECT is(pg_temp.parked('hold2'), '-', 'nothing behind it: gone at once');
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.discard('hold2', pg_temp.pos(11), 'x') $$), '^55000: event .* is not parked', 'once');

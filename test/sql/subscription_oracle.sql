@@ -13,7 +13,7 @@ CREATE TEMP TABLE conf (name text, partitions integer, max_attempts integer, hol
 CREATE TEMP TABLE ev (part integer, position bigint PRIMARY KEY, stream text, version bigint);
 CREATE TEMP TABLE pt (part integer PRIMARY KEY, position bigint DEFAULT 0, failing bigint DEFAULT 0, attempts integer DEFAULT 0,
 	single_upto bigint DEFAULT 0, lane bigint DEFAULT 0, delivered bigint DEFAULT 0, scanned bigint DEFAULT 0, consumer text,
-	is_over boolean, served bigint DEFAULT 0);
+	is_over boolean, is_begun boolean DEFAULT false, served bigint DEFAULT 0);
 CREATE TEMP TABLE lane (origin bigint PRIMARY KEY, part integer, stream text, is_parked boolean, is_holding boolean, position bigint,
 	failing bigint, attempts integer, single_upto bigint);
 CREATE TEMP TABLE lent (part integer, position bigint, consumer text);
@@ -30,28 +30,41 @@ CREATE FUNCTION pg_temp.next_events(p integer, l bigint) RETURNS TABLE (event_po
 	 ORDER BY 1
 $$;
 
+-- The event that is failing, if it is the next one of its line and had all its attempts.
+CREATE FUNCTION pg_temp.twin_park(p integer, l bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	failed bigint;
+	tries integer;
+	conf conf;
+BEGIN
+	SELECT * INTO conf FROM conf;
+	SELECT failing, attempts INTO failed, tries FROM pt WHERE part = p AND l = 0 UNION ALL SELECT failing, attempts FROM lane WHERE origin = l AND NOT is_parked;
+	IF coalesce(failed, 0) = 0 OR tries < conf.max_attempts OR failed IS DISTINCT FROM (SELECT min(event_position) FROM pg_temp.next_events(p, l)) THEN
+		RETURN false;
+	ELSIF l <> 0 THEN
+		UPDATE lane SET is_parked = true WHERE origin = l;
+	ELSE
+		INSERT INTO lane SELECT failed, p, e.stream, true, conf.holds, failed - 1, failed, tries, failed FROM ev e WHERE e.position = failed;
+		UPDATE pt SET position = failed, failing = 0, attempts = 0 WHERE part = p;
+	END IF;
+	RETURN true;
+END
+$$;
+
 CREATE FUNCTION pg_temp.twin_fail(p integer, l bigint, failed bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	max_attempts integer := (SELECT c.max_attempts FROM conf c);
-	tries integer;
 BEGIN
 	DELETE FROM lent WHERE part = p;
 	UPDATE pt SET lane = 0, delivered = 0, scanned = 0, consumer = NULL WHERE part = p;
 	IF l = 0 THEN
-		UPDATE pt SET attempts = CASE WHEN failing = failed THEN attempts ELSE 0 END + 1, failing = failed,
-			single_upto = greatest(single_upto, failed) WHERE part = p RETURNING attempts INTO tries;
+		UPDATE pt SET attempts = least(CASE WHEN failing = failed THEN attempts ELSE 0 END + 1, max_attempts), failing = failed,
+			single_upto = greatest(single_upto, failed) WHERE part = p;
 	ELSE
-		UPDATE lane SET attempts = CASE WHEN failing = failed THEN attempts ELSE 0 END + 1, failing = failed,
-			single_upto = greatest(single_upto, failed) WHERE origin = l RETURNING attempts INTO tries;
+		UPDATE lane SET attempts = least(CASE WHEN failing = failed THEN attempts ELSE 0 END + 1, max_attempts), failing = failed,
+			single_upto = greatest(single_upto, failed) WHERE origin = l;
 	END IF;
-	IF tries < max_attempts OR failed <> (SELECT min(event_position) FROM pg_temp.next_events(p, l)) THEN
-		RETURN;
-	ELSIF l <> 0 THEN
-		UPDATE lane SET is_parked = true WHERE origin = l;
-	ELSE
-		INSERT INTO lane SELECT failed, p, e.stream, true, c.holds, failed - 1, failed, tries, failed FROM ev e, conf c WHERE e.position = failed;
-		UPDATE pt SET position = failed, failing = 0, attempts = 0 WHERE part = p;
-	END IF;
+	PERFORM pg_temp.twin_park(p, l);
 END
 $$;
 
@@ -79,13 +92,21 @@ BEGIN
 			PERFORM pg_temp.twin_expire(c.part);
 			SELECT * INTO c FROM pt WHERE part = c.part;
 		END IF;
+		IF c.delivered <> 0 AND c.lane = 0 AND c.is_begun AND EXISTS (SELECT FROM lane WHERE part = c.part AND NOT is_parked) THEN
+			DELETE FROM lent WHERE part = c.part;
+			UPDATE pt SET delivered = 0, scanned = 0, consumer = NULL WHERE part = c.part RETURNING * INTO c;
+		END IF;
 		FOR l IN SELECT * FROM (SELECT lane.origin, lane.position, lane.single_upto, 1 AS kind FROM lane WHERE part = c.part AND NOT is_parked
 				 UNION ALL SELECT 0, c.position, c.single_upto, 2) AS lines
 				 ORDER BY c.delivered <> 0 AND origin = c.lane DESC, kind, origin LOOP
+			WHILE c.delivered = 0 AND pg_temp.twin_park(c.part, l.origin) LOOP
+				SELECT position INTO l.position FROM pt WHERE part = c.part;
+			END LOOP;
+			CONTINUE WHEN l.origin <> 0 AND (SELECT is_parked FROM lane WHERE origin = l.origin);
 			want := CASE WHEN l.position < l.single_upto THEN 1 ELSE n END;
 			SELECT array_agg(event_position ORDER BY event_position) INTO got FROM (SELECT * FROM pg_temp.next_events(c.part, l.origin) LIMIT want) s;
 			IF got IS NOT NULL THEN
-				UPDATE pt SET lane = l.origin, delivered = got[cardinality(got)], consumer = who, is_over = short, served = nextval('turn'),
+				UPDATE pt SET lane = l.origin, delivered = got[cardinality(got)], consumer = who, is_over = short, is_begun = false, served = nextval('turn'),
 					scanned = CASE WHEN cardinality(got) = want THEN got[cardinality(got)] WHEN l.origin = 0 THEN eventsource.watermark() ELSE 0 END
 				 WHERE part = c.part;
 				DELETE FROM lent WHERE part = c.part;
@@ -118,6 +139,8 @@ BEGIN
 	END IF;
 	IF acked = c.delivered THEN
 		UPDATE pt SET lane = 0, delivered = 0, scanned = 0, consumer = NULL WHERE part = p;
+	ELSE
+		UPDATE pt SET is_begun = true WHERE part = p;
 	END IF;
 END
 $$;

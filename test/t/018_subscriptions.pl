@@ -161,5 +161,14 @@ isnt(ask($first), $poison, 'until it has died of it too often');
 is(ask("SELECT position, attempts, error FROM eventsource.parked_events WHERE subscription = 'fragile'"),
 	qq($poison|3|consumer "mail-1" began anew without a word on what it had), 'then the event is parked');
 
+# ---- a consumer of several sessions, as through a pool, that acknowledges in part ----
+
+ask("SELECT eventsource.create_subscription('pooled', ARRAY['order'], max_attempts => 1)");
+my @positions = split / /, ask("SELECT string_agg(position::text, ' ' ORDER BY position) FROM eventsource.poll('pooled', 4, 'pool', '1 hour')");
+my $rest = ask("SELECT eventsource.ack('pooled', $positions[0], 'pool'); SELECT min(position) FROM eventsource.poll('pooled', 4, 'pool', '1 hour')");
+is($rest, "\n$positions[1]", 'an acknowledgement is a word, from whichever session');
+ask("SELECT eventsource.ack('pooled', $positions[3], 'pool')");
+is(ask("SELECT count(*) FROM eventsource.parked_events WHERE subscription = 'pooled'"), 0, 'nothing failed');
+
 is(problems_of($node, 'log'), '', 'the log is whole');
 done_testing();
