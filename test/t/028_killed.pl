@@ -35,11 +35,16 @@ my $node = new_server(
 $node->safe_psql('log', "SELECT eventsource.append('order-0', 'made')");
 $node->safe_psql('log', slurp_file("$scripts/$_.sql")) for 'setup', 'projections';
 
-# SIGKILL for one of these, if there are any.
+# SIGKILL for one of these, if there are any. Once the postmaster has seen the end of
+# it, nobody is let in before all is recovered; until then anybody is.
 sub kill_one
 {
 	my @pids = @_;
-	return @pids ? kill('KILL', $pids[ rand @pids ]) : 0;
+	my $pid = @pids ? $pids[ rand @pids ] : 0;
+
+	return 0 unless $pid && kill 'KILL', $pid;
+	wait_until(sub { !-d "/proc/$pid" }) or die 'the postmaster sees no end';
+	return 1;
 }
 
 sub kill_client
