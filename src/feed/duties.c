@@ -79,6 +79,7 @@ publish(void)
 {
 	static TimestampTz published_at;
 	TimestampTz now = GetCurrentTimestamp();
+
 	/* Also at once if the clock was set back. */
 	long		waited = published_at == 0 || published_at > now ? es_guc_worker_interval :
 		TimestampDifferenceMilliseconds(published_at, now);
