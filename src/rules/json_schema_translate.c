@@ -584,8 +584,8 @@ read_count(Translator *t, int *count)
 	int			start = t->at;
 	int			value = 0;
 
-	while (t->at < t->end && t->in[t->at] >= '0' && t->in[t->at] <= '9')
-		value = Min(value * 10 + (int) (t->in[t->at++] - '0'), 10000000);
+	for (; t->at < t->end && t->in[t->at] >= '0' && t->in[t->at] <= '9'; t->at++)
+		value = Min(value * 10 + (int) (t->in[t->at] - '0'), 10000000);
 	if (t->at > start)
 		*count = value;
 	return t->at > start;
