@@ -22,6 +22,8 @@
 bool		es_guc_assert_formats;
 
 static void begin(EsEval *eval, EsSchema *schema, const JsonbValue *value);
+static bool eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place,
+					  EsSeen *seen);
 static bool eval_values(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
 static bool eval_number(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
 static bool eval_string(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
@@ -79,25 +81,19 @@ bool
 es_schema_eval(EsEval *eval, const EsNode *node, const JsonbValue *value,
 			   const EsPlace *place, EsSeen *seen)
 {
-	bool		valid = true;
+	EsScope    *scope = eval->scope;
+	bool		valid;
 
 	if (node->is_always)
 		return true;
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	eval->steps++;
-	if (node->is_never)
-	{
-		ES_REFUSE(eval, place, node->keyword != NULL ? node->keyword : "false", "is not allowed");
-		return false;
-	}
-	if (node->types != ES_TYPE_ANY && !es_schema_has_type(node->types, value))
-		ES_REFUSE(eval, place, "type", "must be %s, not %s", es_schema_types_text(node->types),
-				  es_json_kind(value));
-	if ((node->constant != NULL || node->values != NULL) && !eval_values(eval, node, value, place))
-		ES_REFUSE_SILENTLY(eval);
-	if (!eval_rest(eval, node, value, place, seen))
-		ES_REFUSE_SILENTLY(eval);
+	if (!eval->schema->is_dynamic || node->resource->root != node)
+		return eval_node(eval, node, value, place, seen);
+	eval->scope = es_schema_enter_scope(eval, node->resource);
+	valid = eval_node(eval, node, value, place, seen);
+	eval->scope = scope;
 	return valid;
 }
 
@@ -119,6 +115,26 @@ es_schema_has_type(int types, const JsonbValue *value)
 {
 	return (types & type_of(value)) != 0 ||
 		((types & ES_TYPE_INTEGER) != 0 && value->type == jbvNumeric && is_integer(value));
+}
+
+static bool
+eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place, EsSeen *seen)
+{
+	bool		valid = true;
+
+	if (node->is_never)
+	{
+		ES_REFUSE(eval, place, node->keyword != NULL ? node->keyword : "false", "is not allowed");
+		return false;
+	}
+	if (node->types != ES_TYPE_ANY && !es_schema_has_type(node->types, value))
+		ES_REFUSE(eval, place, "type", "must be %s, not %s", es_schema_types_text(node->types),
+				  es_json_kind(value));
+	if ((node->constant != NULL || node->values != NULL) && !eval_values(eval, node, value, place))
+		ES_REFUSE_SILENTLY(eval);
+	if (!eval_rest(eval, node, value, place, seen))
+		ES_REFUSE_SILENTLY(eval);
+	return valid;
 }
 
 /* Everything but its type and the values it may be. */
