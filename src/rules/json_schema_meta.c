@@ -45,7 +45,7 @@ static const struct
 		"\"propertyNames\":{\"format\":\"regex\"},\"default\":{}},\"dependencies\":{\"type\":\"object\","
 		"\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#\"},"
 		"{\"$ref\":\"#/definitions/stringArray\"}]}},\"propertyNames\":{\"$ref\":\"#\"},\"const\":true,"
-		"\"enum\":{\"type\":\"array\",\"items\":true,\"minItems\":1,\"uniqueItems\":true},"
+		"\"enum\":{\"type\":\"array\",\"items\":true},"
 		"\"type\":{\"anyOf\":[{\"$ref\":\"#/definitions/simpleTypes\"},{\"type\":\"array\","
 		"\"items\":{\"$ref\":\"#/definitions/simpleTypes\"},\"minItems\":1,\"uniqueItems\":true}]},"
 		"\"format\":{\"type\":\"string\"},\"contentMediaType\":{\"type\":\"string\"},"

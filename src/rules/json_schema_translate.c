@@ -15,83 +15,46 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "rules/json_schema_class.h"
 #include "rules/json_schema_translate.h"
 
 /* The engine's limit of repetitions. */
-#define MAX_REPEAT		255
+#define MAX_REPEAT	255
 
-/* Stands for characters that no string has: it is none. */
-#define NO_CHARACTER	0xD800
+/*
+ * The engine copies what is repeated so many times, and what may be empty costs it
+ * the square of that.  This is about a second of its time.
+ */
+#define MAX_COST	20000
 
-/* A group that captures. */
-typedef struct Group
-{
-	char	   *name;			/* or NULL */
-	bool		is_referenced;
-	bool		is_closed;
-	int			number;			/* in the translation; 0: not there */
-} Group;
-
-typedef struct Translator
-{
-	const pg_wchar *in;
-	int			at;
-	int			end;
-	pg_wchar   *out;
-	int			count;
-	int			room;
-	Group	   *groups;
-	int			ngroups;
-	int			nopened;		/* of them */
-	int			nnumbered;
-	int			nlookarounds;	/* around the place */
-	char	   *problem;
-} Translator;
-
-static void find_groups(Translator *t);
-static void find_references(Translator *t);
-static void disjunction(Translator *t);
-static void term(Translator *t);
-static void group(Translator *t);
-static void lookaround(Translator *t, const char *opening, int length);
-static bool escape(Translator *t);
-static void reference(Translator *t, int number);
-static int	named_group(Translator *t);
-static void class(Translator *t);
-static bool class_atom(Translator *t, EsClass *set, pg_wchar *point);
-static bool class_escape(Translator *t, EsClass *set);
-static void property(Translator *t, EsClass *set, bool is_inverted);
-static bool character_escape(Translator *t, pg_wchar *point);
-static bool hex_digits(Translator *t, int count, pg_wchar *point);
-static bool braced_hex(Translator *t, pg_wchar *point);
-static void quantifier(Translator *t, int start, int nnumbered, bool is_allowed);
-static bool read_bounds(Translator *t, int *min, int *max);
-static bool read_count(Translator *t, int *count);
-static void repeat(Translator *t, const pg_wchar *atom, int size, int min, int max);
-static void emit_class(Translator *t, EsClass *set);
-static void emit_member(Translator *t, pg_wchar point);
-static void emit(Translator *t, pg_wchar point);
-static void emit_text(Translator *t, const char *text);
-static void emit_copy(Translator *t, const pg_wchar *points, int count);
-static bool next_is(const Translator *t, const char *text);
-static bool accept(Translator *t, const char *text);
-static char *read_name(Translator *t, char end);
-static void fail(Translator *t, const char *problem);
+static void skip(EsTranslator *t);
+static void find_groups(EsTranslator *t);
+static void find_references(EsTranslator *t);
+static bool disjunction(EsTranslator *t);
+static bool term(EsTranslator *t);
+static bool atom(EsTranslator *t, bool *is_nullable);
+static bool group(EsTranslator *t);
+static void lookaround(EsTranslator *t, const char *opening);
+static bool escape(EsTranslator *t, bool *is_nullable);
+static void reference(EsTranslator *t, int number);
+static int	named_group(EsTranslator *t);
+static bool quantifier(EsTranslator *t, int *min, int *max);
+static bool read_bounds(EsTranslator *t, int *min, int *max);
+static void repeat(EsTranslator *t, const pg_wchar *piece, int size, int min, int max);
+static void emit(EsTranslator *t, pg_wchar point);
 
 int
 es_pattern_translate(const pg_wchar *pattern, int length, pg_wchar **translated, char **problem)
 {
-	Translator	t = {.in = pattern,.end = length};
+	EsTranslator t = {.in = pattern,.end = length};
 
 	t.room = length + 16;
 	t.out = palloc_extended(t.room * sizeof(pg_wchar), MCXT_ALLOC_HUGE);
 	find_groups(&t);
 	find_references(&t);
 	t.at = 0;
-	disjunction(&t);
+	(void) disjunction(&t);
 	if (t.problem == NULL && t.at < t.end)
-		fail(&t, "there is a \")\" too many");
+		es_translate_fail(&t, "there is a \")\" too many");
 	*translated = t.out;
 	*problem = t.problem;
 	return t.count;
@@ -101,7 +64,7 @@ es_pattern_translate(const pg_wchar *pattern, int length, pg_wchar **translated,
 
 /* Steps over the next character, and over escapes and classes as one. */
 static void
-skip(Translator *t)
+skip(EsTranslator *t)
 {
 	if (t->in[t->at] == '\\')
 		t->at += 2;
@@ -119,169 +82,193 @@ skip(Translator *t)
 }
 
 static void
-find_groups(Translator *t)
+find_groups(EsTranslator *t)
 {
-	t->groups = palloc0(sizeof(Group) * (t->end / 2 + 1));
+	t->groups = palloc0(sizeof(EsGroup) * (t->end / 2 + 1));
 	for (t->at = 0; t->at < t->end; skip(t))
 	{
 		int			start = t->at;
 
-		if (!accept(t, "("))
+		if (!es_translate_accept(t, "("))
 			continue;
-		if (accept(t, "?<") && !next_is(t, "=") && !next_is(t, "!"))
-			t->groups[t->ngroups++].name = read_name(t, '>');
-		else if (!next_is(t, "?") && t->at == start + 1)
+		if (es_translate_accept(t, "?<") && !es_translate_next_is(t, "=") && !es_translate_next_is(t, "!"))
+			t->groups[t->ngroups++].name = es_translate_name(t, '>');
+		else if (!es_translate_next_is(t, "?") && t->at == start + 1)
 			t->ngroups++;
 		t->at = start;
 	}
 }
 
 static void
-find_references(Translator *t)
+find_references(EsTranslator *t)
 {
 	for (t->at = 0; t->at < t->end && t->problem == NULL; skip(t))
 	{
 		int			start = t->at;
 		int			number = 0;
 
-		if (accept(t, "\\k"))
+		if (es_translate_accept(t, "\\k"))
 			number = named_group(t);
-		else if (accept(t, "\\") && t->at < t->end && t->in[t->at] >= '1' && t->in[t->at] <= '9')
-			(void) read_count(t, &number);
+		else if (es_translate_accept(t, "\\") && t->at < t->end && t->in[t->at] >= '1' && t->in[t->at] <= '9')
+			(void) es_translate_count(t, &number);
 		if (number > t->ngroups)
-			fail(t, psprintf("there is no group %d", number));
+			es_translate_fail(t, psprintf("there is no group %d", number));
 		else if (number > 0)
 			t->groups[number - 1].is_referenced = true;
 		t->at = start;
 	}
 }
 
-/* ---- the grammar ---- */
+/* ---- the grammar: each says whether what it read may match the empty string ---- */
 
-static void
-disjunction(Translator *t)
+static bool
+disjunction(EsTranslator *t)
 {
+	bool		any_nullable = false;
+	bool		is_nullable = true;
+
 	check_stack_depth();
 	while (t->at < t->end && t->in[t->at] != ')' && t->problem == NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (accept(t, "|"))
+		if (es_translate_accept(t, "|"))
+		{
 			emit(t, '|');
+			any_nullable |= is_nullable;
+			is_nullable = true;
+		}
 		else
-			term(t);
+			is_nullable &= term(t);
 	}
+	return any_nullable || is_nullable;
 }
 
-static void
-term(Translator *t)
+static bool
+term(EsTranslator *t)
 {
 	int			start = t->count;
 	int			nnumbered = t->nnumbered;
-	bool		is_atom = true;
+	double		cost = t->cost;
+	bool		is_nullable = false;
+	bool		may_repeat = atom(t, &is_nullable);
+	int			size = t->count - start;
+	int			times;
+	int			min;
+	int			max;
+	pg_wchar   *piece;
+
+	if (t->problem != NULL || !quantifier(t, &min, &max))
+		return is_nullable;
+	times = Max(Max(min, max), 1);
+	t->cost = cost + (t->cost - cost) * times * (is_nullable ? times : 1);
+	if (!may_repeat)
+		es_translate_fail(t, "what is repeated is no character");
+	else if (max >= 0 && max < min)
+		es_translate_fail(t, "a repetition is upside down");
+	else if (t->nnumbered > nnumbered && times > MAX_REPEAT)
+		es_translate_fail(t, psprintf("a group that is referred to cannot be repeated more than %d times",
+									  MAX_REPEAT));
+	else if (t->cost > MAX_COST)
+		es_translate_fail(t, "its repetitions multiply to too many");
+	else
+	{
+		piece = palloc(sizeof(pg_wchar) * Max(size, 1));
+		memcpy(piece, t->out + start, sizeof(pg_wchar) * size);
+		t->count = start;
+		repeat(t, piece, size, min, max);
+		pfree(piece);
+	}
+	return is_nullable || min == 0;
+}
+
+/* Returns whether it is something that can be repeated. */
+static bool
+atom(EsTranslator *t, bool *is_nullable)
+{
 	EsClass		dot = {0};
 	int			min;
 	int			max;
 
-	switch (t->in[t->at])
+	t->cost++;
+	if (es_translate_accept(t, "^") || es_translate_accept(t, "$"))
+		emit(t, t->in[t->at - 1]);
+	else if (es_translate_accept(t, "(?="))
+		lookaround(t, "(?=");
+	else if (es_translate_accept(t, "(?!"))
+		lookaround(t, "(?!");
+	else if (es_translate_accept(t, "(?<="))
+		lookaround(t, "(?<=");
+	else if (es_translate_accept(t, "(?<!"))
+		lookaround(t, "(?<!");
+	else
 	{
-		case '^':
-		case '$':
-			emit(t, t->in[t->at++]);
-			is_atom = false;
-			break;
-		case '(':
-			if (accept(t, "(?=") || accept(t, "(?!"))
-				lookaround(t, t->in[t->at - 1] == '=' ? "(?=" : "(?!", 3);
-			else if (accept(t, "(?<=") || accept(t, "(?<!"))
-				lookaround(t, t->in[t->at - 1] == '=' ? "(?<=" : "(?<!", 4);
-			else
-			{
-				group(t);
-				break;
-			}
-			is_atom = false;
-			break;
-		case '.':
-			t->at++;
+		if (t->in[t->at] == '(')
+			*is_nullable = group(t);
+		else if (t->in[t->at] == '[')
+			es_translate_class(t);
+		else if (t->in[t->at] == '\\')
+			return escape(t, is_nullable);
+		else if (es_translate_accept(t, "."))
+		{
 			es_class_add_escape(&dot, '.');
-			emit_class(t, &dot);
-			break;
-		case '[':
-			class(t);
-			break;
-		case '\\':
-			is_atom = escape(t);
-			break;
-		case '*':
-		case '+':
-		case '?':
-			fail(t, "there is nothing to repeat");
-			break;
-		case '{':
-			if (read_bounds(t, &min, &max))
-				fail(t, "there is nothing to repeat");
-			else
-				emit_member(t, t->in[t->at++]);
-			break;
-		default:
-			emit_member(t, t->in[t->at++]);
-			break;
+			es_translate_emit_class(t, &dot);
+		}
+		else if (quantifier(t, &min, &max))
+			es_translate_fail(t, "there is nothing to repeat");
+		else
+			es_translate_emit_literal(t, t->in[t->at++]);
+		return true;
 	}
-	quantifier(t, start, nnumbered, is_atom);
+	*is_nullable = true;
+	return false;
 }
 
-static void
-group(Translator *t)
+static bool
+group(EsTranslator *t)
 {
-	Group	   *mine = NULL;
+	EsGroup    *mine = NULL;
+	bool		is_nullable;
 
-	if (!accept(t, "(?:"))
+	if (!es_translate_accept(t, "(?:"))
 	{
 		t->at++;
 		mine = &t->groups[t->nopened];
-		if (accept(t, "?"))
+		if (es_translate_accept(t, "?") && (!es_translate_accept(t, "<") || es_translate_name(t, '>') == NULL))
 		{
-			if (!accept(t, "<"))
-			{
-				fail(t, "what stands behind \"(?\" is not known");
-				return;
-			}
-			if (read_name(t, '>') == NULL)
-			{
-				fail(t, "a group has no name");
-				return;
-			}
+			es_translate_fail(t, "what stands behind \"(?\" is not known");
+			return false;
 		}
 		t->nopened++;
+		if (mine->is_referenced && t->nlookarounds > 0)
+			es_translate_fail(t, "a reference to a group inside a lookaround is not supported");
+		if (mine->is_referenced)
+			mine->number = ++t->nnumbered;
 	}
-	if (mine != NULL && mine->is_referenced && t->nlookarounds > 0)
-		fail(t, "a reference to a group inside a lookaround is not supported");
-	if (mine != NULL && mine->is_referenced)
-		mine->number = ++t->nnumbered;
-	emit_text(t, mine != NULL && mine->is_referenced ? "(" : "(?:");
-	disjunction(t);
-	if (!accept(t, ")"))
-		fail(t, "there is a \"(\" too many");
+	es_translate_emit_text(t, mine != NULL && mine->is_referenced ? "(" : "(?:");
+	is_nullable = disjunction(t);
+	if (!es_translate_accept(t, ")"))
+		es_translate_fail(t, "there is a \"(\" too many");
 	emit(t, ')');
 	if (mine != NULL)
 		mine->is_closed = true;
+	return is_nullable;
 }
 
 static void
-lookaround(Translator *t, const char *opening, int length)
+lookaround(EsTranslator *t, const char *opening)
 {
-	emit_text(t, opening);
+	es_translate_emit_text(t, opening);
 	t->nlookarounds++;
-	disjunction(t);
+	(void) disjunction(t);
 	t->nlookarounds--;
-	if (!accept(t, ")"))
-		fail(t, "there is a \"(\" too many");
+	if (!es_translate_accept(t, ")"))
+		es_translate_fail(t, "there is a \"(\" too many");
 	emit(t, ')');
 }
 
-/* False if it is nothing that can be repeated. */
+/* Returns whether it is something that can be repeated. */
 static bool
-escape(Translator *t)
+escape(EsTranslator *t, bool *is_nullable)
 {
 	EsClass		set = {0};
 	int			number;
@@ -289,473 +276,142 @@ escape(Translator *t)
 
 	t->at++;
 	if (t->at == t->end)
+		es_translate_fail(t, "nothing stands behind the last \"\\\"");
+	else if (es_translate_accept(t, "b") || es_translate_accept(t, "B"))
 	{
-		fail(t, "nothing stands behind the last \"\\\"");
-		return true;
-	}
-	if (accept(t, "b"))
-	{
-		emit_text(t, "(?:(?<![0-9A-Z_a-z])(?=[0-9A-Z_a-z])|(?<=[0-9A-Z_a-z])(?![0-9A-Z_a-z]))");
+		es_translate_emit_text(t, t->in[t->at - 1] == 'b'
+							   ? "(?:(?<![0-9A-Z_a-z])(?=[0-9A-Z_a-z])|(?<=[0-9A-Z_a-z])(?![0-9A-Z_a-z]))"
+							   : "(?:(?<![0-9A-Z_a-z])(?![0-9A-Z_a-z])|(?<=[0-9A-Z_a-z])(?=[0-9A-Z_a-z]))");
+		*is_nullable = true;
 		return false;
 	}
-	if (accept(t, "B"))
+	else if (es_translate_accept(t, "k"))
 	{
-		emit_text(t, "(?:(?<![0-9A-Z_a-z])(?![0-9A-Z_a-z])|(?<=[0-9A-Z_a-z])(?=[0-9A-Z_a-z]))");
-		return false;
-	}
-	if (accept(t, "k"))
 		reference(t, named_group(t));
+		*is_nullable = true;
+	}
 	else if (t->in[t->at] >= '1' && t->in[t->at] <= '9')
 	{
-		(void) read_count(t, &number);
+		(void) es_translate_count(t, &number);
 		reference(t, number);
+		*is_nullable = true;
 	}
-	else if (class_escape(t, &set))
-		emit_class(t, &set);
-	else if (character_escape(t, &point))
-		emit_member(t, point);
+	else if (es_translate_class_escape(t, &set))
+		es_translate_emit_class(t, &set);
+	else if (es_translate_character_escape(t, &point))
+		es_translate_emit_literal(t, point);
 	return true;
 }
 
 static void
-reference(Translator *t, int number)
+reference(EsTranslator *t, int number)
 {
-	const Group *group = number > 0 && number <= t->ngroups ? &t->groups[number - 1] : NULL;
+	const EsGroup *group = number > 0 && number <= t->ngroups ? &t->groups[number - 1] : NULL;
 
 	if (group == NULL)
-		fail(t, "there is no group of this name");
+		es_translate_fail(t, "there is no group of this name");
 	else if (t->nlookarounds > 0)
-		fail(t, "a reference to a group inside a lookaround is not supported");
+		es_translate_fail(t, "a reference to a group inside a lookaround is not supported");
 	else if (group->is_closed)
-		emit_text(t, psprintf("(?:\\%d)", group->number));
+		es_translate_emit_text(t, psprintf("(?:\\%d)", group->number));
 	else						/* it cannot have captured anything yet */
-		emit_text(t, "(?:)");
+		es_translate_emit_text(t, "(?:)");
 }
 
 /* Number of the group that <name> names; 0 if there is none. */
 static int
-named_group(Translator *t)
+named_group(EsTranslator *t)
 {
-	char	   *name = accept(t, "<") ? read_name(t, '>') : NULL;
+	char	   *name = es_translate_accept(t, "<") ? es_translate_name(t, '>') : NULL;
 
 	for (int i = 0; i < t->ngroups && name != NULL; i++)
 	{
 		if (t->groups[i].name != NULL && strcmp(t->groups[i].name, name) == 0)
 			return i + 1;
 	}
-	fail(t, "there is no group of this name");
+	es_translate_fail(t, "there is no group of this name");
 	return 0;
-}
-
-/* ---- classes and characters ---- */
-
-static void
-class(Translator *t)
-{
-	EsClass		set = {0};
-	bool		is_inverted;
-
-	t->at++;
-	is_inverted = accept(t, "^");
-	while (t->problem == NULL && t->at < t->end && t->in[t->at] != ']')
-	{
-		pg_wchar	from;
-		pg_wchar	to;
-		bool		is_point = class_atom(t, &set, &from);
-
-		if (!is_point)
-			continue;
-		to = from;
-		if (next_is(t, "-") && t->at + 1 < t->end && t->in[t->at + 1] != ']')
-		{
-			t->at++;
-			if (!class_atom(t, &set, &to))
-			{
-				es_class_add(&set, '-', '-');
-				to = from;
-			}
-		}
-		if (to < from)
-			fail(t, "a range in a class is upside down");
-		else
-			es_class_add(&set, from, to);
-	}
-	if (!accept(t, "]"))
-		fail(t, "there is a \"[\" too many");
-	if (is_inverted)
-		es_class_invert(&set);
-	emit_class(t, &set);
-}
-
-/* A character of a class; false if it was a set, which has been added. */
-static bool
-class_atom(Translator *t, EsClass *set, pg_wchar *point)
-{
-	*point = t->in[t->at++];
-	if (*point != '\\')
-		return true;
-	if (t->at == t->end)
-		return false;
-	if (class_escape(t, set))
-		return false;
-	if (accept(t, "b"))
-	{
-		*point = '\b';
-		return true;
-	}
-	return character_escape(t, point);
-}
-
-/* What stands behind a backslash, if that is a set. */
-static bool
-class_escape(Translator *t, EsClass *set)
-{
-	pg_wchar	letter = t->in[t->at];
-
-	if (letter >= 128 || letter == 0 || strchr("dDwWsSpP", (int) letter) == NULL)
-		return false;
-	t->at++;
-	if (letter == 'p' || letter == 'P')
-		property(t, set, letter == 'P');
-	else
-		es_class_add_escape(set, (char) letter);
-	return true;
-}
-
-static void
-property(Translator *t, EsClass *set, bool is_inverted)
-{
-	char	   *name = accept(t, "{") ? read_name(t, '}') : NULL;
-
-	if (name == NULL)
-		fail(t, "\\p needs a property in braces");
-	else if (!es_class_add_property(set, name, is_inverted))
-		fail(t, psprintf("the property \"%s\" is not known: general categories are, Any, ASCII and Assigned",
-						 name));
-}
-
-/* What stands behind a backslash, if that is one character; false after a problem. */
-static bool
-character_escape(Translator *t, pg_wchar *point)
-{
-	static const char letters[] = "fnrtv0";
-	static const char meanings[] = "\f\n\r\t\v";
-	pg_wchar	c = t->in[t->at++];
-	const char *known = c > 0 && c < 128 ? strchr(letters, (int) c) : NULL;
-
-	if (known != NULL)
-	{
-		*point = (pg_wchar) meanings[known - letters];
-		if (c == '0' && t->at < t->end && t->in[t->at] >= '0' && t->in[t->at] <= '9')
-			fail(t, "octal escapes are not known");
-		return true;
-	}
-	if (c == 'c' && t->at < t->end && t->in[t->at] < 128 && isalpha((int) t->in[t->at]))
-	{
-		*point = t->in[t->at++] % 32;
-		return true;
-	}
-	if (c == 'x' && hex_digits(t, 2, point))
-		return true;
-	if (c == 'u' && (accept(t, "{") ? braced_hex(t, point) : hex_digits(t, 4, point)))
-		return true;
-	if (c < 128 && isalnum((int) c))
-	{
-		fail(t, psprintf("the escape \"\\%c\" is not known", (int) c));
-		return false;
-	}
-	*point = c;
-	return true;
-}
-
-/* So many of them; two surrogates written one after the other are one character. */
-static bool
-hex_digits(Translator *t, int count, pg_wchar *point)
-{
-	pg_wchar	value = 0;
-	pg_wchar	second;
-	int			start = t->at;
-
-	if (t->at + count > t->end)
-		return false;
-	for (int i = 0; i < count; i++)
-	{
-		pg_wchar	c = t->in[t->at + i];
-
-		if (c >= 128 || !isxdigit((int) c))
-			return false;
-		value = value * 16 + (isdigit((int) c) ? c - '0' : (c | 0x20) - 'a' + 10);
-	}
-	t->at += count;
-	*point = value;
-	if (count == 4 && value >= 0xD800 && value <= 0xDBFF && accept(t, "\\u"))
-	{
-		if (hex_digits(t, 4, &second) && second >= 0xDC00 && second <= 0xDFFF)
-			*point = 0x10000 + ((value - 0xD800) << 10) + (second - 0xDC00);
-		else
-			t->at = start + count;
-	}
-	return true;
-}
-
-/* Behind a brace, up to the closing one. */
-static bool
-braced_hex(Translator *t, pg_wchar *point)
-{
-	pg_wchar	value = 0;
-	int			start = t->at;
-
-	while (t->at < t->end && t->in[t->at] < 128 && isxdigit((int) t->in[t->at]) && value <= ES_CODE_POINT_MAX)
-	{
-		pg_wchar	c = t->in[t->at++];
-
-		value = value * 16 + (isdigit((int) c) ? c - '0' : (c | 0x20) - 'a' + 10);
-	}
-	*point = value;
-	return t->at > start && value <= ES_CODE_POINT_MAX && accept(t, "}");
 }
 
 /* ---- repetition ---- */
 
-/* What may stand behind a term that begins at start. */
-static void
-quantifier(Translator *t, int start, int nnumbered, bool is_allowed)
+/* How often, if that is said; lazily or not is the same here. */
+static bool
+quantifier(EsTranslator *t, int *min, int *max)
 {
-	pg_wchar	sign = t->at < t->end ? t->in[t->at] : 0;
-	int			min = 0;
-	int			max = -1;
-	bool		is_simple = sign == '*' || sign == '+' || sign == '?';
-	pg_wchar   *atom;
-	int			size = t->count - start;
-
-	if (t->problem != NULL || (!is_simple && (sign != '{' || !read_bounds(t, &min, &max))))
-		return;
-	if (is_simple)
-		t->at++;
-	(void) accept(t, "?");
-	if (t->problem != NULL)
-		return;
-	if (!is_allowed)
-		fail(t, "what is repeated is no character");
-	else if (is_simple)
-		emit(t, sign);
-	else if (max >= 0 && max < min)
-		fail(t, "a repetition is upside down");
-	else
-	{
-		if (t->nnumbered > nnumbered && Max(min, max) > MAX_REPEAT)
-		{
-			fail(t, psprintf("a group that is referred to cannot be repeated more than %d times", MAX_REPEAT));
-			return;
-		}
-		atom = palloc(sizeof(pg_wchar) * Max(size, 1));
-		memcpy(atom, t->out + start, sizeof(pg_wchar) * size);
-		t->count = start;
-		repeat(t, atom, size, min, max);
-		pfree(atom);
-	}
+	*min = 0;
+	*max = -1;
+	if (es_translate_accept(t, "?"))
+		*max = 1;
+	else if (es_translate_accept(t, "+"))
+		*min = 1;
+	else if (!es_translate_accept(t, "*") && !read_bounds(t, min, max))
+		return false;
+	(void) es_translate_accept(t, "?");
+	return true;
 }
 
 /* {n} {n,} {n,m}; goes nowhere if it is none. */
 static bool
-read_bounds(Translator *t, int *min, int *max)
+read_bounds(EsTranslator *t, int *min, int *max)
 {
 	int			start = t->at;
 
-	if (accept(t, "{") && read_count(t, min))
+	if (es_translate_accept(t, "{") && es_translate_count(t, min))
 	{
 		*max = *min;
-		if (accept(t, ","))
+		if (es_translate_accept(t, ","))
 		{
 			*max = -1;
-			(void) read_count(t, max);
+			(void) es_translate_count(t, max);
 		}
-		if (accept(t, "}"))
+		if (es_translate_accept(t, "}"))
 			return true;
 	}
 	t->at = start;
 	return false;
 }
 
-/* Large ones are all the same. */
-static bool
-read_count(Translator *t, int *count)
-{
-	int			start = t->at;
-	int			value = 0;
-
-	for (; t->at < t->end && t->in[t->at] >= '0' && t->in[t->at] <= '9'; t->at++)
-		value = Min(value * 10 + (int) (t->in[t->at] - '0'), 10000000);
-	if (t->at > start)
-		*count = value;
-	return t->at > start;
-}
-
-/* An atom, from min to max times; a negative max is none. */
+/* A piece, from min to max times; a negative max is none. */
 static void
-repeat(Translator *t, const pg_wchar *atom, int size, int min, int max)
+repeat(EsTranslator *t, const pg_wchar *piece, int size, int min, int max)
 {
 	int			more = max - min;
 
 	if (Max(min, max) <= MAX_REPEAT)
 	{
-		emit_copy(t, atom, size);
-		emit_text(t, max < 0 ? psprintf("{%d,}", min) : psprintf("{%d,%d}", min, max));
-		return;
-	}
-	if (Max(min, max) > MAX_REPEAT * MAX_REPEAT)
-	{
-		fail(t, psprintf("a repetition has more than %d times", MAX_REPEAT * MAX_REPEAT));
+		es_translate_emit(t, piece, size);
+		if (min <= 1 && max < 0)
+			emit(t, min == 0 ? '*' : '+');
+		else
+			es_translate_emit_text(t, max < 0 ? psprintf("{%d,}", min) : psprintf("{%d,%d}", min, max));
 		return;
 	}
 
 	/* What comes instead is one term, too. */
-	emit_text(t, "(?:");
+	es_translate_emit_text(t, "(?:");
 	if (min > MAX_REPEAT)
 	{
-		emit_text(t, "(?:");
-		emit_copy(t, atom, size);
-		emit_text(t, psprintf("{%d}){%d}", MAX_REPEAT, min / MAX_REPEAT));
+		es_translate_emit_text(t, "(?:");
+		es_translate_emit(t, piece, size);
+		es_translate_emit_text(t, psprintf("{%d}){%d}", MAX_REPEAT, min / MAX_REPEAT));
 		min %= MAX_REPEAT;
 	}
-	emit_copy(t, atom, size);
-	emit_text(t, psprintf("{%d}", min));
+	es_translate_emit(t, piece, size);
+	es_translate_emit_text(t, psprintf("{%d}", min));
 	if (more > MAX_REPEAT)
 	{
-		emit_text(t, "(?:");
-		emit_copy(t, atom, size);
-		emit_text(t, psprintf("{0,%d}){0,%d}", MAX_REPEAT, more / MAX_REPEAT));
+		es_translate_emit_text(t, "(?:");
+		es_translate_emit(t, piece, size);
+		es_translate_emit_text(t, psprintf("{0,%d}){0,%d}", MAX_REPEAT, more / MAX_REPEAT));
 	}
-	emit_copy(t, atom, size);
-	emit_text(t, max < 0 ? "*" : psprintf("{0,%d}", more % MAX_REPEAT));
+	es_translate_emit(t, piece, size);
+	es_translate_emit_text(t, max < 0 ? "*" : psprintf("{0,%d}", more % MAX_REPEAT));
 	emit(t, ')');
 }
 
-/* ---- writing ---- */
-
 static void
-emit_class(Translator *t, EsClass *set)
+emit(EsTranslator *t, pg_wchar point)
 {
-	EsClass		inverse;
-	bool		is_inverted;
-
-	/* No string has a \0. */
-	es_class_sort(set);
-	if (set->count > 0 && set->range[0].to == 0)
-	{
-		set->range++;
-		set->count--;
-	}
-	else if (set->count > 0 && set->range[0].from == 0)
-		set->range[0].from = 1;
-	if (set->count == 0)
-	{
-		emit(t, NO_CHARACTER);
-		return;
-	}
-	inverse.count = set->count;
-	inverse.room = set->room;
-	inverse.range = set->range;
-	es_class_invert(&inverse);
-	inverse.range++;			/* the \0 */
-	if (--inverse.count == 0)
-	{
-		emit(t, '.');
-		return;
-	}
-	is_inverted = inverse.count < set->count;
-	emit_text(t, is_inverted ? "[^" : "[");
-	if (is_inverted)
-		set = &inverse;
-	for (int i = 0; i < set->count; i++)
-	{
-		emit_member(t, set->range[i].from);
-		if (set->range[i].to > set->range[i].from)
-		{
-			emit(t, '-');
-			emit_member(t, set->range[i].to);
-		}
-	}
-	emit(t, ']');
-}
-
-/* A character that stands for itself, in a class or outside. */
-static void
-emit_member(Translator *t, pg_wchar point)
-{
-	if (point < 128 && ispunct((int) point) && point != '_')
-		emit(t, '\\');
-	emit(t, point == 0 ? NO_CHARACTER : point);
-}
-
-static void
-emit(Translator *t, pg_wchar point)
-{
-	emit_copy(t, &point, 1);
-}
-
-static void
-emit_text(Translator *t, const char *text)
-{
-	while (*text != '\0')
-		emit(t, (unsigned char) *text++);
-}
-
-static void
-emit_copy(Translator *t, const pg_wchar *points, int count)
-{
-	while (t->count + count > t->room)
-	{
-		t->room *= 2;
-		t->out = repalloc_huge(t->out, t->room * sizeof(pg_wchar));
-	}
-	memcpy(t->out + t->count, points, count * sizeof(pg_wchar));
-	t->count += count;
-}
-
-/* ---- reading ---- */
-
-static bool
-next_is(const Translator *t, const char *text)
-{
-	for (int i = 0; text[i] != '\0'; i++)
-	{
-		if (t->at + i >= t->end || t->in[t->at + i] != (unsigned char) text[i])
-			return false;
-	}
-	return true;
-}
-
-static bool
-accept(Translator *t, const char *text)
-{
-	if (!next_is(t, text))
-		return false;
-	t->at += strlen(text);
-	return true;
-}
-
-/* Up to that sign, and over it; NULL if it is none of letters, digits and a few signs. */
-static char *
-read_name(Translator *t, char end)
-{
-	char		name[64];
-	int			length = 0;
-
-	while (t->at < t->end && length < (int) sizeof(name) - 1 && t->in[t->at] < 128 &&
-		   (isalnum((int) t->in[t->at]) || t->in[t->at] == '_' || t->in[t->at] == '$' || t->in[t->at] == '='))
-		name[length++] = (char) t->in[t->at++];
-	name[length] = '\0';
-	if (length == 0 || t->at == t->end || t->in[t->at] != (unsigned char) end)
-		return NULL;
-	t->at++;
-	return pstrdup(name);
-}
-
-/* The first problem is the one to tell. */
-static void
-fail(Translator *t, const char *problem)
-{
-	if (t->problem == NULL)
-		t->problem = pstrdup(problem);
+	es_translate_emit(t, &point, 1);
 }
