@@ -399,7 +399,7 @@ repeat(EsTranslator *t, const pg_wchar *piece, int size, int min, int max)
 	}
 	es_translate_emit(t, piece, size);
 	es_translate_emit_text(t, psprintf("{%d}", min));
-	if (more > MAX_REPEAT)
+	if (more >= MAX_REPEAT)
 	{
 		es_translate_emit_text(t, "(?:");
 		es_translate_emit(t, piece, size);
