@@ -19,9 +19,11 @@ typedef struct EsSchema EsSchema;
 /* What an instance fails by. */
 typedef struct EsSchemaError
 {
-	char	   *path;			/* JSON pointer into the instance; "" is all of it */
+	char	   *path;			/* JSON pointer into the instance; "" is all
+								 * of it */
 	const char *keyword;
-	char	   *message;		/* what is expected, and no value of the instance */
+	char	   *message;		/* what is expected, and no value of the
+								 * instance */
 } EsSchemaError;
 
 /* An instance's failures beyond these are not looked for. */

@@ -64,7 +64,8 @@ es_class_add(EsClass *set, pg_wchar from, pg_wchar to)
 		set->range = set->range == NULL ? palloc(sizeof(EsRange) * set->room)
 			: repalloc(set->range, sizeof(EsRange) * set->room);
 	}
-	set->range[set->count++] = (EsRange) {from, to};
+	set->range[set->count].from = from;
+	set->range[set->count++].to = to;
 }
 
 void

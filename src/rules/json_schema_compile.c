@@ -32,6 +32,7 @@ es_schema_compile(Jsonb *schema, List **problems)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "eventsource schema", ALLOCSET_SMALL_SIZES);
 	EsCompile	c = {0};
+	List	   *lines = NIL;
 	Jsonb	   *copy;
 	ListCell   *lc;
 
@@ -50,11 +51,11 @@ es_schema_compile(Jsonb *schema, List **problems)
 	mark_trivial(&c);
 
 	MemoryContextSwitchTo(caller);
-	*problems = NIL;
 	foreach(lc, c.problems)
-		*problems = lappend(*problems, pstrdup(lfirst(lc)));
+		lines = lappend(lines, pstrdup(lfirst(lc)));
 	if (c.nproblems > ES_SCHEMA_MAX_PROBLEMS)
-		*problems = lappend(*problems, psprintf("and %d more", c.nproblems - ES_SCHEMA_MAX_PROBLEMS));
+		lines = lappend(lines, psprintf("and %d more", c.nproblems - ES_SCHEMA_MAX_PROBLEMS));
+	*problems = lines;
 	if (c.problems != NIL)
 	{
 		MemoryContextDelete(context);
@@ -159,14 +160,15 @@ es_schema_problem(EsCompile *c, const EsNode *node, const char *keyword, const c
 static void
 begin_tables(EsCompile *c)
 {
-	HASHCTL		by_source = {.keysize = sizeof(JsonbContainer *),.entrysize = sizeof(EsNodeEntry),
-	.hcxt = c->scratch};
-	HASHCTL		by_string = {.keysize = sizeof(char *),.entrysize = 2 * sizeof(void *),
-		.hash = hash_string_key,.match = match_string_key,.hcxt = c->scratch};
+	HASHCTL		by_source = {.keysize = sizeof(JsonbContainer *),.entrysize = sizeof(EsNodeEntry)};
+	HASHCTL		by_string = {.keysize = sizeof(char *),.hash = hash_string_key,.match = match_string_key};
 	int			flags = HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT;
 
+	by_source.hcxt = by_string.hcxt = c->scratch;
 	c->nodes = hash_create("eventsource schema nodes", 64, &by_source, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	by_string.entrysize = sizeof(EsUriEntry);
 	c->uris = hash_create("eventsource schema URIs", 16, &by_string, flags);
+	by_string.entrysize = sizeof(EsPatternEntry);
 	c->patterns = hash_create("eventsource schema patterns", 16, &by_string, flags);
 }
 

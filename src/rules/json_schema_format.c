@@ -142,7 +142,8 @@ read_offset(Reader *r, int *minutes)
 		sign = -1;
 	else if (!accept(r, '+'))
 		return false;
-	if (!read_number(r, 2, &hour) || !accept(r, ':') || !read_number(r, 2, &minute) || hour > 23 || minute > 59)
+	if (!read_number(r, 2, &hour) || !accept(r, ':') || !read_number(r, 2, &minute) ||
+		hour > 23 || minute > 59)
 		return false;
 	*minutes = sign * (hour * 60 + minute);
 	return true;

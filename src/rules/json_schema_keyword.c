@@ -188,22 +188,13 @@ EsPattern *
 es_schema_pattern(EsCompile *c, EsNode *node, const char *keyword, const JsonbValue *value)
 {
 	const char *text = es_json_string(value);
-	char	   *problem = NULL;
 	bool		found;
-	struct
-	{
-		const char *text;
-		EsPattern  *pattern;
-	}		   *entry = hash_search(c->patterns, &text, HASH_ENTER, &found);
+	EsPatternEntry *entry = hash_search(c->patterns, &text, HASH_ENTER, &found);
 
 	if (!found)
-	{
-		entry->pattern = NULL;
-		entry->pattern = es_pattern_compile(text, strlen(text), &problem);
-	}
+		entry->pattern = es_pattern_compile(text, strlen(text), &entry->problem);
 	if (entry->pattern == NULL)
-		es_schema_problem(c, node, keyword, "%s: %s", es_json_quote(value),
-						  problem != NULL ? problem : "this pattern cannot be used");
+		es_schema_problem(c, node, keyword, "%s: %s", es_json_quote(value), entry->problem);
 	return entry->pattern;
 }
 

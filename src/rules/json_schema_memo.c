@@ -41,7 +41,8 @@ typedef struct MemoKey
 {
 	const EsNode *node;
 	const EsScope *scope;
-	const void *value;			/* where it lies; or what it is, if that is nowhere */
+	const void *value;			/* where it lies; or what it is, if that is
+								 * nowhere */
 	int64		type;
 } MemoKey;
 

@@ -12,6 +12,7 @@ static const struct
 	const char *uri;
 	const char *schema;
 }			schemas[] = {
+
 	{"http://json-schema.org/draft-07/schema",
 		"{\"$schema\":\"http://json-schema.org/draft-07/schema#\","
 		"\"$id\":\"http://json-schema.org/draft-07/schema#\",\"title\":\"Core schema meta-schema\","
@@ -52,7 +53,7 @@ static const struct
 		"\"contentEncoding\":{\"type\":\"string\"},\"if\":{\"$ref\":\"#\"},\"then\":{\"$ref\":\"#\"},"
 		"\"else\":{\"$ref\":\"#\"},\"allOf\":{\"$ref\":\"#/definitions/schemaArray\"},"
 		"\"anyOf\":{\"$ref\":\"#/definitions/schemaArray\"},"
-		"\"oneOf\":{\"$ref\":\"#/definitions/schemaArray\"},\"not\":{\"$ref\":\"#\"}},\"default\":true}"},
+	"\"oneOf\":{\"$ref\":\"#/definitions/schemaArray\"},\"not\":{\"$ref\":\"#\"}},\"default\":true}"},
 	{"https://json-schema.org/draft/2020-12/schema",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/schema\","
@@ -79,7 +80,7 @@ static const struct
 		"\"$recursiveAnchor\":{\"$comment\":\"\\\"$recursiveAnchor\\\" has been replaced by \\\"$dynamicA"
 		"nchor\\\".\",\"$ref\":\"meta/core#/$defs/anchorString\",\"deprecated\":true},"
 		"\"$recursiveRef\":{\"$comment\":\"\\\"$recursiveRef\\\" has been replaced by \\\"$dynamicRef\\\""
-		".\",\"$ref\":\"meta/core#/$defs/uriReferenceString\",\"deprecated\":true}}}"},
+	".\",\"$ref\":\"meta/core#/$defs/uriReferenceString\",\"deprecated\":true}}}"},
 	{"https://json-schema.org/draft/2020-12/meta/core",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/meta/core\","
@@ -96,7 +97,7 @@ static const struct
 		"\"$defs\":{\"type\":\"object\",\"additionalProperties\":{\"$dynamicRef\":\"#meta\"}}},"
 		"\"$defs\":{\"anchorString\":{\"type\":\"string\",\"pattern\":\"^[A-Za-z_][-A-Za-z0-9._]*$\"},"
 		"\"uriString\":{\"type\":\"string\",\"format\":\"uri\"},"
-		"\"uriReferenceString\":{\"type\":\"string\",\"format\":\"uri-reference\"}}}"},
+	"\"uriReferenceString\":{\"type\":\"string\",\"format\":\"uri-reference\"}}}"},
 	{"https://json-schema.org/draft/2020-12/meta/applicator",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/meta/applicator\","
@@ -114,14 +115,14 @@ static const struct
 		"\"else\":{\"$dynamicRef\":\"#meta\"},\"allOf\":{\"$ref\":\"#/$defs/schemaArray\"},"
 		"\"anyOf\":{\"$ref\":\"#/$defs/schemaArray\"},\"oneOf\":{\"$ref\":\"#/$defs/schemaArray\"},"
 		"\"not\":{\"$dynamicRef\":\"#meta\"}},\"$defs\":{\"schemaArray\":{\"type\":\"array\","
-		"\"minItems\":1,\"items\":{\"$dynamicRef\":\"#meta\"}}}}"},
+	"\"minItems\":1,\"items\":{\"$dynamicRef\":\"#meta\"}}}}"},
 	{"https://json-schema.org/draft/2020-12/meta/unevaluated",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/meta/unevaluated\","
 		"\"$vocabulary\":{\"https://json-schema.org/draft/2020-12/vocab/unevaluated\":true},"
 		"\"$dynamicAnchor\":\"meta\",\"title\":\"Unevaluated applicator vocabulary meta-schema\","
 		"\"type\":[\"object\",\"boolean\"],\"properties\":{\"unevaluatedItems\":{\"$dynamicRef\":\"#meta"
-		"\"},\"unevaluatedProperties\":{\"$dynamicRef\":\"#meta\"}}}"},
+	"\"},\"unevaluatedProperties\":{\"$dynamicRef\":\"#meta\"}}}"},
 	{"https://json-schema.org/draft/2020-12/meta/validation",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/meta/validation\","
@@ -149,7 +150,7 @@ static const struct
 		"\"nonNegativeIntegerDefault0\":{\"$ref\":\"#/$defs/nonNegativeInteger\",\"default\":0},"
 		"\"simpleTypes\":{\"enum\":[\"array\",\"boolean\",\"integer\",\"null\",\"number\",\"object\","
 		"\"string\"]},\"stringArray\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
-		"\"uniqueItems\":true,\"default\":[]}}}"},
+	"\"uniqueItems\":true,\"default\":[]}}}"},
 	{"https://json-schema.org/draft/2020-12/meta/meta-data",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/meta/meta-data\","
@@ -159,20 +160,20 @@ static const struct
 		"\"description\":{\"type\":\"string\"},\"default\":true,\"deprecated\":{\"type\":\"boolean\","
 		"\"default\":false},\"readOnly\":{\"type\":\"boolean\",\"default\":false},"
 		"\"writeOnly\":{\"type\":\"boolean\",\"default\":false},\"examples\":{\"type\":\"array\","
-		"\"items\":true}}}"},
+	"\"items\":true}}}"},
 	{"https://json-schema.org/draft/2020-12/meta/format-annotation",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/meta/format-annotation\","
 		"\"$vocabulary\":{\"https://json-schema.org/draft/2020-12/vocab/format-annotation\":true},"
 		"\"$dynamicAnchor\":\"meta\",\"title\":\"Format vocabulary meta-schema for annotation results\","
-		"\"type\":[\"object\",\"boolean\"],\"properties\":{\"format\":{\"type\":\"string\"}}}"},
+	"\"type\":[\"object\",\"boolean\"],\"properties\":{\"format\":{\"type\":\"string\"}}}"},
 	{"https://json-schema.org/draft/2020-12/meta/content",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
 		"\"$id\":\"https://json-schema.org/draft/2020-12/meta/content\","
 		"\"$vocabulary\":{\"https://json-schema.org/draft/2020-12/vocab/content\":true},"
 		"\"$dynamicAnchor\":\"meta\",\"title\":\"Content vocabulary meta-schema\",\"type\":[\"object\","
 		"\"boolean\"],\"properties\":{\"contentEncoding\":{\"type\":\"string\"},"
-		"\"contentMediaType\":{\"type\":\"string\"},\"contentSchema\":{\"$dynamicRef\":\"#meta\"}}}"},
+	"\"contentMediaType\":{\"type\":\"string\"},\"contentSchema\":{\"$dynamicRef\":\"#meta\"}}}"},
 };
 
 const char *

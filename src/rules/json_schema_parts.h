@@ -29,8 +29,10 @@
 #define ES_VOCABULARY_APPLICATOR	0x02
 #define ES_VOCABULARY_UNEVALUATED	0x04
 #define ES_VOCABULARY_VALIDATION	0x08
-#define ES_VOCABULARY_FORMAT		0x10	/* an annotation, unless the setting says otherwise */
-#define ES_VOCABULARY_ASSERTED		0x20	/* formats are asserted whatever the setting says */
+#define ES_VOCABULARY_FORMAT		0x10	/* an annotation, unless the
+											 * setting says otherwise */
+#define ES_VOCABULARY_ASSERTED		0x20	/* formats are asserted whatever
+											 * the setting says */
 #define ES_VOCABULARIES				0x1f
 
 #define ES_DRAFT_7			0x1
@@ -101,7 +103,8 @@ typedef struct EsArrayRules
 	EsNode	   *contains;
 	int64		min_contains;
 	int64		max_contains;
-	bool		contains_evaluates; /* what contains matches is not unevaluated */
+	bool		contains_evaluates; /* what contains matches is not
+									 * unevaluated */
 	EsNode	   *unevaluated;
 } EsArrayRules;
 
@@ -196,7 +199,8 @@ struct EsSchema
 {
 	MemoryContext context;
 	EsNode	   *root;
-	bool		is_dynamic;		/* has a $dynamicRef that depends on its callers */
+	bool		is_dynamic;		/* has a $dynamicRef that depends on its
+								 * callers */
 };
 
 /* ---- compiling ---- */
@@ -220,6 +224,21 @@ typedef struct EsNodeEntry
 	JsonbContainer *source;		/* the key */
 	EsNode	   *node;
 } EsNodeEntry;
+
+/* An entry of the table of URIs. */
+typedef struct EsUriEntry
+{
+	const char *uri;			/* the key */
+	EsNode	   *node;
+} EsUriEntry;
+
+/* An entry of the table of patterns. */
+typedef struct EsPatternEntry
+{
+	const char *text;			/* the key */
+	EsPattern  *pattern;		/* NULL: it has a problem */
+	char	   *problem;
+} EsPatternEntry;
 
 /* A $ref or $dynamicRef of a node that is not yet resolved. */
 typedef struct EsReference
@@ -271,10 +290,14 @@ extern void *es_schema_part(EsNode *node, EsPart part);
 extern void *es_schema_slot(EsNode *node, const EsKeyword *keyword);
 
 /* json_schema_object.c: what a node says on objects */
-extern void es_schema_read_properties(EsCompile *c, EsNode *node, const EsKeyword *keyword, JsonbValue *value);
-extern void es_schema_read_required(EsCompile *c, EsNode *node, const EsKeyword *keyword, JsonbValue *value);
-extern void es_schema_read_patterns(EsCompile *c, EsNode *node, const EsKeyword *keyword, JsonbValue *value);
-extern void es_schema_read_dependents(EsCompile *c, EsNode *node, const EsKeyword *keyword, JsonbValue *value);
+extern void es_schema_read_properties(EsCompile *c, EsNode *node, const EsKeyword *keyword,
+									  JsonbValue *value);
+extern void es_schema_read_required(EsCompile *c, EsNode *node, const EsKeyword *keyword,
+									JsonbValue *value);
+extern void es_schema_read_patterns(EsCompile *c, EsNode *node, const EsKeyword *keyword,
+									JsonbValue *value);
+extern void es_schema_read_dependents(EsCompile *c, EsNode *node, const EsKeyword *keyword,
+									  JsonbValue *value);
 
 /* The pattern of a string, the same for the same string; NULL after noting a problem. */
 extern EsPattern *es_schema_pattern(EsCompile *c, EsNode *node, const char *keyword, const JsonbValue *value);
@@ -333,9 +356,11 @@ typedef struct EsEval
 	int			nerrors;
 	uint64		steps;
 	uint64		patience;		/* steps after which results are remembered */
-	MemoryContext context;		/* for memo and scopes; NULL until it is needed */
+	MemoryContext context;		/* for memo and scopes; NULL until it is
+								 * needed */
 	HTAB	   *memo;
-	EsScope    *scope;			/* resources that were entered, innermost first */
+	EsScope    *scope;			/* resources that were entered, innermost
+								 * first */
 	int			nscopes;
 	const struct EsFrame *frame;	/* for $dynamicRef */
 } EsEval;

@@ -35,6 +35,7 @@ EsPattern *
 es_pattern_compile(const char *bytes, int length, char **problem)
 {
 	EsPattern  *pattern = palloc0(sizeof(EsPattern));
+	char	   *text = pnstrdup(bytes, length);
 	pg_wchar   *points = palloc((length + 1) * sizeof(pg_wchar));
 	pg_wchar   *translated;
 	int			size;
@@ -56,7 +57,8 @@ es_pattern_compile(const char *bytes, int length, char **problem)
 		*problem = pstrdup(message);
 		return NULL;
 	}
-	pattern->text = pnstrdup(bytes, length);
+	pattern->text = text;
+
 	pattern->callback.func = free_regex;
 	pattern->callback.arg = pattern;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &pattern->callback);

@@ -16,13 +16,6 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-/* An entry of the table of URIs. */
-typedef struct UriEntry
-{
-	const char *uri;			/* the key */
-	EsNode	   *node;
-} UriEntry;
-
 static void read_dialect(EsCompile *c, EsNode *node);
 static bool read_known_dialect(EsResource *resource, const char *uri);
 static bool read_own_dialect(EsCompile *c, EsNode *node, const char *uri);
@@ -63,11 +56,13 @@ void
 es_schema_enter_resource(EsCompile *c, EsNode *node)
 {
 	EsResource *around = node->resource;
+	JsonbValue	reference;
 	JsonbValue	buffer;
 	JsonbValue *id = es_json_find(node->source, "$id", &buffer);
 
 	/* Beside a $ref, draft-07 ignores all else. */
-	if (around->draft == ES_DRAFT_7 && node->parent != NULL && es_json_find(node->source, "$ref", &(JsonbValue) {0}) != NULL)
+	if (around->draft == ES_DRAFT_7 && node->parent != NULL &&
+		es_json_find(node->source, "$ref", &reference) != NULL)
 		id = NULL;
 	if (node->parent == NULL)
 		read_dialect(c, node);
@@ -264,7 +259,7 @@ static void
 add_uri(EsCompile *c, EsNode *node, const char *keyword, const char *uri)
 {
 	bool		found;
-	UriEntry   *entry = hash_search(c->uris, &uri, HASH_ENTER, &found);
+	EsUriEntry *entry = hash_search(c->uris, &uri, HASH_ENTER, &found);
 
 	if (!found)
 		entry->node = node;
@@ -276,7 +271,7 @@ add_uri(EsCompile *c, EsNode *node, const char *keyword, const char *uri)
 static EsNode *
 find_uri(EsCompile *c, const char *uri)
 {
-	UriEntry   *entry = hash_search(c->uris, &uri, HASH_FIND, NULL);
+	EsUriEntry *entry = hash_search(c->uris, &uri, HASH_FIND, NULL);
 
 	return entry == NULL ? NULL : entry->node;
 }
@@ -368,11 +363,6 @@ find_target(EsCompile *c, EsReference *reference, const char *keyword, const cha
 	const char *quoted = es_json_quote_bytes(reference->uri, strlen(reference->uri));
 
 	*anchor = "";
-	if (!es_uri_is_reference(reference->uri, strlen(reference->uri)))
-	{
-		es_schema_problem(c, node, keyword, "%s is no URI reference", quoted);
-		return NULL;
-	}
 	uri = without_fragment(es_uri_resolve(node->resource->uri, reference->uri), &fragment);
 	target = find_uri(c, uri);
 	if (target == NULL && es_schema_meta(uri) != NULL)
@@ -415,7 +405,7 @@ follow_pointer(EsCompile *c, EsNode *from, const char *pointer)
 	value.val.binary.data = from->source;
 	for (;;)
 	{
-		const char *slash = strchrnul(pointer, '/');
+		const char *slash = pointer + strcspn(pointer, "/");
 		char	   *token = pnstrdup(pointer, slash - pointer);
 		char	   *to = token;
 
@@ -473,8 +463,8 @@ step_down(JsonbValue *value, const char *token)
 static char *
 without_fragment(const char *uri, const char **fragment)
 {
-	const char *hash = strchrnul(uri, '#');
+	size_t		length = strcspn(uri, "#");
 
-	*fragment = *hash == '#' ? hash + 1 : hash;
-	return pnstrdup(uri, hash - uri);
+	*fragment = uri[length] == '#' ? uri + length + 1 : uri + length;
+	return pnstrdup(uri, length);
 }

@@ -16,7 +16,9 @@ es_seen_init(EsSeen *seen, const JsonbValue *value)
 
 	seen->all = false;
 	seen->words = count / 64 + 1;
-	seen->bits = seen->words <= (int) lengthof(seen->room) ? seen->room : palloc(seen->words * sizeof(uint64));
+	seen->bits = seen->room;
+	if (seen->words > (int) lengthof(seen->room))
+		seen->bits = palloc(seen->words * sizeof(uint64));
 	memset(seen->bits, 0, seen->words * sizeof(uint64));
 }
 

@@ -78,7 +78,7 @@ schema_of_call(FunctionCallInfo fcinfo, Jsonb *text)
 	List	   *problems;
 	EsSchema   *schema;
 
-	if (site != NULL && site->text != NULL && VARSIZE(site->text) == VARSIZE(text) &&
+	if (site != NULL && site->text !=NULL && VARSIZE(site->text) == VARSIZE(text) &&
 		memcmp(site->text, text, VARSIZE(text)) == 0)
 	{
 		PG_FREE_IF_COPY(text, 0);
@@ -92,7 +92,7 @@ schema_of_call(FunctionCallInfo fcinfo, Jsonb *text)
 	caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 	if (site == NULL)
 		fcinfo->flinfo->fn_extra = site = palloc0(sizeof(CallSite));
-	if (site->text != NULL)
+	if (site->text !=NULL)
 	{
 		es_schema_free(site->schema);
 		pfree(site->text);

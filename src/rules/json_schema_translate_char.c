@@ -100,7 +100,7 @@ property(EsTranslator *t, EsClass *set, bool is_inverted)
 		es_translate_fail(t, "\\p needs a property in braces");
 	else if (!es_class_add_property(set, name, is_inverted))
 		es_translate_fail(t, psprintf("the property \"%s\" is not known: general categories are, Any, ASCII and Assigned",
-						 name));
+									  name));
 }
 
 /* What stands behind a backslash, if that is one character; false after a problem. */
@@ -258,8 +258,8 @@ es_translate_emit_literal(EsTranslator *t, pg_wchar point)
 void
 es_translate_emit_text(EsTranslator *t, const char *text)
 {
-	while (*text != '\0')
-		emit(t, (unsigned char) *text++);
+	while (*text !='\0')
+		emit(t, (unsigned char) *text ++);
 }
 
 void

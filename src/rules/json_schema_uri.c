@@ -28,6 +28,7 @@ typedef struct Uri
 	Part		fragment;
 } Uri;
 
+static Part part_of(const char *from, const char *to);
 static void take_apart(const char *bytes, int length, Uri *uri);
 static char *merge_paths(const Uri *base, Part path);
 static char *remove_dots(const char *bytes, int length);
@@ -127,6 +128,16 @@ es_uri_decode(const char *bytes)
 	return pg_any_to_server(result, length, PG_UTF8);
 }
 
+static Part
+part_of(const char *from, const char *to)
+{
+	Part		part;
+
+	part.bytes = from;
+	part.length = to - from;
+	return part;
+}
+
 /* As the expression in appendix B of the RFC does: whatever it is, it has parts. */
 static void
 take_apart(const char *bytes, int length, Uri *uri)
@@ -139,27 +150,27 @@ take_apart(const char *bytes, int length, Uri *uri)
 		p++;
 	if (p < end && *p == ':' && p > bytes)
 	{
-		uri->scheme = (Part) {bytes, p - bytes};
+		uri->scheme = part_of(bytes, p);
 		bytes = p + 1;
 	}
 	if (end - bytes >= 2 && bytes[0] == '/' && bytes[1] == '/')
 	{
 		for (p = bytes += 2; p < end && strchr("/?#", *p) == NULL;)
 			p++;
-		uri->authority = (Part) {bytes, p - bytes};
+		uri->authority = part_of(bytes, p);
 		bytes = p;
 	}
 	for (p = bytes; p < end && *p != '?' && *p != '#';)
 		p++;
-	uri->path = (Part) {bytes, p - bytes};
+	uri->path = part_of(bytes, p);
 	if (p < end && *p == '?')
 	{
 		for (bytes = ++p; p < end && *p != '#';)
 			p++;
-		uri->query = (Part) {bytes, p - bytes};
+		uri->query = part_of(bytes, p);
 	}
 	if (p < end)
-		uri->fragment = (Part) {p + 1, end - p - 1};
+		uri->fragment = part_of(p + 1, end);
 }
 
 static char *
@@ -197,7 +208,10 @@ remove_dots(const char *bytes, int length)
 		size = end - at;
 		if (size == 2 && bytes[at] == '.' && bytes[at + 1] == '.')
 		{
-			/* takes the segment before it away, and leaves the slash in front of that */
+			/*
+			 * takes the segment before it away, and leaves the slash in front
+			 * of that
+			 */
 			if (n > 0 && result[n - 1] == '/')
 				n--;
 			while (n > 0 && result[n - 1] != '/')
@@ -250,7 +264,7 @@ is_authority(Part authority)
 	{
 		if (*p == '@')
 		{
-			if (!is_made_of((Part) {host, p - host}, ":"))
+			if (!is_made_of(part_of(host, p), ":"))
 				return false;
 			host = p + 1;
 			break;
@@ -265,7 +279,7 @@ is_authority(Part authority)
 			return false;
 		if (host[1] == 'v')
 		{
-			if (!is_made_of((Part) {host + 1, close - host - 1}, ":"))
+			if (!is_made_of(part_of(host + 1, close), ":"))
 				return false;
 		}
 		else if (!is_ipv6(host + 1, close - host - 1))
@@ -279,7 +293,7 @@ is_authority(Part authority)
 		port = memchr(host, ':', end - host);
 		if (port == NULL)
 			port = end;
-		if (!is_made_of((Part) {host, port - host}, ""))
+		if (!is_made_of(part_of(host, port), ""))
 			return false;
 	}
 	for (port++; port < end; port++)

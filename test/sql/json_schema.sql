@@ -66,7 +66,7 @@ INSERT INTO refused (schema, problem) VALUES
 ('{"$ref": "#%ff"}', '/$ref: "#%ff" leads to no schema'),
 ('{"$ref": "http://example.com/other.json"}', '/$ref: "http://example.com/other.json" is not in this schema (nothing is fetched: put it under $defs)'),
 ('{"$ref": "other.json#/a"}', '/$ref: "other.json#/a" is not in this schema (nothing is fetched: put it under $defs)'),
-('{"$ref": "not a uri"}', '/$ref: "not a uri" is no URI reference'),
+('{"$ref": "not a uri"}', '/$ref: "not a uri" is not in this schema (nothing is fetched: put it under $defs)'),
 ('{"$dynamicRef": "#x"}', '/$dynamicRef: "#x" leads to no schema'),
 ('{"$id": 1}', '/$id: must be a URI reference, not a number'),
 ('{"$id": "a b"}', '/$id: "a b" is no URI reference'),
