@@ -189,7 +189,8 @@ atom(EsTranslator *t, bool *is_nullable)
 	int			min;
 	int			max;
 
-	t->cost++;
+	if (++t->cost > MAX_COST)
+		es_translate_fail(t, "it is too long");
 	if (es_translate_accept(t, "^") || es_translate_accept(t, "$"))
 		emit(t, t->in[t->at - 1]);
 	else if (es_translate_accept(t, "(?="))
