@@ -85,7 +85,7 @@ SELECT is(pg_temp.outcome('{"minimum": 1e1000, "type": "integer"}', '1e1001'), '
 SELECT is(pg_temp.outcome('{"pattern": "^((((a{1,99}){1,99}){1,99}){1,99})$"}', '"a"'), 'ZE011 /pattern: "^((((a{1,99}){1,99}){1,99}){1,99})$": its repetitions multiply to too many', 'repetitions that multiply');
 SELECT is(pg_temp.outcome('{"pattern": "^(\\s*[^a]?){0,30000}$"}', '"a"'), 'ZE011 /pattern: "^(\s*[^a]?){0,30000}$": its repetitions multiply to too many', 'repetitions of what may be empty');
 SELECT is(pg_temp.outcome('{"pattern": "^(a+)+$"}', to_jsonb(repeat('a', 100000) || 'b')), 'false', 'what makes other engines backtrack forever');
-SELECT is(pg_temp.outcome(jsonb_build_object('pattern', '^(' || repeat('(x|', 20000) || 'y' || repeat(')', 20000) || ')$'), '"x"'), '54001', 'deep parentheses');
+SELECT matches(pg_temp.outcome(jsonb_build_object('pattern', '^(' || repeat('(x|', 20000) || 'y' || repeat(')', 20000) || ')$'), '"x"'), '^(54001$|ZE011 .*too long$)', 'deep parentheses');
 SELECT is(pg_temp.outcome(jsonb_build_object('pattern', repeat('[a-f]', 3000)), '"x"'), 'false', 'a long pattern');
 SELECT ok(NOT eventsource.jsonschema_is_valid(jsonb_build_object('pattern', repeat('[a-f]', 30000))), 'one that is too long');
 SELECT is((SELECT pg_temp.outcome(format('{"$id": "http://x/", "$defs": %s}', string_agg('{"a": {"$id": "' || repeat('a', 100) || '/", "$defs": ', '') || '{}' || repeat('}}', 100))::jsonb, '1') FROM generate_series(1, 100)) ~ '^ZE011 .*makes a URI of more than 4096 bytes', true, 'URIs that grow');
