@@ -216,7 +216,7 @@ eval_number(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsP
 	{
 		Datum		rest = DirectFunctionCall2(numeric_mod, NumericGetDatum(number),
 											   NumericGetDatum(rules->multiple_of));
-		bool		is_multiple = compare_numbers(DatumGetNumeric(rest), int64_to_numeric(0)) == 0;
+		bool		is_multiple = compare_numbers(DatumGetNumeric(rest), rules->zero) == 0;
 
 		pfree(DatumGetPointer(rest));
 		if (!is_multiple)

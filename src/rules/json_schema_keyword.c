@@ -364,9 +364,12 @@ READER(read_number)
 	if (!es_schema_expect(c, node, keyword->name, value, ES_TYPE_NUMBER, "a number"))
 		return;
 	if (keyword->offset == offsetof(EsNumberRules, multiple_of) && sign_of(value->val.numeric) <= 0)
+	{
 		es_schema_problem(c, node, keyword->name, "must be greater than 0");
-	else
-		*(Numeric *) es_schema_slot(node, keyword) = value->val.numeric;
+		return;
+	}
+	*(Numeric *) es_schema_slot(node, keyword) = value->val.numeric;
+	node->number->zero = int64_to_numeric(0);
 }
 
 /* What is larger than any count has no limit. */

@@ -79,6 +79,7 @@ typedef struct EsNumberRules
 	Numeric		exclusive_minimum;
 	Numeric		exclusive_maximum;
 	Numeric		multiple_of;
+	Numeric		zero;			/* what its rest must be */
 } EsNumberRules;
 
 typedef struct EsStringRules

@@ -23,6 +23,7 @@ plan skip_all => "there is no $suite" if !-d "$suite/tests/draft7";
 my $node = new_server('schema_suite');
 $node->safe_psql('log', <<'SQL');
 CREATE TABLE remote (uri text, doc jsonb);
+CREATE TABLE suite (what text, test text, schema jsonb, data jsonb, valid text);
 -- The schema as one document: its dialect said, and what it refers to within it.
 CREATE FUNCTION bundle(schema jsonb, draft text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -33,9 +34,12 @@ BEGIN
 		RETURN schema;
 	END IF;
 	IF schema::text LIKE '%localhost:1234%' OR schema::text LIKE '%urn:%' THEN
-		SELECT jsonb_object_agg('remote ' || uri, CASE WHEN jsonb_typeof(doc) = 'object' THEN doc || jsonb_build_object('$id', coalesce(doc->>'$id', uri)) ELSE doc END)
-		  INTO remotes FROM remote
-		 WHERE uri <> coalesce(schema->>'$id', '') AND schema::text NOT LIKE '%"$id": "' || uri || '"%';
+		SELECT jsonb_object_agg(r.name, r.doc) INTO remotes
+		  FROM (SELECT 'remote ' || uri, uri, doc || jsonb_build_object('$id', coalesce(doc->>'$id', uri)) FROM remote
+				UNION ALL  -- one that calls itself otherwise has two names
+				SELECT 'name ' || uri, uri, jsonb_build_object('$id', uri, '$ref', doc->>'$id') FROM remote
+				 WHERE doc->>'$id' <> uri) AS r(name, uri, doc)
+		 WHERE schema::text NOT LIKE '%"$id": "' || uri || '"%';
 		schema := schema || jsonb_build_object(defs, coalesce(schema->defs, '{}') || coalesce(remotes, '{}'));
 	END IF;
 	RETURN jsonb_build_object('$schema', draft) || schema;
@@ -71,13 +75,16 @@ for my $draft (sort keys %schema_of)
 	{
 		my ($name) = $file =~ m{([^/]+)\.json$};
 		my $wrong = $node->safe_psql('log', <<"SQL");
-SELECT format('%s: %s: %s', g->>'description', t->>'description', outcome(bundle(g->'schema', '$schema_of{$draft}'), t->'data'))
-  FROM jsonb_array_elements(pg_read_file('$file')::jsonb) g, jsonb_array_elements(g->'tests') t
- WHERE outcome(bundle(g->'schema', '$schema_of{$draft}'), t->'data') <> t->>'valid';
+TRUNCATE suite;
+INSERT INTO suite
+SELECT g->>'description', t->>'description', (g->'schema')::jsonb, (t->'data')::jsonb, t->>'valid'
+  FROM json_array_elements(pg_read_file('$file')::json) g, json_array_elements(g->'tests') t
+ WHERE g::text NOT LIKE E'%\\\\u0000%';  -- jsonb has none
+SELECT format('%s: %s: %s', what, test, outcome(bundle(schema, '$schema_of{$draft}'), data)) FROM suite
+ WHERE outcome(bundle(schema, '$schema_of{$draft}'), data) <> valid;
 SQL
 		is($wrong, '', "$draft: $name");
-		$cases += $node->safe_psql('log',
-			"SELECT sum(jsonb_array_length(g->'tests')) FROM jsonb_array_elements(pg_read_file('$file')::jsonb) g");
+		$cases += $node->safe_psql('log', 'SELECT count(*) FROM suite');
 	}
 	cmp_ok($cases, '>=', $least{$draft}, "$draft: $cases cases");
 }
