@@ -29,7 +29,7 @@ static bool read_date(Reader *r);
 static bool read_time(Reader *r);
 static bool read_offset(Reader *r, int *minutes);
 static bool read_number(Reader *r, int digits, int *number);
-static bool accept(Reader *r, char c);
+static bool take(Reader *r, char c);
 static bool is_digit(char c);
 static bool is_hex(char c);
 static bool is_alnum(char c);
@@ -85,7 +85,7 @@ is_date_time(const char *bytes, int length)
 {
 	Reader		r = {bytes, bytes + length};
 
-	return read_date(&r) && (accept(&r, 'T') || accept(&r, 't')) && read_time(&r) && r.at == r.end;
+	return read_date(&r) && (take(&r, 'T') || take(&r, 't')) && read_time(&r) && r.at == r.end;
 }
 
 static bool
@@ -97,7 +97,7 @@ read_date(Reader *r)
 	int			day;
 	bool		is_leap;
 
-	if (!read_number(r, 4, &year) || !accept(r, '-') || !read_number(r, 2, &month) || !accept(r, '-') ||
+	if (!read_number(r, 4, &year) || !take(r, '-') || !read_number(r, 2, &month) || !take(r, '-') ||
 		!read_number(r, 2, &day) || month < 1 || month > 12 || day < 1)
 		return false;
 	is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -113,10 +113,10 @@ read_time(Reader *r)
 	int			second;
 	int			offset;
 
-	if (!read_number(r, 2, &hour) || !accept(r, ':') || !read_number(r, 2, &minute) || !accept(r, ':') ||
+	if (!read_number(r, 2, &hour) || !take(r, ':') || !read_number(r, 2, &minute) || !take(r, ':') ||
 		!read_number(r, 2, &second) || hour > 23 || minute > 59 || second > 60)
 		return false;
-	if (accept(r, '.'))
+	if (take(r, '.'))
 	{
 		if (r->at == r->end || !is_digit(*r->at))
 			return false;
@@ -136,13 +136,13 @@ read_offset(Reader *r, int *minutes)
 	int			minute;
 
 	*minutes = 0;
-	if (accept(r, 'Z') || accept(r, 'z'))
+	if (take(r, 'Z') || take(r, 'z'))
 		return true;
-	if (accept(r, '-'))
+	if (take(r, '-'))
 		sign = -1;
-	else if (!accept(r, '+'))
+	else if (!take(r, '+'))
 		return false;
-	if (!read_number(r, 2, &hour) || !accept(r, ':') || !read_number(r, 2, &minute) ||
+	if (!read_number(r, 2, &hour) || !take(r, ':') || !read_number(r, 2, &minute) ||
 		hour > 23 || minute > 59)
 		return false;
 	*minutes = sign * (hour * 60 + minute);
@@ -163,7 +163,7 @@ read_number(Reader *r, int digits, int *number)
 }
 
 static bool
-accept(Reader *r, char c)
+take(Reader *r, char c)
 {
 	if (r->at == r->end || *r->at != c)
 		return false;
