@@ -161,7 +161,7 @@ compare_ranges(const void *a, const void *b)
 	return from_a < from_b ? -1 : from_a > from_b;
 }
 
-/* All of a general category. */
+/* All of one general category, or of several with one name; false if there is no such name. */
 static bool
 add_category(EsClass *set, const char *name)
 {

@@ -12,6 +12,7 @@
 #include "rules/json_schema_parts.h"
 #include "utils/fmgrprotos.h"
 
+static bool is_known(const EsEval *eval, const EsSchemaError *error);
 static void append_place(StringInfo path, const EsPlace *place);
 
 /* By bit of a type. */
@@ -44,6 +45,8 @@ es_schema_note(EsEval *eval, const EsPlace *place, const char *keyword, const ch
 	error->path = path.data;
 	error->keyword = keyword;
 	error->message = message.data;
+	if (is_known(eval, error))
+		return;
 	eval->errors = lappend(eval->errors, error);
 	if (++eval->nerrors >= ES_SCHEMA_MAX_ERRORS)
 		eval->is_listing = false;
@@ -54,6 +57,23 @@ es_schema_error_line(const EsSchemaError *error)
 {
 	return psprintf("%s: %s (%s)", error->path[0] == '\0' ? "(root)" : error->path,
 					error->message, error->keyword);
+}
+
+/* Several schemas may ask for the same thing; once is enough to read it. */
+static bool
+is_known(const EsEval *eval, const EsSchemaError *error)
+{
+	ListCell   *lc;
+
+	foreach(lc, eval->errors)
+	{
+		const EsSchemaError *other = lfirst(lc);
+
+		if (strcmp(other->path, error->path) == 0 && strcmp(other->message, error->message) == 0 &&
+			strcmp(other->keyword, error->keyword) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* "a string, a number or null" */

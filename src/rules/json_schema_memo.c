@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "rules/json_schema_parts.h"
 
@@ -27,6 +28,13 @@ struct EsScope
 	EsScope    *first_inner;
 	EsScope    *next;			/* with the same outer */
 };
+
+/*
+ * What is remembered at one time, so that memory is bounded; and how often it may be
+ * forgotten again, so that time is.
+ */
+#define MAX_MEMO	100000
+#define MAX_MEMOS	10000
 
 /* One reference that is being followed, innermost first. */
 typedef struct EsFrame
@@ -58,6 +66,8 @@ static bool eval_target(EsEval *eval, const EsNode *node, const JsonbValue *valu
 						const EsPlace *place, EsSeen *seen);
 static bool eval_and_remember(EsEval *eval, const EsNode *node, const JsonbValue *value,
 							  const EsPlace *place, EsSeen *seen);
+static void make_room(EsEval *eval);
+ES_NORETURN static void refuse(const char *why);
 static void refuse_loop(const EsFrame *frame);
 static void make_key(MemoKey *key, EsEval *eval, const EsNode *node, const JsonbValue *value);
 static MemoryContext make_context(EsEval *eval);
@@ -129,11 +139,7 @@ es_schema_enter_scope(EsEval *eval, EsResource *resource)
 			return scope;
 	}
 	if (++eval->nscopes > MAX_SCOPES)
-		ereport(ERROR,
-				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				errmsg("JSON Schema is too complex"),
-				errdetail("Its dynamic references can be reached in more than %d ways.", MAX_SCOPES),
-				errhint("Use $ref where $dynamicRef is not needed."));
+		refuse(psprintf("Its dynamic references can be reached in more than %d ways.", MAX_SCOPES));
 	scope = MemoryContextAllocZero(make_context(eval), sizeof(EsScope));
 	scope->resource = resource;
 	scope->outer = outer;
@@ -159,19 +165,12 @@ eval_and_remember(EsEval *eval, const EsNode *node, const JsonbValue *value,
 {
 	MemoEntry  *entry;
 	MemoKey		key;
-	EsSeen	   *own = NULL;
+	EsSeen		own;
 	bool		found;
 	bool		valid;
 
-	if (eval->memo == NULL)
-	{
-		HASHCTL		control = {.keysize = sizeof(MemoKey),.entrysize = sizeof(MemoEntry),
-		.hcxt = make_context(eval)};
-
-		eval->memo = hash_create("eventsource schema memo", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
 	make_key(&key, eval, node, value);
-	entry = hash_search(eval->memo, &key, HASH_FIND, NULL);
+	entry = eval->memo == NULL ? NULL : hash_search(eval->memo, &key, HASH_FIND, NULL);
 	if (entry != NULL && (entry->valid || !eval->is_listing || entry->is_listed) &&
 		(seen == NULL || !entry->valid || entry->seen != NULL))
 	{
@@ -181,22 +180,55 @@ eval_and_remember(EsEval *eval, const EsNode *node, const JsonbValue *value,
 	}
 
 	if (seen != NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(eval->context);
-
-		own = palloc(sizeof(EsSeen));
-		es_seen_init(own, value);
-		MemoryContextSwitchTo(caller);
-	}
-	valid = es_schema_eval(eval, node, value, place, own);
-	if (seen != NULL)
-		es_seen_merge(seen, own);
+		es_seen_init(&own, value);
+	valid = es_schema_eval(eval, node, value, place, seen == NULL ? NULL : &own);
+	make_room(eval);
 	entry = hash_search(eval->memo, &key, HASH_ENTER, &found);
-	if (!found || own != NULL)
-		entry->seen = own;
+	if (!found || seen != NULL)
+		entry->seen = NULL;
 	entry->valid = valid;
 	entry->is_listed = eval->is_listing;
+	if (seen != NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(eval->memo_context);
+
+		entry->seen = palloc(sizeof(EsSeen));
+		es_seen_init(entry->seen, value);
+		es_seen_merge(entry->seen, &own);
+		es_seen_merge(seen, &own);
+		MemoryContextSwitchTo(caller);
+		es_seen_free(&own);
+	}
 	return valid;
+}
+
+/* Makes a memo, or a new one where the old one is full. */
+static void
+make_room(EsEval *eval)
+{
+	HASHCTL		control = {.keysize = sizeof(MemoKey),.entrysize = sizeof(MemoEntry)};
+
+	if (eval->memo != NULL && hash_get_num_entries(eval->memo) < MAX_MEMO)
+		return;
+	if (eval->memo != NULL)
+		MemoryContextDelete(eval->memo_context);
+	if (eval->nmemos++ > MAX_MEMOS)
+		refuse("It takes more than a billion steps for this value.");
+	eval->memo_context = AllocSetContextCreate(make_context(eval), "eventsource schema memo",
+											   ALLOCSET_DEFAULT_SIZES);
+	control.hcxt = eval->memo_context;
+	eval->memo = hash_create("eventsource schema memo", 1024, &control,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+refuse(const char *why)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			errmsg("JSON Schema is too complex"),
+			errdetail_internal("%s", why),
+			errhint("Let fewer references lead to the same schemas, and use $dynamicRef only where it is needed."));
 }
 
 /*

@@ -359,7 +359,9 @@ typedef struct EsEval
 	uint64		patience;		/* steps after which results are remembered */
 	MemoryContext context;		/* for memo and scopes; NULL until it is
 								 * needed */
-	HTAB	   *memo;
+	HTAB	   *memo;			/* of what came of references */
+	MemoryContext memo_context;
+	int			nmemos;			/* that were made */
 	EsScope    *scope;			/* resources that were entered, innermost
 								 * first */
 	int			nscopes;

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- The functions of JSON Schema: what they say about bad schemas and bad instances, what a call site keeps.
 BEGIN;
-SELECT plan(96);
+SELECT plan(97);
 
 -- What a schema is refused for.
 CREATE FUNCTION pg_temp.problems(schema jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -117,6 +117,7 @@ INSERT INTO failing (schema, data, errors) VALUES
 ('{"not": {"type": "number"}, "if": true, "then": {"type": "string"}}', '3', E'(root): must not match the schema under "not" (not)\n(root): must be a string, not a number (type)'),
 ('{"properties": {"a": {"type": "string"}}, "unevaluatedProperties": false}', '{"a": "x", "b": 1}', '/b: is not allowed (unevaluatedProperties)'),
 ('{"$ref": "#/$defs/n", "$defs": {"n": {"type": "string"}}}', '1', '(root): must be a string, not a number (type)'),
+('{"$ref": "#/$defs/n", "allOf": [{"$ref": "#/$defs/n"}], "$defs": {"n": {"type": "string"}}}', '1', '(root): must be a string, not a number (type)'),
 ('{"type": "number"}', '1', '');
 SELECT is(pg_temp.errors(schema, data), errors, concat('errors: ', schema)) FROM failing ORDER BY n;
 

@@ -3,7 +3,7 @@
 -- Schemas and instances that mean harm: they end in a clean error or in bounded time, and can be cancelled.
 BEGIN;
 SET LOCAL statement_timeout = '60s';
-SELECT plan(37);
+SELECT plan(38);
 
 -- The SQLSTATE of an evaluation, or what it says.
 CREATE FUNCTION pg_temp.outcome(schema jsonb, data jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -76,6 +76,10 @@ SELECT is(pg_temp.outcome((SELECT jsonb_build_object('properties', jsonb_object_
 	(SELECT jsonb_object_agg('p' || i, i) FROM generate_series(1, 10000) i)), 'true', '10000 properties');
 SELECT is((SELECT count(*) FROM unnest(eventsource.jsonschema_validation_errors('{"items": {"type": "string"}}', (SELECT jsonb_agg(i) FROM generate_series(1, 100000) i)))), 100::bigint,
 	'no more failures than one can read');
+-- More references at more values than are remembered at one time.
+SELECT is(pg_temp.outcome((SELECT jsonb_build_object('items', jsonb_build_object('anyOf', jsonb_agg(jsonb_build_object('$ref', '#/$defs/n' || i))),
+		'$defs', jsonb_object_agg('n' || i, jsonb_build_object('const', i))) FROM generate_series(1, 100) i),
+	(SELECT jsonb_agg(100) FROM generate_series(1, 15000))), 'true', '100 references at each of 15000 elements');
 
 -- Numbers.
 SELECT is(pg_temp.outcome('{"multipleOf": 1e-300}', '1e300'), 'true', 'a small part of a large number');
