@@ -40,7 +40,7 @@ extern void es_schema_free(EsSchema *schema);
 /* Lets a program live as long as that context does. */
 extern void es_schema_keep(EsSchema *schema, MemoryContext context);
 
-/* Does the value match?  Allocates next to nothing and keeps nothing. */
+/* Does the value, as it lies in binary jsonb, match?  Allocates next to nothing, keeps nothing. */
 extern bool es_schema_valid(EsSchema *schema, const JsonbValue *value);
 
 /* List of EsSchemaError, in the current context; NIL: it matches. */
