@@ -24,6 +24,7 @@
 #include "log/word.h"
 #include "project/fold.h"
 #include "rules/expr.h"
+#include "rules/json_schema.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -96,6 +97,10 @@ define_settings(void)
 							"0: none.",
 							&health_sample, 10, 0, 10000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("eventsource.assert_formats",
+							 "Whether the formats that a JSON Schema names are asserted.",
+							 "Off: they only describe, as the drafts have it. Asserted are date-time, date, time, email, hostname, ipv4, ipv6, uri and uuid.",
+							 &es_guc_assert_formats, false, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 void

@@ -20,6 +20,11 @@ main() {
 		packages+=' python3-psycopg2'
 	fi
 
+	# What validators of JSON Schema are held against.
+	if [ "$want" = test ] && ! [ -d /usr/share/json-schema-test-suite ]; then
+		packages+=' json-schema-test-suite'
+	fi
+
 	pg_config=$(find_pg_config) || pg_config=''
 	if [ -n "${PG_CONFIG:-}" ]; then
 		has_server "$PG_CONFIG" || die "PG_CONFIG=$PG_CONFIG has no server or no PGXS"

@@ -7,7 +7,7 @@ SET LOCAL eventsource.actor = 'early';
 SELECT eventsource.append('set-early', 'x') IS NULL AS done \gset
 COMMIT;
 BEGIN;
-SELECT plan(29);
+SELECT plan(30);
 SELECT is(actor, 'early', 'a setting made before anything else in a session') FROM eventsource.events WHERE stream = 'set-early';
 
 CREATE FUNCTION pg_temp.last(stream text) RETURNS text LANGUAGE sql AS $$
@@ -16,14 +16,15 @@ CREATE FUNCTION pg_temp.last(stream text) RETURNS text LANGUAGE sql AS $$
 $$;
 
 SELECT set_eq(
-	$$ SELECT name, vartype, context FROM pg_settings WHERE name LIKE 'eventsource.%' AND name NOT IN ('eventsource.segment_size', 'eventsource.shared_heads')
-		AND name NOT LIKE 'eventsource.worker%' $$,
+	$$ SELECT name, vartype, context FROM pg_settings WHERE name LIKE 'eventsource.%'
+		AND name NOT IN ('eventsource.segment_size', 'eventsource.shared_heads', 'eventsource.assert_formats') AND name NOT LIKE 'eventsource.worker%' $$,
 	$$ VALUES ('eventsource.actor', 'string', 'user'), ('eventsource.reason', 'string', 'user'),
 		('eventsource.correlation_id', 'string', 'user'), ('eventsource.causation_id', 'string', 'user'), ('eventsource.include_synthetic', 'bool', 'user'),
 		('eventsource.max_feed_lag', 'integer', 'user'), ('eventsource.health_sample', 'integer', 'user') $$,
 	'anybody may set them');
 SELECT is(context, 'superuser', 'but not the size of segments') FROM pg_settings WHERE name = 'eventsource.segment_size';
 SELECT is(count(*), 4::bigint, 'nor those of the worker') FROM pg_settings WHERE name LIKE 'eventsource.worker%' AND context = 'sighup';
+SELECT is(context, 'superuser', 'nor whether formats are asserted') FROM pg_settings WHERE name = 'eventsource.assert_formats';
 SELECT throws_ok($$ SET LOCAL eventsource.actr = 'x' $$, '42602', 'invalid configuration parameter name "eventsource.actr"', 'a misspelt setting');
 
 -- Unset.
