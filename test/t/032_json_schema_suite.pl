@@ -1,4 +1,4 @@
-# 030_json_schema_suite.pl: the suite that all validators of JSON Schema are held
+# 032_json_schema_suite.pl: the suite that all validators of JSON Schema are held
 # against: Debian's package json-schema-test-suite has draft-07. ES_JSON_SCHEMA_SUITE
 # names a newer copy, whose draft 2020-12 is then run, too. Its remote schemas are put
 # where ours have to be: into the schema.

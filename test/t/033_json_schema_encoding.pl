@@ -1,4 +1,4 @@
-# 031_json_schema_encoding.pl: JSON Schema in databases of other encodings: lengths,
+# 033_json_schema_encoding.pl: JSON Schema in databases of other encodings: lengths,
 # patterns and references mean the same characters.
 
 use strict;
