@@ -32,9 +32,11 @@ typedef struct EsSchemaError
 /*
  * The program of a schema, in a context of its own below the current one; or NULL,
  * and problems receives what is wrong with the schema: char *, in the current
- * context.  Errors: cancelled, out of memory, nested too deeply.
+ * context.  assert_formats: does "format" ask for something, or only describe?
+ * The program keeps to that, whatever settings say later.  Errors: cancelled, out
+ * of memory, nested too deeply.
  */
-extern EsSchema *es_schema_compile(Jsonb *schema, List **problems);
+extern EsSchema *es_schema_compile(Jsonb *schema, bool assert_formats, List **problems);
 extern void es_schema_free(EsSchema *schema);
 
 /* Lets a program live as long as that context does. */
@@ -52,7 +54,7 @@ extern char *es_schema_error_line(const EsSchemaError *error);
 /* Raises ES_ERRCODE_INVALID_DEFINITION that lists the problems of a schema. */
 extern void es_schema_raise(List *problems);
 
-/* Setting: are formats asserted, or only annotations? */
+/* Setting, for who compiles a schema: are formats asserted, or only annotations? */
 extern bool es_guc_assert_formats;
 
 #endif							/* ES_RULES_JSON_SCHEMA_H */

@@ -27,11 +27,11 @@ static uint32 hash_string_key(const void *key, Size size);
 static int	match_string_key(const void *a, const void *b, Size size);
 
 EsSchema *
-es_schema_compile(Jsonb *schema, List **problems)
+es_schema_compile(Jsonb *schema, bool assert_formats, List **problems)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "eventsource schema", ALLOCSET_SMALL_SIZES);
-	EsCompile	c = {0};
+	EsCompile	c = {.assert_formats = assert_formats};
 	List	   *lines = NIL;
 	Jsonb	   *copy;
 	ListCell   *lc;

@@ -19,8 +19,6 @@
 #define PATIENCE			10000
 #define PATIENCE_PER_BYTE	8
 
-bool		es_guc_assert_formats;
-
 static void begin(EsEval *eval, EsSchema *schema, const JsonbValue *value);
 static bool eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place,
 					  EsSeen *seen);
@@ -65,7 +63,6 @@ begin(EsEval *eval, EsSchema *schema, const JsonbValue *value)
 {
 	memset(eval, 0, sizeof(EsEval));
 	eval->schema = schema;
-	eval->assert_formats = es_guc_assert_formats;
 	eval->patience = PATIENCE;
 	if (value->type == jbvBinary)
 		eval->patience += (uint64) value->val.binary.len * PATIENCE_PER_BYTE;
@@ -245,8 +242,7 @@ eval_string(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsP
 				  (long long) rules->max_length);
 	if (rules->pattern != NULL && !es_pattern_matches(rules->pattern, bytes, length))
 		ES_REFUSE(eval, place, "pattern", "must match the pattern \"%s\"", es_pattern_text(rules->pattern));
-	if (rules->check_format != NULL && (eval->assert_formats || rules->is_asserted) &&
-		!rules->check_format(bytes, length))
+	if (rules->check_format != NULL && !rules->check_format(bytes, length))
 		ES_REFUSE(eval, place, "format", "must be of the format \"%s\"", rules->format);
 	return valid;
 }

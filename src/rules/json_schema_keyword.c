@@ -394,7 +394,7 @@ READER(read_pattern)
 		*(EsPattern **) es_schema_slot(node, keyword) = es_schema_pattern(c, node, keyword->name, value);
 }
 
-/* Of formats that are not known nothing is asked. */
+/* Formats are asserted by those who were asked to; of those not known nothing is asked. */
 READER(read_format)
 {
 	EsStringRules *rules;
@@ -403,12 +403,12 @@ READER(read_format)
 	if (!es_schema_expect(c, node, keyword->name, value, ES_TYPE_STRING, "a string"))
 		return;
 	name = es_json_string(value);
-	if (es_format_find(name) == NULL)
+	if (es_format_find(name) == NULL ||
+		!(c->assert_formats || (node->resource->vocabularies & ES_VOCABULARY_ASSERTED) != 0))
 		return;
 	rules = es_schema_part(node, ES_PART_STRING);
 	rules->format = name;
 	rules->check_format = es_format_find(name);
-	rules->is_asserted = (node->resource->vocabularies & ES_VOCABULARY_ASSERTED) != 0;
 }
 
 READER(read_unique)

@@ -29,10 +29,9 @@
 #define ES_VOCABULARY_APPLICATOR	0x02
 #define ES_VOCABULARY_UNEVALUATED	0x04
 #define ES_VOCABULARY_VALIDATION	0x08
-#define ES_VOCABULARY_FORMAT		0x10	/* an annotation, unless the
-											 * setting says otherwise */
-#define ES_VOCABULARY_ASSERTED		0x20	/* formats are asserted whatever
-											 * the setting says */
+#define ES_VOCABULARY_FORMAT		0x10	/* an annotation, unless asked
+											 * otherwise */
+#define ES_VOCABULARY_ASSERTED		0x20	/* formats are asserted anyway */
 #define ES_VOCABULARIES				0x1f
 
 #define ES_DRAFT_7			0x1
@@ -88,8 +87,7 @@ typedef struct EsStringRules
 	int64		max_length;
 	EsPattern  *pattern;
 	const char *format;
-	EsFormatCheck check_format; /* NULL: none */
-	bool		is_asserted;	/* whatever the setting says */
+	EsFormatCheck check_format; /* NULL: nothing is asserted */
 } EsStringRules;
 
 typedef struct EsArrayRules
@@ -209,6 +207,7 @@ struct EsSchema
 typedef struct EsCompile
 {
 	EsSchema   *schema;
+	bool		assert_formats;
 	MemoryContext scratch;		/* for what only the compiler needs */
 	HTAB	   *nodes;			/* by their JsonbContainer */
 	HTAB	   *uris;			/* of resources, and with # of anchors */
@@ -351,7 +350,6 @@ typedef struct EsScope EsScope;
 typedef struct EsEval
 {
 	EsSchema   *schema;
-	bool		assert_formats;
 	bool		is_listing;		/* go on after a failure, and note it */
 	List	   *errors;
 	int			nerrors;

@@ -109,12 +109,20 @@ SELECT 'format ' || f, jsonb_build_object('format', f), good::jsonb || '[12, nul
 	'["", "//foo.bar/?baz=qux#quux", "/abc", "\\\\WINDOWS\\fileshare", "abc", "http:// shouldfail.com", ":// should fail", "bar,baz:foo", "https://[@example.org/test.txt", "https://example.org/foobar\\\".txt", "https://example.org/foobar<>.txt", "https://example.org/foobar{}.txt", "https://example.org/foobar^.txt", "https://example.org/foobar`.txt", "https://example.org/foo bar.txt", "https://example.org/foobar|.txt", "http://a%2", "http://a%zz", "http://ex.org/é", "1http://a", "http://a:b:c", "http://[::1", "http://[::1]x", "#a"]')
 ) AS v(f, good, bad);
 SET LOCAL eventsource.assert_formats = on;
-SELECT plan(count(*)::int + 3) FROM c;
+SELECT plan(count(*)::int + 4) FROM c;
 SELECT pg_temp.judge(c) FROM c ORDER BY n;
 SELECT is(eventsource.jsonb_matches_schema('{"format": "iri"}', '"no such thing"'), true, 'formats that are not known are not asserted');
 SET LOCAL eventsource.assert_formats = off;
 SELECT is_empty($$ SELECT keyword, i FROM c, jsonb_array_elements(bad) i WHERE keyword LIKE 'format %' AND NOT eventsource.jsonb_matches_schema(schema, i) $$,
 	'without the setting formats describe');
+CREATE FUNCTION pg_temp.one_site(setting text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('eventsource.assert_formats', setting, true);
+	RETURN eventsource.jsonb_matches_schema('{"format": "date"}', '"today"');
+END
+$$;
+SELECT is(array_agg(pg_temp.one_site(setting)), '{t,f,f,t}', 'a call site goes by the setting of the moment')
+  FROM unnest('{off,on,on,off}'::text[]) setting;
 SELECT is(array_agg(p || ': ' || eventsource.jsonschema_is_valid(jsonb_build_object('pattern', p)) ORDER BY n), ARRAY[]::text[] || array_agg(p || ': false' ORDER BY n), 'no regular expressions')
   FROM unnest(ARRAY['(', ')', '[', '[a', 'a**', '*', '+a', '{1}', 'a{2,1}', '[b-a]', '\', '\q', '\Z', '\a', '\1', '(?<n>a)\k<m>', '(?i:a)', '(?<a', '(?', '(?x)',
 	'\p{Nope}', '\p', '\pL', '\x1', '\u12', '\u{110000}', '\u{', '\c', '\c1', '\00', '\b*', '^*', '(?=a)*', '(?=(a)\1)', 'a{1}{2}', '\k', '[\q]', '(a))', '\p{Script=Greek}']) WITH ORDINALITY AS v(p, n);
