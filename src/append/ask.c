@@ -17,7 +17,7 @@
 #include "log/read.h"
 #include "miscadmin.h"
 #include "project/fold.h"
-#include "rules/category.h"
+#include "rules/event_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -49,6 +49,7 @@ PG_FUNCTION_INFO_V1(eventsource_allowed_transitions);
 PG_FUNCTION_INFO_V1(eventsource_can_append);
 
 static void ask(Question *q);
+static void set_subject(Question *q, const EsEventType *type);
 static void decide(void *arg);
 static void judge(void *arg);
 static void read_head(Question *q);
@@ -104,20 +105,26 @@ static void
 ask(Question *q)
 {
 	int			category_length = es_draft_check(&q->draft);
-	const text *subject;
 
 	es_batch_settle();
 	q->category = es_category_get(pnstrdup(VARDATA_ANY(q->draft.stream), category_length));
 	q->fold = es_fold_begin(CurrentMemoryContext);
 	read_head(q);
 	set_event(q, category_length);
-	subject = es_category_subject(q->category, &q->event);
-	if (subject != NULL)
-		es_event_set(&q->event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
+	set_subject(q, NULL);
 	q->binding.event = &q->event;
 	q->binding.state = q->state;
 	if (OidIsValid(q->category->context))
 		q->binding.row = es_fold_context_row(q->fold, q->category->context, &q->event);
+}
+
+static void
+set_subject(Question *q, const EsEventType *type)
+{
+	const text *subject = es_event_type_subject(type, q->category, &q->event);
+
+	if (subject != NULL)
+		es_event_set(&q->event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
 }
 
 /* Everything that an append decides before it writes. */
@@ -126,17 +133,25 @@ decide(void *arg)
 {
 	Question   *q = arg;
 	EsMachine  *machine;
+	const EsEventType *type;
 
 	ask(q);
+	type = es_event_type_admit(q->category, &q->event, 0);
+	if (type != NULL && type->subject != NULL)
+		set_subject(q, type);
 	machine = q->category->machine;
 	q->step.verdict = ES_LEGAL;
-	if (machine == NULL)
-		return;
-	es_machine_step(machine, q->state, &q->binding, es_draft_default_reason(), true, &q->step);
-	if (q->step.verdict == ES_LEGAL)
-		(void) es_machine_fill(machine, &q->step, &q->binding);
-	else
+	if (machine != NULL)
+		es_machine_step(machine, q->state, &q->binding, es_draft_default_reason(), true, &q->step);
+	if (q->step.verdict != ES_LEGAL)
+	{
 		es_machine_refusal(machine, &q->step, &q->event, &q->refusal);
+		return;
+	}
+	if (machine != NULL)
+		es_event_set(&q->event, ES_EVENT_DATA,
+					 PointerGetDatum(es_machine_fill(machine, &q->step, &q->binding)));
+	es_event_type_check(type, &q->event);
 }
 
 /* Do the guards of the choice hold? */

@@ -37,6 +37,12 @@ with_owner(Jsonb *data)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+void
+es_define_lock(const char *kind, const char *name)
+{
+	es_stream_lock(cstring_to_text(psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name)));
+}
+
 int64
 es_define(const char *kind, const char *name, const char *type, Jsonb *data)
 {

@@ -7,6 +7,9 @@
 
 #include "eventsource.h"
 
+/* So that of two who define it one waits until the other's transaction has ended. */
+extern void es_define_lock(const char *kind, const char *name);
+
 /*
  * Appends an event of this type to stream "$config-<kind>.<name>" and returns
  * its version.  "data" must be an object; the current user is added to it, as

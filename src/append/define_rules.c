@@ -51,7 +51,6 @@ static List *check_category(const EsCategoryText *category);
 static void compile_subject(void *arg);
 static TupleDesc context_columns(Oid relid);
 static void lock_machine(const char *name);
-static void lock_definition(const char *kind, const char *name);
 static Jsonb *wrap_definition(const char *name, Jsonb *definition);
 static char *get_text(FunctionCallInfo fcinfo, int arg);
 static void refuse_null(const char *argument, const char *example);
@@ -108,7 +107,7 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 	problems = check_category(&category);
 	if (problems != NIL)
 		es_machine_refuse(psprintf("definition of category \"%s\"", name), problems);
-	lock_definition("category", name);
+	es_define_lock("category", name);
 	warn_of_loss(name, &category);
 	PG_RETURN_INT64(es_define("category", name, "category_defined",
 							  es_category_write(name, &category)));
@@ -382,13 +381,7 @@ context_columns(Oid relid)
 static void
 lock_machine(const char *name)
 {
-	lock_definition("state_machine", name);
-}
-
-static void
-lock_definition(const char *kind, const char *name)
-{
-	es_stream_lock(cstring_to_text(psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name)));
+	es_define_lock("state_machine", name);
 }
 
 /* What is stored: the definition as it was given, under its name. */

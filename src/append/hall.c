@@ -27,6 +27,7 @@
 #include "log/segment.h"
 #include "log/word.h"
 #include "rules/category.h"
+#include "rules/event_type.h"
 #include "rules/machine.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -121,7 +122,7 @@ name_to_leave(EsBatch *batch, const text *name)
  * returns it.  Else NULL, and *now is the stream with its head, or a new one.
  */
 static BatchStream *
-meet_stream(EsBatch *batch, const text *name, BatchStream *now)
+meet_stream(EsBatch *batch, const text *name, BatchStream * now)
 {
 	bool		has_head;
 	bool		is_new = false;
@@ -249,7 +250,6 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 	const char *name = VARDATA_ANY(draft->stream);
 	int			len = VARSIZE_ANY_EXHDR(draft->stream);
 	TimestampTz now = GetCurrentTimestamp();
-	int32		schema_version = draft->schema_version != 0 ? draft->schema_version : 1;
 	const Jsonb *data = draft->data != NULL ? draft->data : es_draft_empty_object();
 
 	now = Max(now, head->recorded_at);
@@ -263,7 +263,7 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 	es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(draft->stream));
 	es_event_set(event, ES_EVENT_VERSION, Int64GetDatum(head->version + 1));
 	es_event_set(event, ES_EVENT_TYPE, PointerGetDatum(draft->type));
-	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(schema_version));
+	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(1));
 	es_event_set(event, ES_EVENT_DATA, PointerGetDatum(data));
 	es_event_set(event, ES_EVENT_METADATA, PointerGetDatum(es_draft_metadata(draft)));
 	es_event_set(event, ES_EVENT_ACTOR, PointerGetDatum(es_draft_actor(draft)));
@@ -328,8 +328,11 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 {
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
 	const EsCategory *category = es_category_get(name);
-	const text *subject = draft->subject != NULL ? draft->subject : es_category_subject(category, event);
+	const EsEventType *type = es_event_type_admit(category, event, draft->schema_version);
+	const text *subject = draft->subject;
 
+	if (subject == NULL)
+		subject = es_event_type_subject(type, category, event);
 	if (subject != NULL)
 		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
 	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
@@ -343,6 +346,7 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 		if (reason != NULL)
 			es_event_set(event, ES_EVENT_REASON, PointerGetDatum(reason));
 	}
+	es_event_type_check(type, event);
 	return category;
 }
 

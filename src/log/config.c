@@ -143,6 +143,20 @@ copy_jsonb(Jsonb *source)
 }
 
 static EsDefinition *
+make_definition(const EsEvent *event, const char *name)
+{
+	EsDefinition *result = palloc(sizeof(EsDefinition));
+
+	result->name = pstrdup(name);
+	result->type = text_to_cstring(es_event_text(event, ES_EVENT_TYPE));
+	result->data = copy_jsonb((Jsonb *) DatumGetPointer(event->value[ES_EVENT_DATA]));
+	result->version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
+	result->position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
+	result->owner = es_config_role(result->data, "owner");
+	return result;
+}
+
+static EsDefinition *
 read_stream(const text *stream, const char *name, int64 version)
 {
 	EsScan	   *scan = es_scan_stream(stream, version > 0 ? version : PG_INT64_MAX,
@@ -152,15 +166,7 @@ read_stream(const text *stream, const char *name, int64 version)
 
 	if (es_scan_next(scan, &event) &&
 		(version == 0 || DatumGetInt64(event.value[ES_EVENT_VERSION]) == version))
-	{
-		result = palloc(sizeof(EsDefinition));
-		result->name = pstrdup(name);
-		result->type = text_to_cstring(es_event_text(&event, ES_EVENT_TYPE));
-		result->data = copy_jsonb((Jsonb *) DatumGetPointer(event.value[ES_EVENT_DATA]));
-		result->version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
-		result->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
-		result->owner = es_config_role(result->data, "owner");
-	}
+		result = make_definition(&event, name);
 	es_scan_end(scan);
 	return result;
 }
@@ -175,6 +181,23 @@ es_config_read(const char *kind, const char *name, int64 version)
 	return read_stream(cstring_to_text(stream), name, version);
 }
 
+List *
+es_config_history(const char *kind, const char *name)
+{
+	char	   *stream = psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name);
+	List	   *result = NIL;
+	EsScan	   *scan;
+	EsEvent		event;
+
+	if (strlen(stream) > ES_MAX_STREAM_NAME)
+		return NIL;
+	scan = es_scan_stream(cstring_to_text(stream), 1, false, SnapshotSelf);
+	while (es_scan_next(scan, &event))
+		result = lappend(result, make_definition(&event, name));
+	es_scan_end(scan);
+	return result;
+}
+
 int64
 es_config_version_seen(const char *kind, const char *name, Snapshot snapshot)
 {
@@ -187,10 +210,10 @@ es_config_version_seen(const char *kind, const char *name, Snapshot snapshot)
 	return version;
 }
 
-List *
-es_config_list(const char *kind)
+/* Names of the streams of a kind, in order; at most so many. */
+static List *
+list_streams(const char *prefix, int max)
 {
-	char	   *prefix = psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind);
 	int			prefix_len = strlen(prefix);
 	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
 	Relation	index = index_open(es_catalog_oid(ES_REL_STREAM_NAME_IDX), AccessShareLock);
@@ -198,14 +221,13 @@ es_config_list(const char *kind)
 	ScanKeyData key;
 	HeapTuple	tuple;
 	List	   *streams = NIL;
-	List	   *result = NIL;
-	ListCell   *lc;
 
 	ScanKeyInit(&key, 3, BTGreaterEqualStrategyNumber, F_TEXT_GE,
 				PointerGetDatum(cstring_to_text(prefix)));
 	key.sk_collation = C_COLLATION_OID;
 	scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	while (list_length(streams) < max &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
 		bool		isnull;
 		text	   *name = DatumGetTextPCopy(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
@@ -218,11 +240,26 @@ es_config_list(const char *kind)
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
+	return streams;
+}
 
-	foreach(lc, streams)
+bool
+es_config_any(const char *kind)
+{
+	return list_streams(psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind), 1) != NIL;
+}
+
+List *
+es_config_list(const char *kind)
+{
+	char	   *prefix = psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, list_streams(prefix, PG_INT32_MAX))
 	{
 		text	   *stream = lfirst(lc);
-		EsDefinition *definition = read_stream(stream, text_to_cstring(stream) + prefix_len, 0);
+		EsDefinition *definition = read_stream(stream, text_to_cstring(stream) + strlen(prefix), 0);
 
 		if (definition != NULL)
 			result = lappend(result, definition);

@@ -37,6 +37,12 @@ extern void es_config_watch(Oid relid);
  * in the current context.  Sees committed ones and our own uncommitted. */
 extern EsDefinition *es_config_read(const char *kind, const char *name, int64 version);
 
+/* All its definitions, oldest first.  List of EsDefinition. */
+extern List *es_config_history(const char *kind, const char *name);
+
+/* Was anything of this kind ever defined? */
+extern bool es_config_any(const char *kind);
+
 /* Version of the latest definition that a snapshot sees, registered; 0 if it sees none. */
 extern int64 es_config_version_seen(const char *kind, const char *name, Snapshot snapshot);
 

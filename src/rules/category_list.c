@@ -8,8 +8,6 @@
 #include "log/json.h"
 #include "utils/builtins.h"
 
-static char *category_problem(const char *name, int length);
-
 List *
 es_category_list_check(ArrayType *category)
 {
@@ -30,8 +28,8 @@ es_category_list_check(ArrayType *category)
 		if (nulls[i])
 			problem = pstrdup("a category must not be null");
 		else
-			problem = category_problem(VARDATA_ANY(DatumGetPointer(names[i])),
-									   VARSIZE_ANY_EXHDR(DatumGetPointer(names[i])));
+			problem = es_category_name_problem(VARDATA_ANY(DatumGetPointer(names[i])),
+											   VARSIZE_ANY_EXHDR(DatumGetPointer(names[i])));
 		for (int k = 0; problem == NULL && k < i; k++)
 			if (!nulls[k] && strcmp(TextDatumGetCString(names[k]), TextDatumGetCString(names[i])) == 0)
 				problem = psprintf("\"%s\" is named twice", TextDatumGetCString(names[i]));
@@ -84,8 +82,8 @@ es_category_list_read(Jsonb *definition)
 	return names;
 }
 
-static char *
-category_problem(const char *name, int length)
+char *
+es_category_name_problem(const char *name, int length)
 {
 	if (length == 0)
 		return pstrdup("a name must not be empty");

@@ -10,6 +10,9 @@
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 
+/* What is wrong with the name of a category; NULL if nothing is. */
+extern char *es_category_name_problem(const char *name, int length);
+
 /* What is wrong with the argument, as lines; NIL if nothing is. */
 extern List *es_category_list_check(ArrayType *category);
 

@@ -1,0 +1,255 @@
+/*
+ * define_event_type.c
+ *		register_event_type: versions of event types, with their schemas.
+ *
+ * A version is its schema, and never changes: the same schema again is the same
+ * version, whose description and the like may be said anew; another schema is a new
+ * version, which must be compatible with the earlier ones as it says itself.
+ *
+ * Locks the definition's stream, so that of two who register a type one waits until
+ * the other's transaction has ended; nothing that appends of events wait for.
+ */
+#include "postgres.h"
+
+#include "append/define.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "log/config.h"
+#include "miscadmin.h"
+#include "rules/category_list.h"
+#include "rules/event_type.h"
+#include "rules/machine.h"
+#include "utils/builtins.h"
+
+#define MAX_DESCRIPTION	10000	/* bytes */
+
+typedef struct Proposal
+{
+	char	   *type;
+	char	   *category;		/* NULL: all */
+	bool		has_number;
+	EsTypeVersion version;
+} Proposal;
+
+PG_FUNCTION_INFO_V1(eventsource_register_event_type);
+
+static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
+static char *get_text(FunctionCallInfo fcinfo, int arg);
+static List *check_proposal(const Proposal *proposal);
+static List *check_schema(const EsTypeVersion *version);
+static void compile_subject(void *arg);
+static const EsTypeVersion *find_version(const Proposal *proposal, const EsEventType *stored);
+static bool same_words(const EsTypeVersion *a, const EsTypeVersion *b);
+static bool same_string(const char *a, const char *b);
+static bool same_schema(Jsonb *a, Jsonb *b);
+static List *check_number(const Proposal *proposal, const EsEventType *stored);
+static List *check_compatibility(const Proposal *proposal, const EsEventType *stored);
+static const char *title(const Proposal *proposal);
+
+/*
+ * register_event_type(type, category, schema, version, compatibility, subject,
+ * description, phase): the version
+ */
+Datum
+eventsource_register_event_type(PG_FUNCTION_ARGS)
+{
+	Proposal	proposal;
+	EsTypeVersion *version = &proposal.version;
+	char	   *name;
+	EsEventType *stored;
+	const EsTypeVersion *same;
+	List	   *problems;
+
+	PreventCommandIfReadOnly("eventsource.register_event_type()");
+	read_proposal(fcinfo, &proposal);
+	problems = check_proposal(&proposal);
+	if (problems != NIL)
+		es_machine_refuse(title(&proposal), problems);
+
+	name = es_event_type_definition_name(proposal.category, proposal.type);
+	es_define_lock(ES_EVENT_TYPE_KIND, name);
+	stored = es_event_type_read(proposal.category, proposal.type);
+	same = stored == NULL ? NULL : find_version(&proposal, stored);
+	if (same != NULL)
+	{
+		version->number = same->number;
+		version->asserts_formats = same->asserts_formats;
+		if (same_words(version, same))
+			PG_RETURN_INT32(same->number);
+	}
+	else if (stored != NULL)
+	{
+		if (!proposal.has_number)
+			version->number = es_event_type_latest(stored)->number + 1;
+		problems = check_number(&proposal, stored);
+		if (problems == NIL)
+			problems = check_compatibility(&proposal, stored);
+		if (problems != NIL)
+			es_machine_refuse(title(&proposal), problems);
+	}
+	es_define(ES_EVENT_TYPE_KIND, name, "event_type_registered",
+			  es_event_type_write(proposal.category, proposal.type, version));
+	PG_RETURN_INT32(version->number);
+}
+
+/* ---- the arguments ---- */
+
+static void
+read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
+{
+	EsTypeVersion *version = &proposal->version;
+
+	memset(proposal, 0, sizeof(*proposal));
+	proposal->type = get_text(fcinfo, 0);
+	proposal->category = get_text(fcinfo, 1);
+	version->schema = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	version->asserts_formats = es_guc_assert_formats;
+	proposal->has_number = !PG_ARGISNULL(3);
+	version->number = proposal->has_number ? PG_GETARG_INT32(3) : 1;
+	version->compatibility = get_text(fcinfo, 4);
+	version->subject = get_text(fcinfo, 5);
+	version->description = get_text(fcinfo, 6);
+	version->phase = get_text(fcinfo, 7);
+	if (version->compatibility == NULL)
+		version->compatibility = "backward";
+	if (proposal->type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("type must not be null"),
+				 errdetail("A registration is of an event type."),
+				 errhint("For example: SELECT eventsource.register_event_type('note_added', schema => '{\"type\": \"object\"}').")));
+}
+
+static char *
+get_text(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+/* Everything that is wrong with the arguments by themselves. */
+static List *
+check_proposal(const Proposal *proposal)
+{
+	static const char *const modes[] = {
+		"none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive"
+	};
+	const EsTypeVersion *version = &proposal->version;
+	List	   *problems = NIL;
+	char	   *problem;
+	bool		is_mode = false;
+
+	if (proposal->type[0] == '\0' || strlen(proposal->type) > ES_MAX_WORD)
+		problems = lappend(problems, psprintf("type: must have 1 to %d bytes", ES_MAX_WORD));
+	if (proposal->category != NULL &&
+		(problem = es_category_name_problem(proposal->category, strlen(proposal->category))) != NULL)
+		problems = lappend(problems, psprintf("category: %s", problem));
+	if (version->number < 1 || version->number > ES_MAX_SCHEMA_VERSION)
+		problems = lappend(problems, psprintf("version: must be between 1 and %d", ES_MAX_SCHEMA_VERSION));
+	for (int i = 0; i < (int) lengthof(modes); i++)
+		is_mode = is_mode || strcmp(modes[i], version->compatibility) == 0;
+	if (!is_mode)
+		problems = lappend(problems, pstrdup("compatibility: must be none, backward, forward, full, "
+											 "backward_transitive, forward_transitive or full_transitive"));
+	if (version->schema != NULL)
+		problems = list_concat(problems, check_schema(version));
+	if (version->subject != NULL &&
+		(problem = es_expr_problem(compile_subject, version->subject)) != NULL)
+		problems = lappend(problems, psprintf("subject: %s", problem));
+	if (version->description != NULL && strlen(version->description) > MAX_DESCRIPTION)
+		problems = lappend(problems, psprintf("description: has more than %d bytes", MAX_DESCRIPTION));
+	if (version->phase != NULL && (version->phase[0] == '\0' || strlen(version->phase) > ES_MAX_WORD))
+		problems = lappend(problems, psprintf("phase: must have 1 to %d bytes", ES_MAX_WORD));
+	return problems;
+}
+
+static List *
+check_schema(const EsTypeVersion *version)
+{
+	List	   *problems = NIL;
+	List	   *lines = NIL;
+	EsSchema   *program = es_schema_compile(version->schema, &problems);
+	ListCell   *lc;
+
+	if (program != NULL)
+		es_schema_free(program);
+	else
+		foreach(lc, problems)
+			lines = lappend(lines, psprintf("schema: %s", (char *) lfirst(lc)));
+	return lines;
+}
+
+static void
+compile_subject(void *arg)
+{
+	EsExprScope scope = {.owner = GetUserId()};
+
+	(void) es_expr_compile(&scope, arg, TEXTOID, -1);
+}
+
+/* ---- beside what is registered ---- */
+
+/* The version that the proposal is about, if it has the same schema. */
+static const EsTypeVersion *
+find_version(const Proposal *proposal, const EsEventType *stored)
+{
+	const EsTypeVersion *version = proposal->has_number ?
+		es_event_type_version(stored, proposal->version.number) : es_event_type_latest(stored);
+
+	return version != NULL && same_schema(version->schema, proposal->version.schema) ? version : NULL;
+}
+
+static bool
+same_words(const EsTypeVersion *a, const EsTypeVersion *b)
+{
+	return same_string(a->compatibility, b->compatibility) && same_string(a->subject, b->subject) &&
+		same_string(a->description, b->description) && same_string(a->phase, b->phase);
+}
+
+static bool
+same_string(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* jsonb is in one form, but for the scale of numbers. */
+static bool
+same_schema(Jsonb *a, Jsonb *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return compareJsonbContainers(&a->root, &b->root) == 0;
+}
+
+/* Is the number of a new version, whose schema is another, a good one? */
+static List *
+check_number(const Proposal *proposal, const EsEventType *stored)
+{
+	int32		number = proposal->version.number;
+	int32		latest = es_event_type_latest(stored)->number;
+
+	if (es_event_type_version(stored, number) != NULL)
+		return list_make1(psprintf("version: %d is registered with another schema; "
+								   "a version never changes, leave version out for a new one", number));
+	if (number < latest)
+		return list_make1(psprintf("version: must be greater than the latest, which is %d", latest));
+	if (number > ES_MAX_SCHEMA_VERSION)
+		return list_make1(psprintf("version: there are no more than %d", ES_MAX_SCHEMA_VERSION));
+	return NIL;
+}
+
+static List *
+check_compatibility(const Proposal *proposal, const EsEventType *stored)
+{
+	const char *mode = proposal->version.compatibility;
+
+	if (strcmp(mode, "none") == 0)
+		return NIL;
+	return list_make1(psprintf("compatibility: \"%s\" with version %d cannot be checked yet; register with \"none\"",
+							   mode, es_event_type_latest(stored)->number));
+}
+
+static const char *
+title(const Proposal *proposal)
+{
+	return psprintf("registration of event type \"%s\"", proposal->type);
+}
