@@ -167,7 +167,7 @@ check_schema(const EsTypeVersion *version)
 {
 	List	   *problems = NIL;
 	List	   *lines = NIL;
-	EsSchema   *program = es_schema_compile(version->schema, &problems);
+	EsSchema   *program = es_schema_compile(version->schema, version->asserts_formats, &problems);
 	ListCell   *lc;
 
 	if (program != NULL)

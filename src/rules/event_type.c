@@ -194,7 +194,7 @@ es_event_type_program(const EsEventType *type, EsTypeVersion *version)
 
 	if (version->schema == NULL || version->program != NULL)
 		return version->program;
-	program = es_schema_compile(version->schema, &problems);
+	program = es_schema_compile(version->schema, version->asserts_formats, &problems);
 	if (program == NULL)
 		es_schema_raise(problems);
 	es_schema_keep(program, type->context);
