@@ -156,6 +156,9 @@ extern EsLineScan *es_line_scan_begin(const EsSubscription *subscription, const 
 									  int32 expected);
 extern bool es_line_scan_next(EsLineScan *scan, EsEvent *event);
 
+/* Is there a next event?  Instead of asking for it, and cheaper. */
+extern bool es_line_scan_has_next(EsLineScan *scan);
+
 /* The event returned last will be acted on. */
 extern void es_line_scan_note(EsLineScan *scan);
 

@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "log/attempt.h"
+#include "log/event.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "miscadmin.h"
@@ -131,26 +132,36 @@ es_spoken_read(FunctionCallInfo fcinfo, bool wanted_only, EsSpoken *spoken)
 	find_event(spoken, wanted_only);
 }
 
-/* Events do not change, and what was delivered is committed. */
+/*
+ * Events do not change, and what was delivered is committed.  Only a filter must
+ * know more of it than where it is.
+ */
 static void
 find_event(EsSpoken *spoken, bool wanted_only)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	EsScan	   *scan = NULL;
+	HeapTuple	row = NULL;
 	EsEvent		event;
 
 	if (spoken->position > 0)
 	{
 		scan = es_scan_log(spoken->position - 1, spoken->position, NIL, snapshot);
 		es_scan_expect(scan, 1);
+		es_scan_spare_names(scan);
+		row = es_scan_next_tuple(scan);
 	}
-	if (scan == NULL || !es_scan_next(scan, &event))
+	if (row == NULL)
 		refuse_missing(spoken, snapshot);
-	if (wanted_only && !es_subscription_wants(spoken->subscription, &event))
-		refuse_hidden(spoken);
-	spoken->stream_id = event.stream_id;
-	spoken->version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
-	spoken->partition = (int32) es_stream_part(event.stream_id, spoken->subscription->partitions);
+	if (wanted_only)
+	{
+		es_event_deform(row, true, &event);
+		if (!es_subscription_wants(spoken->subscription, &event))
+			refuse_hidden(spoken);
+	}
+	spoken->stream_id = es_event_stream_id(row);
+	spoken->version = es_event_version(row);
+	spoken->partition = (int32) es_stream_part(spoken->stream_id, spoken->subscription->partitions);
 	es_scan_end(scan);
 	UnregisterSnapshot(snapshot);
 }

@@ -12,6 +12,7 @@
 #include "feed/subscription.h"
 
 #include "log/attempt.h"
+#include "log/event.h"
 #include "log/position.h"
 #include "log/read.h"
 #include "log/stream.h"
@@ -23,6 +24,7 @@ struct EsLineScan
 	const EsSubscription *subscription;
 	EsFinal    *final;
 	EsScan	   *scan;			/* NULL: there is nothing */
+	bool		is_lane;
 	int64		upto;
 	int64	   *held;			/* streams, in order */
 	int			n_held;
@@ -68,6 +70,7 @@ es_line_scan_begin(const EsSubscription *subscription, const EsPartition *part, 
 
 	scan->subscription = subscription;
 	scan->final = final;
+	scan->is_lane = lane != NULL;
 	scan->filter_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource subscription filter",
 												 ALLOCSET_DEFAULT_SIZES);
 	if (lane != NULL)
@@ -143,6 +146,24 @@ es_line_scan_next(EsLineScan *scan, EsEvent *event)
 	return false;
 }
 
+/* Category and part are the scan's to see to; what a lane has is of one stream. */
+bool
+es_line_scan_has_next(EsLineScan *scan)
+{
+	EsEvent		event;
+	HeapTuple	row;
+
+	if (scan->is_lane || scan->subscription->filter_source != NULL)
+		return es_line_scan_next(scan, &event);
+	if (scan->scan == NULL)
+		return false;
+	es_scan_spare_names(scan->scan);
+	while ((row = es_scan_next_tuple(scan->scan)) != NULL)
+		if (!is_held(scan, es_event_stream_id(row)))
+			return true;
+	return false;
+}
+
 void
 es_line_scan_note(EsLineScan *scan)
 {
@@ -200,9 +221,8 @@ glance_at(void *arg)
 	Glance	   *glance = arg;
 	EsLineScan *scan = es_line_scan_begin(glance->subscription, glance->part, glance->lane, NIL,
 										  glance->final, 1);
-	EsEvent		event;
 
-	glance->has_next = es_line_scan_next(scan, &event);
+	glance->has_next = es_line_scan_has_next(scan);
 	es_line_scan_end(scan);
 }
 

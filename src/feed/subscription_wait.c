@@ -26,10 +26,22 @@ PG_FUNCTION_INFO_V1(eventsource_subscription_pending);
 #define BUSY_DELAY	(50 * INT64CONST(1000))
 
 /*
- * A session is told of new events no more often than that, so that under load it
- * takes many at a time; one that has waited longer is told at once.
+ * A round of waiting, polling and acknowledging costs more than an event does.  So a
+ * session looks, and is told, no more often than that: the more is being appended
+ * (above 4,000 events a second), the less often, unless there are PLENTY for each
+ * partition.  One that has waited longer is told at once.
  */
-#define LEAST_DELAY	(5 * INT64CONST(1000))
+#define LEAST_DELAY		(10 * INT64CONST(1000))
+#define LONGEST_DELAY	(25 * INT64CONST(1000))
+#define DELAY_BY_RATE(per_second)	((per_second) * 5 / 2)
+#define PLENTY			250
+
+/* Where a look has found nothing, for the next one. */
+typedef struct Seen
+{
+	int64		position;		/* of the partition then */
+	int64		upto;			/* it has nothing up to here; 0: not known */
+} Seen;
 
 /* Who waits for what. */
 typedef struct Look
@@ -38,8 +50,12 @@ typedef struct Look
 	const text *consumer;
 	EsFinal    *final;
 	const EsPartition *part;	/* which is looked at */
+	Seen	   *seen;			/* of this partition */
 	TimestampTz due;			/* when there might be something */
 	bool		has_next;
+	bool		has_plenty;
+	int64		upto;			/* what was final */
+	TimestampTz began;
 	ErrorData  *error;			/* of the filter, on the next event of a
 								 * partition; or NULL */
 } Look;
@@ -54,10 +70,11 @@ typedef struct Pending
 	TimestampTz recorded_at;
 } Pending;
 
-static bool look(const EsSubscription *subscription, const text *consumer, TimestampTz *due);
+static bool look_around(Look *look, Seen *seen);
 static void look_at(void *arg);
 static bool has_next(Look *look, const EsLane *lane, const List *lanes);
-static void rest(void);
+static void rest_when_told(const Look *look, TimestampTz end);
+static void rest(TimestampTz until);
 static void find_pending(void *arg);
 static void find_next(Pending *pending, const EsPartition *part, const EsLane *lane, const List *lanes);
 
@@ -66,58 +83,79 @@ Datum
 eventsource_wait_for_events(PG_FUNCTION_ARGS)
 {
 	const text *name = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
-	const text *consumer = es_consumer_name(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	Look		look = {.consumer = es_consumer_name(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2))};
 	int64		timeout = PG_ARGISNULL(1) ? 10 * USECS_PER_SEC :
 		es_interval_length(PG_GETARG_INTERVAL_P(1), "timeout", 0);
 	TimestampTz end = GetCurrentTimestamp() + timeout;
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource wait", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(work);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(caller, "eventsource wait", ALLOCSET_DEFAULT_SIZES);
+	Seen	   *seen = NULL;
 	bool		is_prepared = false;
 	bool		result;
 
 	PreventCommandDuringRecovery("eventsource.wait_for_events()");
 	for (;;)
 	{
-		/* It may be defined anew, or dropped, meanwhile. */
-		const EsSubscription *subscription = es_subscription_of_consumer(name);
-		TimestampTz due = end;
-		TimestampTz now;
+		const EsSubscription *subscription;
 
-		result = look(subscription, consumer, &due);
-		now = GetCurrentTimestamp();
-		if (result || now >= end)
+		MemoryContextSwitchTo(work);
+		/* It may be defined anew, or dropped, meanwhile. */
+		subscription = es_subscription_of_consumer(name);
+		if (subscription != look.subscription)
+			seen = MemoryContextAllocZero(caller, subscription->partitions * sizeof(Seen));
+		look.subscription = subscription;
+		look.began = GetCurrentTimestamp();
+		look.due = end;
+		result = look_around(&look, seen);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(work);
+		if (result || GetCurrentTimestamp() >= end)
 			break;
-		if (is_prepared)
-			es_bell_sleep(Min((Max(due, now) - now) / 1000 + 1, ES_BELL_LONGEST));
-		else
+		if (is_prepared && es_bell_sleep((Max(look.due, look.began) - look.began) / 1000 + 1))
+			rest(Min(look.began + LEAST_DELAY, look.due));
+		else if (!is_prepared)
 			es_bell_prepare();
 		is_prepared = true;
-		MemoryContextReset(work);
 	}
 	if (is_prepared)
 		es_bell_cancel();
-	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 	if (result)
-		rest();
+		rest_when_told(&look, end);
 	PG_RETURN_BOOL(result);
 }
 
+/* At most to the end.  How much is being appended tell this look and the one before. */
 static void
-rest(void)
+rest_when_told(const Look *look, TimestampTz end)
 {
 	static TimestampTz told_at;
+	static TimestampTz looked_at;
+	static int64 looked_upto;
+	int64		passed = Max(look->began - looked_at, 1);
+	int64		delay = DELAY_BY_RATE(Max(look->upto - looked_upto, 0) * USECS_PER_SEC / passed);
+
+	if (!look->has_plenty)
+		rest(Min(told_at + Max(LEAST_DELAY, Min(delay, LONGEST_DELAY)), end));
+	told_at = GetCurrentTimestamp();
+	looked_at = look->began;
+	looked_upto = look->upto;
+}
+
+static void
+rest(TimestampTz until)
+{
 	TimestampTz now = GetCurrentTimestamp();
 
-	while (told_at + LEAST_DELAY > now && told_at <= now)
+	/* The clock may be set back. */
+	while (now < until && until - now <= LONGEST_DELAY)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 (told_at + LEAST_DELAY - now) / 1000 + 1, PG_WAIT_EXTENSION);
+						 (until - now) / 1000 + 1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		now = GetCurrentTimestamp();
 	}
-	told_at = now;
 }
 
 /*
@@ -125,39 +163,40 @@ rest(void)
  * sooner.  Raises what poll would.
  */
 static bool
-look(const EsSubscription *subscription, const text *consumer, TimestampTz *due)
+look_around(Look *look, Seen *seen)
 {
-	Look		look = {.subscription = subscription,.consumer = consumer,.due = *due};
 	bool		result = false;
 
-	look.final = es_final_begin();
-	for (int i = 0; i < subscription->partitions && !result; i++)
+	look->error = NULL;
+	look->final = es_final_begin();
+	look->upto = es_final_upto(look->final);
+	for (int i = 0; i < look->subscription->partitions && !result; i++)
 	{
 		EsPartition part;
 		ErrorData  *error = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		es_partition_read(subscription, i, es_final_snapshot(look.final), &part);
-		look.part = &part;
-		look.has_next = false;
-		if (subscription->filter_source == NULL)
-			look_at(&look);
+		es_partition_read(look->subscription, i, es_final_snapshot(look->final), &part);
+		look->part = &part;
+		look->seen = &seen[i];
+		look->has_next = look->has_plenty = false;
+		if (look->subscription->filter_source == NULL)
+			look_at(look);
 		else
-			error = es_attempt(look_at, &look, es_is_of_filter);
-		if (look.error == NULL)
-			look.error = error;
-		if (error != NULL || !look.has_next)
+			error = es_attempt(look_at, look, es_is_of_filter);
+		if (look->error == NULL)
+			look->error = error;
+		if (error != NULL || !look->has_next)
 			continue;
-		result = es_partition_try_lock(subscription, i);
+		result = es_partition_try_lock(look->subscription, i);
 		if (result)
-			es_partition_unlock(subscription, i);
+			es_partition_unlock(look->subscription, i);
 		else
-			look.due = Min(look.due, GetCurrentTimestamp() + BUSY_DELAY);
+			look->due = Min(look->due, GetCurrentTimestamp() + BUSY_DELAY);
 	}
-	es_final_end(look.final);
-	if (!result && look.error != NULL)
-		ReThrowError(look.error);
-	*due = look.due;
+	es_final_end(look->final);
+	if (!result && look->error != NULL)
+		ReThrowError(look->error);
 	return result;
 }
 
@@ -171,7 +210,7 @@ look_at(void *arg)
 
 	if (part->delivered != 0)
 	{
-		look->has_next = es_partition_is_lent_to(part, look->consumer) ||
+		look->has_next = look->has_plenty = es_partition_is_lent_to(part, look->consumer) ||
 			part->lease_until <= GetCurrentTimestamp();
 		if (!look->has_next)
 			look->due = Min(look->due, part->lease_until);
@@ -184,6 +223,8 @@ look_at(void *arg)
 
 		look->has_next |= !look->has_next && !lane->is_parked && has_next(look, lane, lanes);
 	}
+	look->has_plenty = look->upto - part->line.position >=
+		(int64) PLENTY * look->subscription->partitions;
 	look->has_next |= !look->has_next && has_next(look, NULL, lanes);
 }
 
@@ -191,8 +232,9 @@ static bool
 has_next(Look *look, const EsLane *lane, const List *lanes)
 {
 	const EsLine *line = lane == NULL ? &look->part->line : &lane->line;
+	EsPartition part = *look->part;
+	Seen	   *seen = look->seen;
 	EsLineScan *scan;
-	EsEvent		event;
 	bool		result;
 
 	if (line->retry_at > GetCurrentTimestamp())
@@ -200,9 +242,21 @@ has_next(Look *look, const EsLane *lane, const List *lanes)
 		look->due = Min(look->due, line->retry_at);
 		return false;
 	}
-	scan = es_line_scan_begin(look->subscription, look->part, lane, lanes, look->final, 1);
-	result = es_line_scan_next(scan, &event);
+
+	/*
+	 * Below what was final nothing comes; but where a lane ends, its stream
+	 * goes on.
+	 */
+	if (lanes == NIL && seen->position == line->position)
+		part.line.position = Max(line->position, seen->upto);
+	scan = es_line_scan_begin(look->subscription, &part, lane, lanes, look->final, 1);
+	result = es_line_scan_has_next(scan);
 	es_line_scan_end(scan);
+	if (lanes == NIL && !result)
+		*seen = (Seen)
+	{
+		.position = line->position,.upto = look->upto
+	};
 	return result;
 }
 

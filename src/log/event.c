@@ -226,6 +226,12 @@ es_event_stream_id(HeapTuple tuple)
 	return fixed_columns(tuple)->stream;
 }
 
+int64
+es_event_version(HeapTuple tuple)
+{
+	return fixed_columns(tuple)->version;
+}
+
 TimestampTz
 es_event_recorded_at(HeapTuple tuple)
 {

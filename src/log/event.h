@@ -56,6 +56,7 @@ extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *oc
 /* The position and the stream of a row, for filters that need no more. */
 extern int64 es_event_position(HeapTuple row);
 extern int64 es_event_stream_id(HeapTuple row);
+extern int64 es_event_version(HeapTuple row);
 extern TimestampTz es_event_recorded_at(HeapTuple row);
 
 /* The columns that order a row within the streams, for a sort. */

@@ -13,7 +13,10 @@
  * and above, who must know the transaction that wrote the head.  A crash empties
  * it all.
  *
- * A bucket has a few places; a head whose bucket is full replaces another.
+ * Readers of what was appended last, who know ids, find names here as well.
+ *
+ * A bucket has a few places; a head whose bucket is full replaces another.  By id,
+ * it is only noted in which bucket the last one was whose id fell on the same note.
  * Locks: one of many for each bucket, held only while bytes are copied.
  */
 #include "log/heads.h"
@@ -30,7 +33,6 @@
 
 #define NUM_LOCKS		128
 #define PLACES			4
-#define MAX_NAME		64		/* longer names are not kept */
 
 typedef struct SharedHead
 {
@@ -40,7 +42,7 @@ typedef struct SharedHead
 	EsStream	stream;
 	EsHead		head;
 	int			name_len;
-	char		name[MAX_NAME];
+	char		name[ES_HEADS_MAX_NAME];
 } SharedHead;
 
 typedef struct Bucket
@@ -53,6 +55,7 @@ static int	shared_heads;		/* setting */
 static Bucket *buckets;			/* in shared memory; NULL: none */
 static uint32 n_buckets;
 static LWLockPadded *locks;
+static pg_atomic_uint32 *notes; /* behind the buckets, one for each place */
 
 static object_access_hook_type next_access_hook;
 
@@ -67,6 +70,13 @@ es_heads_are_shared(void)
 }
 
 /* ---- places ---- */
+
+/* Of all databases' streams of the id. */
+static pg_atomic_uint32 *
+note_of(int64 id)
+{
+	return &notes[(uint64) hash_bytes_uint32_extended((uint32) id, id >> 32) % ((uint64) n_buckets * PLACES)];
+}
 
 static LWLock *
 lock_of(uint64 hash)
@@ -107,6 +117,7 @@ put(const SharedHead *head)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	*place_for(&buckets[head->hash % n_buckets], head) = *head;
 	LWLockRelease(lock);
+	pg_atomic_write_u32(note_of(head->stream.id), head->hash % n_buckets);
 }
 
 /* What the transaction left when it appended to the stream before is out of date. */
@@ -123,7 +134,7 @@ static bool
 name_head(SharedHead *head, const text *name)
 {
 	head->name_len = VARSIZE_ANY_EXHDR(name);
-	if (head->name_len > MAX_NAME)
+	if (head->name_len > ES_HEADS_MAX_NAME)
 		return false;
 	memcpy(head->name, VARDATA_ANY(name), head->name_len);
 	head->hash = hash_bytes_extended((const unsigned char *) head->name, head->name_len, 0);
@@ -159,6 +170,30 @@ es_heads_take(const text *name, EsStream *stream, EsHead *head)
 	}
 	LWLockRelease(lock);
 	return found && !IsolationUsesXactSnapshot();
+}
+
+int
+es_heads_name(int64 id, char *name)
+{
+	uint32		number;
+	int			result = 0;
+
+	if (buckets == NULL)
+		return 0;
+	number = pg_atomic_read_u32(note_of(id));
+	LWLockAcquire(lock_of(number), LW_SHARED);
+	for (int i = 0; i < PLACES && result == 0; i++)
+	{
+		const SharedHead *place = &buckets[number].places[i];
+
+		if (place->stream.id != id || place->database != MyDatabaseId ||
+			place->table != es_catalog_oid(ES_REL_STREAM))
+			continue;
+		result = place->name_len;
+		memcpy(name, place->name, result);
+	}
+	LWLockRelease(lock_of(number));
+	return result;
 }
 
 /* ---- what the transaction leaves ---- */
@@ -244,13 +279,14 @@ static Size
 memory_size(void)
 {
 	n_buckets = shared_heads / PLACES;
-	return mul_size(n_buckets, sizeof(Bucket));
+	return mul_size(n_buckets, sizeof(Bucket) + PLACES * sizeof(pg_atomic_uint32));
 }
 
 static void
 attach_memory(void *memory, LWLockPadded *new_locks, bool is_new)
 {
 	buckets = memory;
+	notes = (pg_atomic_uint32 *) (buckets + n_buckets);
 	locks = new_locks;
 	if (is_new)
 		memset(buckets, 0, memory_size());

@@ -8,8 +8,9 @@
  * it aside (see word.c).
  *
  * Readers ask for the names of a whole page of events together.  Those that are
- * not in the cache are read in order of id, neighbours in one range of the index:
- * streams that began together often have their events together.
+ * not in the cache, nor with the heads in shared memory, are read in order of id,
+ * neighbours in one range of the index: streams that began together often have
+ * their events together.
  */
 #include "log/stream_name.h"
 
@@ -24,6 +25,7 @@
 #include "executor/tuptable.h"
 #include "log/cache.h"
 #include "log/catalog.h"
+#include "log/heads.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -166,6 +168,16 @@ remember(int64 id, const char *data, int len)
 	return (text *) place;
 }
 
+/* What is in shared memory is committed. */
+static const text *
+recall_shared(int64 id)
+{
+	char		name[ES_HEADS_MAX_NAME];
+	int			len = es_heads_name(id, name);
+
+	return len == 0 ? NULL : remember(id, name, len);
+}
+
 static const text *
 recall(int64 id)
 {
@@ -179,7 +191,7 @@ recall(int64 id)
 		if (entry != NULL)
 			return remember(id, VARDATA(entry->name), VARSIZE(entry->name) - VARHDRSZ);
 	}
-	return NULL;
+	return recall_shared(id);
 }
 
 const text *
