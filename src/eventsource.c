@@ -23,6 +23,7 @@
 #include "log/stream_name.h"
 #include "log/word.h"
 #include "project/fold.h"
+#include "rules/event_type.h"
 #include "rules/expr.h"
 #include "rules/json_schema.h"
 #include "utils/guc.h"
@@ -54,6 +55,12 @@ es_empty_text(void)
 
 	return (const text *) &empty;
 }
+
+static const struct config_enum_entry unregistered_types[] = {
+	{"allow", ES_UNREGISTERED_ALLOW, false},
+	{"warn", ES_UNREGISTERED_WARN, false},
+	{NULL, 0, false}
+};
 
 /* health(), which is written in SQL, asks for them with current_setting(). */
 static int	max_feed_lag;
@@ -101,6 +108,11 @@ define_settings(void)
 							 "Whether the formats that a JSON Schema names are asserted.",
 							 "Off: they only describe, as the drafts have it. Asserted are date-time, date, time, email, hostname, ipv4, ipv6, uri and uuid.",
 							 &es_guc_assert_formats, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("eventsource.unregistered_types",
+							 "What is done about events of types that are not registered, where the category is not strict.",
+							 "allow: nothing; warn: the session is warned once of each type.",
+							 &es_guc_unregistered_types, ES_UNREGISTERED_ALLOW, unregistered_types,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
 void

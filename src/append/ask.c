@@ -245,7 +245,10 @@ emit_choice(ReturnSetInfo *rsinfo, Question *q)
 	if (!nulls[5])
 		values[5] = CStringGetTextDatum(choice->label);
 	q->is_known = q->allowed = true;
-	if (choice->guard != NULL && !es_machine_attempt(judge, q, &q->refusal))
+	if (q->category->strict &&
+		es_event_type_get(es_event_text(&q->event, ES_EVENT_CATEGORY), choice->type) == NULL)
+		q->allowed = false;
+	else if (choice->guard != NULL && !es_machine_attempt(judge, q, &q->refusal))
 	{
 		q->is_known = true;
 		q->allowed = false;

@@ -27,7 +27,7 @@
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
-#include "rules/category.h"
+#include "rules/event_type.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -184,6 +184,7 @@ static void
 correct_target(Replay *replay, const Version *now, Version *then)
 {
 	EsRevision *revision = replay->revision;
+	const EsEventType *type = NULL;
 	const text *subject;
 
 	replay->has_begun = true;
@@ -195,7 +196,11 @@ correct_target(Replay *replay, const Version *now, Version *then)
 			expect_same_changes(&now->event, revision->data);
 		es_event_set(&then->event, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
 		decide(replay, &now->event, &then->event, true);
-		subject = es_category_subject(replay->category, &then->event);
+		if (es_event_type_counts(then->event.flags))
+			type = es_event_type_get(es_event_text(&then->event, ES_EVENT_CATEGORY),
+									 es_event_text(&then->event, ES_EVENT_TYPE));
+		es_event_type_check(type, &then->event);
+		subject = es_event_type_subject(type, replay->category, &then->event);
 		set_text(&then->event, ES_EVENT_SUBJECT, subject != NULL ? subject : revision->stream);
 	}
 	keep_data(replay, &then->event);

@@ -69,12 +69,13 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 	name = es_event_type_definition_name(proposal.category, proposal.type);
 	es_define_lock(ES_EVENT_TYPE_KIND, name);
 	stored = es_event_type_read(proposal.category, proposal.type);
+	/* Said again, an expression whose owner is gone has a new one. */
 	same = stored == NULL ? NULL : find_version(&proposal, stored);
 	if (same != NULL)
 	{
 		version->number = same->number;
 		version->asserts_formats = same->asserts_formats;
-		if (same_words(version, same))
+		if (same_words(version, same) && (version->subject == NULL || OidIsValid(stored->owner)))
 			PG_RETURN_INT32(same->number);
 	}
 	else if (stored != NULL)

@@ -40,7 +40,6 @@ PG_FUNCTION_INFO_V1(eventsource_create_category);
 static List *check_bound_categories(const char *name, Jsonb *definition);
 static void warn_of_lost_states(const char *name, Jsonb *definition);
 static void check_category_name(const text *name);
-static void check_strict(const EsCategoryText *category);
 static char *context_name(Oid relid);
 static void lock_context(Oid relid);
 static char *check_context(const char *category, Oid relid);
@@ -99,7 +98,6 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 	if (name == NULL)
 		refuse_null("name", "SELECT eventsource.create_category('lead', state_machine => 'lead').");
 	check_category_name(PG_GETARG_TEXT_PP(0));
-	check_strict(&category);
 	if (category.state_machine != NULL)
 		lock_machine(category.state_machine);
 	if (!PG_ARGISNULL(2))
@@ -171,18 +169,6 @@ check_category_name(const text *name)
 		problem = pstrdup("names that begin with $ are reserved");
 	if (problem != NULL)
 		es_machine_refuse("name of a category", list_make1(problem));
-}
-
-static void
-check_strict(const EsCategoryText *category)
-{
-	if (category->strict && category->state_machine == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a strict category needs a state machine"),
-				 errdetail("A strict category refuses event types that are not known, "
-						   "and without a state machine none are."),
-				 errhint("Give the category a state machine, or leave strict out.")));
 }
 
 /* As messages tell it. */

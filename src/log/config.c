@@ -250,6 +250,18 @@ es_config_any(const char *kind)
 }
 
 List *
+es_config_names(const char *kind)
+{
+	char	   *prefix = psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, list_streams(prefix, PG_INT32_MAX))
+		result = lappend(result, text_to_cstring(lfirst(lc)) + strlen(prefix));
+	return result;
+}
+
+List *
 es_config_list(const char *kind)
 {
 	char	   *prefix = psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind);

@@ -40,6 +40,9 @@ extern EsDefinition *es_config_read(const char *kind, const char *name, int64 ve
 /* All its definitions, oldest first.  List of EsDefinition. */
 extern List *es_config_history(const char *kind, const char *name);
 
+/* Names of a kind, in order.  List of char *. */
+extern List *es_config_names(const char *kind);
+
 /* Was anything of this kind ever defined? */
 extern bool es_config_any(const char *kind);
 

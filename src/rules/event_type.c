@@ -38,6 +38,7 @@ typedef struct Entry
 {
 	Key			key;
 	EsEventType *type;			/* or NULL */
+	bool		is_old;			/* was asked about by es_event_type_is_news() */
 } Entry;
 
 static MemoryContext cache_context = NULL;
@@ -45,9 +46,10 @@ static HTAB *cache = NULL;
 static uint64 cache_generation = 0;
 static bool any_registered;
 
+static void set_key(Key *key, const text *category, const text *type);
 static void refresh_cache(void);
-static EsEventType *find(const Key *key);
-static void enter(const Key *key, EsEventType *type);
+static Entry *find(const Key *key);
+static Entry *enter(const Key *key, EsEventType *type);
 static EsEventType *build(const Key *key);
 static void add_version(EsEventType *type, const EsDefinition *definition);
 static void compile_subject(EsEventType *type);
@@ -60,11 +62,32 @@ es_event_type_get(const text *category, const text *type)
 	refresh_cache();
 	if (!any_registered)
 		return NULL;
-	key.category = VARDATA_ANY(category);
-	key.category_len = VARSIZE_ANY_EXHDR(category);
-	key.type = VARDATA_ANY(type);
-	key.type_len = VARSIZE_ANY_EXHDR(type);
-	return find(&key);
+	set_key(&key, category, type);
+	return find(&key)->type;
+}
+
+bool
+es_event_type_is_news(const text *category, const text *type)
+{
+	Key			key;
+	Entry	   *entry;
+	bool		is_news;
+
+	refresh_cache();
+	set_key(&key, category, type);
+	entry = find(&key);
+	is_news = !entry->is_old;
+	entry->is_old = true;
+	return is_news;
+}
+
+static void
+set_key(Key *key, const text *category, const text *type)
+{
+	key->category = VARDATA_ANY(category);
+	key->category_len = VARSIZE_ANY_EXHDR(category);
+	key->type = VARDATA_ANY(type);
+	key->type_len = VARSIZE_ANY_EXHDR(type);
 }
 
 /* ---- the cache ---- */
@@ -113,26 +136,25 @@ refresh_cache(void)
 	any_registered = any;
 }
 
-static EsEventType *
+static Entry *
 find(const Key *key)
 {
 	Entry	   *entry = hash_search(cache, key, HASH_FIND, NULL);
 	EsEventType *type;
 
 	if (entry != NULL)
-		return entry->type;
+		return entry;
 	type = build(key);
 	if (type == NULL && key->category_len > 0)
 	{
 		Key			general = {.category = "",.type = key->type,.type_len = key->type_len};
 
-		type = find(&general);
+		type = find(&general)->type;
 	}
-	enter(key, type);
-	return type;
+	return enter(key, type);
 }
 
-static void
+static Entry *
 enter(const Key *key, EsEventType *type)
 {
 	Key			kept = *key;
@@ -146,6 +168,8 @@ enter(const Key *key, EsEventType *type)
 	kept.type = names + key->category_len;
 	entry = hash_search(cache, &kept, HASH_ENTER, &found);
 	entry->type = type;
+	entry->is_old = false;
+	return entry;
 }
 
 /* Building may fail; then nothing is entered. */

@@ -48,6 +48,9 @@ typedef struct EsEventType
 /* The registration of an event, or NULL.  Valid until the end of the transaction. */
 extern const EsEventType *es_event_type_get(const text *category, const text *type);
 
+/* True the first time that it is asked of a type in this session, more or less. */
+extern bool es_event_type_is_news(const text *category, const text *type);
+
 /*
  * The registration of exactly this category, or NULL for the general one, read
  * anew into the current context, nothing compiled; NULL if there is none.
@@ -83,6 +86,15 @@ es_event_type_counts(int flags)
 }
 
 /* ---- event_type_check.c: an event and its registration ---- */
+
+/* Setting: what is done about events of types that are not registered. */
+typedef enum EsUnregistered
+{
+	ES_UNREGISTERED_ALLOW,
+	ES_UNREGISTERED_WARN
+} EsUnregistered;
+
+extern int	es_guc_unregistered_types;
 
 /*
  * The registration of an event that is about to be appended; NULL if it has none.
