@@ -83,17 +83,12 @@ eventsource_void_event(PG_FUNCTION_ARGS)
 	return correct(fcinfo, &revision, word_argument(fcinfo, 1, "reason"), word_argument(fcinfo, 2, "actor"));
 }
 
-static Datum
-correct(FunctionCallInfo fcinfo, EsRevision *revision, const text *reason, const text *actor)
+bool
+es_correct_append(EsRevision *revision, const text *reason, const text *actor, EsAppended *result)
 {
 	EsBatch    *batch = es_batch_begin();
-	EsAppended	result;
-	TupleDesc	desc;
-	Datum		values[RESULT_COLUMNS];
-	bool		nulls[RESULT_COLUMNS] = {0};
+	bool		is_new;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	es_hall_open_log();
 	find_event(revision);
 	es_stream_lock(revision->stream);
@@ -103,16 +98,34 @@ correct(FunctionCallInfo fcinfo, EsRevision *revision, const text *reason, const
 
 	in_hall(judge, revision);
 	UnregisterSnapshot(revision->snapshot);
-	add_correction(batch, revision, reason, actor, &result);
-	in_hall(write_rows, revision);
+	is_new = revision->unless == NULL ||
+		compareJsonbContainers(&revision->data->root, &revision->unless->root) != 0;
+	if (is_new)
+	{
+		add_correction(batch, revision, reason, actor, result);
+		in_hall(write_rows, revision);
+	}
+	es_batch_end(batch);
+	return is_new;
+}
 
+static Datum
+correct(FunctionCallInfo fcinfo, EsRevision *revision, const text *reason, const text *actor)
+{
+	EsAppended	result;
+	TupleDesc	desc;
+	Datum		values[RESULT_COLUMNS];
+	bool		nulls[RESULT_COLUMNS] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	(void) es_correct_append(revision, reason, actor, &result);
 	values[0] = Int64GetDatum(result.position);
 	values[1] = PointerGetDatum(result.stream);
 	values[2] = Int64GetDatum(result.version);
 	values[3] = PointerGetDatum(result.state);
 	nulls[3] = result.state == NULL;
 	values[4] = BoolGetDatum(false);
-	es_batch_end(batch);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 

@@ -1,24 +1,25 @@
 /*
  * correct.h
- *		What a correction does to the history of its stream, judged before it is
+ *		Corrections: what one does to the history of its stream, judged before it is
  *		appended.
  */
 #ifndef ES_APPEND_CORRECT_H
 #define ES_APPEND_CORRECT_H
 
-#include "eventsource.h"
+#include "append/hall.h"
 #include "project/refold.h"
 #include "utils/snapshot.h"
 
 typedef struct EsRevision
 {
 	/* What is asked for. */
-	const text *stream;
-	int64		stream_id;
 	int64		position;		/* of the event to correct */
+	const text *stream;			/* its own; these three are looked up */
+	int64		stream_id;
 	int64		version;
 	Jsonb	   *data;			/* given; then with what the database fills in */
 	bool		is_void;
+	Jsonb	   *unless;			/* data that need no correction, or NULL */
 	Snapshot	snapshot;		/* taken after the stream was locked */
 
 	/* What it does. */
@@ -35,5 +36,13 @@ typedef struct EsRevision
  * The stream is locked.  Everything is palloc'd in the current context.
  */
 extern void es_correct_judge(EsRevision *revision);
+
+/*
+ * Corrects or voids the event at revision->position, as correct_event() does;
+ * false if it says already what it should.  No batch may hold events of the
+ * stream.
+ */
+extern bool es_correct_append(EsRevision *revision, const text *reason, const text *actor,
+							  EsAppended *result);
 
 #endif							/* ES_APPEND_CORRECT_H */

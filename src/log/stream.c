@@ -46,6 +46,7 @@
 #include "utils/snapmgr.h"
 
 #define MAX_STREAM_LOCKS	1000
+#define MANY_STREAM_LOCKS	700
 #define CACHE_GENERATION	50000	/* entries; about 100 bytes each */
 
 typedef struct NameEntry
@@ -228,6 +229,12 @@ es_stream_expect_distinct(int count)
 {
 	if (!wide_lock && stream_locks + count > MAX_STREAM_LOCKS)
 		take_wide_lock();
+}
+
+bool
+es_stream_locks_are_many(void)
+{
+	return !wide_lock && stream_locks >= MANY_STREAM_LOCKS;
 }
 
 static bool

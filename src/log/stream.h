@@ -58,6 +58,12 @@ extern uint64 es_stream_lock_order(const text *name);
  */
 extern void es_stream_expect_distinct(int count);
 
+/*
+ * Has this transaction locked so many that it had better end, if it can go on in
+ * another one, before it needs the wide lock?
+ */
+extern bool es_stream_locks_are_many(void);
+
 /* The table of streams, open for a while: roster.h. */
 typedef struct EsRoster EsRoster;
 
