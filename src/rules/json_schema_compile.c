@@ -18,7 +18,6 @@
 
 static void begin_tables(EsCompile *c);
 static EsNode *new_node(EsCompile *c, const EsNode *parent, const char *keyword, const char *step);
-static void append_place(StringInfo line, const EsNode *node);
 static void find_loops(EsCompile *c);
 static bool is_in_loop(EsNode *node);
 static bool any_in_loop(const EsNodes *nodes);
@@ -138,7 +137,7 @@ es_schema_problem(EsCompile *c, const EsNode *node, const char *keyword, const c
 	if (c->nproblems > ES_SCHEMA_MAX_PROBLEMS)
 		return;
 	initStringInfo(&line);
-	append_place(&line, node);
+	es_schema_append_place(&line, node);
 	if (keyword != NULL)
 		appendStringInfo(&line, "/%s", keyword);
 	appendStringInfoString(&line, line.len == 0 ? "(schema): " : ": ");
@@ -195,13 +194,13 @@ new_node(EsCompile *c, const EsNode *parent, const char *keyword, const char *st
 }
 
 /* The JSON pointer of a node in its document. */
-static void
-append_place(StringInfo line, const EsNode *node)
+void
+es_schema_append_place(StringInfo line, const EsNode *node)
 {
 	check_stack_depth();
 	if (node->parent == NULL)
 		return;
-	append_place(line, node->parent);
+	es_schema_append_place(line, node->parent);
 	appendStringInfo(line, "/%s", node->keyword);
 	if (node->step == NULL)
 		return;

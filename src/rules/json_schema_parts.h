@@ -9,6 +9,7 @@
 #include "rules/json_schema.h"
 #include "log/json_walk.h"
 
+#include "lib/stringinfo.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -255,6 +256,7 @@ typedef struct EsReference
 /* json_schema_compile.c */
 extern void es_schema_problem(EsCompile *c, const EsNode *node, const char *keyword,
 							  const char *format,...) pg_attribute_printf(4, 5);
+extern void es_schema_append_place(StringInfo line, const EsNode *node);
 extern EsNode *es_schema_build(EsCompile *c, const JsonbValue *value, const EsNode *parent,
 							   const char *keyword, const char *step);
 extern void es_schema_add_document(EsCompile *c, Jsonb *document, const char *uri);
