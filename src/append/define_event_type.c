@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "rules/category_list.h"
 #include "rules/event_type.h"
+#include "rules/json_schema_compat.h"
 #include "rules/machine.h"
 #include "utils/builtins.h"
 
@@ -44,6 +45,7 @@ static bool same_string(const char *a, const char *b);
 static bool same_schema(Jsonb *a, Jsonb *b);
 static List *check_number(const Proposal *proposal, const EsEventType *stored);
 static List *check_compatibility(const Proposal *proposal, const EsEventType *stored);
+static EsSchema *compile_schema(const EsTypeVersion *version);
 static const char *title(const Proposal *proposal);
 
 /*
@@ -238,15 +240,48 @@ check_number(const Proposal *proposal, const EsEventType *stored)
 	return NIL;
 }
 
+/* With the latest version, or with all of them. */
 static List *
 check_compatibility(const Proposal *proposal, const EsEventType *stored)
 {
-	const char *mode = proposal->version.compatibility;
+	EsCompatMode mode = es_compat_mode(proposal->version.compatibility);
+	bool		is_transitive = es_compat_mode_is_transitive(mode);
+	EsSchema   *newer;
+	List	   *problems = NIL;
+	ListCell   *lc;
 
-	if (strcmp(mode, "none") == 0)
+	if (mode == ES_COMPAT_NONE)
 		return NIL;
-	return list_make1(psprintf("compatibility: \"%s\" with version %d cannot be checked yet; register with \"none\"",
-							   mode, es_event_type_latest(stored)->number));
+	newer = compile_schema(&proposal->version);
+	for (int i = is_transitive ? 0 : stored->n_versions - 1; i < stored->n_versions; i++)
+	{
+		EsSchema   *older = compile_schema(&stored->version[i]);
+
+		foreach(lc, es_schema_compat_problems(older, newer, mode))
+			problems = lappend(problems, psprintf("not %s compatible with version %d: %s",
+												  proposal->version.compatibility,
+												  stored->version[i].number, (char *) lfirst(lc)));
+		if (older != NULL)
+			es_schema_free(older);
+	}
+	if (newer != NULL)
+		es_schema_free(newer);
+	return problems;
+}
+
+/* NULL where there is none. */
+static EsSchema *
+compile_schema(const EsTypeVersion *version)
+{
+	List	   *problems = NIL;
+	EsSchema   *schema;
+
+	if (version->schema == NULL)
+		return NULL;
+	schema = es_schema_compile(version->schema, version->asserts_formats, &problems);
+	if (schema == NULL)
+		es_schema_raise(problems);
+	return schema;
 }
 
 static const char *

@@ -21,6 +21,7 @@
 #include "rules/json_schema_compat_parts.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 /* Steps after which a comparison is given up: far more than schemas of people need. */
 #define MAX_STEPS		100000
@@ -37,7 +38,9 @@ static const char *const mode_names[] = {
 };
 
 static List *compare(const EsSchema *known, const EsSchema *asked, bool is_forward, List *lines);
-static EsSchema *compile(Jsonb *text);
+static bool is_same(const EsSchema *a, const EsSchema *b);
+static EsSchema *compile(Jsonb *text, bool assert_formats);
+static EsSchema *compile_any(void);
 static void add_line(List **lines, char *line);
 
 PG_FUNCTION_INFO_V1(eventsource_schema_compatibility);
@@ -46,13 +49,17 @@ Datum
 eventsource_schema_compatibility(PG_FUNCTION_ARGS)
 {
 	EsCompatMode mode = es_compat_mode(text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	List	   *lines = es_schema_compat_problems(PG_GETARG_JSONB_P(0), PG_GETARG_JSONB_P(1), mode);
+	EsSchema   *older = compile(PG_GETARG_JSONB_P(0), es_guc_assert_formats);
+	EsSchema   *newer = compile(PG_GETARG_JSONB_P(1), es_guc_assert_formats);
+	List	   *lines = es_schema_compat_problems(older, newer, mode);
 	Datum	   *result = palloc(sizeof(Datum) * Max(list_length(lines), 1));
 	int			count = 0;
 	ListCell   *lc;
 
 	foreach(lc, lines)
 		result[count++] = CStringGetTextDatum(lfirst(lc));
+	es_schema_free(older);
+	es_schema_free(newer);
 	PG_RETURN_ARRAYTYPE_P(construct_array(result, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
@@ -84,33 +91,37 @@ es_compat_mode_is_transitive(EsCompatMode mode)
 }
 
 List *
-es_schema_compat_problems(Jsonb *older, Jsonb *newer, EsCompatMode mode)
+es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode)
 {
-	EsSchema   *schemas[] = {compile(older), compile(newer)};
-	JsonbValue	values[2];
+	bool		is_full = mode == ES_COMPAT_FULL || mode == ES_COMPAT_FULL_TRANSITIVE;
+	EsSchema   *any = older == NULL || newer == NULL ? compile_any() : NULL;
 	List	   *lines = NIL;
 
-	/* Nothing has changed, however hard it would be to show that. */
-	es_json_root(older, &values[0]);
-	es_json_root(newer, &values[1]);
-	if (es_json_compare(&values[0], &values[1]) != 0)
-		lines = es_schema_compat_compiled(schemas[0], schemas[1], mode);
-	es_schema_free(schemas[0]);
-	es_schema_free(schemas[1]);
+	older = older == NULL ? any : older;
+	newer = newer == NULL ? any : newer;
+	if (!is_same(older, newer))
+	{
+		if (is_full || mode == ES_COMPAT_BACKWARD || mode == ES_COMPAT_BACKWARD_TRANSITIVE)
+			lines = compare(older, newer, false, lines);
+		if (is_full || mode == ES_COMPAT_FORWARD || mode == ES_COMPAT_FORWARD_TRANSITIVE)
+			lines = compare(newer, older, true, lines);
+	}
+	if (any != NULL)
+		es_schema_free(any);
 	return lines;
 }
 
-List *
-es_schema_compat_compiled(const EsSchema *older, const EsSchema *newer, EsCompatMode mode)
+/* Has nothing changed, however hard it would be to show that? */
+static bool
+is_same(const EsSchema *a, const EsSchema *b)
 {
-	bool		is_full = mode == ES_COMPAT_FULL || mode == ES_COMPAT_FULL_TRANSITIVE;
-	List	   *lines = NIL;
+	JsonbValue	values[2] = {{.type = jbvBinary}, {.type = jbvBinary}};
 
-	if (is_full || mode == ES_COMPAT_BACKWARD || mode == ES_COMPAT_BACKWARD_TRANSITIVE)
-		lines = compare(older, newer, false, lines);
-	if (is_full || mode == ES_COMPAT_FORWARD || mode == ES_COMPAT_FORWARD_TRANSITIVE)
-		lines = compare(newer, older, true, lines);
-	return lines;
+	if (a->root->source == NULL || b->root->source == NULL || a->asserts_formats != b->asserts_formats)
+		return false;
+	values[0].val.binary.data = a->root->source;
+	values[1].val.binary.data = b->root->source;
+	return es_json_compare(&values[0], &values[1]) == 0;
 }
 
 /* The lines, and below them why "asked" does not take all that "known" takes. */
@@ -197,14 +208,23 @@ es_compat_step(EsCompat *c, const EsNode *goal)
 }
 
 static EsSchema *
-compile(Jsonb *text)
+compile(Jsonb *text, bool assert_formats)
 {
 	List	   *problems;
-	EsSchema   *schema = es_schema_compile(text, &problems);
+	EsSchema   *schema = es_schema_compile(text, assert_formats, &problems);
 
 	if (schema == NULL)
 		es_schema_raise(problems);
 	return schema;
+}
+
+/* The data of an event is an object, whatever it is. */
+static EsSchema *
+compile_any(void)
+{
+	Datum text = DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"type\": \"object\"}"));
+
+	return compile(DatumGetJsonbP(text), false);
 }
 
 static void

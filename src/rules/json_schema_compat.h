@@ -31,12 +31,9 @@ extern bool es_compat_mode_is_transitive(EsCompatMode mode);
 
 /*
  * Why the newer schema is not compatible with the older one: lines (char *) in the
- * current context, each with a JSON pointer; NIL: it is.  Errors: ZE011 if one of
- * them is no schema; cancelled.
+ * current context, each with a JSON pointer; NIL: it is.  NULL is a schema that takes
+ * any object.  Errors: cancelled.
  */
-extern List *es_schema_compat_problems(Jsonb *older, Jsonb *newer, EsCompatMode mode);
-
-/* The same of schemas that are compiled. */
-extern List *es_schema_compat_compiled(const EsSchema *older, const EsSchema *newer, EsCompatMode mode);
+extern List *es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode);
 
 #endif							/* ES_RULES_JSON_SCHEMA_COMPAT_H */

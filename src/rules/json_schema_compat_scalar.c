@@ -2,7 +2,8 @@
  * json_schema_compat_scalar.c
  *		Bounds of numbers and of lengths, patterns and formats.
  *
- * Patterns are equal or not comparable.
+ * Patterns are equal or not comparable, and so are formats; those that are not
+ * asserted ask for nothing, and are not in the program.
  */
 #include "postgres.h"
 
@@ -18,7 +19,6 @@ static bool prove_multiple(EsCompat *c, const EsFacts *facts, const EsNode *goal
 static void lengths_of(const EsFacts *facts, int64 *min, int64 *max);
 static bool has_pattern(const EsFacts *facts, const EsPattern *pattern);
 static const char *find_format(const EsFacts *facts, const char *name);
-static bool is_asserted(const EsStringRules *rules);
 static int	compare(Numeric a, Numeric b);
 static Numeric whole_of(Numeric number, bool is_upper);
 
@@ -54,7 +54,7 @@ es_compat_prove_string(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 						  c->is_forward ? "gone" : "new, and cannot be compared with what was allowed");
 		result = false;
 	}
-	if (rules->format != NULL && is_asserted(rules))
+	if (rules->format != NULL)
 	{
 		const char *known = find_format(facts, rules->format);
 
@@ -251,17 +251,11 @@ find_format(const EsFacts *facts, const char *name)
 	{
 		const EsStringRules *rules = ((const EsNode *) lfirst(lc))->string;
 
-		if (rules != NULL && rules->format != NULL && is_asserted(rules) &&
+		if (rules != NULL && rules->format != NULL &&
 			(result == NULL || strcmp(rules->format, name) == 0))
 			result = rules->format;
 	}
 	return result;
-}
-
-static bool
-is_asserted(const EsStringRules *rules)
-{
-	return rules->is_asserted || es_guc_assert_formats;
 }
 
 static int

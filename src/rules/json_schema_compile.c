@@ -38,6 +38,7 @@ es_schema_compile(Jsonb *schema, bool assert_formats, List **problems)
 	MemoryContextSwitchTo(context);
 	c.schema = palloc0(sizeof(EsSchema));
 	c.schema->context = context;
+	c.schema->asserts_formats = assert_formats;
 	c.scratch = AllocSetContextCreate(context, "eventsource schema compiler", ALLOCSET_DEFAULT_SIZES);
 	begin_tables(&c);
 	copy = palloc(VARSIZE(schema));

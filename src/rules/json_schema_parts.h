@@ -199,6 +199,7 @@ struct EsSchema
 {
 	MemoryContext context;
 	EsNode	   *root;
+	bool		asserts_formats;
 	bool		is_dynamic;		/* has a $dynamicRef that depends on its
 								 * callers */
 };
