@@ -1,7 +1,8 @@
 #!/bin/bash
 # cluster.sh create|start|stop|drop DIR: a private cluster that lives in DIR
 # whole: data, log and socket. It listens on no port, and settings for it can be
-# added to DIR/data/postgresql.conf while it is stopped.
+# added to DIR/data/postgresql.conf while it is stopped. ES_POSTGRES names a program
+# to start as the server.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -27,7 +28,8 @@ create() {
 }
 
 start() {
-	as_cluster_user "$bin/pg_ctl" -D "$1/data" -l "$1/log" -w -t 60 start >/dev/null </dev/null || {
+	as_cluster_user "$bin/pg_ctl" ${ES_POSTGRES:+-p "$ES_POSTGRES"} -D "$1/data" -l "$1/log" -w -t 60 start \
+		>/dev/null </dev/null || {
 		as_cluster_user tail -n 20 "$1/log" >&2
 		die "the cluster in $1 did not start"
 	}
