@@ -1,7 +1,8 @@
 #!/bin/bash
 # test-all.sh: everything on the local PostgreSQL, then its pgTAP and isolation
-# suites once more with assertions and undefined-behaviour traps compiled in, and
-# the same suites on each other supported major in a Debian that has it.
+# suites once more with assertions and undefined-behaviour traps compiled in, the
+# validator's with sanitizers, and the same suites on each other supported major in a
+# Debian that has it.
 #
 # A major that cannot be had is named and counts as skipped, and the run fails
 # for it unless ES_ALLOW_MISSING is set.
@@ -28,6 +29,7 @@ main() {
 	local_major=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 
 	run_checked
+	leg "sanitizers" "$ROOT/tools/sanitize.sh"
 	leg "PostgreSQL $local_major" "$ROOT/tools/test.sh"
 	for major in $majors; do
 		[ "$major" = "$local_major" ] || run_elsewhere "$major"

@@ -19,8 +19,8 @@ typedef struct EsSchema EsSchema;
 /* What an instance fails by. */
 typedef struct EsSchemaError
 {
-	char	   *path;			/* JSON pointer into the instance; "" is all
-								 * of it */
+	char	   *path;			/* JSON pointer into the instance, cut short
+								 * where it is very long; "" is all of it */
 	const char *keyword;
 	char	   *message;		/* what is expected, and no value of the
 								 * instance */

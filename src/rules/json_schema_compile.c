@@ -190,7 +190,7 @@ new_node(EsCompile *c, const EsNode *parent, const char *keyword, const char *st
 		node->resource->draft = ES_DRAFT_2020_12;
 		node->resource->vocabularies = ES_VOCABULARIES;
 	}
-	c->all = lcons(node, c->all);
+	c->all = lappend(c->all, node);
 	return node;
 }
 
@@ -219,11 +219,9 @@ es_schema_append_place(StringInfo line, const EsNode *node)
 static void
 find_loops(EsCompile *c)
 {
-	ListCell   *lc;
-
-	foreach(lc, c->all)
+	for (int i = list_length(c->all) - 1; i >= 0; i--)
 	{
-		EsNode	   *node = lfirst(lc);
+		EsNode	   *node = list_nth(c->all, i);
 
 		CHECK_FOR_INTERRUPTS();
 		if (is_in_loop(node))

@@ -8,9 +8,14 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "rules/json_schema_parts.h"
 #include "utils/fmgrprotos.h"
+
+/* Bytes of a name in a path, and of a path, that anybody wants to read. */
+#define MAX_NAME	200
+#define MAX_PATH	2000
 
 static bool is_known(const EsEval *eval, const EsSchemaError *error);
 static void append_place(StringInfo path, const EsPlace *place);
@@ -103,22 +108,31 @@ es_schema_number_text(Numeric number)
 	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
 }
 
-/* The JSON pointer of a place. */
+/* The JSON pointer of a place; names and paths of no end are cut. */
 static void
 append_place(StringInfo path, const EsPlace *place)
 {
+	int			length;
+
 	check_stack_depth();
 	if (place == NULL)
 		return;
 	append_place(path, place->up);
+	if (path->len >= MAX_PATH)
+		return;
 	appendStringInfoChar(path, '/');
 	if (place->key == NULL)
 		appendStringInfo(path, "%d", place->number);
-	for (int i = 0; place->key != NULL && i < place->number; i++)
+	length = place->key == NULL ? 0 : pg_mbcliplen(place->key, place->number, MAX_NAME);
+	for (int i = 0; i < length; i++)
 	{
 		if (place->key[i] == '~' || place->key[i] == '/')
 			appendStringInfoString(path, place->key[i] == '~' ? "~0" : "~1");
 		else
 			appendStringInfoChar(path, place->key[i]);
 	}
+	if (place->key != NULL && length < place->number)
+		appendStringInfoString(path, "...");
+	if (path->len >= MAX_PATH)
+		appendStringInfoString(path, "/...");
 }

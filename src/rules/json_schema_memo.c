@@ -34,6 +34,7 @@ struct EsScope
  * forgotten again, so that time is.
  */
 #define MAX_MEMO	100000
+#define MAX_MEMO_SIZE	((Size) 64 * 1024 * 1024)
 #define MAX_MEMOS	10000
 
 /* One reference that is being followed, innermost first. */
@@ -208,7 +209,8 @@ make_room(EsEval *eval)
 {
 	HASHCTL		control = {.keysize = sizeof(MemoKey),.entrysize = sizeof(MemoEntry)};
 
-	if (eval->memo != NULL && hash_get_num_entries(eval->memo) < MAX_MEMO)
+	if (eval->memo != NULL && hash_get_num_entries(eval->memo) < MAX_MEMO &&
+		MemoryContextMemAllocated(eval->memo_context, true) < MAX_MEMO_SIZE)
 		return;
 	if (eval->memo != NULL)
 		MemoryContextDelete(eval->memo_context);

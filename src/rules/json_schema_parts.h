@@ -214,7 +214,7 @@ typedef struct EsCompile
 	HTAB	   *nodes;			/* by their JsonbContainer */
 	HTAB	   *uris;			/* of resources, and with # of anchors */
 	HTAB	   *patterns;		/* by their text */
-	List	   *all;			/* nodes, the last first */
+	List	   *all;			/* nodes */
 	List	   *references;		/* of EsReference, to be resolved */
 	List	   *problems;
 	int			nproblems;

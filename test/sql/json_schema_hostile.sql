@@ -3,7 +3,7 @@
 -- Schemas and instances that mean harm: they end in a clean error or in bounded time, and can be cancelled.
 BEGIN;
 SET LOCAL statement_timeout = '60s';
-SELECT plan(38);
+SELECT plan(42);
 
 -- The SQLSTATE of an evaluation, or what it says.
 CREATE FUNCTION pg_temp.outcome(schema jsonb, data jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -80,6 +80,16 @@ SELECT is((SELECT count(*) FROM unnest(eventsource.jsonschema_validation_errors(
 SELECT is(pg_temp.outcome((SELECT jsonb_build_object('items', jsonb_build_object('anyOf', jsonb_agg(jsonb_build_object('$ref', '#/$defs/n' || i))),
 		'$defs', jsonb_object_agg('n' || i, jsonb_build_object('const', i))) FROM generate_series(1, 100) i),
 	(SELECT jsonb_agg(100) FROM generate_series(1, 15000))), 'true', '100 references at each of 15000 elements');
+
+-- A failure's path is for reading.
+SELECT is((eventsource.jsonschema_validation_errors('{"additionalProperties": {"items": {"type": "string"}}}', jsonb_build_object(repeat('kä', 2000000), '[7]'::jsonb)))[1],
+	'/' || repeat('kä', 66) || 'k.../0: must be a string, not a number (type)', 'a name of no end is cut');
+SELECT is((eventsource.jsonschema_validation_errors('{"items": {"$ref": "#"}, "type": "array"}', (repeat('[', 1500) || 'null' || repeat(']', 1500))::jsonb))[1],
+	repeat('/0', 1000) || '/...: must be an array, not null (type)', 'a path of no end is cut');
+SELECT is(pg_temp.outcome((SELECT jsonb_build_object('$defs', jsonb_object_agg('n' || i, '{"$anchor": "n"}'::jsonb)) FROM generate_series(1, 10000) i), '1') ~ '^ZE011 .*and 9899 more$', true, 'the same name 10000 times');
+SELECT is(pg_temp.outcome((SELECT jsonb_build_object('unevaluatedProperties', false, 'anyOf', jsonb_agg(jsonb_build_object('$ref', '#/$defs/n' || i)),
+		'$defs', jsonb_object_agg('n' || i, '{"additionalProperties": {"type": "integer"}}'::jsonb)) FROM generate_series(1, 300) i),
+	(SELECT jsonb_object_agg('q' || i, i) FROM generate_series(1, 10000) i)), 'true', '10000 properties seen in 300 ways');
 
 -- Numbers.
 SELECT is(pg_temp.outcome('{"multipleOf": 1e-300}', '1e300'), 'true', 'a small part of a large number');
