@@ -85,11 +85,12 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 		if (!proposal.has_number)
 			version->number = es_event_type_latest(stored)->number + 1;
 		problems = check_number(&proposal, stored);
-		if (problems == NIL)
-			problems = check_compatibility(&proposal, stored);
-		if (problems != NIL)
-			es_machine_refuse(title(&proposal), problems);
 	}
+	if (problems == NIL && stored != NULL &&
+		(same == NULL || !same_string(version->compatibility, same->compatibility)))
+		problems = check_compatibility(&proposal, stored);
+	if (problems != NIL)
+		es_machine_refuse(title(&proposal), problems);
 	es_define(ES_EVENT_TYPE_KIND, name, "event_type_registered",
 			  es_event_type_write(proposal.category, proposal.type, version));
 	PG_RETURN_INT32(version->number);
@@ -240,27 +241,31 @@ check_number(const Proposal *proposal, const EsEventType *stored)
 	return NIL;
 }
 
-/* With the latest version, or with all of them. */
+/* With the version before, or with all before. */
 static List *
 check_compatibility(const Proposal *proposal, const EsEventType *stored)
 {
-	EsCompatMode mode = es_compat_mode(proposal->version.compatibility);
-	bool		is_transitive = es_compat_mode_is_transitive(mode);
+	const EsTypeVersion *version = &proposal->version;
+	EsCompatMode mode = es_compat_mode(version->compatibility);
 	EsSchema   *newer;
 	List	   *problems = NIL;
-	ListCell   *lc;
+	int			before = stored->n_versions;
 
-	if (mode == ES_COMPAT_NONE)
+	while (before > 0 && stored->version[before - 1].number >= version->number)
+		before--;
+	if (mode == ES_COMPAT_NONE || before == 0)
 		return NIL;
-	newer = compile_schema(&proposal->version);
-	for (int i = is_transitive ? 0 : stored->n_versions - 1; i < stored->n_versions; i++)
+	newer = compile_schema(version);
+	for (int i = es_compat_mode_is_transitive(mode) ? 0 : before - 1; i < before; i++)
 	{
 		EsSchema   *older = compile_schema(&stored->version[i]);
+		ListCell   *lc;
 
+		CHECK_FOR_INTERRUPTS();
 		foreach(lc, es_schema_compat_problems(older, newer, mode))
 			problems = lappend(problems, psprintf("not %s compatible with version %d: %s",
-												  proposal->version.compatibility,
-												  stored->version[i].number, (char *) lfirst(lc)));
+												  version->compatibility, stored->version[i].number,
+												  (char *) lfirst(lc)));
 		if (older != NULL)
 			es_schema_free(older);
 	}

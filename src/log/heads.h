@@ -30,7 +30,7 @@ extern void es_heads_leave(const text *name, const EsStream *stream, const EsHea
  * The name of the stream of this id, if it is there: bytes are copied to name, and
  * their number returned; 0 if it is not.
  */
-#define ES_HEADS_MAX_NAME	64		/* longer names are not kept */
+#define ES_HEADS_MAX_NAME	64	/* longer names are not kept */
 
 extern int	es_heads_name(int64 id, char *name);
 

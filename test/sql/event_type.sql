@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Event types: what can be registered, what is refused, and what the views show.
 BEGIN;
-SELECT plan(69);
+SELECT plan(82);
 
 -- The number of definitions of a registration.
 CREATE FUNCTION pg_temp.said(name text) RETURNS bigint LANGUAGE sql AS $$
@@ -42,6 +42,34 @@ HINT: Nothing was changed. Correct what is listed and define it again.', 'versio
 SELECT is(eventsource.register_event_type('last', version => 32767), 32767, 'the last version');
 SELECT is(split_part(pg_temp.refusal($$ SELECT eventsource.register_event_type('last', schema => '{}', compatibility => 'none') $$), E'\n', 2),
 	'DETAIL: version: there are no more than 32767', 'there is none after it');
+
+-- ---- compatibility, as far as it is registering's matter ----
+
+CREATE FUNCTION pg_temp.evolve(name text, mode text, maximum int, number int DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	RETURN 'v' || eventsource.register_event_type(name, schema => pg_temp.schema(maximum), compatibility => mode, version => number);
+EXCEPTION WHEN SQLSTATE 'ZE011' THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN (SELECT string_agg((regexp_match(line, '^not (\w+ compatible with version \d+: /properties/n: maximum)'))[1], ', ') FROM regexp_split_to_table(detail, '\n') line);
+END
+$$;
+SELECT is(pg_temp.evolve('grow', 'backward', 5), 'v1', 'the first version is compatible with nothing');
+SELECT is(pg_temp.evolve('grow', 'backward', 6), 'v2', 'backward: a wider schema');
+SELECT is(pg_temp.evolve('grow', 'backward', 5), 'backward compatible with version 2: /properties/n: maximum', 'not a narrower one');
+SELECT is(pg_temp.evolve('grow', 'forward', 7), 'forward compatible with version 2: /properties/n: maximum', 'forward: not a wider one');
+SELECT is(pg_temp.evolve('grow', 'forward', 4), 'v3', 'but a narrower one');
+SELECT is(pg_temp.evolve('grow', 'full', 6), 'full compatible with version 3: /properties/n: maximum', 'full: neither');
+SELECT is(pg_temp.evolve('grow', 'backward', 5), 'v4', 'asks the version before alone');
+SELECT is(pg_temp.evolve('grow', 'backward_transitive', 3), 'backward_transitive compatible with version 1: /properties/n: maximum, backward_transitive compatible with version 2: /properties/n: maximum, '
+	'backward_transitive compatible with version 3: /properties/n: maximum, backward_transitive compatible with version 4: /properties/n: maximum', 'transitive: all before');
+SELECT is(pg_temp.evolve('grow', 'backward_transitive', 6), 'v5', 'that are wider');
+SELECT is(pg_temp.evolve('grow', 'forward', 5, 4), 'forward compatible with version 3: /properties/n: maximum', 'a version said anew in another mode is judged by that');
+SELECT is(pg_temp.evolve('grow', 'none', 5, 4), 'v4', 'or by none');
+SELECT is(pg_temp.evolve('grow', 'full', 5, 1), 'v1', 'the first by nothing');
+SELECT pg_temp.same_rows($$ SELECT version, compatibility FROM eventsource.event_type_versions WHERE type = 'grow' ORDER BY version $$,
+	$$ VALUES (1, 'full'), (2, 'backward'), (3, 'forward'), (4, 'none'), (5, 'backward_transitive') $$, 'the view tells what was asked for');
 
 -- ---- categories ----
 
