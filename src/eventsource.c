@@ -10,6 +10,7 @@
 #include "capture/snapshot.h"
 #include "capture/track.h"
 #include "capture/value.h"
+#include "feed/subscription.h"
 #include "feed/worker.h"
 #include "fmgr.h"
 #include "log/bell.h"
@@ -124,6 +125,7 @@ _PG_init(void)
 	es_heads_init();
 	es_worker_init();
 	es_duties_init();
+	es_subscription_wait_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();
 	es_word_init();

@@ -199,6 +199,10 @@ extern bool es_line_park_next(const EsSubscription *subscription, EsPartition *p
  */
 extern void es_partition_expire(const EsSubscription *subscription, EsPartition *part, EsFinal *final);
 
+/* ---- waiting (subscription_wait.c) ---- */
+
+extern void es_subscription_wait_init(void);
+
 /* ---- arguments ---- */
 
 /* An event that a caller speaks of. */

@@ -8,13 +8,16 @@
 #include "feed/subscription.h"
 
 #include "access/htup_details.h"
+#include "common/hashfn.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/attempt.h"
 #include "log/bell.h"
+#include "log/shared.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/atomics.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -26,15 +29,20 @@ PG_FUNCTION_INFO_V1(eventsource_subscription_pending);
 #define BUSY_DELAY	(50 * INT64CONST(1000))
 
 /*
- * A round of waiting, polling and acknowledging costs more than an event does.  So a
- * session looks, and is told, no more often than that: the more is being appended
+ * A round of waiting, polling and acknowledging costs more than an event does.  So
+ * somebody is told of a partition no more often than that: the more is being appended
  * (above 4,000 events a second), the less often, unless there are PLENTY for each
- * partition.  One that has waited longer is told at once.
+ * partition.  So it takes many at a time, and of several who wait one is told; should
+ * it not poll, another one later.  What comes after a pause is told at once.
+ *
+ * Kept by a hash of the partition, in shared memory if the library is preloaded, else
+ * by each session: when it will be told again.
  */
 #define LEAST_DELAY		(10 * INT64CONST(1000))
 #define LONGEST_DELAY	(25 * INT64CONST(1000))
 #define DELAY_BY_RATE(per_second)	((per_second) * 5 / 2)
 #define PLENTY			250
+#define NUM_TOLD		1024
 
 /* Where a look has found nothing, for the next one. */
 typedef struct Seen
@@ -52,8 +60,11 @@ typedef struct Look
 	const EsPartition *part;	/* which is looked at */
 	Seen	   *seen;			/* of this partition */
 	TimestampTz due;			/* when there might be something */
+	bool		is_last;		/* it will not look again */
 	bool		has_next;
 	bool		has_plenty;
+	TimestampTz deferred;		/* the first of what there is is told then; or
+								 * 0 */
 	int64		upto;			/* what was final */
 	TimestampTz began;
 	ErrorData  *error;			/* of the filter, on the next event of a
@@ -70,10 +81,14 @@ typedef struct Pending
 	TimestampTz recorded_at;
 } Pending;
 
+static pg_atomic_uint64 told_here[NUM_TOLD];
+static pg_atomic_uint64 *told = told_here;
+
 static bool look_around(Look *look, Seen *seen);
 static void look_at(void *arg);
 static bool has_next(Look *look, const EsLane *lane, const List *lanes);
-static void rest_when_told(const Look *look, TimestampTz end);
+static bool may_tell(Look *look);
+static int64 choose_delay(const Look *look);
 static void rest(TimestampTz until);
 static void find_pending(void *arg);
 static void find_next(Pending *pending, const EsPartition *part, const EsLane *lane, const List *lanes);
@@ -105,12 +120,18 @@ eventsource_wait_for_events(PG_FUNCTION_ARGS)
 			seen = MemoryContextAllocZero(caller, subscription->partitions * sizeof(Seen));
 		look.subscription = subscription;
 		look.began = GetCurrentTimestamp();
+		look.is_last = look.began >= end;
 		look.due = end;
 		result = look_around(&look, seen);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(work);
-		if (result || GetCurrentTimestamp() >= end)
+		if (result || look.is_last)
 			break;
+		if (look.deferred != 0)
+		{
+			rest(Min(look.deferred, end));
+			continue;
+		}
 		if (is_prepared && es_bell_sleep((Max(look.due, look.began) - look.began) / 1000 + 1))
 			rest(Min(look.began + LEAST_DELAY, look.due));
 		else if (!is_prepared)
@@ -120,26 +141,41 @@ eventsource_wait_for_events(PG_FUNCTION_ARGS)
 	if (is_prepared)
 		es_bell_cancel();
 	MemoryContextDelete(work);
-	if (result)
-		rest_when_told(&look, end);
 	PG_RETURN_BOOL(result);
 }
 
-/* At most to the end.  How much is being appended tell this look and the one before. */
-static void
-rest_when_told(const Look *look, TimestampTz end)
+/* Of the partition, in which something is; else it is deferred. */
+static bool
+may_tell(Look *look)
 {
-	static TimestampTz told_at;
+	char	   *whose = psprintf("%u.%d.%s", MyDatabaseId, look->part->number, look->subscription->name);
+	uint64		hash = hash_bytes_extended((unsigned char *) whose, strlen(whose), 0);
+	pg_atomic_uint64 *place = &told[hash % NUM_TOLD];
+	uint64		next = pg_atomic_read_u64(place);
+	TimestampTz now = GetCurrentTimestamp();
+	bool		result = look->is_last || look->has_plenty;
+
+	/* The clock may be set back. */
+	if ((TimestampTz) next <= now || (TimestampTz) next > now + LONGEST_DELAY)
+		result |= pg_atomic_compare_exchange_u64(place, &next, now + choose_delay(look));
+	/* Beaten to it, next is what the other one wrote. */
+	if (!result && look->deferred == 0)
+		look->deferred = (TimestampTz) next;
+	return result;
+}
+
+/* How much is being appended tell this look and the last one of this kind. */
+static int64
+choose_delay(const Look *look)
+{
 	static TimestampTz looked_at;
 	static int64 looked_upto;
 	int64		passed = Max(look->began - looked_at, 1);
 	int64		delay = DELAY_BY_RATE(Max(look->upto - looked_upto, 0) * USECS_PER_SEC / passed);
 
-	if (!look->has_plenty)
-		rest(Min(told_at + Max(LEAST_DELAY, Min(delay, LONGEST_DELAY)), end));
-	told_at = GetCurrentTimestamp();
 	looked_at = look->began;
 	looked_upto = look->upto;
+	return Max(LEAST_DELAY, Min(delay, LONGEST_DELAY));
 }
 
 static void
@@ -168,17 +204,20 @@ look_around(Look *look, Seen *seen)
 	bool		result = false;
 
 	look->error = NULL;
+	look->deferred = 0;
 	look->final = es_final_begin();
 	look->upto = es_final_upto(look->final);
-	for (int i = 0; i < look->subscription->partitions && !result; i++)
+	/* Sessions begin with different ones. */
+	for (int k = 0; k < look->subscription->partitions && !result; k++)
 	{
+		int32		number = (MyProcPid + k) % look->subscription->partitions;
 		EsPartition part;
 		ErrorData  *error = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		es_partition_read(look->subscription, i, es_final_snapshot(look->final), &part);
+		es_partition_read(look->subscription, number, es_final_snapshot(look->final), &part);
 		look->part = &part;
-		look->seen = &seen[i];
+		look->seen = &seen[number];
 		look->has_next = look->has_plenty = false;
 		if (look->subscription->filter_source == NULL)
 			look_at(look);
@@ -188,11 +227,13 @@ look_around(Look *look, Seen *seen)
 			look->error = error;
 		if (error != NULL || !look->has_next)
 			continue;
-		result = es_partition_try_lock(look->subscription, i);
-		if (result)
-			es_partition_unlock(look->subscription, i);
-		else
+		if (!es_partition_try_lock(look->subscription, number))
+		{
 			look->due = Min(look->due, GetCurrentTimestamp() + BUSY_DELAY);
+			continue;
+		}
+		es_partition_unlock(look->subscription, number);
+		result = may_tell(look);
 	}
 	es_final_end(look->final);
 	if (!result && look->error != NULL)
@@ -223,7 +264,7 @@ look_at(void *arg)
 
 		look->has_next |= !look->has_next && !lane->is_parked && has_next(look, lane, lanes);
 	}
-	look->has_plenty = look->upto - part->line.position >=
+	look->has_plenty = look->upto - Max(part->line.position, look->seen->upto) >=
 		(int64) PLENTY * look->subscription->partitions;
 	look->has_next |= !look->has_next && has_next(look, NULL, lanes);
 }
@@ -331,4 +372,36 @@ find_next(Pending *pending, const EsPartition *part, const EsLane *lane, const L
 		pending->recorded_at = DatumGetTimestampTz(event.value[ES_EVENT_RECORDED_AT]);
 	}
 	es_line_scan_end(scan);
+}
+
+/* ---- shared memory ---- */
+
+static void
+clear(pg_atomic_uint64 *places)
+{
+	for (int i = 0; i < NUM_TOLD; i++)
+		pg_atomic_init_u64(&places[i], 0);
+}
+
+static Size
+memory_size(void)
+{
+	return NUM_TOLD * sizeof(pg_atomic_uint64);
+}
+
+static void
+attach_memory(void *memory, LWLockPadded *locks, bool is_new)
+{
+	told = memory;
+	if (is_new)
+		clear(told);
+}
+
+void
+es_subscription_wait_init(void)
+{
+	static const EsShared piece = {"eventsource waiting consumers", memory_size, 0, attach_memory};
+
+	clear(told_here);
+	(void) es_shared_want(&piece);
 }

@@ -121,6 +121,26 @@ is($out, "t\n", 'who waits is told');
 cmp_ok(time - $started, '<', 30, 'before the time is over');
 ask("SELECT page('end') FROM generate_series(1, 30)");
 
+# ---- who has looked in vain goes on from there, and misses nothing that is final later ----
+
+ask("SELECT eventsource.create_subscription('rare', ARRAY['rare'], from_position => NULL, partitions => 2)");
+ask("BEGIN; SELECT eventsource.append('rare-1', 'low'); PREPARE TRANSACTION 'low'");
+my @waiting = map {
+	my $said = '';
+	{   said => \$said,
+		run => IPC::Run::start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, '-d', 'log', '-c',
+				"SELECT eventsource.wait_for_events('rare', '60 seconds')" ], '<', \undef, '>', \$said) }
+} 1 .. 2;
+wait_until(sub { ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%wait\\_for%' AND pid <> pg_backend_pid() AND wait_event IS NOT NULL") == 2 });
+ask("SELECT eventsource.append('order-1', 'placed')") for 1 .. 5;
+ask("COMMIT PREPARED 'low'");
+ask("SELECT eventsource.append('order-1', 'placed')") for 1 .. 5;
+$_->{run}->finish for @waiting;
+is(join('', map { ${ $_->{said} } } @waiting), "t\nt\n", 'one is told, and then, as it does not poll, the other one');
+cmp_ok(time - $started, '<', 30, 'before the time is over');
+is(ask("SELECT type FROM eventsource.poll('rare')"), 'low', 'of what was final later');
+ask("SELECT page('end') FROM generate_series(1, 30)");
+
 # ---- a prepared transaction keeps what it was lent ----
 
 ask("SELECT eventsource.append('order-1', 'placed')");
