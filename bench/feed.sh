@@ -23,7 +23,7 @@ followed() {
 	if [ "$side" = eventsource ]; then
 		sql -c "SELECT eventsource.create_subscription('bench', partitions => 4)" \
 			-c "SELECT eventsource.reset_subscription('bench', NULL)" >"$work/out"
-		in_background pgbench -n -c 4 -T 600 -D rest="$rest" -f consume.sql
+		in_background pgbench -n -M prepared -c 4 -T 600 -D rest="$rest" -f consume.sql
 	fi
 	"$@"
 	if [ "$side" = eventsource ]; then

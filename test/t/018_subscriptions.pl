@@ -125,6 +125,7 @@ ask("SELECT page('end') FROM generate_series(1, 30)");
 
 ask("SELECT eventsource.create_subscription('rare', ARRAY['rare'], from_position => NULL, partitions => 2)");
 ask("BEGIN; SELECT eventsource.append('rare-1', 'low'); PREPARE TRANSACTION 'low'");
+$started = time;
 my @waiting = map {
 	my $said = '';
 	{   said => \$said,
