@@ -4,7 +4,7 @@ CREATE FUNCTION eventsource.correct_event(event_position bigint, data jsonb, rea
 	RETURNS eventsource.appended
 	AS 'MODULE_PATHNAME', 'eventsource_correct_event' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.correct_event(bigint, jsonb, text, text) IS
-	'Appends to the stream of the event at this position what its data should have been, whole; fields that the database fills in stay unless given. Projections and replays fold it so from now on; the event stays as it is in the log. Correcting it again replaces the correction; a voided event is restored. Returns the correction as append() does. Errors: ZE002 to ZE006 if the stream would not be legal so, the first illegal event in DETAIL; P0002 no such event; 22004 for a missing reason or actor; 0A000, 22023, 42939 for events that cannot be corrected.';
+	'Appends to the stream of the event at this position what its data should have been, whole; fields that the database fills in stay unless given. Projections and replays fold it so from now on; the event stays as it is in the log. Correcting it again replaces the correction; a voided event is restored. Returns the correction as append() does. Errors: ZE002 to ZE006 if the stream would not be legal so, the first illegal event in DETAIL; ZE007 if the data does not match the schema of the event''s version; P0002 no such event; 22004 for a missing reason or actor; 0A000, 22023, 42939 for events that cannot be corrected.';
 
 CREATE FUNCTION eventsource.void_event(event_position bigint, reason text, actor text)
 	RETURNS eventsource.appended

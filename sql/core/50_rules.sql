@@ -13,7 +13,7 @@ CREATE FUNCTION eventsource.create_category(
 	RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_category' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_category(text, text, regclass, boolean, text) IS
-	'Declares a category of streams, or declares it anew: what is left out then is taken away, with a warning. Returns the version of its definition. state_machine: the machine, always in its latest version, that decides on every append. context: an inline projection keyed by the stream, whose row guards and fill values see as "row". strict: refuse event types that are not known. subject: expression over event that says whom an event is about (default: its stream). Errors: ZE011, undefined_object, feature_not_supported.';
+	'Declares a category of streams, or declares it anew: what is left out then is taken away, with a warning. Returns the version of its definition. state_machine: the machine, always in its latest version, that decides on every append. context: an inline projection keyed by the stream, whose row guards and fill values see as "row". strict: refuse event types that are not registered (register_event_type), also where the machine knows them. subject: expression over event that says whom an event is about, where its type does not say (default: its stream). Errors: ZE011, undefined_object.';
 
 -- Definitions as views. Each is an event in a stream of category $config, read
 -- by stream, so that the size of the log does not matter.
@@ -105,7 +105,7 @@ COMMENT ON COLUMN eventsource.categories.name IS 'What stands before the first h
 COMMENT ON COLUMN eventsource.categories.version IS 'How often it was declared.';
 COMMENT ON COLUMN eventsource.categories.state_machine IS 'State machine that its streams follow.';
 COMMENT ON COLUMN eventsource.categories.context IS 'Projection whose row guards and fill values see.';
-COMMENT ON COLUMN eventsource.categories.strict IS 'True if unknown event types are refused.';
+COMMENT ON COLUMN eventsource.categories.strict IS 'True if event types that are not registered are refused.';
 COMMENT ON COLUMN eventsource.categories.subject IS 'Expression that says whom an event is about; NULL: its stream.';
 COMMENT ON COLUMN eventsource.categories.owner IS 'Role that declared it.';
 COMMENT ON COLUMN eventsource.categories.defined_at IS 'When it was declared last.';
@@ -126,7 +126,7 @@ CREATE FUNCTION eventsource.allowed_transitions(stream text)
 	RETURNS TABLE (type text, target text, reason text, reasons text[], guard text, label text, is_allowed boolean)
 	AS 'MODULE_PATHNAME', 'eventsource_allowed_transitions' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.allowed_transitions(text) IS
-	'What can happen next to a stream, existing or not: event types, the state each leads to (target), whether it takes a reason (required, optional, forbidden) and which codes (NULL: it does not say), and whether its guards hold now (is_allowed; NULL where they depend on what the event will say). No rows where the category has no state machine: there everything is allowed.';
+	'What can happen next to a stream, existing or not: event types, the state each leads to (target), whether it takes a reason (required, optional, forbidden) and which codes (NULL: it does not say), and whether its guards hold now (is_allowed; NULL where they depend on what the event will say; false in a strict category if the type is not registered). No rows where the category has no state machine: there everything is allowed.';
 
 CREATE FUNCTION eventsource.can_append(
 	stream text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL,

@@ -345,6 +345,21 @@ sub create_category
 	return 'SELECT eventsource.create_category(' . join(', ', category(), chance(0.2) ? 'NULL' : machine(), @more) . ')';
 }
 
+# Most schemas take most data, so that types do not die out.
+sub register
+{
+	my @schemas = ('true', '{"type": "object"}', '{"not": {"required": ["missing"]}}', '{"properties": {"a": {"type": ["string", "null", "object"]}}}',
+		'{"maxProperties": 9, "properties": {"b": {"not": {"const": "text"}}}}', '{"description": "x"}', '{"$defs": {"d": {"$ref": "#"}}, "properties": {"a": {"$ref": "#/$defs/d"}}}');
+	my @more;
+	push @more, 'category => ' . category() if chance(0.6);
+	push @more, 'schema => ' . json_of(chance($slips) ? object(map { ($_ => json(3)) } qw(type items properties pattern)) : pick(@schemas)) if chance(0.8);
+	push @more, 'version => ' . integer() if chance(0.1);
+	push @more, 'compatibility => ' . (chance(0.1) ? text_value() : quote(pick(qw(none none none backward forward full full_transitive)))) if chance(0.8);
+	push @more, 'subject => ' . quote(chance($slips) ? expression() : "event.data->>'a'") if chance(0.3);
+	push @more, pick('description', 'phase') . ' => ' . text_value() if chance(0.3);
+	return 'SELECT eventsource.register_event_type(' . join(', ', type(), @more) . ')';
+}
+
 sub append
 {
 	my @more;
@@ -540,7 +555,7 @@ my %value_of = (
 	'text[]' => \&array,
 	'regrole' => sub { pick('NULL', '0', "'nosuch'", "'pg_monitor'") });
 
-my %written_by_hand = map { $_ => 1 } qw(append append_events create_state_machine create_category create_projection drop_projection
+my %written_by_hand = map { $_ => 1 } qw(append append_events create_state_machine create_category register_event_type create_projection drop_projection
   correct_event void_event track_table untrack_table backfill set_snapshot_policy);
 
 # Those that go through the whole log come seldom.
@@ -560,7 +575,7 @@ sub generic
 sub setting
 {
 	return "SELECT 0 * count(*) FROM set_config("
-	  . quote(pick(map { "eventsource.$_" } qw(actor reason correlation_id causation_id segment_size nosuch)))
+	  . quote(pick(map { "eventsource.$_" } qw(actor reason correlation_id causation_id segment_size unregistered_types nosuch)))
 	  . ', ' . text_value() . ', ' . pick('true', 'true', 'false') . ')';
 }
 
@@ -578,6 +593,7 @@ sub next_input
 	return [ 0, insert() ] if $r < 0.43;
 	return [ 1, 'SELECT eventsource.create_state_machine(' . machine() . ', ' . json_of(maybe(definition())) . ')' ] if $r < 0.53;
 	return [ 1, create_category() ] if $r < 0.58;
+	return [ 1, register() ] if $r < 0.60;
 	return [ 1, create_projection() ] if $r < 0.69;
 	return [ 1, 'SELECT eventsource.drop_projection(' . table() . ')' ] if $r < 0.70;
 	return [ 1, forbidden() ] if $r < 0.72;

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Event types: what appends, corrections and questions make of what is registered.
 BEGIN;
-SELECT plan(69);
+SELECT plan(75);
 
 CREATE FUNCTION pg_temp.at(name text, n bigint) RETURNS bigint LANGUAGE sql AS $$
 	SELECT e.position FROM eventsource.events e WHERE e.stream = name AND e.version = n
@@ -145,6 +145,19 @@ SELECT lives_ok($$ SELECT eventsource.append('both-1', 'note') $$, 'indeed');
 SELECT lives_ok(format($$ SELECT eventsource.void_event(%s, 'typo', 'joe') $$, pg_temp.at('strict-1', 1)), 'corrections need no registration');
 SELECT eventsource.register_event_type(w) FROM unnest('{abc,abd,acd,xbc,abcd,ab,abcde}'::text[]) w \g /dev/null
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.append('strict-1', 'abx') $$), 'HINT: Registered are: "ab", "abc", "abd", "abcd", "acd"\.$', 'the nearest are named, five at most');
+
+-- What the database writes for tracked tables has its types from the table.
+CREATE TABLE public.typed_table (id int PRIMARY KEY, n int);
+INSERT INTO typed_table VALUES (1, 1);
+SELECT eventsource.create_category('tracked', strict => true),
+	eventsource.register_event_type(t, 'tracked', 'false', subject => $$ 'nobody' $$) FROM unnest('{tracked_created,tracked_updated,row_created,row_updated}'::text[]) t \g /dev/null
+SELECT lives_ok($$ SELECT eventsource.track_table('typed_table', 'tracked') $$, 'a strict category may have a tracked table');
+SELECT is((SELECT strict FROM eventsource.categories WHERE name = 'tracked'), true, 'and stays strict');
+SELECT is(eventsource.backfill('typed_table'), 1::bigint, 'its rows are filled in');
+SELECT lives_ok($$ UPDATE typed_table SET n = 2 $$, 'its changes are events');
+SELECT is(array_agg(type || ' v' || schema_version || ' ' || subject ORDER BY version), '{"tracked_created v1 tracked-1","tracked_updated v1 tracked-1"}', 'whatever is registered')
+FROM eventsource.events WHERE category = 'tracked';
+SELECT throws_ok($$ SELECT eventsource.append('tracked-1', 'tracked_updated') $$, 'ZE007', NULL, 'who appends such events himself is asked');
 
 -- ---- a setting that warns ----
 
