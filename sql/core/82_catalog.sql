@@ -262,7 +262,8 @@ BEGIN
 	FOR each IN
 		SELECT x.type, v.own, v.general, row_number() OVER (ORDER BY x.type COLLATE "C") AS n
 		  FROM (SELECT t.value ->> 'type' AS type FROM jsonb_array_elements(types) t WHERE t.value ->> 'category' = catalog_category.category
-				UNION SELECT k FROM jsonb_object_keys(edges) k) x
+				UNION SELECT k FROM jsonb_object_keys(edges) k
+				UNION SELECT substr(k, length(category) + 2) FROM jsonb_object_keys(latest) k WHERE starts_with(k, category || '-')) x
 		 CROSS JOIN LATERAL (
 				SELECT jsonb_agg(t.value ORDER BY (t.value ->> 'version')::int) FILTER (WHERE t.value ->> 'category' IS NOT NULL) AS own,
 					   jsonb_agg(t.value ORDER BY (t.value ->> 'version')::int) FILTER (WHERE t.value ->> 'category' IS NULL) AS general
@@ -284,11 +285,18 @@ CREATE FUNCTION eventsource.event_catalog(category text DEFAULT NULL) RETURNS te
 DECLARE
 	recent bigint := eventsource.watermark() - 10000;
 	types jsonb := (SELECT coalesce(jsonb_agg(v), '[]') FROM eventsource.event_type_versions v);
-	latest jsonb := (SELECT jsonb_object_agg(e.category || '-' || e.type, e.data)
-					   FROM (SELECT DISTINCT ON (v.category, v.type) v.category, v.type, v.data
-							   FROM eventsource.events v
-							  WHERE v.position > recent AND v.category !~ '^\$'
-							  ORDER BY v.category, v.type, v.position DESC) e);
+	latest jsonb := (WITH lately AS MATERIALIZED (
+							SELECT v.position, v.category, v.type, v.data,
+								   CASE WHEN v.type IN ('event_corrected', 'event_voided') AND v.metadata ->> 'corrects' ~ '^[0-9]{1,18}$'
+										THEN (v.metadata ->> 'corrects')::bigint END AS corrects
+							  FROM eventsource.events v
+							 WHERE v.position > recent AND v.category !~ '^\$')
+					 SELECT jsonb_object_agg(e.category || '-' || e.type, e.data)
+					   FROM (SELECT DISTINCT ON (l.category, l.type) l.category, l.type, l.data
+							   FROM lately l
+							  WHERE l.corrects IS NULL
+								AND NOT EXISTS (SELECT FROM lately c WHERE c.corrects = l.position)
+							  ORDER BY l.category, l.type, l.position DESC) e);
 	result text := E'# Event catalogue\n\n';
 	each record;
 BEGIN
@@ -296,7 +304,8 @@ BEGIN
 		SELECT n.name FROM (SELECT event_catalog.category AS name WHERE event_catalog.category IS NOT NULL
 							UNION SELECT c.name FROM eventsource.categories c
 							UNION SELECT t.category FROM eventsource.tracked_tables t
-							UNION SELECT t.value ->> 'category' FROM jsonb_array_elements(types) t) n
+							UNION SELECT t.value ->> 'category' FROM jsonb_array_elements(types) t
+							UNION SELECT split_part(k, '-', 1) FROM jsonb_object_keys(latest) k) n
 		 WHERE n.name = event_catalog.category OR event_catalog.category IS NULL AND n.name IS NOT NULL
 		 ORDER BY n.name COLLATE "C"
 	LOOP
@@ -316,4 +325,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.event_catalog(text) IS
-	'The event catalogue as Markdown: of one category, or (NULL) of all that are declared, tracked, or have registered event types: rules, state machine with its diagram (mermaid), reason codes, event types with versions, transitions, fields and an example, and who uses them. An example is the first of the schema''s own "examples", else data of the latest event of the type among the last 10,000 of the log, as it is, personal data and all, else made from the schema. Shows what the caller may read.';
+	'The event catalogue as Markdown: of one category, or (NULL) of all that are declared, tracked, have registered event types, or events among the last 10,000 of the log: rules, state machine with its diagram (mermaid), reason codes, event types (registered, known to the machine, or among those events) with versions, transitions, fields and an example, and who uses them. An example is the first of the schema''s own "examples", else data of the latest of those events that was not corrected, as it is, personal data and all, else made from the schema. Shows what the caller may read.';

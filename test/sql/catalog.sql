@@ -18,6 +18,9 @@ SELECT eventsource.create_subscription('mail `all`', filter => $$ event.type <> 
 CREATE FUNCTION cat_handler(e eventsource.events) RETURNS void LANGUAGE sql AS '';
 SELECT eventsource.create_handler('h', '{ticket,order}', 'cat_handler(eventsource.events)') AS n \gset
 SELECT eventsource.copy_category('ticket', 'ticket2') AS n \gset
+SELECT count(*) AS n FROM eventsource.append('loose-1', 'seen', '{"a": 3}') \gset
+SELECT count(*) AS n FROM eventsource.append('loose-1', 'seen', '{"a": 1}') \gset
+SELECT count(*) AS n FROM eventsource.correct_event((SELECT position FROM eventsource.events WHERE stream = 'loose-1' AND version = 2), '{"a": 2}', 'typo', 'joe') \gset
 SELECT eventsource.event_catalog();
 SELECT is(eventsource.event_catalog(), eventsource.event_catalog(), 'the same again');
 SELECT ok(eventsource.event_catalog() LIKE '%' || replace(replace(substr(eventsource.event_catalog('order'), 20), '\', '\\'), '_', '\_') || '%', 'of one category: its part');
