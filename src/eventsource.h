@@ -49,6 +49,11 @@ typedef enum EsEventColumn
 	ES_EVENT_NCOLUMNS
 } EsEventColumn;
 
+/* Columns of the view that follow, and are no part of what was recorded. */
+#define ES_VIEW_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS		/* text */
+#define ES_VIEW_IS_UPCAST		(ES_EVENT_NCOLUMNS + 1) /* boolean */
+#define ES_VIEW_NCOLUMNS		(ES_EVENT_NCOLUMNS + 2)
+
 /*
  * An event in memory.  value/isnull are the view's columns; while an event is
  * being decided, position, hash and to_state are still null.  The ids beside
@@ -62,6 +67,8 @@ typedef struct EsEvent
 	const text *machine;		/* "name@version" of the machine that allowed
 								 * it, or NULL */
 	int			flags;			/* ES_EVENT_* */
+	int32		type_id;		/* of the type's word; 0: not looked up */
+	bool		is_upcast;		/* data is not as stored: see log/reading.h */
 } EsEvent;
 
 /* What is special about an event; as the log stores it. */

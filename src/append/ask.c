@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "miscadmin.h"
 #include "project/fold.h"
 #include "rules/event_type.h"
@@ -134,9 +135,12 @@ decide(void *arg)
 	Question   *q = arg;
 	EsMachine  *machine;
 	const EsEventType *type;
+	EsEvent		stored;
 
 	ask(q);
 	type = es_event_type_admit(q->category, &q->event, 0);
+	stored = q->event;
+	es_reading_upcast(es_reading_begin(), &q->event);
 	if (type != NULL && type->subject != NULL)
 		set_subject(q, type);
 	machine = q->category->machine;
@@ -149,9 +153,10 @@ decide(void *arg)
 		return;
 	}
 	if (machine != NULL)
-		es_event_set(&q->event, ES_EVENT_DATA,
-					 PointerGetDatum(es_machine_fill(machine, &q->step, &q->binding)));
-	es_event_type_check(type, &q->event);
+		es_event_set(&stored, ES_EVENT_DATA,
+					 PointerGetDatum(es_machine_fill(machine, &q->step, &q->binding,
+													 DatumGetJsonbP(stored.value[ES_EVENT_DATA]))));
+	es_event_type_check(type, &stored);
 }
 
 /* Do the guards of the choice hold? */
@@ -175,6 +180,7 @@ read_head(Question *q)
 	q->version = 0;
 	q->recorded_at = 0;
 	q->state = NULL;
+	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &last))
 	{
 		q->version = DatumGetInt64(last.value[ES_EVENT_VERSION]);

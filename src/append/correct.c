@@ -218,7 +218,10 @@ find_event(EsRevision *revision)
 	if (revision->position > 0)
 		scan = es_scan_whole_log(revision->position - 1, revision->position, snapshot);
 	if (scan != NULL)
+	{
 		es_scan_expect(scan, 1);
+		es_scan_as_stored(scan);
+	}
 	if (scan == NULL || !es_scan_next(scan, &event))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),

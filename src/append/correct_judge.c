@@ -24,6 +24,7 @@
 #include "log/correction.h"
 #include "log/json.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
@@ -45,6 +46,7 @@ typedef struct Replay
 	EsRevision *revision;
 	const EsCategory *category;
 	EsCorrections *known;
+	const EsUpcasters *upcasters;
 	EsProjection *context;		/* whose row guards see; NULL: none */
 	EsFold	   *rows_now;		/* its rows as they are now */
 	EsFold	   *rows_then;		/* and as they would be */
@@ -59,6 +61,7 @@ static void begin_context(Replay *replay);
 static bool replay_event(Replay *replay, const EsEvent *recorded);
 static bool pass_correction(Replay *replay, const EsEvent *now);
 static void correct_target(Replay *replay, const Version *now, Version *then);
+static void say(const Replay *replay, EsEvent *then);
 static void decide(Replay *replay, const EsEvent *now, EsEvent *then, bool is_target);
 static bool passes(const EsMachine *machine, const EsEvent *event, bool is_target);
 static bool is_touched(Replay *replay, const EsMachine *machine, const EsEvent *now, const EsEvent *then);
@@ -87,10 +90,12 @@ es_correct_judge(EsRevision *revision)
 
 	revision->rows = es_refold_begin(category);
 	replay.category = es_category_get(text_to_cstring(category));
+	replay.upcasters = es_reading_begin();
 	replay.known = es_corrections_load_stream(revision->stream_id, DT_NOEND, revision->snapshot);
 	begin_context(&replay);
 	scan = es_scan_stream(revision->stream, replay.context != NULL ? 1 : revision->version, false,
 						  revision->snapshot);
+	es_scan_as_stored(scan);
 	while (goes_on && es_scan_next(scan, &event))
 	{
 		MemoryContext caller;
@@ -194,7 +199,7 @@ correct_target(Replay *replay, const Version *now, Version *then)
 	{
 		if ((now->event.flags & ES_EVENT_CAPTURED) != 0)
 			expect_same_changes(&now->event, revision->data);
-		es_event_set(&then->event, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
+		say(replay, &then->event);
 		decide(replay, &now->event, &then->event, true);
 		if (es_event_type_counts(then->event.flags))
 			type = es_event_type_get(es_event_text(&then->event, ES_EVENT_CATEGORY),
@@ -204,6 +209,15 @@ correct_target(Replay *replay, const Version *now, Version *then)
 		set_text(&then->event, ES_EVENT_SUBJECT, subject != NULL ? subject : revision->stream);
 	}
 	keep_data(replay, &then->event);
+}
+
+/* What is to be stored, as readers of the event see it. */
+static void
+say(const Replay *replay, EsEvent *then)
+{
+	es_event_set(then, ES_EVENT_DATA, JsonbPGetDatum(replay->revision->data));
+	then->is_upcast = false;
+	es_reading_upcast(replay->upcasters, then);
 }
 
 /* Lets the event step from the state in which the stream would be. */
@@ -232,9 +246,13 @@ decide(Replay *replay, const EsEvent *now, EsEvent *then, bool is_target)
 		refuse_step(machine, &step, then, is_target);
 	set_text(then, ES_EVENT_TO_STATE, step.to_state);
 	if (is_target)
-		es_event_set(then, ES_EVENT_DATA,
-					 JsonbPGetDatum(es_machine_refill(machine, &step, &binding,
-													  DatumGetJsonbP(now->value[ES_EVENT_DATA]))));
+	{
+		EsRevision *revision = replay->revision;
+
+		revision->data = es_machine_refill(machine, &step, &binding, revision->data,
+										   DatumGetJsonbP(now->value[ES_EVENT_DATA]));
+		say(replay, then);
+	}
 	else
 		expect_same_target(machine, now, then);
 }
@@ -306,7 +324,7 @@ keep_data(Replay *replay, const EsEvent *then)
 	MemoryContext caller = MemoryContextSwitchTo(replay->result);
 
 	if (!revision->is_void)
-		revision->data = DatumGetJsonbP(datumCopy(then->value[ES_EVENT_DATA], false, -1));
+		revision->data = DatumGetJsonbP(datumCopy(JsonbPGetDatum(revision->data), false, -1));
 	revision->subject = es_text_same(subject, revision->stream) ? revision->stream :
 		(text *) DatumGetPointer(datumCopy(PointerGetDatum(subject), false, -1));
 	MemoryContextSwitchTo(caller);

@@ -24,6 +24,7 @@
 #include "log/open.h"
 #include "log/position.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "log/segment.h"
 #include "log/word.h"
 #include "rules/category.h"
@@ -209,6 +210,7 @@ find_duplicate(EsBatch *batch, const EsDraft *draft, EsAppended *result)
 				 errhint("Use a new key for a new event; repeat the event unchanged to get its first result.")));
 
 	scan = es_scan_stream(draft->stream, result->version, false, SnapshotSelf);
+	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event) && DatumGetInt64(event.value[ES_EVENT_VERSION]) == result->version)
 	{
 		result->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
@@ -277,21 +279,35 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 				 TimestampTzGetDatum(draft->has_occurred_at ? draft->occurred_at : now));
 }
 
+/* What readers will see of an event: it, or a copy of it with upcast data. */
+static EsEvent *
+as_read(EsEvent *event, EsEvent *copy)
+{
+	const EsUpcasters *upcasters = es_reading_begin();
+
+	if (upcasters == NULL)
+		return event;
+	*copy = *event;
+	es_reading_upcast(upcasters, copy);
+	return copy->is_upcast ? copy : event;
+}
+
 static void
 apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, const EsDraft *draft,
 			  const EsHead *head)
 {
 	EsBinding	binding;
 	EsStep		step;
+	EsEvent		copy;
 	const text *from = es_word_text(head->to_state);
 
-	memset(&binding, 0, sizeof(binding));
-	binding.event = event;
-	binding.state = from;
-	if (OidIsValid(category->context))
-		binding.row = es_fold_context_row(batch->fold, category->context, event);
 	if (from != NULL)
 		es_event_set(event, ES_EVENT_FROM_STATE, PointerGetDatum(from));
+	memset(&binding, 0, sizeof(binding));
+	binding.event = as_read(event, &copy);
+	binding.state = from;
+	if (OidIsValid(category->context))
+		binding.row = es_fold_context_row(batch->fold, category->context, binding.event);
 	es_machine_step(category->machine, from, &binding, es_draft_default_reason(), true, &step);
 	event->machine = es_machine_label(category->machine);
 	if (!es_violation_judge(category->machine, &step, draft, event))
@@ -301,7 +317,8 @@ apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, const 
 		return;
 	}
 	es_event_set(event, ES_EVENT_DATA,
-				 PointerGetDatum(es_machine_fill(category->machine, &step, &binding)));
+				 PointerGetDatum(es_machine_fill(category->machine, &step, &binding,
+												 DatumGetJsonbP(event->value[ES_EVENT_DATA]))));
 	if (step.reason != NULL)
 		es_event_set(event, ES_EVENT_REASON, PointerGetDatum(step.reason));
 	es_event_set(event, ES_EVENT_TO_STATE, PointerGetDatum(step.to_state));
@@ -330,9 +347,10 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 	const EsCategory *category = es_category_get(name);
 	const EsEventType *type = es_event_type_admit(category, event, draft->schema_version);
 	const text *subject = draft->subject;
+	EsEvent		copy;
 
 	if (subject == NULL)
-		subject = es_event_type_subject(type, category, event);
+		subject = es_event_type_subject(type, category, as_read(event, &copy));
 	if (subject != NULL)
 		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
 	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
@@ -426,6 +444,8 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	EsDraft		copy;
 	const EsDraft *draft = given;
 	EsEvent		event;
+	EsEvent		copy;
+	EsEvent    *read = &event;
 	const EsCategory *category = NULL;
 	BatchStream *bs = &batch->last;
 	int			category_len = es_draft_check(given);
@@ -449,9 +469,15 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 		bs->stream.id = es_stream_new_id(cstring_to_text_with_len(VARDATA_ANY(draft->stream), category_len));
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
 	if (!draft->is_definition)
+	{
 		category = apply_rules(batch, &event, draft, &bs->head);
-	es_fold_lock(&event);
+		read = as_read(&event, &copy);
+	}
+	es_fold_lock(read);
 	place_event(batch, &event);
+	read->value[ES_EVENT_POSITION] = event.value[ES_EVENT_POSITION];
+	read->value[ES_EVENT_HASH] = event.value[ES_EVENT_HASH];
+	read->isnull[ES_EVENT_POSITION] = read->isnull[ES_EVENT_HASH] = false;
 	if (draft->idempotency_key != NULL)
 	{
 		uint8		digest[ES_HASH_SIZE];
@@ -462,7 +488,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	bs->id = bs->stream.id;
 	keep_event(batch, &event);
 	batch->has_definition |= draft->is_definition;
-	es_fold_apply(batch->fold, &event);
+	es_fold_apply(batch->fold, read);
 	if (category != NULL && category->snapshot_every > 0 && bs->head.version % category->snapshot_every == 0)
 		es_batch_note_milestone(batch, draft->stream);
 

@@ -24,6 +24,7 @@
 #include "fmgr.h"
 #include "log/catalog.h"
 #include "log/event.h"
+#include "log/reading.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -33,10 +34,7 @@ PG_FUNCTION_INFO_V1(eventsource_append_row);
 PG_FUNCTION_INFO_V1(eventsource_position_by_trigger);
 PG_FUNCTION_INFO_V1(eventsource_occurred_at);
 
-/* The view has one column more. */
-#define COL_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS
-
-static const bool writable[ES_EVENT_NCOLUMNS + 1] = {
+static const bool writable[ES_VIEW_NCOLUMNS] = {
 	[ES_EVENT_STREAM] = true,
 	[ES_EVENT_VERSION] = true,
 	[ES_EVENT_TYPE] = true,
@@ -46,13 +44,13 @@ static const bool writable[ES_EVENT_NCOLUMNS + 1] = {
 	[ES_EVENT_ACTOR] = true,
 	[ES_EVENT_REASON] = true,
 	[ES_EVENT_OCCURRED_AT] = true,
-	[COL_IDEMPOTENCY_KEY] = true,
+	[ES_VIEW_IDEMPOTENCY_KEY] = true,
 };
 
 static void
 refuse_columns(TupleDesc desc, const bool *nulls)
 {
-	for (int i = 0; i <= ES_EVENT_NCOLUMNS; i++)
+	for (int i = 0; i < ES_VIEW_NCOLUMNS; i++)
 	{
 		if (!nulls[i] && !writable[i])
 			ereport(ERROR,
@@ -76,7 +74,7 @@ draft_from_row(EsDraft *draft, const Datum *values, const bool *nulls)
 	draft->metadata = JSONB(ES_EVENT_METADATA);
 	draft->actor = TEXT(ES_EVENT_ACTOR);
 	draft->reason = TEXT(ES_EVENT_REASON);
-	draft->idempotency_key = TEXT(COL_IDEMPOTENCY_KEY);
+	draft->idempotency_key = TEXT(ES_VIEW_IDEMPOTENCY_KEY);
 #undef TEXT
 #undef JSONB
 	draft->has_occurred_at = !nulls[ES_EVENT_OCCURRED_AT];
@@ -112,10 +110,13 @@ returned_row(TupleDesc desc, Datum *values, bool *nulls, const EsBatch *batch,
 {
 	if (!result->is_duplicate)
 	{
-		const EsEvent *event = es_batch_last_event(batch);
+		EsEvent		event = *es_batch_last_event(batch);
 
-		memcpy(values, event->value, sizeof(event->value));
-		memcpy(nulls, event->isnull, sizeof(event->isnull));
+		es_reading_upcast(es_reading_begin(), &event);
+		memcpy(values, event.value, sizeof(event.value));
+		memcpy(nulls, event.isnull, sizeof(event.isnull));
+		values[ES_VIEW_IS_UPCAST] = BoolGetDatum(event.is_upcast);
+		nulls[ES_VIEW_IS_UPCAST] = false;
 	}
 	values[ES_EVENT_POSITION] = Int64GetDatum(result->position);
 	nulls[ES_EVENT_POSITION] = false;
@@ -149,8 +150,8 @@ static HeapTuple
 append_row(TriggerData *trigger)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	Datum		values[ES_EVENT_NCOLUMNS + 1];
-	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+	Datum		values[ES_VIEW_NCOLUMNS];
+	bool		nulls[ES_VIEW_NCOLUMNS];
 	bool		is_copy = is_row_of_copy(trigger->tg_relation->trigdesc);
 	EsDraft		draft;
 	EsDraftContext context;
@@ -158,7 +159,7 @@ append_row(TriggerData *trigger)
 	EsBatch    *batch;
 	HeapTuple	row;
 
-	if (desc->natts != ES_EVENT_NCOLUMNS + 1)
+	if (desc->natts != ES_VIEW_NCOLUMNS)
 		elog(ERROR, "unexpected row type of eventsource.events");
 	heap_deform_tuple(trigger->tg_trigtuple, desc, values, nulls);
 	refuse_columns(desc, nulls);

@@ -50,6 +50,7 @@ es_past_begin_stream(const text *stream, const EsMoment *moment, Snapshot snapsh
 		past->corrections = es_corrections_load_stream(found.id, known_at(moment), snapshot);
 	}
 	past->scan = es_scan_stream(stream, 1, false, snapshot);
+	es_scan_as_stored(past->scan);
 	return past;
 }
 
@@ -61,6 +62,7 @@ es_past_begin_log(List *categories, const EsMoment *moment, Snapshot snapshot)
 
 	past->corrections = es_corrections_load(known_at(moment), snapshot);
 	past->scan = es_scan_log(0, PG_INT64_MAX, categories, snapshot);
+	es_scan_as_stored(past->scan);
 	ctl.hcxt = CurrentMemoryContext;
 	past->clocks = hash_create("eventsource past streams", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return past;
@@ -71,6 +73,7 @@ es_past_skip(EsPast *past, int64 version, const EsPastClock *clock, const text *
 {
 	es_scan_end(past->scan);
 	past->scan = es_scan_stream(past->stream, version + 1, false, past->snapshot);
+	es_scan_as_stored(past->scan);
 	past->clock = *clock;
 	past->returned = clock->stream_id;
 	past->version = version;

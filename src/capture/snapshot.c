@@ -166,6 +166,7 @@ head_of(const text *stream)
 	EsEvent		last;
 	int64		version = 0;
 
+	es_scan_as_stored(scan);
 	if (!es_corrections_touch(past->corrections, past->stream_id) && es_scan_next(scan, &last))
 		version = DatumGetInt64(last.value[ES_EVENT_VERSION]);
 	es_scan_end(scan);

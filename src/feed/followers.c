@@ -108,6 +108,7 @@ waiting_seconds(int64 after, int64 upto)
 		return 0;
 	scan = es_scan_whole_log(after, upto, GetActiveSnapshot());
 	es_scan_expect(scan, 1);
+	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event))
 		seconds = (double) (GetCurrentTimestamp() -
 							DatumGetTimestampTz(event.value[ES_EVENT_RECORDED_AT])) / USECS_PER_SEC;

@@ -288,13 +288,15 @@ form_event(TupleDesc desc, const EsEvent *event)
 	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	const text *key = (event->flags & ES_EVENT_HAS_KEY) == 0 ? NULL :
 		es_idempotency_key(event->stream_id, version);
-	Datum		values[ES_EVENT_NCOLUMNS + 1];
-	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+	Datum		values[ES_VIEW_NCOLUMNS];
+	bool		nulls[ES_VIEW_NCOLUMNS];
 
 	memcpy(values, event->value, sizeof(event->value));
 	memcpy(nulls, event->isnull, sizeof(event->isnull));
-	values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
-	nulls[ES_EVENT_NCOLUMNS] = key == NULL;
+	values[ES_VIEW_IDEMPOTENCY_KEY] = PointerGetDatum(key);
+	nulls[ES_VIEW_IDEMPOTENCY_KEY] = key == NULL;
+	values[ES_VIEW_IS_UPCAST] = BoolGetDatum(event->is_upcast);
+	nulls[ES_VIEW_IS_UPCAST] = false;
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 

@@ -177,6 +177,7 @@ refuse_missing(const EsSpoken *spoken, Snapshot snapshot)
 	{
 		scan = es_scan_log(spoken->position - 1, spoken->position, list_make1(ES_CONFIG_CATEGORY), snapshot);
 		es_scan_expect(scan, 1);
+		es_scan_as_stored(scan);
 		if (es_scan_next(scan, &event))
 			refuse_hidden(spoken);
 		es_scan_end(scan);

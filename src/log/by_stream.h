@@ -25,7 +25,8 @@ extern int64 es_walk_streams_total(const EsStreamWalk *walk);
 
 /*
  * The next event, valid until the next call; false at the end.  *is_first: it
- * is of another stream than the event before it.
+ * is of another stream than the event before it.  Its data is as stored, which
+ * es_corrections_apply() upcasts.
  */
 extern bool es_walk_streams_next(EsStreamWalk *walk, EsEvent *event, bool *is_first);
 

@@ -164,6 +164,7 @@ read_stream(const text *stream, const char *name, int64 version)
 	EsEvent		event;
 	EsDefinition *result = NULL;
 
+	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event) &&
 		(version == 0 || DatumGetInt64(event.value[ES_EVENT_VERSION]) == version))
 		result = make_definition(&event, name);
@@ -192,6 +193,7 @@ es_config_history(const char *kind, const char *name)
 	if (strlen(stream) > ES_MAX_STREAM_NAME)
 		return NIL;
 	scan = es_scan_stream(cstring_to_text(stream), 1, false, SnapshotSelf);
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 		result = lappend(result, make_definition(&event, name));
 	es_scan_end(scan);
@@ -204,8 +206,10 @@ es_config_version_seen(const char *kind, const char *name, Snapshot snapshot)
 	char	   *stream = psprintf("%s-%s.%s", ES_CONFIG_CATEGORY, kind, name);
 	EsScan	   *scan = es_scan_stream(cstring_to_text(stream), PG_INT64_MAX, true, snapshot);
 	EsEvent		event;
-	int64		version = es_scan_next(scan, &event) ? DatumGetInt64(event.value[ES_EVENT_VERSION]) : 0;
+	int64		version;
 
+	es_scan_as_stored(scan);
+	version = es_scan_next(scan, &event) ? DatumGetInt64(event.value[ES_EVENT_VERSION]) : 0;
 	es_scan_end(scan);
 	return version;
 }

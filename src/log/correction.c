@@ -22,6 +22,7 @@
 #include "lib/binaryheap.h"
 #include "log/catalog.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "log/word.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -78,6 +79,8 @@ struct EsCorrections
 	TransactionId xmax;			/* tells it from others of this query */
 	CommandId	curcid;
 	MemoryContext data_context; /* of the data replaced last */
+	const EsUpcasters *upcasters;	/* NULL: there are none */
+	MemoryContext upcast_context;	/* of the data upcast last */
 	HTAB	   *streams;		/* NULL: there are none */
 };
 
@@ -97,6 +100,8 @@ static const Run *run_after(const StreamCorrections *stream, int64 position);
 static const Run *last_run(const StreamCorrections *stream, int64 position);
 static bool is_loaded_by(const EsCorrections *corrections, Snapshot snapshot);
 static void set_state(EsEvent *event, EsEventColumn column, int32 state);
+static bool correct(const EsCorrections *corrections, EsEvent *event);
+static void upcast(const EsCorrections *corrections, EsEvent *event);
 static void replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *event);
 
 /*
@@ -188,8 +193,19 @@ es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsCorrectionVis
 	table_close(rel, AccessShareLock);
 }
 
+/* What an event should have said was said under its own version. */
 bool
 es_corrections_apply(const EsCorrections *corrections, EsEvent *event)
+{
+	if (!correct(corrections, event))
+		return false;
+	if (corrections->upcasters != NULL && !event->is_upcast)
+		upcast(corrections, event);
+	return true;
+}
+
+static bool
+correct(const EsCorrections *corrections, EsEvent *event)
 {
 	const StreamCorrections *stream = find_stream(corrections, event->stream_id);
 	const EsCorrection *correction;
@@ -264,6 +280,10 @@ load(const Extent *extent, Snapshot snapshot)
 	result->xmin = snapshot->xmin;
 	result->xmax = snapshot->xmax;
 	result->curcid = snapshot->curcid;
+	result->upcasters = es_reading_begin();
+	if (result->upcasters != NULL)
+		result->upcast_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource upcast data",
+													   ALLOCSET_SMALL_SIZES);
 	if (count == 0)
 		return result;
 	ctl.hcxt = CurrentMemoryContext;
@@ -526,10 +546,23 @@ replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *
 	caller = MemoryContextSwitchTo(corrections->data_context);
 	scan = es_scan_whole_log(by->position - 1, by->position, corrections->snapshot);
 	es_scan_expect(scan, 1);
+	es_scan_as_stored(scan);
 	if (!es_scan_next(scan, &correction))
 		elog(ERROR, "correction at position " INT64_FORMAT " is not in the log", by->position);
 	event->value[ES_EVENT_DATA] = datumCopy(correction.value[ES_EVENT_DATA], false, -1);
 	event->value[ES_EVENT_SUBJECT] = datumCopy(correction.value[ES_EVENT_SUBJECT], false, -1);
+	event->is_upcast = false;
 	es_scan_end(scan);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+upcast(const EsCorrections *corrections, EsEvent *event)
+{
+	MemoryContext caller;
+
+	MemoryContextReset(corrections->upcast_context);
+	caller = MemoryContextSwitchTo(corrections->upcast_context);
+	es_reading_upcast(corrections->upcasters, event);
 	MemoryContextSwitchTo(caller);
 }

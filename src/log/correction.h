@@ -53,7 +53,8 @@ extern void es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsC
 								 void *arg);
 
 /*
- * Makes the event what it is as corrected: data, subject, from_state, to_state.
+ * Makes the event what it is as corrected: data, subject, from_state, to_state;
+ * then upcasts its data, where the scan that read it did not (log/reading.h).
  * False: leave it out, it was voided or is itself a correction (its states are
  * corrected all the same).  What is replaced lasts until the next call.
  */

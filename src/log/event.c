@@ -320,6 +320,8 @@ es_event_deform(HeapTuple tuple, bool packed, EsEvent *event)
 	set_stream(event, row->stream);
 	set_words(event, row);
 	event->flags = row->flags;
+	event->type_id = row->type;
+	event->is_upcast = false;
 	event->value[ES_EVENT_POSITION] = Int64GetDatum(row->position);
 	event->value[ES_EVENT_VERSION] = Int64GetDatum(row->version);
 	event->value[ES_EVENT_RECORDED_AT] = TimestampTzGetDatum(row->recorded_at);
@@ -349,6 +351,8 @@ es_event_deform_lean(HeapTuple tuple, EsEvent *event)
 	event->stream_id = row->stream;
 	event->machine = NULL;
 	event->flags = row->flags;
+	event->type_id = row->type;
+	event->is_upcast = false;
 	es_event_set(event, ES_EVENT_POSITION, Int64GetDatum(row->position));
 	es_event_set(event, ES_EVENT_VERSION, Int64GetDatum(row->version));
 	es_event_set(event, ES_EVENT_RECORDED_AT, TimestampTzGetDatum(row->recorded_at));

@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "log/event.h"
 #include "log/gather.h"
+#include "log/reading.h"
 #include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
@@ -64,6 +65,9 @@ struct EsScan
 	uint32		part;			/* of so many parts of the streams */
 	uint32		parts;			/* 0: all streams are wanted */
 	bool		packed;
+	bool		as_stored;		/* data is not upcast */
+	bool		has_begun;		/* upcasters were looked for */
+	const EsUpcasters *upcasters;
 	bool		nameless;		/* names of streams are not asked for */
 
 	/* The segment that is open: one of the two scans, or none. */
@@ -102,6 +106,12 @@ void
 es_scan_pack(EsScan *scan)
 {
 	scan->packed = true;
+}
+
+void
+es_scan_as_stored(EsScan *scan)
+{
+	scan->as_stored = true;
 }
 
 void
@@ -398,9 +408,13 @@ es_scan_next(EsScan *scan, EsEvent *event)
 
 	if (row == NULL)
 		return false;
+	if (!scan->has_begun && !scan->as_stored)
+		scan->upcasters = es_reading_begin();
+	scan->has_begun = true;
 	MemoryContextReset(scan->event_context);
 	caller = MemoryContextSwitchTo(scan->event_context);
 	es_event_deform(row, scan->packed, event);
+	es_reading_upcast(scan->upcasters, event);
 	MemoryContextSwitchTo(caller);
 	scan->row = row;
 	scan->xmin = HeapTupleHeaderGetXmin(row->t_data);

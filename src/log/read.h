@@ -40,6 +40,13 @@ extern void es_scan_expect(EsScan *scan, int64 count);
  */
 extern void es_scan_pack(EsScan *scan);
 
+/*
+ * Likewise: data as it is stored, not upcast.  For who compares or hashes it, who
+ * looks at other columns alone, and who passes events through
+ * es_corrections_apply(), which upcasts what is left after corrections.
+ */
+extern void es_scan_as_stored(EsScan *scan);
+
 /* Likewise: rows alone will be asked for, and never the names of their streams. */
 extern void es_scan_spare_names(EsScan *scan);
 

@@ -135,6 +135,7 @@ eventsource_stream_version(PG_FUNCTION_ARGS)
 
 	(void) es_stream_category_length(name);
 	scan = es_scan_stream(name, PG_INT64_MAX, true, GetActiveSnapshot());
+	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event))
 		version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
 	es_scan_end(scan);
@@ -157,6 +158,7 @@ eventsource_stream_head(PG_FUNCTION_ARGS)
 	if (name == NULL)
 		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 	scan = es_scan_stream(name, PG_INT64_MAX, true, GetActiveSnapshot());
+	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event))
 	{
 		static const EsEventColumn columns[] = {ES_EVENT_VERSION, ES_EVENT_POSITION,
@@ -246,6 +248,7 @@ eventsource_verify_chain(PG_FUNCTION_ARGS)
 	}
 	per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(per_event);
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		bool		found;

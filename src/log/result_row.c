@@ -142,14 +142,16 @@ es_result_row_form(EsResultRow *result, const Datum *values, const bool *nulls)
 void
 es_result_row_put_event(ReturnSetInfo *rsinfo, EsResultRow *result, const EsEvent *event)
 {
-	Datum		values[ES_EVENT_NCOLUMNS + 1];
-	bool		nulls[ES_EVENT_NCOLUMNS + 1];
+	Datum		values[ES_VIEW_NCOLUMNS];
+	bool		nulls[ES_VIEW_NCOLUMNS];
 	const text *key = (event->flags & ES_EVENT_HAS_KEY) == 0 ? NULL :
 		es_idempotency_key(event->stream_id, DatumGetInt64(event->value[ES_EVENT_VERSION]));
 
 	memcpy(values, event->value, sizeof(event->value));
 	memcpy(nulls, event->isnull, sizeof(event->isnull));
-	values[ES_EVENT_NCOLUMNS] = PointerGetDatum(key);
-	nulls[ES_EVENT_NCOLUMNS] = key == NULL;
+	values[ES_VIEW_IDEMPOTENCY_KEY] = PointerGetDatum(key);
+	nulls[ES_VIEW_IDEMPOTENCY_KEY] = key == NULL;
+	values[ES_VIEW_IS_UPCAST] = BoolGetDatum(event->is_upcast);
+	nulls[ES_VIEW_IS_UPCAST] = false;
 	tuplestore_puttuple(rsinfo->setResult, es_result_row_form(result, values, nulls));
 }

@@ -35,6 +35,7 @@ eventsource_event_marks(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	scan = es_scan_stream(stream, 1, false, snapshot);
 	es_scan_pack(scan);
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		if (corrections == NULL)

@@ -134,6 +134,7 @@ fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end, bool is_wh
 	EsEvent		event;
 
 	es_scan_pack(scan);
+	es_scan_as_stored(scan);
 	es_scan_expect(scan, stretch->size);
 	stretch->reached = end;
 	while (es_scan_next(scan, &event))

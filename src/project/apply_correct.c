@@ -126,6 +126,7 @@ note_stream(EsRefold *refold, const Touched *touched, const EsStretch *stretch, 
 	EsScan	   *scan = es_scan_stream(es_stream_name(stream_id), 1, false, stretch->snapshot);
 	EsEvent		event;
 
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);

@@ -217,6 +217,7 @@ compare_part(Comparison *c, uint32 part, uint32 parts)
 	es_progress_begin(&c->progress,
 					  parts == 1 ? c->what : psprintf("%s, part %u of %u", c->what, part + 1, parts), upto);
 	begin_folds(c, part, parts);
+	es_scan_as_stored(scan);
 	fits = fold_part(c, scan, can_divide);
 	es_scan_end(scan);
 	es_progress_end(&c->progress);

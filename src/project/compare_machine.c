@@ -283,7 +283,8 @@ step(void *arg)
 		es_machine_refusal(c->machine, &c->step, &given, &c->refusal);
 	else
 	{
-		Jsonb	   *data = es_machine_fill(c->machine, &c->step, &binding);
+		Jsonb	   *data = es_machine_fill(c->machine, &c->step, &binding,
+											  DatumGetJsonbP(given.value[ES_EVENT_DATA]));
 
 		c->after = c->step.to_state;
 		fold(c, JsonbPGetDatum(data));

@@ -392,6 +392,7 @@ fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point 
 	if (is_by_snapshot(rebuild) && from->snapshot != NULL)
 		es_scan_leave_out(scan, from->snapshot);
 	es_scan_pack(scan);
+	es_scan_as_stored(scan);
 	es_progress_begin(&progress, psprintf("rebuild of %s: %s", projection->target->name,
 										  from->snapshot == NULL ? "folding" : "catching up"),
 					  Max(0, Min(to->upto, es_position_last()) - done));
@@ -478,6 +479,7 @@ note_keys(EsFold *fold, const EsProjection *projection, const text *stream, cons
 	EsScan	   *scan = es_scan_stream(stream, 1, false, from->snapshot);
 	EsEvent		event;
 
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		EsEvent		before = event;

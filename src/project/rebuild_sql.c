@@ -207,6 +207,7 @@ event_stream(int64 position)
 	if (scan != NULL)
 	{
 		es_scan_expect(scan, 1);
+		es_scan_as_stored(scan);
 		if (es_scan_next(scan, &event))
 			stream = (text *) DatumGetPointer(datumCopy(event.value[ES_EVENT_STREAM], false, -1));
 		es_scan_end(scan);

@@ -211,6 +211,7 @@ es_refold_scan(EsFold *fold, EsScan *scan, const EsCorrections *corrections, int
 {
 	EsEvent		event;
 
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -151,6 +151,7 @@ fold_history(EsStore *store, EsProjection *projection, int64 upto, Snapshot snap
 
 	es_store_use_corrections(store, es_corrections_load_upto(upto, snapshot));
 	es_scan_pack(scan);
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();

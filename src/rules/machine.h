@@ -155,13 +155,17 @@ extern void es_machine_restep(EsMachine *machine, const text *from, const EsBind
  * the edge fills in as they were before, where it does not give them itself.
  */
 extern Jsonb *es_machine_refill(EsMachine *machine, const EsStep *step, const EsBinding *binding,
-								Jsonb *before);
+								Jsonb *given, Jsonb *before);
 
 /* Raises the error of a step that is not ES_LEGAL; never returns. */
 extern void es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event);
 
-/* Event data with the edge's fill values added; same pointer if it has none. */
-extern Jsonb *es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding);
+/*
+ * "data", which the event has as it is stored, with the edge's fill values added;
+ * the same pointer if it has none.
+ */
+extern Jsonb *es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding,
+							  Jsonb *data);
 
 /*
  * All problems of a definition, as lines; NIL if it is good.  List of char *.

@@ -139,13 +139,14 @@ may_fill(const EsMachine *machine, const EsEvent *event)
 }
 
 Jsonb *
-es_machine_refill(EsMachine *machine, const EsStep *step, const EsBinding *binding, Jsonb *before)
+es_machine_refill(EsMachine *machine, const EsStep *step, const EsBinding *binding, Jsonb *given,
+				  Jsonb *before)
 {
 	const EsEdge *edge = step->edge;
-	Jsonb	   *given = (Jsonb *) DatumGetPointer(binding->event->value[ES_EVENT_DATA]);
 	EsEvent		bare = *binding->event;
 	EsBinding	mine = *binding;
 	bool		can_compute = true;
+	Jsonb	   *bare_given;
 	Jsonb	   *kept;
 
 	if (edge == NULL || edge->nfills == 0)
@@ -154,9 +155,9 @@ es_machine_refill(EsMachine *machine, const EsStep *step, const EsBinding *bindi
 		can_compute &= edge->fills[i].expr != NULL;
 	/* Computed, then as they were, then as given: the last one counts. */
 	mine.event = &bare;
-	bare.value[ES_EVENT_DATA] = without_fills(edge, PointerGetDatum(given));
-	kept = can_compute ? es_machine_fill(machine, step, &mine) :
-		DatumGetJsonbP(bare.value[ES_EVENT_DATA]);
+	bare.value[ES_EVENT_DATA] = without_fills(edge, bare.value[ES_EVENT_DATA]);
+	bare_given = DatumGetJsonbP(without_fills(edge, JsonbPGetDatum(given)));
+	kept = can_compute ? es_machine_fill(machine, step, &mine, bare_given) : bare_given;
 	for (int i = 0; i < edge->nfills; i++)
 	{
 		JsonbValue	buffer;

@@ -67,6 +67,7 @@ state_as_recorded(const text *stream, TimestampTz at)
 	EsEvent		event;
 	text	   *state = NULL;
 
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -98,6 +99,7 @@ state_as_occurred(const text *stream, TimestampTz at)
 		return NULL;
 	}
 	corrections = es_corrections_load_stream(found.id, DT_NOEND, GetActiveSnapshot());
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -104,10 +104,9 @@ es_machine_takes_reason(const EsMachine *machine, const EsEdge *edge, const text
  * as the caller gave it, and a NULL becomes a JSON null.
  */
 Jsonb *
-es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding)
+es_machine_fill(EsMachine *machine, const EsStep *step, const EsBinding *binding, Jsonb *data)
 {
 	const EsEdge *edge = step->edge;
-	Jsonb	   *data = (Jsonb *) DatumGetPointer(binding->event->value[ES_EVENT_DATA]);
 	JsonbParseState *state = NULL;
 	EsBinding	mine;
 	EsEvent		event;
