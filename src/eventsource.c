@@ -27,6 +27,7 @@
 #include "rules/event_type.h"
 #include "rules/expr.h"
 #include "rules/json_schema.h"
+#include "rules/upcast.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -135,6 +136,7 @@ _PG_init(void)
 	es_position_init();
 	es_config_init();
 	es_expr_init();
+	es_upcast_init();
 	es_fold_init();
 	es_draft_register();
 	es_batch_init();

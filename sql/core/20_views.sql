@@ -5,6 +5,26 @@ CREATE FUNCTION eventsource.occurred_at(recorded_at timestamptz, occurred bytea)
 COMMENT ON FUNCTION eventsource.occurred_at(timestamptz, bytea) IS
 	'Private, for views: business time of a row of the log.';
 
+-- Upcasters (58_upcast.sql). While there is none, has_upcaster() is planned away.
+CREATE FUNCTION eventsource.has_upcaster_support(request internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'eventsource_has_upcaster_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION eventsource.has_upcaster_support(internal) IS
+	'Private, for the planner: whether there is any upcaster.';
+
+CREATE FUNCTION eventsource.has_upcaster(stream bigint, type integer, schema_version smallint, flags smallint)
+	RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eventsource_has_upcaster' LANGUAGE C STABLE STRICT PARALLEL SAFE
+	SUPPORT eventsource.has_upcaster_support;
+COMMENT ON FUNCTION eventsource.has_upcaster(bigint, integer, smallint, smallint) IS
+	'Private, for views: is data of this row of the log read through an upcaster?';
+
+CREATE FUNCTION eventsource.upcast_data(
+	stream bigint, version bigint, type integer, schema_version smallint, flags smallint, data jsonb, metadata jsonb,
+	actor integer, recorded_by integer, recorded_at timestamptz, occurred bytea) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'eventsource_upcast_data' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION eventsource.upcast_data(bigint, bigint, integer, smallint, smallint, jsonb, jsonb, integer, integer, timestamptz, bytea) IS
+	'Private, for views: data of a row of the log as its upcasters make it.';
+
 CREATE VIEW eventsource.events AS
 SELECT e.position,
 	   s.name AS stream,
@@ -14,7 +34,10 @@ SELECT e.position,
 	   e.version,
 	   t.word AS type,
 	   e.schema_version::integer AS schema_version,
-	   e.data,
+	   CASE WHEN eventsource.has_upcaster(e.stream, e.type, e.schema_version, e.flags)
+			THEN eventsource.upcast_data(e.stream, e.version, e.type, e.schema_version, e.flags, e.data, e.metadata,
+										 e.actor, e.recorded_by, e.recorded_at, e.occurred)
+			ELSE e.data END AS data,
 	   e.metadata,
 	   a.word AS actor,
 	   b.word AS recorded_by,
@@ -25,7 +48,8 @@ SELECT e.position,
 	   eventsource.occurred_at(e.recorded_at, e.occurred) AS occurred_at,
 	   e.recorded_at,
 	   e.hash,
-	   i.key AS idempotency_key
+	   i.key AS idempotency_key,
+	   eventsource.has_upcaster(e.stream, e.type, e.schema_version, e.flags) AS is_upcast
   FROM eventsource.event e
   LEFT JOIN eventsource.stream s ON s.id = e.stream
   LEFT JOIN eventsource.word c ON c.id = (e.stream >> 40)::integer
@@ -46,8 +70,8 @@ COMMENT ON COLUMN eventsource.events.key IS 'What stands after it.';
 COMMENT ON COLUMN eventsource.events.subject IS 'Whom the event is about; the stream unless the category says otherwise.';
 COMMENT ON COLUMN eventsource.events.version IS 'Place in the stream: 1, 2, 3 ... In an INSERT: expected version of the stream + 1.';
 COMMENT ON COLUMN eventsource.events.type IS 'Event type: what happened; the trigger of a transition.';
-COMMENT ON COLUMN eventsource.events.schema_version IS 'Version of the type''s schema that data was written under.';
-COMMENT ON COLUMN eventsource.events.data IS 'Payload.';
+COMMENT ON COLUMN eventsource.events.schema_version IS 'Version of the type''s schema that data was written under, whatever it was upcast to.';
+COMMENT ON COLUMN eventsource.events.data IS 'Payload; where upcasters are for its version, as they make it.';
 COMMENT ON COLUMN eventsource.events.metadata IS 'correlation_id, causation_id and what the caller adds.';
 COMMENT ON COLUMN eventsource.events.actor IS 'Who did it, as the application says.';
 COMMENT ON COLUMN eventsource.events.recorded_by IS 'Database role of the session that appended, or that defined the handler that did; not to be forged.';
@@ -59,6 +83,7 @@ COMMENT ON COLUMN eventsource.events.occurred_at IS 'When it happened, as the ca
 COMMENT ON COLUMN eventsource.events.recorded_at IS 'When it was appended; never decreasing within a stream.';
 COMMENT ON COLUMN eventsource.events.hash IS 'Chain hash: SHA-256 over the event and the hash of the one before it in the stream.';
 COMMENT ON COLUMN eventsource.events.idempotency_key IS 'Key under which a repeated append returns this event; NULL if none, or no longer kept.';
+COMMENT ON COLUMN eventsource.events.is_upcast IS 'True if data is not as stored, but what upcasters make of it: derived, not recorded.';
 
 CREATE FUNCTION eventsource.append_row() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'eventsource_append_row' LANGUAGE C;

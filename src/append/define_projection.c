@@ -99,6 +99,7 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eventsource.create_projection()");
 	read_proposal(fcinfo, &proposal);
 	expect_owner(proposal.target, "define");
+	es_rebuild_lock_reading(false);
 	rel = open_to_define(proposal.target, &is_new);
 	expect_owner(proposal.target, "define");
 	generation = es_config_generation();

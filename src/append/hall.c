@@ -288,6 +288,7 @@ as_read(EsEvent *event, EsEvent *copy)
 	if (upcasters == NULL)
 		return event;
 	*copy = *event;
+	copy->type_id = es_word_id(es_event_text(event, ES_EVENT_TYPE));
 	es_reading_upcast(upcasters, copy);
 	return copy->is_upcast ? copy : event;
 }
@@ -444,7 +445,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	EsDraft		copy;
 	const EsDraft *draft = given;
 	EsEvent		event;
-	EsEvent		copy;
+	EsEvent		upcast;
 	EsEvent    *read = &event;
 	const EsCategory *category = NULL;
 	BatchStream *bs = &batch->last;
@@ -471,7 +472,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	if (!draft->is_definition)
 	{
 		category = apply_rules(batch, &event, draft, &bs->head);
-		read = as_read(&event, &copy);
+		read = as_read(&event, &upcast);
 	}
 	es_fold_lock(read);
 	place_event(batch, &event);

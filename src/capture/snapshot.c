@@ -32,6 +32,7 @@
 #include "log/stream.h"
 #include "log/word.h"
 #include "rules/category.h"
+#include "rules/upcast.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -77,6 +78,7 @@ static bool find(const EsHistory *history, const EsPast *past, Draft *found);
 static int	clock_column(const EsPast *past);
 static const text *target_name(const EsHistory *history);
 static int64 definition_of(const EsHistory *history);
+static bool has_rule(const text *type, void *arg);
 static uint64 add_hash(uint64 hash, const void *bytes, int length);
 static Jsonb *row_to_changes(const EsHistory *history, HeapTuple row);
 
@@ -291,7 +293,8 @@ definition_of(const EsHistory *history)
 	if (history == NULL)
 		return 0;
 	constr = history->desc->constr;
-	hash = history->projection == NULL ? 0 : (uint64) history->projection->version;
+	hash = history->projection == NULL ? 0 : (uint64) history->projection->version +
+		es_upcast_stamp(history->projection->categories, has_rule, history->projection);
 	for (int i = 0; i < history->desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(history->desc, i);
@@ -304,6 +307,12 @@ definition_of(const EsHistory *history)
 	for (int i = 0; constr != NULL && i < constr->num_defval; i++)
 		hash = add_hash(hash, constr->defval[i].adbin, strlen(constr->defval[i].adbin));
 	return (int64) hash;
+}
+
+static bool
+has_rule(const text *type, void *arg)
+{
+	return es_projection_rule(arg, type) != NULL;
 }
 
 static uint64

@@ -63,6 +63,12 @@ es_config_generation(void)
 	return generation;
 }
 
+uint64
+es_config_generation_seen(void)
+{
+	return generation;
+}
+
 void
 es_config_watch(Oid relid)
 {

@@ -30,6 +30,9 @@ typedef struct EsDefinition
  */
 extern uint64 es_config_generation(void);
 
+/* The same as far as invalidations were accepted. */
+extern uint64 es_config_generation_seen(void);
+
 /* Changes of this relation (ALTER, DROP) also end the generation. */
 extern void es_config_watch(Oid relid);
 

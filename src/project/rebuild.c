@@ -140,6 +140,16 @@ es_rebuild_lock(Oid relid)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+void
+es_rebuild_lock_reading(bool changes)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, hash_bytes((const unsigned char *) "reading", 7), 0,
+						 ES_LOCK_READER);
+	(void) LockAcquire(&tag, changes ? ExclusiveLock : ShareLock, false, false);
+}
+
 EsRebuild *
 es_rebuild_begin(EsProjection *projection, EsRebuildKind kind)
 {

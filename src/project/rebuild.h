@@ -25,6 +25,12 @@ typedef enum EsRebuildKind
 extern void es_rebuild_lock(Oid relid);
 
 /*
+ * To the end of the transaction, how events are read stays as it is (changes:
+ * false), or is changed by us alone; before any other lock of this file.
+ */
+extern void es_rebuild_lock_reading(bool changes);
+
+/*
  * Folds history.  The caller holds ACCESS SHARE on the table at least, so that its
  * columns stay.  Lives below the current memory context.
  */

@@ -27,10 +27,10 @@ FROM eventsource.events e WHERE stream = 'seg-old' AND version = 1;
 
 SELECT pg_temp.same_rows($$ SELECT count(*), min(version), max(version), bool_and(version = n) FROM eventsource.read_stream('seg-long') WITH ORDINALITY
 	AS r (position, stream, category, key, subject, version, type, schema_version, data, metadata, actor, recorded_by, reason, from_state, to_state,
-		is_synthetic, occurred_at, recorded_at, hash, idempotency_key, n) $$, 'VALUES (1900, 1, 1900, true)', 'read forward');
+		is_synthetic, occurred_at, recorded_at, hash, idempotency_key, is_upcast, n) $$, 'VALUES (1900, 1, 1900, true)', 'read forward');
 SELECT pg_temp.same_rows($$ SELECT count(*), min(version), max(version), bool_and(version = 1901 - n) FROM eventsource.read_stream('seg-long', NULL, NULL, true) WITH ORDINALITY
 	AS r (position, stream, category, key, subject, version, type, schema_version, data, metadata, actor, recorded_by, reason, from_state, to_state,
-		is_synthetic, occurred_at, recorded_at, hash, idempotency_key, n) $$, 'VALUES (1900, 1, 1900, true)', 'read backward');
+		is_synthetic, occurred_at, recorded_at, hash, idempotency_key, is_upcast, n) $$, 'VALUES (1900, 1, 1900, true)', 'read backward');
 SELECT is_empty($$
 	SELECT f FROM generate_series(1, 1900, 13) AS f
 	WHERE (SELECT array_agg(r.version) FROM eventsource.read_stream('seg-long', f, 200) AS r)

@@ -1,0 +1,269 @@
+/*
+ * upcast_verify.c
+ *		Upcasters tried on the events there are: all of them, or a sample.
+ *
+ * An event is tried as readers of history see it, corrected, in a subtransaction,
+ * so that an expression that raises an error is one line among others.  Data must
+ * match the schema of the version that it was brought to.
+ */
+#include "rules/upcast_verify.h"
+
+#include "errors.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "log/attempt.h"
+#include "log/correction.h"
+#include "log/json_walk.h"
+#include "log/position.h"
+#include "log/progress.h"
+#include "log/read.h"
+#include "miscadmin.h"
+#include "rules/event_type.h"
+#include "rules/upcast.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+/* A sample: all of a log that is not longer than this, else windows of it. */
+#define SAMPLE_EVENTS	1000
+#define WINDOWS			50
+#define WINDOW			2000	/* positions */
+
+/* Failures that a refused definition lists. */
+#define MAX_LISTED		10
+
+PG_FUNCTION_INFO_V1(eventsource_verify_upcasters);
+
+typedef struct Trial
+{
+	const EsUpcasters *upcasters;
+	const char *type;			/* NULL: of all types */
+	const char *category;		/* NULL: of all categories */
+	EsCorrections *corrections;
+	MemoryContext per_event;
+	EsEvent    *event;
+	const EsUpcastChain *chain;
+	int32		from;			/* its stored version */
+	char	   *problem;		/* of the event tried last; NULL: none */
+	int64		tried;
+} Trial;
+
+typedef struct Sample
+{
+	List	   *problems;
+	int			failed;
+} Sample;
+
+static void begin_trial(Trial *trial, Snapshot snapshot);
+static bool try_event(Trial *trial, EsEvent *event);
+static void upcast_and_check(void *arg);
+static char *mismatch(const EsUpcastChain *chain, const EsEvent *event);
+static bool is_of_type(const EsEvent *event, const char *type);
+static bool is_any(int sqlstate);
+static void put_problem(ReturnSetInfo *result, const Trial *trial);
+static void take_window(Trial *trial, Sample *sample, int64 after, int64 upto, Snapshot snapshot, int64 max);
+
+/* verify_upcasters(type text, category text) */
+Datum
+eventsource_verify_upcasters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Trial		trial = {
+		.type = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)),
+		.category = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1))
+	};
+	Snapshot	snapshot;
+	EsProgress	progress;
+	EsScan	   *scan;
+	EsEvent		event;
+	int64		done = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	begin_trial(&trial, snapshot);
+	if (trial.upcasters != NULL)
+	{
+		scan = es_scan_log(0, PG_INT64_MAX, trial.category == NULL ? NIL :
+						   list_make1(unconstify(char *, trial.category)), snapshot);
+		es_scan_as_stored(scan);
+		es_progress_begin(&progress, "verification of upcasters", es_position_last());
+		while (es_scan_next(scan, &event))
+		{
+			int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+
+			CHECK_FOR_INTERRUPTS();
+			if (try_event(&trial, &event) && trial.problem != NULL)
+				put_problem(result, &trial);
+			es_progress_step(&progress, position - done);
+			done = position;
+		}
+		es_progress_end(&progress);
+		es_scan_end(scan);
+	}
+	UnregisterSnapshot(snapshot);
+	return (Datum) 0;
+}
+
+/* type, from_version, event_position, problem */
+static void
+put_problem(ReturnSetInfo *result, const Trial *trial)
+{
+	const EsEvent *event = trial->event;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	values[0] = event->value[ES_EVENT_TYPE];
+	values[1] = Int32GetDatum(trial->from);
+	values[2] = event->value[ES_EVENT_POSITION];
+	values[3] = CStringGetTextDatum(trial->problem);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+List *
+es_upcast_sample(const char *category, const char *type)
+{
+	Trial		trial = {.type = type,.category = category};
+	Sample		sample = {0};
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int64		last = es_position_last();
+	int64		first_window = last - (int64) WINDOWS * WINDOW;
+
+	begin_trial(&trial, snapshot);
+	if (first_window <= 0)
+		take_window(&trial, &sample, 0, last, snapshot, SAMPLE_EVENTS);
+	else
+		for (int i = WINDOWS; i > 0; i--)
+		{
+			int64		upto = last / WINDOWS * i + (i == WINDOWS ? last % WINDOWS : 0);
+
+			take_window(&trial, &sample, Max(0, upto - WINDOW), upto, snapshot,
+						SAMPLE_EVENTS / WINDOWS * (WINDOWS + 1 - i));
+		}
+	UnregisterSnapshot(snapshot);
+	if (sample.failed > MAX_LISTED)
+		sample.problems = lappend(sample.problems, psprintf("... and %d more of " INT64_FORMAT " events tried",
+															sample.failed - MAX_LISTED, trial.tried));
+	return sample.problems;
+}
+
+/* max: so many in all, this window included. */
+static void
+take_window(Trial *trial, Sample *sample, int64 after, int64 upto, Snapshot snapshot, int64 max)
+{
+	EsScan	   *scan = es_scan_log(after, upto, trial->category == NULL ? NIL :
+								   list_make1(unconstify(char *, trial->category)), snapshot);
+	EsEvent		event;
+
+	es_scan_as_stored(scan);
+	while (trial->tried < max && es_scan_next(scan, &event))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!try_event(trial, &event) || trial->problem == NULL || sample->failed++ >= MAX_LISTED)
+			continue;
+		sample->problems = lappend(sample->problems,
+								   psprintf("event at position " INT64_FORMAT ": %s",
+											DatumGetInt64(event.value[ES_EVENT_POSITION]), trial->problem));
+	}
+	es_scan_end(scan);
+}
+
+static void
+begin_trial(Trial *trial, Snapshot snapshot)
+{
+	trial->upcasters = es_reading_begin();
+	trial->corrections = es_corrections_load(DT_NOEND, snapshot);
+	trial->per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource upcast trial",
+											 ALLOCSET_DEFAULT_SIZES);
+}
+
+/* False if the event goes through no upcaster.  The problem lasts until the next call. */
+static bool
+try_event(Trial *trial, EsEvent *event)
+{
+	MemoryContext caller;
+	ErrorData  *error;
+
+	if (trial->type != NULL && !is_of_type(event, trial->type))
+		return false;
+	MemoryContextReset(trial->per_event);
+	caller = MemoryContextSwitchTo(trial->per_event);
+	trial->event = event;
+	trial->problem = NULL;
+	trial->from = DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]);
+	trial->chain = es_upcast_chain_of(trial->upcasters, event);
+	if (trial->chain != NULL && es_upcast_first(trial->chain, trial->from) == NULL)
+		trial->chain = NULL;
+	if (trial->chain != NULL)
+	{
+		trial->tried++;
+		error = es_attempt(upcast_and_check, trial, is_any);
+		if (error != NULL)
+			trial->problem = es_error_clip(error->message);
+	}
+	MemoryContextSwitchTo(caller);
+	return trial->chain != NULL;
+}
+
+static bool
+is_of_type(const EsEvent *event, const char *type)
+{
+	const text *name = es_event_text(event, ES_EVENT_TYPE);
+
+	return VARSIZE_ANY_EXHDR(name) == strlen(type) && memcmp(VARDATA_ANY(name), type, strlen(type)) == 0;
+}
+
+static void
+upcast_and_check(void *arg)
+{
+	Trial	   *trial = arg;
+
+	if (es_corrections_apply(trial->corrections, trial->event))
+		trial->problem = mismatch(trial->chain, trial->event);
+}
+
+/* Of the data and the schema of the version that the chain ends at; NULL: it matches. */
+static char *
+mismatch(const EsUpcastChain *chain, const EsEvent *event)
+{
+	int32		number = chain->step[chain->n_steps - 1].to;
+	const EsEventType *type = es_event_type_get(es_event_text(event, ES_EVENT_CATEGORY),
+												es_event_text(event, ES_EVENT_TYPE));
+	EsTypeVersion *version = type == NULL ? NULL : es_event_type_version(type, number);
+	EsSchema   *program = version == NULL ? NULL : es_event_type_program(type, version);
+	JsonbValue	data;
+	StringInfoData lines;
+	ListCell   *lc;
+
+	if (program == NULL)
+		return NULL;
+	es_json_root(DatumGetJsonbP(event->value[ES_EVENT_DATA]), &data);
+	if (es_schema_valid(program, &data))
+		return NULL;
+	initStringInfo(&lines);
+	appendStringInfo(&lines, "does not match version %d", number);
+	foreach(lc, es_schema_errors(program, &data))
+	{
+		if (foreach_current_index(lc) == 5)
+		{
+			appendStringInfoString(&lines, "; ...");
+			break;
+		}
+		appendStringInfo(&lines, "; %s", es_schema_error_line(lfirst(lc)));
+	}
+	return lines.data;
+}
+
+/* Whatever an expression does to itself; not what befalls the session. */
+static bool
+is_any(int sqlstate)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return class != ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) &&
+		class != ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
+}
