@@ -61,6 +61,7 @@ static void begin_context(Replay *replay);
 static bool replay_event(Replay *replay, const EsEvent *recorded);
 static bool pass_correction(Replay *replay, const EsEvent *now);
 static void correct_target(Replay *replay, const Version *now, Version *then);
+static void check_data(const EsRevision *revision, const EsEventType *type, const EsEvent *then);
 static void say(const Replay *replay, EsEvent *then);
 static void decide(Replay *replay, const EsEvent *now, EsEvent *then, bool is_target);
 static bool passes(const EsMachine *machine, const EsEvent *event, bool is_target);
@@ -204,11 +205,21 @@ correct_target(Replay *replay, const Version *now, Version *then)
 		if (es_event_type_counts(then->event.flags))
 			type = es_event_type_get(es_event_text(&then->event, ES_EVENT_CATEGORY),
 									 es_event_text(&then->event, ES_EVENT_TYPE));
-		es_event_type_check(type, &then->event);
+		check_data(revision, type, &then->event);
 		subject = es_event_type_subject(type, replay->category, &then->event);
 		set_text(&then->event, ES_EVENT_SUBJECT, subject != NULL ? subject : revision->stream);
 	}
 	keep_data(replay, &then->event);
+}
+
+/* What is to be stored is judged by the version that the event was stored at. */
+static void
+check_data(const EsRevision *revision, const EsEventType *type, const EsEvent *then)
+{
+	EsEvent		stored = *then;
+
+	es_event_set(&stored, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
+	es_event_type_check(type, &stored);
 }
 
 /* What is to be stored, as readers of the event see it. */
