@@ -43,15 +43,6 @@ struct EsBatch
 	SubTransactionId subid;		/* began in this (sub)transaction */
 };
 
-/*
- * What runs while an event is decided or written (a guard, a rule, a CHECK) may
- * be anybody's code, and must not append or look at heads.  Whoever enters
- * leaves in PG_FINALLY.
- */
-extern void es_hall_enter(void);
-extern void es_hall_leave(void);
-extern void es_hall_refuse_nested(void);
-
 /* A snapshot of the stream is due once its events are written. */
 extern void es_batch_note_milestone(EsBatch *batch, const text *stream);
 

@@ -72,6 +72,15 @@ extern void es_batch_lock(const EsDraft *drafts, int count);
  */
 extern void es_batch_add(EsBatch *batch, const EsDraft *draft, EsAppended *result);
 
+/*
+ * What runs while a batch is at work (a guard, a rule, a CHECK, whatever makes
+ * the next draft) may be anybody's code, and must not append or look at heads.
+ * Whoever enters leaves in PG_FINALLY.
+ */
+extern void es_hall_enter(void);
+extern void es_hall_leave(void);
+extern void es_hall_refuse_nested(void);
+
 /* Locks a stream, and tells how it stands in the batch (version 0: not yet). */
 extern void es_batch_enter(EsBatch *batch, const text *stream, EsHead *head);
 

@@ -54,7 +54,7 @@ typedef struct Carry
 	List	   *found;			/* Found * */
 } Carry;
 
-static bool note_time(const EsCorrection *correction, void *arg);
+static void note_times(Carry *carry);
 static void map_event(void *arg);
 static bool is_survived(int sqlstate);
 static void note_stream(Carry *carry, const text *stream);
@@ -93,7 +93,7 @@ es_copy_correct(const EsCopy *copy, const EsMapping *mapping, const EsEvent *cor
 	es_scan_expect(scan, 1);
 	if (!es_scan_next(scan, &carry.event))
 		elog(ERROR, "there is no event at position " INT64_FORMAT, carry.position);
-	es_corrections_visit(carry.position, upto, snapshot, note_time, &carry);
+	note_times(&carry);
 
 	/* It was copied as one of these; one that cannot be mapped was not. */
 	(void) es_attempt(map_event, &carry, is_survived);
@@ -116,20 +116,28 @@ es_copy_correct(const EsCopy *copy, const EsMapping *mapping, const EsEvent *cor
 	reconcile(&carry, correction);
 }
 
-static bool
-note_time(const EsCorrection *correction, void *arg)
+/* The corrections of the event are in its stream. */
+static void
+note_times(Carry *carry)
 {
-	Carry	   *carry = arg;
-	int64	   *time;
+	EsScan	   *scan = es_scan_stream(es_event_text(&carry->event, ES_EVENT_STREAM),
+									  DatumGetInt64(carry->event.value[ES_EVENT_VERSION]) + 1, false, carry->snapshot);
+	EsEvent		event;
 
-	CHECK_FOR_INTERRUPTS();
-	if (correction->corrects == carry->position)
+	while (es_scan_next(scan, &event))
 	{
+		int64	   *time;
+
+		CHECK_FOR_INTERRUPTS();
+		if (DatumGetInt64(event.value[ES_EVENT_POSITION]) > carry->upto)
+			break;
+		if (!es_event_is_correction(&event) || es_copy_corrected(&event) != carry->position)
+			continue;
 		time = palloc(sizeof(int64));
-		*time = correction->position;
+		*time = DatumGetInt64(event.value[ES_EVENT_POSITION]);
 		carry->times = lappend(carry->times, time);
 	}
-	return true;
+	es_scan_end(scan);
 }
 
 /* What it becomes as of a time. */

@@ -7,7 +7,8 @@
  * not there goes by "*", and without that stays as it is.
  *
  * Expressions are over "event", as corrected and upcast, and have the rights of
- * who defined the copy.  They are compiled for each stretch anew.
+ * who defined the copy.  They are compiled for each stretch anew, and evaluated
+ * while its batch is at work: what they call must not append.
  */
 #include "feed/copy_mapping.h"
 
@@ -89,6 +90,8 @@ static EsExpr *read_part(Reader *reader, Part part, const JsonbValue *value);
 static void compile_part(void *arg);
 static void complain(Reader *reader, char *problem);
 static int	compare_rules(const void *a, const void *b);
+static bool fill_draft(const EsMapping *mapping, const EsMappingTarget *target, const EsEvent *event,
+					   EsDraft *draft);
 static Datum eval_part(const EsMappingTarget *target, Part part, const EsEvent *event);
 static const text *new_stream(const EsMapping *mapping, const EsMappingTarget *target, const EsEvent *event);
 static void refuse_stream(const EsMapping *mapping, const text *stream);
@@ -154,25 +157,22 @@ bool
 es_mapping_apply(const EsMapping *mapping, const EsMappingTarget *target, const EsEvent *event,
 				 EsDraft *draft)
 {
-	EsBinding	binding = {.event = event};
 	EsExprUse	use = {.what = "mapping",.owner_kind = "copy to category",.owner = mapping->to};
+	volatile bool becomes = false;
 
 	es_expr_begin_use(&use, event);
-	if (target->part[PART_WHEN] != NULL && !es_expr_eval_bool(target->part[PART_WHEN], &binding))
+	es_hall_enter();
+	PG_TRY();
 	{
-		es_expr_end_use(&use);
-		return false;
+		becomes = fill_draft(mapping, target, event, draft);
 	}
-	draft->stream = new_stream(mapping, target, event);
-	draft->type = target->type != NULL ? target->type :
-		(text *) DatumGetPointer(datumCopy(event->value[ES_EVENT_TYPE], false, -1));
-	draft->schema_version = target->schema_version;
-	if (target->part[PART_DATA] != NULL)
-		draft->data = DatumGetJsonbP(eval_part(target, PART_DATA, event));
-	else
-		draft->data = DatumGetJsonbPCopy(event->value[ES_EVENT_DATA]);
+	PG_FINALLY();
+	{
+		es_hall_leave();
+	}
+	PG_END_TRY();
 	es_expr_end_use(&use);
-	return true;
+	return becomes;
 }
 
 /* ---- reading ---- */
@@ -318,6 +318,24 @@ compare_rules(const void *a, const void *b)
 }
 
 /* ---- applying ---- */
+
+static bool
+fill_draft(const EsMapping *mapping, const EsMappingTarget *target, const EsEvent *event, EsDraft *draft)
+{
+	EsBinding	binding = {.event = event};
+
+	if (target->part[PART_WHEN] != NULL && !es_expr_eval_bool(target->part[PART_WHEN], &binding))
+		return false;
+	draft->stream = new_stream(mapping, target, event);
+	draft->type = target->type != NULL ? target->type :
+		(text *) DatumGetPointer(datumCopy(event->value[ES_EVENT_TYPE], false, -1));
+	draft->schema_version = target->schema_version;
+	if (target->part[PART_DATA] != NULL)
+		draft->data = DatumGetJsonbP(eval_part(target, PART_DATA, event));
+	else
+		draft->data = DatumGetJsonbPCopy(event->value[ES_EVENT_DATA]);
+	return true;
+}
 
 static Datum
 eval_part(const EsMappingTarget *target, Part part, const EsEvent *event)

@@ -76,6 +76,7 @@ eventsource_copy_category_in_batches(PG_FUNCTION_ARGS)
 	EsCopied	copied = {.began = -1};
 	int64		appended = 0;
 
+	PreventCommandIfReadOnly("eventsource.copy_category_in_batches()");
 	expect_own_transactions(fcinfo);
 	read_request(fcinfo, &request);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);

@@ -2,7 +2,7 @@
 \set own_database copy
 \i test/own_database.sql
 -- Copies of categories: each event once, mapped, through the rules of the new category.
-SELECT plan(53);
+SELECT plan(54);
 -- Settings of who copies say nothing about what is copied.
 SET eventsource.actor = 'copier';
 SET eventsource.reason = 'copying';
@@ -154,6 +154,10 @@ SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpe', 'cpf', '{"made
 SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpe', 'cpf', '{"made": {"stream": "''cpe-'' || event.key"}}') $$, '22023', 'stream "cpe-1" is not of category "cpf"', 'another category');
 SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpe', 'cpf', '{"made": {"stream": "''cpf''"}}') $$, '42602', 'invalid stream name "cpf"', 'no stream');
 SELECT is((SELECT count(*) FROM eventsource.category_copies WHERE to_category = 'cpf'), 0::bigint, 'nothing was begun');
+
+-- What an expression calls must not append.
+CREATE FUNCTION cpe_append(x jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM eventsource.append('cpf-1', 'slipped in'); RETURN x; END $$;
+SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpe', 'cpf', '{"made": {"data": "public.cpe_append(event.data)"}}') $$, '2F003', 'cannot append while another event is being decided', 'nothing slips in');
 
 -- Synthetic events stay so; what a tracked table has written is an event like any other.
 CREATE TABLE cpt (id int PRIMARY KEY, a text);

@@ -28,7 +28,7 @@ SELECT e.position, e.category, e.stream, e.key, e.version, e.type, e.metadata, c
 			   FROM (SELECT (metadata ->> 'corrects')::bigint AS corrects, type, data, position FROM eventsource.events WHERE type IN ('event_corrected', 'event_voided')) x
 			  ORDER BY corrects, position DESC) c ON c.corrects = e.position
  WHERE e.type NOT IN ('event_corrected', 'event_voided') AND c.type IS DISTINCT FROM 'event_voided';
-SELECT count(*) FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'old-' || i % 400, 'type', (ARRAY['moved', 'noise', 'stood'])[1 + i % 3], 'data', jsonb_build_object('n', i))) FROM generate_series(1, 12000) i));
+SELECT count(*) FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'old-' || i % 400, 'type', (ARRAY['moved', 'noise', 'stood'])[1 + i % 3], 'data', jsonb_build_object('n', i))) FROM generate_series(1, 8000) i));
 SQL
 
 my $mapping = q({"moved": [{"type": "left", "data": "jsonb_build_object('from', event.data -> 'n')"}, {"type": "arrived", "data": "event.data"}], "noise": null});
@@ -64,7 +64,9 @@ append_to_file($correct, <<'SQL');
 \set version random(1, 20)
 \set n random(1, 1000000)
 SELECT CASE version % 2 WHEN 1 THEN eventsource.correct_event(position, jsonb_build_object('n', :n), 'typo', 'joe') ELSE eventsource.void_event(position, 'never', 'jane') END
-  FROM corrected WHERE stream = 'old-' || :stream AND version = :version;
+  FROM eventsource.read_stream('old-' || :stream, :version, 1) e
+ WHERE type NOT IN ('event_corrected', 'event_voided') AND NOT EXISTS (
+	SELECT FROM eventsource.read_stream('old-' || :stream) c WHERE c.type = 'event_voided' AND (c.metadata ->> 'corrects')::bigint = e.position);
 SQL
 
 sub start_writers
