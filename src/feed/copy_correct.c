@@ -120,8 +120,9 @@ es_copy_correct(const EsCopy *copy, const EsMapping *mapping, const EsEvent *cor
 static void
 note_times(Carry *carry)
 {
-	EsScan	   *scan = es_scan_stream(es_event_text(&carry->event, ES_EVENT_STREAM),
-									  DatumGetInt64(carry->event.value[ES_EVENT_VERSION]) + 1, false, carry->snapshot);
+	const text *stream = es_event_text(&carry->event, ES_EVENT_STREAM);
+	int64		version = DatumGetInt64(carry->event.value[ES_EVENT_VERSION]);
+	EsScan	   *scan = es_scan_stream(stream, version + 1, false, carry->snapshot);
 	EsEvent		event;
 
 	while (es_scan_next(scan, &event))
