@@ -131,7 +131,7 @@ compare(const EsSchema *known, const EsSchema *asked, bool is_forward, List *lin
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "eventsource schema comparison",
 												  ALLOCSET_DEFAULT_SIZES);
-	EsCompat	c = {.is_forward = is_forward};
+	EsCompat	c = {.is_forward = is_forward,.same_formats = known->asserts_formats == asked->asserts_formats};
 	List	   *roots;
 	ListCell   *lc;
 

@@ -34,7 +34,7 @@ static List *add_own(List *list, const EsNode *node, const Member *member, bool 
 static bool evaluates(const EsNode *node, const Member *member);
 static bool may_evaluate(const EsNode *node, const Member *member);
 static bool surely_evaluates(const EsNode *goal, const Member *member);
-static bool is_mentioned(const EsFacts *facts, const Member *member);
+static bool is_mentioned(const EsFacts *facts, const Member *member, const EsFacts *known);
 static List *members_of(const EsFacts *facts, const EsNode *goal);
 static List *add_kind(List *members, MemberKind kind, EsName name);
 static bool prove_members(EsCompat *c, const EsFacts *facts, const EsNode *goal);
@@ -228,12 +228,20 @@ surely_evaluates(const EsNode *goal, const Member *member)
 	return false;
 }
 
-/* Does anything say of such a member that it may be there? */
+/*
+ * Does anything say in any case that such a member may be there?  known is what is
+ * known of it.
+ */
 static bool
-is_mentioned(const EsFacts *facts, const Member *member)
+is_mentioned(const EsFacts *facts, const Member *member, const EsFacts *known)
 {
 	ListCell   *lc;
 
+	foreach(lc, known->declared)
+	{
+		if (!((const EsNode *) lfirst(lc))->is_always)
+			return true;
+	}
 	foreach(lc, facts->declared)
 	{
 		const EsNode *node = lfirst(lc);
@@ -339,7 +347,7 @@ prove_member(EsCompat *c, const EsFacts *facts, const EsNode *goal, const Member
 	if (asked == NIL)
 		return true;
 	known = facts_of_member(facts, member);
-	if (member->kind != OTHER && !c->is_strict && known->nodes == NIL && !is_mentioned(facts, member))
+	if (member->kind != OTHER && !c->is_strict && known->nodes == NIL && !is_mentioned(facts, member, known))
 		return true;
 	foreach(lc, asked)
 		result &= es_compat_prove_below(c, known, lfirst(lc));
@@ -444,11 +452,12 @@ prove_names(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 
 		name.val.string.val = (char *) member->name.bytes;
 		name.val.string.len = member->name.length;
-		if (es_compat_is_empty(c, facts_of_member(facts, member)))
+		known = facts_of_member(facts, member);
+		if (es_compat_is_empty(c, known))
 			continue;
 		if (member->kind != NAMED)
 			is_closed = false;
-		else if (is_mentioned(facts, member) && !es_compat_matches(asked, &name))
+		else if (is_mentioned(facts, member, known) && !es_compat_matches(asked, &name))
 		{
 			result = false;
 			es_compat_problem(c, goal, "propertyNames", "%s %s", c->is_forward ? "did not take" : "does not take",
@@ -477,7 +486,8 @@ prove_dependents(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 		Member		member = {NAMED, es_name(dependent->name, dependent->length)};
 		EsFacts    *known;
 
-		if (!c->is_strict && facts_of_member(facts, &member)->nodes == NIL && !is_mentioned(facts, &member))
+		known = facts_of_member(facts, &member);
+		if (!c->is_strict && known->nodes == NIL && !is_mentioned(facts, &member, known))
 			continue;
 		known = es_facts_copy(facts, ES_TYPES_ALL);
 		es_facts_add(known, node_that_requires(member.name));

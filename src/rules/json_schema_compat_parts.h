@@ -13,6 +13,8 @@
 typedef struct EsCompat
 {
 	bool		is_forward;		/* only for the words of a problem */
+	bool		same_formats;	/* both schemas assert formats, or neither
+								 * does */
 	bool		is_strict;		/* fields that no schema names may be there */
 	int			silent;			/* problems are not noted */
 	List	   *problems;		/* lines */

@@ -14,6 +14,7 @@
 
 #include "common/hashfn.h"
 #include "log/json.h"
+#include "miscadmin.h"
 #include "rules/json_schema_compat_parts.h"
 
 typedef enum Verdict
@@ -37,6 +38,8 @@ typedef struct Memo
 } Memo;
 
 static bool prove_one(EsCompat *c, const EsFacts *facts, const EsNode *goal);
+static bool is_known(const EsCompat *c, const EsFacts *facts, const EsNode *goal);
+static bool has_reference(JsonbContainer *container);
 static bool prove_type(EsCompat *c, const EsFacts *facts, const EsNode *goal);
 static bool prove_values(EsCompat *c, const EsFacts *facts, const EsNode *goal, List *values);
 static bool prove_rules(EsCompat *c, const EsFacts *facts, const EsNode *goal);
@@ -108,7 +111,7 @@ prove_one(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 	bool		result = true;
 	List	   *values;
 
-	if (goal->is_always || facts->types == 0 || list_member_ptr(facts->nodes, goal))
+	if (goal->is_always || facts->types == 0 || is_known(c, facts, goal))
 		return true;
 	if (!es_compat_step(c, goal))
 		return false;
@@ -142,6 +145,55 @@ prove_one(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 		}
 	}
 	return result;
+}
+
+/* Is it known to match that very node, or one that says the same? */
+static bool
+is_known(const EsCompat *c, const EsFacts *facts, const EsNode *goal)
+{
+	JsonbValue	a = {.type = jbvBinary};
+	JsonbValue	b = {.type = jbvBinary};
+	ListCell   *lc;
+
+	b.val.binary.data = goal->source;
+	foreach(lc, facts->nodes)
+	{
+		const EsNode *node = lfirst(lc);
+
+		if (node == goal)
+			return true;
+		if (node->source == NULL || goal->source == NULL || !c->same_formats ||
+			node->resource->draft != goal->resource->draft ||
+			node->resource->vocabularies != goal->resource->vocabularies)
+			continue;
+		a.val.binary.data = node->source;
+		if (es_json_compare(&a, &b) == 0 && !has_reference(goal->source))
+			return true;
+	}
+	return false;
+}
+
+/* Does it matter where a schema stands, because it leads out of itself? */
+static bool
+has_reference(JsonbContainer *container)
+{
+	EsJsonWalk	walk;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	if (JsonContainerIsObject(container) &&
+		(es_json_find(container, "$ref", &value) != NULL || es_json_find(container, "$dynamicRef", &value) != NULL))
+		return true;
+	es_json_walk_begin(&walk, container);
+	while (JsonContainerIsObject(container) ? es_json_walk_member(&walk, &key, &value)
+		   : es_json_walk_element(&walk, &value))
+	{
+		if (value.type == jbvBinary && has_reference(value.val.binary.data))
+			return true;
+	}
+	return false;
 }
 
 /* The same of values of one type. */
