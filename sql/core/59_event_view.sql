@@ -3,7 +3,7 @@
 CREATE FUNCTION eventsource.event_field(data jsonb, property text, "like" anyelement) RETURNS anyelement
 	AS 'MODULE_PATHNAME', 'eventsource_event_field' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION eventsource.event_field(jsonb, text, anyelement) IS
-	'For views that create_event_view makes: a property of data as the type of the third argument (text, bigint, numeric, boolean, timestamptz, date, timetz, uuid, inet or jsonb; what that is does not matter, NULL::date will do). NULL where there is none, or it is not of that type: it never fails over a value.';
+	'Private, for views that create_event_view makes: a property of data as the type of the third argument (text, bigint, numeric, boolean, timestamptz, date, timetz, uuid, inet or jsonb; what that is does not matter, NULL::date will do). NULL where there is none, or it is not of that type: it never fails over a value.';
 
 CREATE FUNCTION eventsource.create_event_view(
 	type text, view_name text, category text DEFAULT NULL, version integer DEFAULT NULL) RETURNS regclass

@@ -225,7 +225,8 @@ types_of(const EsNode *node, int depth)
 		types &= types_of(node->in_place->ref, depth + 1);
 	for (int i = 0; i < node->in_place->all.count; i++)
 		types &= types_of(node->in_place->all.node[i], depth + 1);
-	return types & types_of_branches(&node->in_place->any, depth) & types_of_branches(&node->in_place->one, depth);
+	types &= types_of_branches(&node->in_place->any, depth);
+	return types & types_of_branches(&node->in_place->one, depth);
 }
 
 static int

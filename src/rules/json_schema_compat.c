@@ -131,11 +131,12 @@ compare(const EsSchema *known, const EsSchema *asked, bool is_forward, List *lin
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "eventsource schema comparison",
 												  ALLOCSET_DEFAULT_SIZES);
-	EsCompat	c = {.is_forward = is_forward,.same_formats = known->asserts_formats == asked->asserts_formats};
+	EsCompat	c = {.is_forward = is_forward};
 	List	   *roots;
 	ListCell   *lc;
 
 	MemoryContextSwitchTo(context);
+	c.same_formats = known->asserts_formats == asked->asserts_formats;
 	roots = list_make1(known->root);
 	if (known->is_dynamic || asked->is_dynamic)
 		es_compat_problem(&c, asked->root, "$dynamicRef",

@@ -64,8 +64,8 @@ SELECT is(data ->> 'day', '2024-02-30', 'data has what did not fit') FROM orders
 
 -- Every value that RFC 3339 has, and more.
 SELECT is(count(*), 0::bigint, 'no date, time or moment fails: ' || string_agg(v, ', '))
-  FROM (SELECT format('%s-%s-%s', y, m, d) AS day FROM unnest('{0000,0001,1900,2000,2024,9999}'::text[]) y,
-			unnest('{00,01,02,12,13}'::text[]) m, unnest('{00,01,28,29,30,31,32}'::text[]) d) a,
+  FROM (SELECT format('%s-%s-%s', y, m, d) AS day FROM unnest('{0000,0001,2024,9999}'::text[]) y,
+			unnest('{02,12,13}'::text[]) m, unnest('{00,29,30,32}'::text[]) d) a,
 	   (SELECT h || ':' || s || z AS hour FROM unnest('{00:00,23:59,24:00,12:60}'::text[]) h,
 			unnest('{00,59,60,60.5,61,00.123456789,59.99999999999999999999999999999999999999999999999999999999999999999}'::text[]) s,
 			unnest('{Z,z,"",+00:00,-00:00,+15:59,-15:59,+16:00,-23:59,+24:00}'::text[]) z) b,
