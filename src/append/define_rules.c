@@ -21,7 +21,7 @@
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "project/projection.h"
-#include "rules/category.h"
+#include "rules/event_type.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -44,6 +44,7 @@ static char *context_name(Oid relid);
 static void lock_context(Oid relid);
 static char *check_context(const char *category, Oid relid);
 static void warn_of_loss(const char *name, const EsCategoryText *category);
+static void warn_of_unregistered(const char *name);
 static char *arguments(const EsCategoryText *category);
 static Jsonb *read_machine(const char *name);
 static List *check_category(const EsCategoryText *category);
@@ -94,6 +95,7 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 		.subject = get_text(fcinfo, 4)
 	};
 	List	   *problems;
+	int64		version;
 
 	if (name == NULL)
 		refuse_null("name", "SELECT eventsource.create_category('lead', state_machine => 'lead').");
@@ -107,8 +109,10 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 		es_machine_refuse(psprintf("definition of category \"%s\"", name), problems);
 	es_define_lock("category", name);
 	warn_of_loss(name, &category);
-	PG_RETURN_INT64(es_define("category", name, "category_defined",
-							  es_category_write(name, &category)));
+	version = es_define("category", name, "category_defined", es_category_write(name, &category));
+	if (category.strict)
+		warn_of_unregistered(name);
+	PG_RETURN_INT64(version);
 }
 
 /* Would every category that is bound to the machine still work? */
@@ -307,6 +311,28 @@ warn_of_loss(const char *name, const EsCategoryText *category)
 						   arguments(&lost) + strlen(",")),
 				 errhint("To keep it: SELECT eventsource.create_category(%s%s).",
 						 quote_literal_cstr(name), arguments(&both))));
+}
+
+/* What its machine expects and a strict category refuses. */
+static void
+warn_of_unregistered(const char *name)
+{
+	EsMachine  *machine = es_category_get(name)->machine;
+	text	   *category = cstring_to_text(name);
+	StringInfoData types;
+	ListCell   *lc;
+
+	if (machine == NULL)
+		return;
+	initStringInfo(&types);
+	foreach(lc, es_machine_types(machine))
+		if (es_event_type_get(category, lfirst(lc)) == NULL)
+		appendStringInfo(&types, ", \"%s\"", text_to_cstring(lfirst(lc)));
+	if (types.len > 0)
+		ereport(WARNING,
+				(errmsg("category \"%s\" is strict, but not all event types of its state machine are registered", name),
+				 errdetail("Appends of these are refused: %s.", types.data + strlen(", ")),
+				 errhint("Register them with eventsource.register_event_type().")));
 }
 
 /* As create_category() takes them, each after a comma. */

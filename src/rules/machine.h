@@ -100,6 +100,9 @@ extern bool es_machine_knows_state(const EsMachine *machine, const text *state);
 /* All states, in the order of the definition.  List of const text *. */
 extern List *es_machine_states(const EsMachine *machine);
 
+/* All event types that it knows, in that order.  List of const text *. */
+extern List *es_machine_types(const EsMachine *machine);
+
 /* The state that a stream in "from" steps from; NULL: only creation is possible. */
 extern const text *es_machine_stands(const EsMachine *machine, const text *from);
 

@@ -23,6 +23,7 @@
 
 PG_FUNCTION_INFO_V1(eventsource_state_machine_edges);
 
+static List *list_words(const EsWordSet *words);
 static EsChoice *make_choice(const EsMachine *machine, int state, int type, EsEdge *edge);
 static const text *target_of(const EsMachine *machine, int state, const EsEdge *edge);
 static const char *reason_rule(const EsEdge *edge);
@@ -73,11 +74,23 @@ es_machine_knows_state(const EsMachine *machine, const text *state)
 List *
 es_machine_states(const EsMachine *machine)
 {
-	List	   *states = NIL;
+	return list_words(&machine->states);
+}
 
-	for (int i = 0; i < machine->states.count; i++)
-		states = lappend(states, unconstify(text *, machine->states.word[i]));
-	return states;
+List *
+es_machine_types(const EsMachine *machine)
+{
+	return list_words(&machine->types);
+}
+
+static List *
+list_words(const EsWordSet *words)
+{
+	List	   *list = NIL;
+
+	for (int i = 0; i < words->count; i++)
+		list = lappend(list, unconstify(text *, words->word[i]));
+	return list;
 }
 
 static EsChoice *
