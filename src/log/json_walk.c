@@ -10,7 +10,16 @@
 #include "miscadmin.h"
 #include "utils/fmgrprotos.h"
 
+/*
+ * A number as it lies on disk: a word, and digits to the base of 10,000.  In all but
+ * large ones these bits of the word say: short, its sign, and where the first digit
+ * stands; what is 0 there is positive, and its first digit stands before the point.
+ */
+#define NUMBER_MASK		0xE07F
+#define NUMBER_SMALL	0x8000
+
 static int	rank(const JsonbValue *value);
+static inline bool is_small(Numeric number, int *whole, bool *is_integer);
 static int	compare_containers(JsonbContainer *a, JsonbContainer *b);
 
 int
@@ -31,11 +40,57 @@ es_json_compare(const JsonbValue *a, const JsonbValue *b)
 			return es_json_compare_keys(a->val.string.val, a->val.string.len,
 										b->val.string.val, b->val.string.len);
 		case jbvNumeric:
-			return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a->val.numeric),
-													 NumericGetDatum(b->val.numeric)));
+			return es_json_compare_numbers(a->val.numeric, b->val.numeric);
 		default:
 			return compare_containers(a->val.binary.data, b->val.binary.data);
 	}
+}
+
+int
+es_json_compare_numbers(Numeric a, Numeric b)
+{
+	int			a_whole;
+	int			b_whole;
+	bool		a_is_integer;
+	bool		b_is_integer;
+
+	if (is_small(a, &a_whole, &a_is_integer) && is_small(b, &b_whole, &b_is_integer))
+	{
+		if (a_whole != b_whole)
+			return a_whole < b_whole ? -1 : 1;
+		if (a_is_integer && b_is_integer)
+			return 0;
+	}
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+bool
+es_json_is_integer(Numeric number)
+{
+	int			whole;
+	bool		result;
+
+	if (is_small(number, &whole, &result))
+		return result;
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(number))) == 0 ||
+		DatumGetInt32(DirectFunctionCall1(numeric_min_scale, NumericGetDatum(number))) == 0;
+}
+
+/*
+ * Most numbers are positive and less than 10,000: what stands before the point of such
+ * a one, and whether nothing stands behind it.  False for others.
+ */
+static inline bool
+is_small(Numeric number, int *whole, bool *is_integer)
+{
+	const uint16 *word = (const uint16 *) VARDATA(number);
+	int			digits = (VARSIZE(number) - VARHDRSZ) / sizeof(uint16) - 1;
+
+	if ((word[0] & NUMBER_MASK) != NUMBER_SMALL)
+		return false;
+	*whole = digits > 0 ? word[1] : 0;
+	*is_integer = digits <= 1;
+	return true;
 }
 
 static int

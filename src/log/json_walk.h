@@ -26,6 +26,10 @@ typedef struct EsJsonWalk
 /* A total order of values that finds those equal that JSON calls equal. */
 extern int	es_json_compare(const JsonbValue *a, const JsonbValue *b);
 
+/* The same of numbers, and whether one has no fractional part: 1.0 has none. */
+extern int	es_json_compare_numbers(Numeric a, Numeric b);
+extern bool es_json_is_integer(Numeric number);
+
 /* A jsonb as a value that points into it. */
 static inline void es_json_root(Jsonb *jsonb, JsonbValue *value);
 

@@ -280,9 +280,9 @@ mark_trivial(EsCompile *c)
 	{
 		EsNode	   *node = lfirst(lc);
 
-		node->is_always = !node->is_never && node->types == ES_TYPE_ANY && node->constant == NULL &&
-			node->values == NULL && node->number == NULL && node->string == NULL && node->array == NULL &&
-			node->object == NULL && node->in_place == NULL;
+		node->is_leaf = node->array == NULL && node->object == NULL && node->in_place == NULL;
+		node->is_always = node->is_leaf && !node->is_never && node->types == ES_TYPE_ANY &&
+			node->constant == NULL && node->values == NULL && node->number == NULL && node->string == NULL;
 	}
 }
 

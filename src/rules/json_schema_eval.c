@@ -20,6 +20,7 @@
 #define PATIENCE_PER_BYTE	8
 
 static void begin(EsEval *eval, EsSchema *schema, const JsonbValue *value);
+static bool eval_leaf(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
 static bool eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place,
 					  EsSeen *seen);
 static bool eval_values(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
@@ -27,9 +28,6 @@ static bool eval_number(EsEval *eval, const EsNode *node, const JsonbValue *valu
 static bool eval_string(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
 static bool eval_rest(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place,
 					  EsSeen *seen);
-static bool is_integer(const JsonbValue *value);
-static int	compare_numbers(Numeric a, Numeric b);
-static int	type_of(const JsonbValue *value);
 static int	compare_values(const void *a, const void *b);
 
 bool
@@ -83,6 +81,11 @@ es_schema_eval(EsEval *eval, const EsNode *node, const JsonbValue *value,
 
 	if (node->is_always)
 		return true;
+	if (node->is_leaf)
+	{
+		eval->steps++;
+		return eval_leaf(eval, node, value, place);
+	}
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	eval->steps++;
@@ -107,15 +110,9 @@ es_schema_try(EsEval *eval, const EsNode *node, const JsonbValue *value,
 	return valid;
 }
 
-bool
-es_schema_has_type(int types, const JsonbValue *value)
-{
-	return (types & type_of(value)) != 0 ||
-		((types & ES_TYPE_INTEGER) != 0 && value->type == jbvNumeric && is_integer(value));
-}
-
+/* What most schemas are: those of a string, a number, a boolean. */
 static bool
-eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place, EsSeen *seen)
+eval_leaf(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place)
 {
 	bool		valid = true;
 
@@ -129,12 +126,26 @@ eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPla
 				  es_json_kind(value));
 	if ((node->constant != NULL || node->values != NULL) && !eval_values(eval, node, value, place))
 		ES_REFUSE_SILENTLY(eval);
+	if (node->string != NULL && value->type == jbvString)
+		valid &= eval_string(eval, node, value, place);
+	else if (node->number != NULL && value->type == jbvNumeric)
+		valid &= eval_number(eval, node, value, place);
+	return valid;
+}
+
+static bool
+eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place, EsSeen *seen)
+{
+	bool		valid = true;
+
+	if (!eval_leaf(eval, node, value, place))
+		ES_REFUSE_SILENTLY(eval);
 	if (!eval_rest(eval, node, value, place, seen))
 		ES_REFUSE_SILENTLY(eval);
 	return valid;
 }
 
-/* Everything but its type and the values it may be. */
+/* What concerns the value's parts, or is applied to it in turn. */
 static bool
 eval_rest(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place, EsSeen *seen)
 {
@@ -152,11 +163,7 @@ eval_rest(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPla
 		here = &own;
 		es_seen_init(here, value);
 	}
-	if (node->number != NULL && value->type == jbvNumeric)
-		valid = eval_number(eval, node, value, place);
-	else if (node->string != NULL && value->type == jbvString)
-		valid = eval_string(eval, node, value, place);
-	else if (node->object != NULL && is_object)
+	if (node->object != NULL && is_object)
 	{
 		valid = es_schema_eval_object(eval, node, value, place, here);
 		if (valid || eval->is_listing)
@@ -199,21 +206,21 @@ eval_number(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsP
 	Numeric		number = value->val.numeric;
 	bool		valid = true;
 
-	if (rules->minimum != NULL && compare_numbers(number, rules->minimum) < 0)
+	if (rules->minimum != NULL && es_json_compare_numbers(number, rules->minimum) < 0)
 		ES_REFUSE(eval, place, "minimum", "must be at least %s", es_schema_number_text(rules->minimum));
-	if (rules->maximum != NULL && compare_numbers(number, rules->maximum) > 0)
+	if (rules->maximum != NULL && es_json_compare_numbers(number, rules->maximum) > 0)
 		ES_REFUSE(eval, place, "maximum", "must be at most %s", es_schema_number_text(rules->maximum));
-	if (rules->exclusive_minimum != NULL && compare_numbers(number, rules->exclusive_minimum) <= 0)
+	if (rules->exclusive_minimum != NULL && es_json_compare_numbers(number, rules->exclusive_minimum) <= 0)
 		ES_REFUSE(eval, place, "exclusiveMinimum", "must be more than %s",
 				  es_schema_number_text(rules->exclusive_minimum));
-	if (rules->exclusive_maximum != NULL && compare_numbers(number, rules->exclusive_maximum) >= 0)
+	if (rules->exclusive_maximum != NULL && es_json_compare_numbers(number, rules->exclusive_maximum) >= 0)
 		ES_REFUSE(eval, place, "exclusiveMaximum", "must be less than %s",
 				  es_schema_number_text(rules->exclusive_maximum));
 	if (rules->multiple_of != NULL)
 	{
 		Datum		rest = DirectFunctionCall2(numeric_mod, NumericGetDatum(number),
 											   NumericGetDatum(rules->multiple_of));
-		bool		is_multiple = compare_numbers(DatumGetNumeric(rest), rules->zero) == 0;
+		bool		is_multiple = es_json_compare_numbers(DatumGetNumeric(rest), rules->zero) == 0;
 
 		pfree(DatumGetPointer(rest));
 		if (!is_multiple)
@@ -245,40 +252,6 @@ eval_string(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsP
 	if (rules->check_format != NULL && !rules->check_format(bytes, length))
 		ES_REFUSE(eval, place, "format", "must be of the format \"%s\"", rules->format);
 	return valid;
-}
-
-/* Has it no fractional part?  1.0 has none. */
-static bool
-is_integer(const JsonbValue *value)
-{
-	Datum		number = NumericGetDatum(value->val.numeric);
-
-	return DatumGetInt32(DirectFunctionCall1(numeric_scale, number)) == 0 ||
-		DatumGetInt32(DirectFunctionCall1(numeric_min_scale, number)) == 0;
-}
-
-static int
-compare_numbers(Numeric a, Numeric b)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-static int
-type_of(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvNull:
-			return ES_TYPE_NULL;
-		case jbvBool:
-			return ES_TYPE_BOOLEAN;
-		case jbvNumeric:
-			return ES_TYPE_NUMBER;
-		case jbvString:
-			return ES_TYPE_STRING;
-		default:
-			return JsonContainerIsObject(value->val.binary.data) ? ES_TYPE_OBJECT : ES_TYPE_ARRAY;
-	}
 }
 
 static int

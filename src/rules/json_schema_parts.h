@@ -178,6 +178,8 @@ struct EsNode
 	uint8		types;
 	bool		is_never;		/* false */
 	bool		is_always;		/* asks for nothing at all */
+	bool		is_leaf;		/* asks nothing of parts of the value, and has
+								 * no part that is applied to the same */
 	JsonbValue *constant;
 	EsValues   *values;			/* "enum" */
 	EsNumberRules *number;
@@ -398,7 +400,26 @@ extern bool es_schema_try(EsEval *eval, const EsNode *node, const JsonbValue *va
 						  const EsPlace *place, EsSeen *seen);
 
 /* Whether the type is one that is allowed. */
-extern bool es_schema_has_type(int types, const JsonbValue *value);
+static inline bool
+es_schema_has_type(int types, const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return (types & ES_TYPE_NULL) != 0;
+		case jbvBool:
+			return (types & ES_TYPE_BOOLEAN) != 0;
+		case jbvString:
+			return (types & ES_TYPE_STRING) != 0;
+		case jbvNumeric:
+			return (types & ES_TYPE_NUMBER) != 0 ||
+				((types & ES_TYPE_INTEGER) != 0 && es_json_is_integer(value->val.numeric));
+		default:
+			if (JsonContainerIsObject(value->val.binary.data))
+				return (types & ES_TYPE_OBJECT) != 0;
+			return (types & ES_TYPE_ARRAY) != 0;
+	}
+}
 
 /* json_schema_eval_object.c, _array.c */
 extern bool es_schema_eval_object(EsEval *eval, const EsNode *node, const JsonbValue *value,

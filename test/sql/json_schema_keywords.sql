@@ -174,7 +174,20 @@ INSERT INTO c (keyword, what, schema, good, bad) VALUES
 -- compatibility with what drafts had before
 ('dependencies', 'is still understood', '{"dependencies": {"a": ["b"], "c": {"required": ["d"]}}}', '[{}, {"a": 1, "b": 2}, {"c": 1, "d": 2}]', '[{"a": 1}, {"c": 1}]'),
 ('definitions', 'are still looked up', '{"definitions": {"n": {"type": "integer"}}, "$ref": "#/definitions/n"}', '[1]', '["x"]');
-SELECT plan(count(*)::int) FROM c;
+SELECT plan(count(*)::int + 3) FROM c;
 SELECT pg_temp.judge(c) FROM c ORDER BY n;
+
+-- Numbers, each with each, beside what SQL says of them.
+CREATE TEMP TABLE number AS
+SELECT DISTINCT sign * whole + part AS n
+  FROM unnest(ARRAY[0, 1, 2, 9, 10, 99, 9999, 10000, 10001, 20000, 99999999, 1e8, 1e16, 1e40, 12345678901234567890]::numeric[]) whole,
+	   unnest(ARRAY[0, 0.00, 0.5, 0.0001, 0.00001, 0.9999, 0.99999, 1e-40]::numeric[]) part, unnest(ARRAY[1, -1]) sign;
+SELECT is_empty($$ SELECT a.n, b.n FROM number a, number b
+	WHERE eventsource.jsonb_matches_schema(jsonb_build_object('minimum', a.n), to_jsonb(b.n)) <> (b.n >= a.n)
+	   OR eventsource.jsonb_matches_schema(jsonb_build_object('maximum', a.n), to_jsonb(b.n)) <> (b.n <= a.n) $$, 'bounds are as SQL has them');
+SELECT is_empty($$ SELECT a.n, b.n FROM number a, number b
+	WHERE eventsource.jsonb_matches_schema(jsonb_build_object('const', a.n), to_jsonb(b.n)) <> (b.n = a.n) $$, 'and so are equal numbers');
+SELECT is_empty($$ SELECT n FROM number, unnest(ARRAY[0, 3, 20]) zeros
+	WHERE eventsource.jsonb_matches_schema('{"type": "integer"}', to_jsonb(round(n, scale(n) + zeros))) <> (n = trunc(n)) $$, 'and integers');
 SELECT * FROM finish();
 ROLLBACK;
