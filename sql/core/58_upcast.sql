@@ -18,6 +18,11 @@ CREATE FUNCTION eventsource.verify_upcasters(type text DEFAULT NULL, category te
 COMMENT ON FUNCTION eventsource.verify_upcasters(text, text) IS
 	'Reads every event (of a type; in a category) that upcasters are for, as corrected: one row per event for which an upcaster fails, or whose data then does not match the schema of the version that its chain ends at; none when all is well. from_version: the version it is stored at.';
 
+CREATE FUNCTION eventsource.stored_data(event_position bigint) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'eventsource_stored_data' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION eventsource.stored_data(bigint) IS
+	'Data of the event at this position as it is stored, not upcast: what correct_event() wants anew. NULL if there is no such event.';
+
 CREATE FUNCTION eventsource.upcaster_list()
 	RETURNS TABLE (type text, category text, from_version integer, to_version integer, expression text, owner text,
 				   version bigint, event_position bigint)

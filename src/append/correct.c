@@ -66,7 +66,7 @@ eventsource_correct_event(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("data must be an object"),
 				 errdetail("It is what the event should have said, whole."),
-				 errhint("To change one field: correct_event(n, (SELECT data FROM eventsource.events WHERE position = n) || '{\"field\": \"value\"}', ...).")));
+				 errhint("To change one field: correct_event(n, eventsource.stored_data(n) || '{\"field\": \"value\"}', ...).")));
 	return correct(fcinfo, &revision, word_argument(fcinfo, 2, "reason"), word_argument(fcinfo, 3, "actor"));
 }
 

@@ -21,6 +21,7 @@
 
 #include "append/correct.h"
 #include "errors.h"
+#include "log/attempt.h"
 #include "log/correction.h"
 #include "log/json.h"
 #include "log/read.h"
@@ -39,6 +40,7 @@ typedef struct Version
 {
 	EsEvent		event;
 	bool		counts;
+	bool		is_readable;	/* upcasters can do with it */
 } Version;
 
 typedef struct Replay
@@ -57,7 +59,17 @@ typedef struct Replay
 	bool		differs;		/* from what it is now */
 } Replay;
 
+/* For es_attempt(). */
+typedef struct Reading
+{
+	const EsUpcasters *upcasters;
+	EsEvent    *event;
+} Reading;
+
 static void begin_context(Replay *replay);
+static void read_now(Replay *replay, Version *now, bool is_target);
+static void read_event(void *arg);
+static bool is_of_data(int sqlstate);
 static bool replay_event(Replay *replay, const EsEvent *recorded);
 static bool pass_correction(Replay *replay, const EsEvent *now);
 static void correct_target(Replay *replay, const Version *now, Version *then);
@@ -132,6 +144,38 @@ begin_context(Replay *replay)
 	replay->rows_then = es_fold_begin_replay(CurrentMemoryContext, projection);
 }
 
+/*
+ * What upcasters fail by may be what is to be corrected: then nothing can have
+ * been made of it.
+ */
+static void
+read_now(Replay *replay, Version *now, bool is_target)
+{
+	Reading		reading = {replay->upcasters, &now->event};
+
+	now->is_readable = true;
+	if (!now->counts || replay->upcasters == NULL)
+		return;
+	if (is_target)
+		now->is_readable = es_attempt(read_event, &reading, is_of_data) == NULL;
+	else
+		read_event(&reading);
+}
+
+static void
+read_event(void *arg)
+{
+	Reading    *reading = arg;
+
+	es_reading_upcast(reading->upcasters, reading->event);
+}
+
+static bool
+is_of_data(int sqlstate)
+{
+	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION || sqlstate == ES_ERRCODE_INVALID_PAYLOAD;
+}
+
 /* False if nothing that follows can be another than it is. */
 static bool
 replay_event(Replay *replay, const EsEvent *recorded)
@@ -142,7 +186,8 @@ replay_event(Replay *replay, const EsEvent *recorded)
 	Version		now = {.event = *recorded};
 	Version		then;
 
-	now.counts = es_corrections_apply(replay->known, &now.event);
+	now.counts = es_corrections_apply_stored(replay->known, &now.event);
+	read_now(replay, &now, is_target);
 	if (es_event_is_correction(recorded))
 		return pass_correction(replay, &now.event);
 	then = now;
@@ -161,11 +206,11 @@ replay_event(Replay *replay, const EsEvent *recorded)
 				   es_event_text(&now.event, now.counts ? ES_EVENT_TO_STATE : ES_EVENT_FROM_STATE),
 				   is_target);
 	}
-	if (is_noted && now.counts)
+	if (is_noted && now.counts && now.is_readable)
 		es_refold_note(replay->revision->rows, &now.event);
 	if (is_noted && then.counts)
 		es_refold_note(replay->revision->rows, &then.event);
-	if (replay->context != NULL && now.counts)
+	if (replay->context != NULL && now.counts && now.is_readable)
 		es_fold_apply(replay->rows_now, &now.event);
 	if (replay->context != NULL && then.counts)
 		es_fold_apply(replay->rows_then, &then.event);

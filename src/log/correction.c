@@ -100,7 +100,6 @@ static const Run *run_after(const StreamCorrections *stream, int64 position);
 static const Run *last_run(const StreamCorrections *stream, int64 position);
 static bool is_loaded_by(const EsCorrections *corrections, Snapshot snapshot);
 static void set_state(EsEvent *event, EsEventColumn column, int32 state);
-static bool correct(const EsCorrections *corrections, EsEvent *event);
 static void upcast(const EsCorrections *corrections, EsEvent *event);
 static void replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *event);
 
@@ -197,15 +196,15 @@ es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsCorrectionVis
 bool
 es_corrections_apply(const EsCorrections *corrections, EsEvent *event)
 {
-	if (!correct(corrections, event))
+	if (!es_corrections_apply_stored(corrections, event))
 		return false;
 	if (corrections->upcasters != NULL && !event->is_upcast)
 		upcast(corrections, event);
 	return true;
 }
 
-static bool
-correct(const EsCorrections *corrections, EsEvent *event)
+bool
+es_corrections_apply_stored(const EsCorrections *corrections, EsEvent *event)
 {
 	const StreamCorrections *stream = find_stream(corrections, event->stream_id);
 	const EsCorrection *correction;

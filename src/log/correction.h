@@ -60,6 +60,9 @@ extern void es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsC
  */
 extern bool es_corrections_apply(const EsCorrections *corrections, EsEvent *event);
 
+/* The same, but that nothing is upcast. */
+extern bool es_corrections_apply_stored(const EsCorrections *corrections, EsEvent *event);
+
 /* The correction of an event that counts, or NULL. */
 extern const EsCorrection *es_corrections_find(const EsCorrections *corrections, int64 stream_id,
 											   int64 position);

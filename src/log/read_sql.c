@@ -1,7 +1,7 @@
 /*
  * read_sql.c
  *		SQL functions that read the log: read_stream, read_category, read_all,
- *		stream_version, stream_head, watermark, verify_chain.
+ *		stream_version, stream_head, stored_data, watermark, verify_chain.
  *
  * read_category and read_all read final events only (log/final.h).
  */
@@ -20,6 +20,7 @@
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
@@ -29,6 +30,7 @@ PG_FUNCTION_INFO_V1(eventsource_read_category);
 PG_FUNCTION_INFO_V1(eventsource_read_all);
 PG_FUNCTION_INFO_V1(eventsource_stream_version);
 PG_FUNCTION_INFO_V1(eventsource_stream_head);
+PG_FUNCTION_INFO_V1(eventsource_stored_data);
 PG_FUNCTION_INFO_V1(eventsource_watermark);
 PG_FUNCTION_INFO_V1(eventsource_verify_chain);
 
@@ -173,6 +175,28 @@ eventsource_stream_head(PG_FUNCTION_ARGS)
 	result = heap_form_tuple(BlessTupleDesc(desc), values, nulls);
 	es_scan_end(scan);
 	PG_RETURN_DATUM(HeapTupleGetDatum(result));
+}
+
+/* stored_data(event_position bigint) */
+Datum
+eventsource_stored_data(PG_FUNCTION_ARGS)
+{
+	int64		position = PG_GETARG_INT64(0);
+	EsScan	   *scan;
+	EsEvent		event;
+	Datum		data = (Datum) 0;
+
+	if (position < 1)
+		PG_RETURN_NULL();
+	scan = es_scan_whole_log(position - 1, position, GetActiveSnapshot());
+	es_scan_expect(scan, 1);
+	es_scan_as_stored(scan);
+	if (es_scan_next(scan, &event))
+		data = datumCopy(event.value[ES_EVENT_DATA], false, -1);
+	es_scan_end(scan);
+	if (data == (Datum) 0)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(data);
 }
 
 Datum

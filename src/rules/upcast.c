@@ -393,6 +393,28 @@ refuse_result(const EsUpcastChain *chain, const EsUpcaster *step, const EsEvent 
 /* ---- definitions ---- */
 
 char *
+es_upcast_registration_problem(const char *category, const char *type)
+{
+	const EsUpcasters *upcasters = es_reading_begin();
+	ListCell   *lc;
+
+	if (category != NULL && es_upcast_chain_of_scope(upcasters, NULL, type) != NULL &&
+		es_upcast_chain_of_scope(upcasters, category, type) == NULL)
+		return psprintf("category: its events are read through the upcasters of \"%s\" for all categories, which "
+						"a registration of its own would end", type);
+	foreach(lc, category == NULL ? es_upcast_chains(upcasters) : NIL)
+	{
+		const EsUpcastChain *chain = lfirst(lc);
+
+		if (chain->category != NULL && strcmp(chain->type, type) == 0 &&
+			es_event_type_read(chain->category, type) == NULL)
+			return psprintf("category: \"%s\" has upcasters of its own for this type; register it there first",
+							chain->category);
+	}
+	return NULL;
+}
+
+char *
 es_upcast_definition_name(const char *category, const char *type, int32 from)
 {
 	return psprintf("%s@%d", es_event_type_definition_name(category, type), from);

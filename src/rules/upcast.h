@@ -64,6 +64,12 @@ extern EsUpcaster *es_upcast_first(const EsUpcastChain *chain, int32 version);
 /* Compiles what an upcaster says: ZE011 for what is not allowed in one. */
 extern EsExpr *es_upcast_compile(const char *source, Oid owner);
 
+/*
+ * Would the first registration of a type in a category (NULL: the general one) take
+ * events away from upcasters that they are read through?  What is wrong, or NULL.
+ */
+extern char *es_upcast_registration_problem(const char *category, const char *type);
+
 /* How its definitions are called, and what is in them. */
 extern char *es_upcast_definition_name(const char *category, const char *type, int32 from);
 extern Jsonb *es_upcast_write(const char *category, const char *type, int32 from, int32 to,

@@ -26,10 +26,14 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-/* A sample: all of a log that is not longer than this, else windows of it. */
+/*
+ * A sample: events spread over the log; of a long one, which is not read whole,
+ * over windows, and what is most recent.
+ */
 #define SAMPLE_EVENTS	1000
 #define WINDOWS			50
 #define WINDOW			2000	/* positions */
+#define RECENT			200		/* likewise */
 
 /* Failures that a refused definition lists. */
 #define MAX_LISTED		10
@@ -52,18 +56,21 @@ typedef struct Trial
 
 typedef struct Sample
 {
+	Trial		trial;
+	Snapshot	snapshot;
 	List	   *problems;
 	int			failed;
 } Sample;
 
 static void begin_trial(Trial *trial, Snapshot snapshot);
-static bool try_event(Trial *trial, EsEvent *event);
+static bool is_candidate(Trial *trial, EsEvent *event);
+static void try_event(Trial *trial);
 static void upcast_and_check(void *arg);
 static char *mismatch(const EsUpcastChain *chain, const EsEvent *event);
 static bool is_of_type(const EsEvent *event, const char *type);
 static bool is_any(int sqlstate);
 static void put_problem(ReturnSetInfo *result, const Trial *trial);
-static void take_window(Trial *trial, Sample *sample, int64 after, int64 upto, Snapshot snapshot, int64 max);
+static int64 take(Sample *sample, int64 after, int64 upto, int64 stride, int64 max);
 
 /* verify_upcasters(type text, category text) */
 Datum
@@ -94,8 +101,11 @@ eventsource_verify_upcasters(PG_FUNCTION_ARGS)
 			int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
 
 			CHECK_FOR_INTERRUPTS();
-			if (try_event(&trial, &event) && trial.problem != NULL)
+			if (is_candidate(&trial, &event))
+				try_event(&trial);
+			if (trial.problem != NULL)
 				put_problem(result, &trial);
+			trial.problem = NULL;
 			es_progress_step(&progress, position - done);
 			done = position;
 		}
@@ -124,49 +134,62 @@ put_problem(ReturnSetInfo *result, const Trial *trial)
 List *
 es_upcast_sample(const char *category, const char *type)
 {
-	Trial		trial = {.type = type,.category = category};
-	Sample		sample = {0};
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Sample		sample = {.trial = {.type = type,.category = category}};
 	int64		last = es_position_last();
-	int64		first_window = last - (int64) WINDOWS * WINDOW;
+	int64		slice = last / WINDOWS;
 
-	begin_trial(&trial, snapshot);
-	if (first_window <= 0)
-		take_window(&trial, &sample, 0, last, snapshot, SAMPLE_EVENTS);
+	sample.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	begin_trial(&sample.trial, sample.snapshot);
+	if (slice <= WINDOW)
+	{
+		int64		count = take(&sample, 0, last, 0, PG_INT64_MAX);
+
+		(void) take(&sample, 0, last, count / SAMPLE_EVENTS + 1, PG_INT64_MAX);
+	}
 	else
-		for (int i = WINDOWS; i > 0; i--)
-		{
-			int64		upto = last / WINDOWS * i + (i == WINDOWS ? last % WINDOWS : 0);
-
-			take_window(&trial, &sample, Max(0, upto - WINDOW), upto, snapshot,
-						SAMPLE_EVENTS / WINDOWS * (WINDOWS + 1 - i));
-		}
-	UnregisterSnapshot(snapshot);
+	{
+		(void) take(&sample, last - RECENT, last, 1, PG_INT64_MAX);
+		for (int i = 0; i < WINDOWS; i++)
+			(void) take(&sample, i * slice, i * slice + WINDOW, 1, (SAMPLE_EVENTS - RECENT) / WINDOWS);
+	}
+	UnregisterSnapshot(sample.snapshot);
 	if (sample.failed > MAX_LISTED)
 		sample.problems = lappend(sample.problems, psprintf("... and %d more of " INT64_FORMAT " events tried",
-															sample.failed - MAX_LISTED, trial.tried));
+															sample.failed - MAX_LISTED, sample.trial.tried));
 	return sample.problems;
 }
 
-/* max: so many in all, this window included. */
-static void
-take_window(Trial *trial, Sample *sample, int64 after, int64 upto, Snapshot snapshot, int64 max)
+/*
+ * Tries one event of so many (stride; 0: none), the first among them, up to max;
+ * how many there are that upcasters are for, as far as it looked.
+ */
+static int64
+take(Sample *sample, int64 after, int64 upto, int64 stride, int64 max)
 {
+	Trial	   *trial = &sample->trial;
 	EsScan	   *scan = es_scan_log(after, upto, trial->category == NULL ? NIL :
-								   list_make1(unconstify(char *, trial->category)), snapshot);
+								   list_make1(unconstify(char *, trial->category)), sample->snapshot);
+	int64		count = 0;
 	EsEvent		event;
 
 	es_scan_as_stored(scan);
-	while (trial->tried < max && es_scan_next(scan, &event))
+	while (count < max && es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!try_event(trial, &event) || trial->problem == NULL || sample->failed++ >= MAX_LISTED)
+		if (!is_candidate(trial, &event))
+			continue;
+		count++;
+		if (stride == 0 || (count - 1) % stride != 0)
+			continue;
+		try_event(trial);
+		if (trial->problem == NULL || sample->failed++ >= MAX_LISTED)
 			continue;
 		sample->problems = lappend(sample->problems,
 								   psprintf("event at position " INT64_FORMAT ": %s",
 											DatumGetInt64(event.value[ES_EVENT_POSITION]), trial->problem));
 	}
 	es_scan_end(scan);
+	return count;
 }
 
 static void
@@ -178,32 +201,36 @@ begin_trial(Trial *trial, Snapshot snapshot)
 											 ALLOCSET_DEFAULT_SIZES);
 }
 
-/* False if the event goes through no upcaster.  The problem lasts until the next call. */
+/* Does the event go through upcasters? */
 static bool
-try_event(Trial *trial, EsEvent *event)
+is_candidate(Trial *trial, EsEvent *event)
 {
 	MemoryContext caller;
-	ErrorData  *error;
 
 	if (trial->type != NULL && !is_of_type(event, trial->type))
 		return false;
 	MemoryContextReset(trial->per_event);
 	caller = MemoryContextSwitchTo(trial->per_event);
 	trial->event = event;
-	trial->problem = NULL;
 	trial->from = DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]);
 	trial->chain = es_upcast_chain_of(trial->upcasters, event);
-	if (trial->chain != NULL && es_upcast_first(trial->chain, trial->from) == NULL)
-		trial->chain = NULL;
-	if (trial->chain != NULL)
-	{
-		trial->tried++;
-		error = es_attempt(upcast_and_check, trial, is_any);
-		if (error != NULL)
-			trial->problem = es_error_clip(error->message);
-	}
 	MemoryContextSwitchTo(caller);
-	return trial->chain != NULL;
+	return trial->chain != NULL && es_upcast_first(trial->chain, trial->from) != NULL;
+}
+
+/* The problem lasts until the next candidate. */
+static void
+try_event(Trial *trial)
+{
+	MemoryContext caller = MemoryContextSwitchTo(trial->per_event);
+	ErrorData  *error;
+
+	trial->problem = NULL;
+	trial->tried++;
+	error = es_attempt(upcast_and_check, trial, is_any);
+	if (error != NULL)
+		trial->problem = es_error_clip(error->message);
+	MemoryContextSwitchTo(caller);
 }
 
 static bool
