@@ -16,10 +16,12 @@
 #include "fmgr.h"
 #include "log/config.h"
 #include "miscadmin.h"
+#include "project/rebuild.h"
 #include "rules/category_list.h"
 #include "rules/event_type.h"
 #include "rules/json_schema_compat.h"
 #include "rules/machine.h"
+#include "rules/upcast.h"
 #include "utils/builtins.h"
 
 #define MAX_DESCRIPTION	10000	/* bytes */
@@ -60,6 +62,7 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 	char	   *name;
 	EsEventType *stored;
 	const EsTypeVersion *same;
+	char	   *problem;
 	List	   *problems;
 
 	PreventCommandIfReadOnly("eventsource.register_event_type()");
@@ -69,9 +72,12 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 		es_machine_refuse(title(&proposal), problems);
 
 	name = es_event_type_definition_name(proposal.category, proposal.type);
+	es_rebuild_lock_reading(false);
 	es_define_lock(ES_EVENT_TYPE_KIND, name);
 	stored = es_event_type_read(proposal.category, proposal.type);
 	/* Said again, an expression whose owner is gone has a new one. */
+	if (stored == NULL && (problem = es_upcast_registration_problem(proposal.category, proposal.type)) != NULL)
+		es_machine_refuse(title(&proposal), list_make1(problem));
 	same = stored == NULL ? NULL : find_version(&proposal, stored);
 	if (same != NULL)
 	{

@@ -64,6 +64,13 @@ SELECT results_eq('SELECT type, category, from_version, to_version, reaches_vers
 	$$ VALUES ('order_placed', NULL::text, 1, 2, 3, true, 1::bigint), ('order_placed', NULL, 2, 3, 3, true, 1) $$, 'the view upcasters');
 SELECT is_empty('SELECT * FROM eventsource.verify_upcasters()', 'verify_upcasters');
 
+-- What is registered later does not take events away from them.
+SELECT throws_ok($$ SELECT eventsource.register_event_type('order_placed', 'order') $$, 'ZE011', NULL, 'a registration of one category alone');
+SELECT is(eventsource.create_upcaster('parcel_sent', 1, 2, 'event.data', 'parcel'), 1::bigint, 'of one category');
+SELECT throws_ok($$ SELECT eventsource.register_event_type('parcel_sent') $$, 'ZE011', NULL, 'or of all but it');
+SELECT is(eventsource.register_event_type('parcel_sent', 'parcel'), 1, 'its own is welcome');
+SELECT lives_ok($$ SELECT eventsource.drop_upcaster('parcel_sent', 1, 'parcel') $$, 'dropped');
+
 -- Dropping.
 SELECT throws_ok($$ SELECT eventsource.drop_upcaster('order_placed', 7) $$, '42704', NULL, 'what there is not');
 SELECT lives_ok($$ SELECT eventsource.drop_upcaster('order_placed', 2) $$, 'the last of a chain is dropped');
