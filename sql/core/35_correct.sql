@@ -17,7 +17,7 @@ SELECT k.corrects AS position,
 	   o.stream, o.version, o.type,
 	   CASE WHEN k.is_void THEN 'voided' ELSE 'corrected' END AS kind,
 	   k.position AS correction_position,
-	   CASE WHEN k.number = 1 THEN o.data WHEN NOT k.was_void THEN b.data END AS data_before,
+	   CASE WHEN k.number = 1 THEN d.data WHEN NOT k.was_void THEN b.data END AS data_before,
 	   CASE WHEN NOT k.is_void THEN c.data END AS data_after,
 	   c.reason, c.actor,
 	   k.recorded_at AS corrected_at,
@@ -30,6 +30,7 @@ SELECT k.corrects AS position,
 		  FROM eventsource.correction x
 		WINDOW w AS (PARTITION BY x.corrects ORDER BY x.position)) k
   LEFT JOIN eventsource.events o ON o.position = k.corrects
+  LEFT JOIN eventsource.event d ON d.position = k.corrects
   LEFT JOIN eventsource.events c ON c.position = k.position
   LEFT JOIN eventsource.events b ON b.position = k.position_before;
 COMMENT ON VIEW eventsource.corrections IS
@@ -40,8 +41,8 @@ COMMENT ON COLUMN eventsource.corrections.version IS 'Version of the corrected e
 COMMENT ON COLUMN eventsource.corrections.type IS 'Its type.';
 COMMENT ON COLUMN eventsource.corrections.kind IS 'corrected or voided.';
 COMMENT ON COLUMN eventsource.corrections.correction_position IS 'Place in the log of the correction.';
-COMMENT ON COLUMN eventsource.corrections.data_before IS 'Data of the event as it was believed before; NULL if it was void then.';
-COMMENT ON COLUMN eventsource.corrections.data_after IS 'Data of the event by this correction; NULL if it voids.';
+COMMENT ON COLUMN eventsource.corrections.data_before IS 'Data of the event as it was believed before, as stored; NULL if it was void then.';
+COMMENT ON COLUMN eventsource.corrections.data_after IS 'Data of the event by this correction, as stored; NULL if it voids.';
 COMMENT ON COLUMN eventsource.corrections.reason IS 'Why it was corrected.';
 COMMENT ON COLUMN eventsource.corrections.actor IS 'Who corrected it.';
 COMMENT ON COLUMN eventsource.corrections.corrected_at IS 'When the correction was recorded.';

@@ -76,7 +76,8 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 	es_define_lock(ES_EVENT_TYPE_KIND, name);
 	stored = es_event_type_read(proposal.category, proposal.type);
 	/* Said again, an expression whose owner is gone has a new one. */
-	if (stored == NULL && (problem = es_upcast_registration_problem(proposal.category, proposal.type)) != NULL)
+	if (stored == NULL &&
+		(problem = es_upcast_registration_problem(proposal.category, proposal.type)) != NULL)
 		es_machine_refuse(title(&proposal), list_make1(problem));
 	same = stored == NULL ? NULL : find_version(&proposal, stored);
 	if (same != NULL)
