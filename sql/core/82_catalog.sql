@@ -187,8 +187,8 @@ CREATE FUNCTION eventsource.catalog_edges(edges jsonb) RETURNS text
 COMMENT ON FUNCTION eventsource.catalog_edges(jsonb) IS
 	'Private, for event_catalog: the transitions of an event type, as a table.';
 
--- versions: those of its registration, in order; NULL where it has none.
-CREATE FUNCTION eventsource.catalog_type(heading text, type text, versions jsonb, edges jsonb, latest jsonb) RETURNS text
+-- versions: those of its registration, in order; steps: its upcasters; NULL where it has none.
+CREATE FUNCTION eventsource.catalog_type(heading text, type text, versions jsonb, steps jsonb, edges jsonb, latest jsonb) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	now jsonb := versions -> -1;
@@ -205,12 +205,15 @@ BEGIN
 					now ->> 'compatibility')
 		   FROM jsonb_array_elements(versions) v HAVING count(*) > 0),
 		'Subject: ' || eventsource.markdown_code(now ->> 'subject') || E'\n\n',
+		(SELECT E'Older events are read with other data:\n\n'
+				|| string_agg(format(E'- of version %s as of %s: %s\n', u.from_version, u.to_version, eventsource.markdown_code(u.expression)), '' ORDER BY u.from_version) || E'\n'
+		   FROM jsonb_to_recordset(steps) u (from_version integer, to_version integer, expression text) HAVING count(*) > 0),
 		eventsource.catalog_edges(edges),
 		E'| Field | Type | Required | Description |\n|---|---|---|---|\n' || fields || E'\n',
 		eventsource.catalog_example(schema, latest));
 END
 $$;
-COMMENT ON FUNCTION eventsource.catalog_type(text, text, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION eventsource.catalog_type(text, text, jsonb, jsonb, jsonb, jsonb) IS
 	'Private, for event_catalog: one event type.';
 
 CREATE FUNCTION eventsource.catalog_users(category text) RETURNS text
@@ -235,8 +238,8 @@ CREATE FUNCTION eventsource.catalog_users(category text) RETURNS text
 COMMENT ON FUNCTION eventsource.catalog_users(text) IS
 	'Private, for event_catalog: what is made of the events of a category.';
 
--- types: rows of event_type_versions; latest: data of the last event by category-type.
-CREATE FUNCTION eventsource.catalog_category(category text, types jsonb, latest jsonb) RETURNS text
+-- types: rows of event_type_versions; steps: of upcasters; latest: data of the last event by category-type.
+CREATE FUNCTION eventsource.catalog_category(category text, types jsonb, steps jsonb, latest jsonb) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	declared record;
@@ -272,12 +275,16 @@ BEGIN
 		 ORDER BY x.type COLLATE "C"
 	LOOP
 		result := concat(result, CASE each.n WHEN 1 THEN E'### Event types\n\n' END,
-			eventsource.catalog_type('####', each.type, coalesce(each.own, each.general), edges -> each.type, latest -> (category || '-' || each.type)));
+			eventsource.catalog_type('####', each.type, coalesce(each.own, each.general),
+				(SELECT jsonb_agg(s.value) FROM jsonb_array_elements(steps) s
+				  WHERE s.value ->> 'type' = each.type
+					AND CASE WHEN each.own IS NULL AND each.general IS NOT NULL THEN s.value ->> 'category' IS NULL
+							 ELSE s.value ->> 'category' = catalog_category.category END), edges -> each.type, latest -> (category || '-' || each.type)));
 	END LOOP;
 	RETURN result || coalesce(eventsource.catalog_users(category), '');
 END
 $$;
-COMMENT ON FUNCTION eventsource.catalog_category(text, jsonb, jsonb) IS
+COMMENT ON FUNCTION eventsource.catalog_category(text, jsonb, jsonb, jsonb) IS
 	'Private, for event_catalog: one category.';
 
 CREATE FUNCTION eventsource.event_catalog(category text DEFAULT NULL) RETURNS text
@@ -285,6 +292,7 @@ CREATE FUNCTION eventsource.event_catalog(category text DEFAULT NULL) RETURNS te
 DECLARE
 	recent bigint := eventsource.watermark() - 10000;
 	types jsonb := (SELECT coalesce(jsonb_agg(v), '[]') FROM eventsource.event_type_versions v);
+	steps jsonb := (SELECT jsonb_agg(u) FROM eventsource.upcasters u);
 	latest jsonb := (WITH lately AS MATERIALIZED (
 							SELECT v.position, v.category, v.type, v.data,
 								   CASE WHEN v.type IN ('event_corrected', 'event_voided') AND v.metadata ->> 'corrects' ~ '^[0-9]{1,18}$'
@@ -309,7 +317,7 @@ BEGIN
 		 WHERE n.name = event_catalog.category OR event_catalog.category IS NULL AND n.name IS NOT NULL
 		 ORDER BY n.name COLLATE "C"
 	LOOP
-		result := result || eventsource.catalog_category(each.name, types, latest);
+		result := result || eventsource.catalog_category(each.name, types, steps, latest);
 	END LOOP;
 	FOR each IN
 		SELECT t.type, jsonb_agg(t.value ORDER BY (t.value ->> 'version')::int) AS versions,
@@ -319,10 +327,12 @@ BEGIN
 		 GROUP BY t.type ORDER BY t.type COLLATE "C"
 	LOOP
 		result := concat(result, CASE each.n WHEN 1 THEN E'## Event types of every category\n\n' END,
-			eventsource.catalog_type('###', each.type, each.versions, NULL, NULL));
+			eventsource.catalog_type('###', each.type, each.versions,
+				(SELECT jsonb_agg(s.value) FROM jsonb_array_elements(steps) s
+				  WHERE s.value ->> 'type' = each.type AND s.value ->> 'category' IS NULL), NULL, NULL));
 	END LOOP;
 	RETURN rtrim(result, E'\n') || E'\n';
 END
 $$;
 COMMENT ON FUNCTION eventsource.event_catalog(text) IS
-	'The event catalogue as Markdown: of one category, or (NULL) of all that are declared, tracked, have registered event types, or events among the last 10,000 of the log: rules, state machine with its diagram (mermaid), reason codes, event types (registered, known to the machine, or among those events) with versions, transitions, fields and an example, and who uses them. An example is the first of the schema''s own "examples", else data of the latest of those events that was not corrected, as it is, personal data and all, else made from the schema. Shows what the caller may read.';
+	'The event catalogue as Markdown: of one category, or (NULL) of all that are declared, tracked, have registered event types, or events among the last 10,000 of the log: rules, state machine with its diagram (mermaid), reason codes, event types (registered, known to the machine, or among those events) with versions, upcasters, transitions, fields and an example, and who uses them. An example is the first of the schema''s own "examples", else data of the latest of those events that was not corrected, as it is, personal data and all, else made from the schema. Shows what the caller may read.';

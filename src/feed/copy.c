@@ -163,6 +163,7 @@ copy_events(Stretch *stretch, int64 max_events, bool is_brief)
 	EsEvent		event;
 
 	es_scan_expect(scan, max_events);
+	es_scan_as_stored(scan);	/* corrections come first */
 	while (reached == stretch->upto && es_scan_next(scan, &event))
 	{
 		int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);

@@ -28,7 +28,7 @@
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 
-/* The copy of an event, as it is corrected now. */
+/* The copy of an event, as it is corrected now, its data as stored. */
 typedef struct Found
 {
 	int64		position;
@@ -59,6 +59,8 @@ static void map_event(void *arg);
 static bool is_survived(int sqlstate);
 static void note_stream(Carry *carry, const text *stream);
 static void find_copies(Carry *carry, const text *stream, Snapshot snapshot);
+static void add_found(Carry *carry, const text *stream, const EsEvent *copy);
+static void correct_found(Carry *carry, const EsEvent *correction);
 static int64 source_position(const EsEvent *event);
 static void reconcile(Carry *carry, const EsEvent *correction);
 static void correct_copy(const Found *found, Jsonb *data, const EsEvent *correction);
@@ -91,6 +93,7 @@ es_copy_correct(const EsCopy *copy, const EsMapping *mapping, const EsEvent *cor
 	scan = es_scan_log(carry.position - 1, carry.position, list_make1(unconstify(char *, copy->from)),
 					   snapshot);
 	es_scan_expect(scan, 1);
+	es_scan_as_stored(scan);
 	if (!es_scan_next(scan, &carry.event))
 		elog(ERROR, "there is no event at position " INT64_FORMAT, carry.position);
 	note_times(&carry);
@@ -125,6 +128,7 @@ note_times(Carry *carry)
 	EsScan	   *scan = es_scan_stream(stream, version + 1, false, carry->snapshot);
 	EsEvent		event;
 
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		int64	   *time;
@@ -186,34 +190,52 @@ note_stream(Carry *carry, const text *stream)
 static void
 find_copies(Carry *carry, const text *stream, Snapshot snapshot)
 {
-	EsCorrections *corrections;
 	EsStream	target;
 	EsScan	   *scan;
 	EsEvent		event;
 
 	if (!es_stream_find(stream, &target))
 		return;
-	corrections = es_corrections_load_stream(target.id, DT_NOEND, snapshot);
 	scan = es_scan_stream(stream, 1, false, snapshot);
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
-		int64		source = es_event_is_correction(&event) ? 0 : source_position(&event);
-		Found	   *found;
-
 		CHECK_FOR_INTERRUPTS();
-		if (source > carry->position)
-			break;
-		if (source != carry->position)
-			continue;
-		found = palloc0(sizeof(Found));
-		found->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
-		found->stream = stream;
-		found->type = (text *) DatumGetPointer(datumCopy(event.value[ES_EVENT_TYPE], false, -1));
-		found->is_void = !es_corrections_apply(corrections, &event);
-		found->data = DatumGetJsonbPCopy(event.value[ES_EVENT_DATA]);
-		carry->found = lappend(carry->found, found);
+		if (es_event_is_correction(&event))
+			correct_found(carry, &event);
+		else if (source_position(&event) == carry->position)
+			add_found(carry, stream, &event);
 	}
 	es_scan_end(scan);
+}
+
+static void
+add_found(Carry *carry, const text *stream, const EsEvent *copy)
+{
+	Found	   *found = palloc0(sizeof(Found));
+
+	found->position = DatumGetInt64(copy->value[ES_EVENT_POSITION]);
+	found->stream = stream;
+	found->type = (text *) DatumGetPointer(datumCopy(copy->value[ES_EVENT_TYPE], false, -1));
+	found->data = DatumGetJsonbPCopy(copy->value[ES_EVENT_DATA]);
+	carry->found = lappend(carry->found, found);
+}
+
+static void
+correct_found(Carry *carry, const EsEvent *correction)
+{
+	int64		position = carry->found == NIL ? 0 : es_copy_corrected(correction);
+	ListCell   *lc;
+
+	foreach(lc, carry->found)
+	{
+		Found	   *found = lfirst(lc);
+
+		if (found->position != position)
+			continue;
+		found->is_void = (correction->flags & ES_EVENT_VOID) != 0;
+		found->data = DatumGetJsonbPCopy(correction->value[ES_EVENT_DATA]);
+	}
 }
 
 /* Of what event is it a copy?  0: of none. */

@@ -21,6 +21,9 @@ SELECT eventsource.copy_category('ticket', 'ticket2') AS n \gset
 SELECT count(*) AS n FROM eventsource.append('loose-1', 'seen', '{"a": 3}') \gset
 SELECT count(*) AS n FROM eventsource.append('loose-1', 'seen', '{"a": 1}') \gset
 SELECT count(*) AS n FROM eventsource.correct_event((SELECT position FROM eventsource.events WHERE stream = 'loose-1' AND version = 2), '{"a": 2}', 'typo', 'joe') \gset
+SELECT eventsource.register_event_type('paid', 'order', '{"properties": {"amount": {"type": ["number", "null"]}, "currency": {"type": "string"}}}') AS n \gset
+SELECT eventsource.create_upcaster('paid', 1, 2, $$ event.data
+	|| '{"currency": "EUR"}' $$, 'order') AS n \gset
 SELECT eventsource.event_catalog();
 SELECT is(eventsource.event_catalog(), eventsource.event_catalog(), 'the same again');
 SELECT ok(eventsource.event_catalog() LIKE '%' || replace(replace(substr(eventsource.event_catalog('order'), 20), '\', '\\'), '_', '\_') || '%', 'of one category: its part');

@@ -2,7 +2,7 @@
 \set own_database copy
 \i test/own_database.sql
 -- Copies of categories: each event once, mapped, through the rules of the new category.
-SELECT plan(54);
+SELECT plan(59);
 -- Settings of who copies say nothing about what is copied.
 SET eventsource.actor = 'copier';
 SET eventsource.reason = 'copying';
@@ -158,6 +158,22 @@ SELECT is((SELECT count(*) FROM eventsource.category_copies WHERE to_category = 
 -- What an expression calls must not append.
 CREATE FUNCTION cpe_append(x jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM eventsource.append('cpf-1', 'slipped in'); RETURN x; END $$;
 SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpe', 'cpf', '{"made": {"data": "public.cpe_append(event.data)"}}') $$, '2F003', 'cannot append while another event is being decided', 'nothing slips in');
+
+-- Upcast data, in the latest version that the new category has of the type.
+SELECT eventsource.register_event_type('sent', NULL, '{"required": ["a"]}') + eventsource.register_event_type('sent', NULL, '{"required": ["b"]}', compatibility => 'none') AS n \gset
+SELECT eventsource.register_event_type('sent', 'cpz', '{"required": ["b"]}', 7) AS n \gset
+SELECT count(*) AS n FROM eventsource.append('cpy-1', 'sent', '{"a": 1}', schema_version => 1) \gset
+SELECT count(*) AS n FROM eventsource.append('cpy-1', 'sent', '{"b": 1}') \gset
+SELECT count(*) AS n FROM eventsource.append('cpy-1', 'sent', '{"a": "bad"}', schema_version => 1) \gset
+SELECT count(*) AS n FROM eventsource.correct_event((SELECT max(position) FROM eventsource.events WHERE stream = 'cpy-1'), '{"a": 3}', 'typo', 'joe') \gset
+SELECT eventsource.create_upcaster('sent', 1, 2, $$ jsonb_build_object('b', (event.data ->> 'a')::int + 1) $$) AS n \gset
+SELECT is(eventsource.copy_category('cpy', 'cpz'), 3::bigint, 'three');
+SELECT pg_temp.same_rows($$ SELECT schema_version, data FROM eventsource.events WHERE category = 'cpz' ORDER BY position $$,
+	$$ VALUES (7, '{"b": 2}'::jsonb), (7, '{"b": 1}'), (7, '{"b": 4}') $$, 'upcast, what was corrected after it was corrected');
+SELECT count(*) AS n FROM eventsource.correct_event((SELECT min(position) FROM eventsource.events WHERE stream = 'cpy-1'), '{"a": 10}', 'typo', 'joe') \gset
+SELECT is(eventsource.copy_category('cpy', 'cpz'), 0::bigint, 'corrected later');
+SELECT pg_temp.same_rows($$ SELECT type, data FROM eventsource.events WHERE category = 'cpz' ORDER BY position DESC LIMIT 1 $$, $$ VALUES ('event_corrected', '{"b": 11}'::jsonb) $$, 'that, too');
+SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpy', 'cpyy', '{"*": {"data": "''{}''"}}') $$, 'ZE007', 'data does not match version 2 of event type "sent"', 'what does not match the schema');
 
 -- Synthetic events stay so; what a tracked table has written is an event like any other.
 CREATE TABLE cpt (id int PRIMARY KEY, a text);
