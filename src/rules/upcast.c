@@ -258,16 +258,30 @@ es_upcast_chain_of(const EsUpcasters *upcasters, const EsEvent *event)
 	return chain;
 }
 
-/* That of the event's registration; without one, of its category, else the general one. */
+/*
+ * That of the event's registration; without one, of its category, else the general
+ * one.  Words that the event has not are looked up by their ids.
+ */
 static const EsUpcastChain *
 resolve(const EsUpcasters *upcasters, const EsEvent *event)
 {
-	char	   *category = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
-	char	   *type = text_to_cstring(es_event_text(event, ES_EVENT_TYPE));
-	const EsUpcastChain *own = es_upcast_chain_of_scope(upcasters, category, type);
-	const EsUpcastChain *general = es_upcast_chain_of_scope(upcasters, NULL, type);
-	const EsUpcastChain *result = own;
+	const text *words[] = {es_event_text(event, ES_EVENT_CATEGORY), es_event_text(event, ES_EVENT_TYPE)};
+	char	   *category;
+	char	   *type;
+	const EsUpcastChain *own;
+	const EsUpcastChain *general;
+	const EsUpcastChain *result;
 
+	if (words[0] == NULL)
+		words[0] = es_word_text(ES_STREAM_CATEGORY(event->stream_id));
+	if (words[1] == NULL)
+		words[1] = es_word_text(event->type_id);
+	if (words[0] == NULL || words[1] == NULL)
+		return NULL;
+	category = text_to_cstring(words[0]);
+	type = text_to_cstring(words[1]);
+	result = own = es_upcast_chain_of_scope(upcasters, category, type);
+	general = es_upcast_chain_of_scope(upcasters, NULL, type);
 	if (own == NULL && general != NULL && category[0] != '$' &&
 		es_event_type_read(category, type) == NULL)
 		result = general;

@@ -55,7 +55,10 @@ extern List *es_upcast_chains(const EsUpcasters *upcasters);
 extern const EsUpcastChain *es_upcast_chain_of_scope(const EsUpcasters *upcasters, const char *category,
 													 const char *type);
 
-/* The chain that the event goes through, or NULL; by its flags, type, stream_id. */
+/*
+ * The chain that the event goes through, or NULL; by its flags, its stream_id and
+ * type_id, or where these are 0 by category and type.
+ */
 extern const EsUpcastChain *es_upcast_chain_of(const EsUpcasters *upcasters, const EsEvent *event);
 
 /* The step that data of this version goes through first; NULL: it is as it should be. */

@@ -44,10 +44,7 @@ eventsource_has_upcaster(PG_FUNCTION_ARGS)
 	event.stream_id = PG_GETARG_INT64(0);
 	event.type_id = PG_GETARG_INT32(1);
 	event.flags = PG_GETARG_INT16(3);
-	set_text(&event, ES_EVENT_CATEGORY, es_word_text(ES_STREAM_CATEGORY(event.stream_id)));
-	set_text(&event, ES_EVENT_TYPE, es_word_text(event.type_id));
-	if (event.isnull[ES_EVENT_CATEGORY] || event.isnull[ES_EVENT_TYPE])
-		PG_RETURN_BOOL(false);
+	event.isnull[ES_EVENT_CATEGORY] = event.isnull[ES_EVENT_TYPE] = true;
 	chain = es_upcast_chain_of(upcasters, &event);
 	PG_RETURN_BOOL(chain != NULL && es_upcast_first(chain, PG_GETARG_INT16(2)) != NULL);
 }
