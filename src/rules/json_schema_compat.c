@@ -21,7 +21,6 @@
 #include "rules/json_schema_compat_parts.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 
 /* Steps after which a comparison is given up: far more than schemas of people need. */
 #define MAX_STEPS		100000
@@ -37,10 +36,10 @@ static const char *const mode_names[] = {
 	[ES_COMPAT_FULL_TRANSITIVE] = "full_transitive",
 };
 
-static List *compare(const EsSchema *known, const EsSchema *asked, bool is_forward, List *lines);
+static List *compare(const EsSchema *known, const EsSchema *asked, bool of_objects, bool is_forward,
+					 List *lines);
 static bool is_same(const EsSchema *a, const EsSchema *b);
 static EsSchema *compile(Jsonb *text, bool assert_formats);
-static EsSchema *compile_any(void);
 static void add_line(List **lines, char *line);
 
 PG_FUNCTION_INFO_V1(eventsource_schema_compatibility);
@@ -51,7 +50,7 @@ eventsource_schema_compatibility(PG_FUNCTION_ARGS)
 	EsCompatMode mode = es_compat_mode(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	EsSchema   *older = compile(PG_GETARG_JSONB_P(0), es_guc_assert_formats);
 	EsSchema   *newer = compile(PG_GETARG_JSONB_P(1), es_guc_assert_formats);
-	List	   *lines = es_schema_compat_problems(older, newer, mode);
+	List	   *lines = es_schema_compat_problems(older, newer, mode, false);
 	Datum	   *result = palloc(sizeof(Datum) * Max(list_length(lines), 1));
 	int			count = 0;
 	ListCell   *lc;
@@ -91,23 +90,17 @@ es_compat_mode_is_transitive(EsCompatMode mode)
 }
 
 List *
-es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode)
+es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode, bool of_objects)
 {
 	bool		is_full = mode == ES_COMPAT_FULL || mode == ES_COMPAT_FULL_TRANSITIVE;
-	EsSchema   *any = older == NULL || newer == NULL ? compile_any() : NULL;
 	List	   *lines = NIL;
 
-	older = older == NULL ? any : older;
-	newer = newer == NULL ? any : newer;
-	if (!is_same(older, newer))
-	{
-		if (is_full || mode == ES_COMPAT_BACKWARD || mode == ES_COMPAT_BACKWARD_TRANSITIVE)
-			lines = compare(older, newer, false, lines);
-		if (is_full || mode == ES_COMPAT_FORWARD || mode == ES_COMPAT_FORWARD_TRANSITIVE)
-			lines = compare(newer, older, true, lines);
-	}
-	if (any != NULL)
-		es_schema_free(any);
+	if (older != NULL && newer != NULL && is_same(older, newer))
+		return NIL;
+	if (is_full || mode == ES_COMPAT_BACKWARD || mode == ES_COMPAT_BACKWARD_TRANSITIVE)
+		lines = compare(older, newer, of_objects, false, lines);
+	if (is_full || mode == ES_COMPAT_FORWARD || mode == ES_COMPAT_FORWARD_TRANSITIVE)
+		lines = compare(newer, older, of_objects, true, lines);
 	return lines;
 }
 
@@ -126,22 +119,29 @@ is_same(const EsSchema *a, const EsSchema *b)
 
 /* The lines, and below them why "asked" does not take all that "known" takes. */
 static List *
-compare(const EsSchema *known, const EsSchema *asked, bool is_forward, List *lines)
+compare(const EsSchema *known, const EsSchema *asked, bool of_objects, bool is_forward, List *lines)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext context = AllocSetContextCreate(caller, "eventsource schema comparison",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context;
 	EsCompat	c = {.is_forward = is_forward};
 	List	   *roots;
+	EsFacts    *facts;
 	ListCell   *lc;
 
+	if (asked == NULL)
+		return lines;
+	context = AllocSetContextCreate(caller, "eventsource schema comparison", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	c.same_formats = known->asserts_formats == asked->asserts_formats;
-	roots = list_make1(known->root);
-	if (known->is_dynamic || asked->is_dynamic)
+	roots = known == NULL ? NIL : list_make1(known->root);
+	facts = es_facts_of(roots, roots);
+	if (of_objects)
+		facts = es_facts_copy(facts, ES_TYPE_OBJECT);
+	es_facts_settle(facts);
+	c.same_formats = known == NULL || known->asserts_formats == asked->asserts_formats;
+	if ((known != NULL && known->is_dynamic) || asked->is_dynamic)
 		es_compat_problem(&c, asked->root, "$dynamicRef",
 						  "cannot be compared, since it leads elsewhere from each place that leads to it");
-	else if (!es_compat_prove_below(&c, es_facts_of(roots, roots), asked->root) && c.problems == NIL)
+	else if (!es_compat_prove_below(&c, facts, asked->root) && c.problems == NIL)
 		es_compat_problem(&c, asked->root, "schema", "cannot be shown to be compatible");
 	MemoryContextSwitchTo(caller);
 	foreach(lc, c.problems)
@@ -217,15 +217,6 @@ compile(Jsonb *text, bool assert_formats)
 	if (schema == NULL)
 		es_schema_raise(problems);
 	return schema;
-}
-
-/* The data of an event is an object, whatever it is. */
-static EsSchema *
-compile_any(void)
-{
-	Datum text = DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"type\": \"object\"}"));
-
-	return compile(DatumGetJsonbP(text), false);
 }
 
 static void

@@ -88,11 +88,13 @@ es_facts_max_items(const EsFacts *facts)
 
 	foreach(lc, facts->nodes)
 	{
-		const EsArrayRules *rules = ((const EsNode *) lfirst(lc))->array;
+		const EsNode *node = lfirst(lc);
+		const EsArrayRules *rules = node->array;
+		List	   *beyond = add_elements(NIL, node, rules == NULL ? 0 : rules->prefix.count);
 
 		if (rules != NULL)
 			max = Min(max, rules->max_items);
-		if (rules != NULL && rules->rest != NULL && rules->rest->is_never)
+		if (beyond != NIL && ((const EsNode *) linitial(beyond))->is_never)
 			max = Min(max, rules->prefix.count);
 	}
 	return max;

@@ -511,13 +511,25 @@ prove_dependents(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 	return result;
 }
 
+/* Properties stand in the order of jsonb's keys. */
 static const EsProperty *
 find_property(const EsNode *node, EsName name)
 {
-	for (int i = 0; node->object != NULL && i < node->object->nproperties; i++)
+	int			low = 0;
+	int			high = node->object == NULL ? 0 : node->object->nproperties;
+
+	while (low < high)
 	{
-		if (is_same(es_name(node->object->properties[i].name, node->object->properties[i].length), name))
-			return &node->object->properties[i];
+		int			middle = (low + high) / 2;
+		const EsProperty *property = &node->object->properties[middle];
+		int			order = es_json_compare_keys(property->name, property->length, name.bytes, name.length);
+
+		if (order == 0)
+			return property;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
 	return NULL;
 }

@@ -39,7 +39,9 @@ typedef struct Memo
 
 static bool prove_one(EsCompat *c, const EsFacts *facts, const EsNode *goal);
 static bool is_known(const EsCompat *c, const EsFacts *facts, const EsNode *goal);
-static bool has_reference(JsonbContainer *container);
+static bool says_same(const EsNode *a, const EsNode *b);
+static bool next_rule(EsJsonWalk *walk, JsonbValue *key, JsonbValue *value);
+static bool has_reference(const JsonbValue *part);
 static bool prove_type(EsCompat *c, const EsFacts *facts, const EsNode *goal);
 static bool prove_values(EsCompat *c, const EsFacts *facts, const EsNode *goal, List *values);
 static bool prove_rules(EsCompat *c, const EsFacts *facts, const EsNode *goal);
@@ -111,7 +113,7 @@ prove_one(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 	bool		result = true;
 	List	   *values;
 
-	if (goal->is_always || facts->types == 0 || is_known(c, facts, goal))
+	if (goal->is_always || facts->types == 0 || list_member_ptr(facts->nodes, goal))
 		return true;
 	if (!es_compat_step(c, goal))
 		return false;
@@ -147,50 +149,90 @@ prove_one(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 	return result;
 }
 
-/* Is it known to match that very node, or one that says the same? */
+/* Is it known to match a node that says the same, but for its types? */
 static bool
 is_known(const EsCompat *c, const EsFacts *facts, const EsNode *goal)
 {
-	JsonbValue	a = {.type = jbvBinary};
-	JsonbValue	b = {.type = jbvBinary};
 	ListCell   *lc;
 
-	b.val.binary.data = goal->source;
 	foreach(lc, facts->nodes)
 	{
-		const EsNode *node = lfirst(lc);
-
-		if (node == goal)
-			return true;
-		if (node->source == NULL || goal->source == NULL || !c->same_formats ||
-			node->resource->draft != goal->resource->draft ||
-			node->resource->vocabularies != goal->resource->vocabularies)
-			continue;
-		a.val.binary.data = node->source;
-		if (es_json_compare(&a, &b) == 0 && !has_reference(goal->source))
+		if (c->same_formats && says_same(lfirst(lc), goal))
 			return true;
 	}
 	return false;
 }
 
-/* Does it matter where a schema stands, because it leads out of itself? */
 static bool
-has_reference(JsonbContainer *container)
+says_same(const EsNode *a, const EsNode *b)
+{
+	EsJsonWalk	a_walk;
+	EsJsonWalk	b_walk;
+	JsonbValue	a_key;
+	JsonbValue	b_key;
+	JsonbValue	a_value;
+	JsonbValue	b_value;
+
+	if (a->source == NULL || b->source == NULL || a->resource->draft != b->resource->draft ||
+		a->resource->vocabularies != b->resource->vocabularies)
+		return false;
+	es_json_walk_begin(&a_walk, a->source);
+	es_json_walk_begin(&b_walk, b->source);
+	for (;;)
+	{
+		bool		a_more = next_rule(&a_walk, &a_key, &a_value);
+		bool		b_more = next_rule(&b_walk, &b_key, &b_value);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!a_more || !b_more)
+			return a_more == b_more;
+		if (es_json_compare(&a_key, &b_key) != 0 || es_json_compare(&a_value, &b_value) != 0 ||
+			es_json_compare_keys("$ref", 4, a_key.val.string.val, a_key.val.string.len) == 0 ||
+			has_reference(&a_value))
+			return false;
+	}
+}
+
+/* The next member of a schema that asks for something of values of one type. */
+static bool
+next_rule(EsJsonWalk *walk, JsonbValue *key, JsonbValue *value)
+{
+	static const char *const others[] = {"$comment", "$defs", "default", "definitions", "deprecated",
+	"description", "examples", "readOnly", "title", "type", "writeOnly"};
+
+	while (es_json_walk_member(walk, key, value))
+	{
+		bool		is_rule = true;
+
+		for (int i = 0; i < (int) lengthof(others) && is_rule; i++)
+			is_rule = es_json_compare_keys(others[i], strlen(others[i]),
+										   key->val.string.val, key->val.string.len) != 0;
+		if (is_rule)
+			return true;
+	}
+	return false;
+}
+
+/* Does it matter where a part of a schema stands, because it leads out of itself? */
+static bool
+has_reference(const JsonbValue *part)
 {
 	EsJsonWalk	walk;
 	JsonbValue	key;
 	JsonbValue	value;
+	bool		is_object = es_json_is_object(part);
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	if (JsonContainerIsObject(container) &&
-		(es_json_find(container, "$ref", &value) != NULL || es_json_find(container, "$dynamicRef", &value) != NULL))
+	if (part->type != jbvBinary)
+		return false;
+	if (is_object && (es_json_find(part->val.binary.data, "$ref", &value) != NULL ||
+					  es_json_find(part->val.binary.data, "$dynamicRef", &value) != NULL))
 		return true;
-	es_json_walk_begin(&walk, container);
-	while (JsonContainerIsObject(container) ? es_json_walk_member(&walk, &key, &value)
-		   : es_json_walk_element(&walk, &value))
+	es_json_walk_begin(&walk, part->val.binary.data);
+	while (is_object ? es_json_walk_member(&walk, &key, &value) : es_json_walk_element(&walk, &value))
 	{
-		if (value.type == jbvBinary && has_reference(value.val.binary.data))
+		if (has_reference(&value))
 			return true;
 	}
 	return false;
@@ -205,7 +247,7 @@ prove_type(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 	List	   *values;
 	ListCell   *lc;
 
-	if (facts->types == 0)
+	if (facts->types == 0 || is_known(c, facts, goal))
 		return true;
 	if (es_compat_values(facts, &values))
 		return prove_values(c, facts, goal, values);
