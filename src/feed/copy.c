@@ -124,7 +124,13 @@ read_cursor(const EsCopy *copy, int64 upto)
 {
 	EsCursor	cursor = {0};
 
-	(void) es_cursor_read(copy->follower, SnapshotSelf, &cursor);
+	/* From the start, everything would be copied twice. */
+	if (!es_cursor_read(copy->follower, SnapshotSelf, &cursor))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the progress of the copy to category \"%s\" is lost", copy->to),
+				 errdetail("Table eventsource.projection_cursor has no row of it, as after a partial restore."),
+				 errhint("Restore that table, or copy into another category.")));
 	if (es_cursor_is_hidden(copy->follower))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
