@@ -51,7 +51,8 @@ static void refresh_cache(void);
 static Entry *find(const Key *key);
 static Entry *enter(const Key *key, EsEventType *type);
 static EsEventType *build(const Key *key);
-static void add_version(EsEventType *type, const EsDefinition *definition);
+static void read_versions(EsEventType *type, List *definitions);
+static void read_version(EsTypeVersion *version, JsonbContainer *definition);
 static void compile_subject(EsEventType *type);
 
 const EsEventType *
@@ -238,52 +239,69 @@ es_event_type_definition_name(const char *category, const char *type)
 EsEventType *
 es_event_type_read(const char *category, const char *type)
 {
-	char	   *name = es_event_type_definition_name(category, type);
-	List	   *definitions = es_config_history(ES_EVENT_TYPE_KIND, name);
-	EsEventType *result;
-	ListCell   *lc;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(caller, "eventsource registrations", ALLOCSET_SMALL_SIZES);
+	List	   *definitions;
+	EsEventType *result = NULL;
 
-	if (definitions == NIL)
-		return NULL;
-	result = palloc0(sizeof(EsEventType));
-	result->context = CurrentMemoryContext;
-	result->category = category != NULL ? pstrdup(category) : NULL;
-	result->name = pstrdup(type);
-	result->version = palloc(list_length(definitions) * sizeof(EsTypeVersion));
-	foreach(lc, definitions)
-		add_version(result, lfirst(lc));
+	MemoryContextSwitchTo(work);
+	definitions = es_config_history(ES_EVENT_TYPE_KIND, es_event_type_definition_name(category, type));
+	MemoryContextSwitchTo(caller);
+	if (definitions != NIL)
+	{
+		result = palloc0(sizeof(EsEventType));
+		result->context = caller;
+		result->category = category != NULL ? pstrdup(category) : NULL;
+		result->name = pstrdup(type);
+		read_versions(result, definitions);
+	}
+	MemoryContextDelete(work);
 	return result;
 }
 
-/* Numbers only grow, but what is there may be said again. */
+/* Numbers only grow, but what is there may be said again: the last word is kept. */
 static void
-add_version(EsEventType *type, const EsDefinition *definition)
+read_versions(EsEventType *type, List *definitions)
 {
-	JsonbContainer *root = &definition->data->root;
-	JsonbValue	buffer;
-	JsonbValue *member;
-	int64		number;
-	EsTypeVersion *version;
+	const EsDefinition **said = palloc(list_length(definitions) * sizeof(EsDefinition *));
+	ListCell   *lc;
 
-	if (!es_json_find_number(root, "version", &number))
-		elog(ERROR, "definition of event type \"%s\" at position " INT64_FORMAT " has no version",
-			 type->name, definition->position);
-	version = es_event_type_version(type, (int32) number);
-	if (version == NULL)
-		version = &type->version[type->n_versions++];
-	memset(version, 0, sizeof(*version));
-	version->number = (int32) number;
-	member = es_json_find(root, "schema", &buffer);
+	type->version = palloc0(list_length(definitions) * sizeof(EsTypeVersion));
+	foreach(lc, definitions)
+	{
+		const EsDefinition *definition = lfirst(lc);
+		EsTypeVersion *version;
+		int64		number;
+
+		if (!es_json_find_number(&definition->data->root, "version", &number))
+			elog(ERROR, "definition of event type \"%s\" at position " INT64_FORMAT " has no version",
+				 type->name, definition->position);
+		version = es_event_type_version(type, (int32) number);
+		if (version == NULL)
+			version = &type->version[type->n_versions++];
+		version->number = (int32) number;
+		said[version - type->version] = definition;
+	}
+	for (int i = 0; i < type->n_versions; i++)
+		read_version(&type->version[i], &said[i]->data->root);
+	type->owner = said[type->n_versions - 1]->owner;
+	pfree(said);
+}
+
+static void
+read_version(EsTypeVersion *version, JsonbContainer *definition)
+{
+	JsonbValue	buffer;
+	JsonbValue *member = es_json_find(definition, "schema", &buffer);
+
 	if (member != NULL && member->type != jbvNull)
 		version->schema = JsonbValueToJsonb(member);
-	member = es_json_find(root, "assert_formats", &buffer);
+	member = es_json_find(definition, "assert_formats", &buffer);
 	version->asserts_formats = member != NULL && member->type == jbvBool && member->val.boolean;
-	version->compatibility = es_json_find_string(root, "compatibility");
-	version->subject = es_json_find_string(root, "subject");
-	version->description = es_json_find_string(root, "description");
-	version->phase = es_json_find_string(root, "phase");
-	if (version == es_event_type_latest(type))
-		type->owner = definition->owner;
+	version->compatibility = es_json_find_string(definition, "compatibility");
+	version->subject = es_json_find_string(definition, "subject");
+	version->description = es_json_find_string(definition, "description");
+	version->phase = es_json_find_string(definition, "phase");
 }
 
 Jsonb *

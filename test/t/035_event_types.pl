@@ -83,7 +83,7 @@ CALL new_version('c', :keep > 0);
 \endif
 SQL
 $node->command_ok(
-	[ 'pgbench', '-n', '-c', '4', '-t', '250', '-f', "$add\@9", '-f', "$register\@1", 'log' ],
+	[ 'pgbench', '-n', '-c', '4', '-t', '150', '-f', "$add\@9", '-f', "$register\@1", 'log' ],
 	'types are registered while others append');
 
 my $misfits = <<'SQL';
