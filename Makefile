@@ -45,7 +45,8 @@ test-all:
 
 # The tests that throw dice, for longer than "make test" does.
 torture:
-	ES_TORTURE_SECONDS=$${ES_TORTURE_SECONDS:-300} ES_KILL_ROUNDS=$${ES_KILL_ROUNDS:-200} \
+	ES_TAP_SECONDS=$${ES_TAP_SECONDS:-10800} \
+		ES_TORTURE_SECONDS=$${ES_TORTURE_SECONDS:-300} ES_KILL_ROUNDS=$${ES_KILL_ROUNDS:-200} \
 		ES_REBUILD_ROUNDS=$${ES_REBUILD_ROUNDS:-200} \
 		tools/test.sh test/t/025_rebuild.pl test/t/027_torture.pl test/t/028_killed.pl
 

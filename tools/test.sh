@@ -6,7 +6,8 @@
 #
 # Environment: PG_CONFIG picks the server; ES_PARTS the parts (see "parts"
 # below); ES_CFLAGS adds compiler flags, ES_MAKE_FLAGS arguments of make;
-# ES_FUZZ_COUNT is the number of inputs per fuzzer, PROVE_FLAGS goes to prove.
+# ES_FUZZ_COUNT is the number of inputs per fuzzer, PROVE_FLAGS goes to prove, and
+# ES_TAP_SECONDS is how long all TAP tests may take.
 # Ends with "N passed, N failed"; the exit code says the same.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -218,7 +219,7 @@ run_tap() {
 		PG_REGRESS="$pgxs/../src/test/regress/pg_regress" PGPORT=65432 TESTDIR="$tree" \
 		TESTDATADIR="$tree/tmp_check" TESTLOGDIR="$tree/tmp_check/log" \
 		PERL_TEST_HARNESS_DUMP_TAP="$work/tap" \
-		timeout 3600 prove --timer ${PROVE_FLAGS:-} $tap </dev/null || result=$?
+		timeout "${ES_TAP_SECONDS:-3600}" prove --timer ${PROVE_FLAGS:-} $tap </dev/null || result=$?
 	for file in $tap; do
 		count_tap "$file" "$work/tap/$file"
 	done
