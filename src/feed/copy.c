@@ -196,12 +196,16 @@ copy_events(Stretch *stretch, int64 max_events, bool is_brief)
 static void
 copy_event(Stretch *stretch, EsEvent *event)
 {
-	MemoryContext caller = MemoryContextSwitchTo(stretch->context);
+	MemoryContext caller;
 	ListCell   *lc;
 
 	if (es_event_is_correction(event))
+	{
 		carry_correction(stretch, event);
-	else if (es_corrections_apply(stretch->corrections, event))
+		return;
+	}
+	caller = MemoryContextSwitchTo(stretch->context);
+	if (es_corrections_apply(stretch->corrections, event))
 		foreach(lc, es_mapping_targets(stretch->mapping, es_event_text(event, ES_EVENT_TYPE)))
 			append_copy(stretch, lfirst(lc), event);
 	MemoryContextSwitchTo(caller);
@@ -226,14 +230,22 @@ append_copy(Stretch *stretch, const EsMappingTarget *target, const EsEvent *even
 	stretch->appended++;
 }
 
-/* What corrects an event of this stretch has been applied. */
+/*
+ * What corrects an event of this stretch has been applied.  The batch that goes on
+ * must outlive what is forgotten whenever one is written.
+ */
 static void
 carry_correction(Stretch *stretch, const EsEvent *correction)
 {
+	MemoryContext caller;
+
 	if (es_copy_corrected(correction) > stretch->after)
 		return;
 	write_batch(stretch);
+	caller = MemoryContextSwitchTo(stretch->context);
 	es_copy_correct(stretch->copy, stretch->mapping, correction, stretch->upto, stretch->snapshot);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(stretch->context);
 	stretch->batch = es_batch_begin();
 }
 

@@ -2,7 +2,7 @@
 \set own_database copy_correct
 \i test/own_database.sql
 -- Corrections of events that are copied already.
-SELECT plan(24);
+SELECT plan(26);
 SET eventsource.actor = 'me';
 
 -- Corrected after it was copied: its copies are corrected, too.
@@ -69,6 +69,13 @@ ROLLBACK;
 SELECT is(eventsource.copy_category('ccp', 'ccq'), 0::bigint, 'again');
 SELECT pg_temp.same_rows($$ SELECT type, data FROM eventsource.events WHERE category = 'ccq' ORDER BY position $$, $$ VALUES ('made', '{"n": 1}'), ('event_corrected', '{"n": 2}') $$, 'once');
 
-SELECT pg_temp.same_rows($$ SELECT to_category, status FROM eventsource.category_copies ORDER BY 1 $$, $$ VALUES ('ccn', 'current'), ('ccq', 'current'), ('cpd', 'behind'), ('cpk', 'current') $$, 'a correction is something to do');
+-- A late correction, and more behind it than is written at once.
+SELECT count(*) AS n FROM eventsource.append('ccr-1', 'made', '{"n": 1}') \gset
+SELECT is(eventsource.copy_category('ccr', 'ccs'), 1::bigint, 'one');
+SELECT count(*) AS n FROM eventsource.correct_event(pg_temp.at('ccr-1', 1), '{"n": 2}', 'r', 'joe') \gset
+SELECT count(eventsource.append('ccr-' || i % 7, 'made', jsonb_build_object('n', i))) AS n FROM generate_series(1, 4100) i \gset
+SELECT is(eventsource.copy_category('ccr', 'ccs'), 4100::bigint, 'many behind a correction');
+
+SELECT pg_temp.same_rows($$ SELECT to_category, status FROM eventsource.category_copies ORDER BY 1 $$, $$ VALUES ('ccn', 'current'), ('ccq', 'current'), ('ccs', 'current'), ('cpd', 'behind'), ('cpk', 'current') $$, 'a correction is something to do');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_chain() $$, 'the chain verifies');
 \i test/own_database_end.sql
