@@ -30,6 +30,7 @@
 #include "rules/category.h"
 #include "rules/event_type.h"
 #include "rules/machine.h"
+#include "rules/upcast.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
@@ -123,7 +124,7 @@ name_to_leave(EsBatch *batch, const text *name)
  * returns it.  Else NULL, and *now is the stream with its head, or a new one.
  */
 static BatchStream *
-meet_stream(EsBatch *batch, const text *name, BatchStream *now)
+meet_stream(EsBatch *batch, const text *name, BatchStream * now)
 {
 	bool		has_head;
 	bool		is_new = false;
@@ -279,11 +280,14 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 				 TimestampTzGetDatum(draft->has_occurred_at ? draft->occurred_at : now));
 }
 
-/* What readers will see of an event: it, or a copy of it with upcast data. */
+/*
+ * What readers will see of an event: it, or a copy of it with upcast data.  By the
+ * definitions that its category was looked up in.
+ */
 static EsEvent *
 as_read(EsEvent *event, EsEvent *copy)
 {
-	const EsUpcasters *upcasters = es_reading_begin();
+	const EsUpcasters *upcasters = es_upcasters_known();
 
 	if (upcasters == NULL)
 		return event;

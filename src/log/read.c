@@ -414,7 +414,8 @@ es_scan_next(EsScan *scan, EsEvent *event)
 	MemoryContextReset(scan->event_context);
 	caller = MemoryContextSwitchTo(scan->event_context);
 	es_event_deform(row, scan->packed, event);
-	es_reading_upcast(scan->upcasters, event);
+	if (scan->upcasters != NULL)
+		es_reading_upcast(scan->upcasters, event);
 	MemoryContextSwitchTo(caller);
 	scan->row = row;
 	scan->xmin = HeapTupleHeaderGetXmin(row->t_data);
