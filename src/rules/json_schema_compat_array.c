@@ -199,14 +199,19 @@ prove_contains(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 	return has && is_limited;
 }
 
-/* Are there surely as many elements that match as are asked for? */
+/*
+ * Are there surely as many elements that match as are asked for?  Which ones match
+ * is not known, so that their fields may be any that some element may have.
+ */
 static bool
 has_contains(EsCompat *c, const EsFacts *facts, const EsArrayRules *asked)
 {
+	bool		was_strict = c->is_strict;
 	bool		result = asked->min_contains == 0;
 	ListCell   *lc;
 
 	c->silent++;
+	c->is_strict = true;
 	foreach(lc, facts->nodes)
 	{
 		const EsArrayRules *known = ((const EsNode *) lfirst(lc))->array;
@@ -218,6 +223,7 @@ has_contains(EsCompat *c, const EsFacts *facts, const EsArrayRules *asked)
 			result = es_compat_prove_below(c, es_facts_of(contained, contained), asked->contains);
 		}
 	}
+	c->is_strict = was_strict;
 	/* Or all of the first so many do. */
 	if (!result && asked->min_contains <= 8 && es_facts_min_items(facts) >= asked->min_contains)
 	{

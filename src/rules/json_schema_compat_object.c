@@ -275,7 +275,10 @@ is_mentioned(const EsFacts *facts, const Member *member, const EsFacts *known)
 	return false;
 }
 
-/* All kinds of members that have to be told apart. */
+/*
+ * All kinds of members that have to be told apart.  What is known may be of nodes of
+ * the other schema as well, for a contradiction: these are not among the declared.
+ */
 static List *
 members_of(const EsFacts *facts, const EsNode *goal)
 {
@@ -283,7 +286,7 @@ members_of(const EsFacts *facts, const EsNode *goal)
 	List	   *members = add_kind(NIL, OTHER, es_name("", 0));
 	ListCell   *lc;
 
-	foreach(lc, list_concat(nodes, facts->nodes))
+	foreach(lc, list_concat_unique_ptr(nodes, es_compat_closure(facts->nodes)))
 	{
 		const EsObjectRules *rules = ((const EsNode *) lfirst(lc))->object;
 
@@ -457,7 +460,7 @@ prove_names(EsCompat *c, const EsFacts *facts, const EsNode *goal)
 			continue;
 		if (member->kind != NAMED)
 			is_closed = false;
-		else if (is_mentioned(facts, member, known) && !es_compat_matches(asked, &name))
+		else if ((c->is_strict || is_mentioned(facts, member, known)) && !es_compat_matches(asked, &name))
 		{
 			result = false;
 			es_compat_problem(c, goal, "propertyNames", "%s %s", c->is_forward ? "did not take" : "does not take",

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Compatibility of schemas: what may change in a new version, and what is said of the rest.
 BEGIN;
-SELECT plan(241);
+SELECT plan(250);
 
 CREATE TEMP TABLE change (n int GENERATED ALWAYS AS IDENTITY, what text, older jsonb, newer jsonb,
 	backward text[], forward text[]);
@@ -114,7 +114,19 @@ INSERT INTO change (what, older, newer, backward, forward) VALUES
 ('contains',
 	'{"type":"array","contains":{"const":1}}',
 	'{"type":"array","contains":{"type":"integer"}}',
-	'{}', '{"(schema): contains is gone, or asks for less"}');
+	'{}', '{"(schema): contains is gone, or asks for less"}'),
+('contains, of elements that have more fields',
+	'{"items":{"properties":{"x":{"type":"integer"}}},"contains":{"required":["a"]}}',
+	'{"items":{"properties":{"x":{"type":"integer"}}},"contains":{"required":["a"],"properties":{"x":{"type":"string"}}}}',
+	'{"(schema): contains is new, or asks for more"}', '{}'),
+('not, where a pattern of names is only in the other',
+	'{"type":"object","not":{"additionalProperties":{"type":"integer"}}}',
+	'{"type":"object","not":{"unevaluatedProperties":false,"anyOf":[{"patternProperties":{"^a":{"type":"string"}}}]}}',
+	'{"(schema): not cannot be shown to refuse nothing that was allowed"}', '{"(schema): not cannot be shown to refuse nothing that is allowed"}'),
+('not, where a name is only in the other',
+	'{"type":"object","not":{"propertyNames":{"minLength":3}}}',
+	'{"type":"object","not":{"unevaluatedProperties":false,"anyOf":[{"properties":{"ax":{"type":"string"}}}]}}',
+	'{"(schema): not cannot be shown to refuse nothing that was allowed"}', '{"(schema): not cannot be shown to refuse nothing that is allowed"}');
 
 SELECT is(eventsource.schema_compatibility(older, newer), backward, what || ': backward') FROM change ORDER BY n;
 SELECT is(eventsource.schema_compatibility(older, newer, 'forward'), forward, what || ': forward') FROM change ORDER BY n;
