@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Views of the events of one type: columns and types by its schema, values that do not fit, rights.
 BEGIN;
-SELECT plan(59);
+SELECT plan(63);
 
 CREATE TEMP TABLE schema AS SELECT '{"type": "object", "required": ["total", "customer"], "properties": {
 	"customer": {"type": "string", "format": "uuid", "description": "Who ordered."},
@@ -111,6 +111,14 @@ SELECT is(count(*), 3::bigint, 'of all categories') FROM orders;
 SELECT throws_ok($$ SELECT eventsource.create_event_view('order_placed', 'orders', 'order') $$, '42P16', 'view views.orders cannot be made anew',
 	'no column changes its type');
 
+-- Data is what an upcaster makes of it.
+INSERT INTO eventsource.events (stream, type, data, schema_version) VALUES ('order-3', 'order_placed', '{"aa": 7}', 1);
+SELECT is(eventsource.register_event_type('order_placed', 'order', schema => '{"properties": {"bb": {"type": "integer"}}}', compatibility => 'none'), 2,
+	'the next of the category');
+SELECT is(eventsource.create_upcaster('order_placed', 1, 2, $$ jsonb_strip_nulls(jsonb_build_object('bb', event.data -> 'aa')) $$, category => 'order'), 1::bigint, 'an upcaster');
+SELECT is(eventsource.create_event_view('order_placed', 'other.orders_2', 'order')::text, 'other.orders_2', 'a view of the next');
+SELECT is(bb, 7::bigint, 'what was stored as version 1') FROM other.orders_2 WHERE stream = 'order-3';
+
 -- Refused.
 SELECT throws_ok($$ SELECT eventsource.create_event_view('order_placd', 'x') $$, 'ZE006', 'event type "order_placd" is not registered', 'not registered');
 SELECT throws_ok($$ SELECT eventsource.create_event_view('order_placed', 'x', version => 7) $$, 'ZE006', 'event type "order_placed" has no version 7', 'no version');
@@ -128,7 +136,7 @@ GRANT USAGE ON SCHEMA views, eventsource TO es_view_reader;
 SET ROLE es_view_maker;
 SELECT is(eventsource.create_event_view('order_placed', 'mine')::text, 'mine', 'a reader makes one');
 GRANT SELECT ON mine TO es_view_reader;
-SELECT is(count(*), 3::bigint, 'and reads it') FROM mine;
+SELECT is(count(*), 4::bigint, 'and reads it') FROM mine;
 SELECT throws_ok($$ SELECT eventsource.create_event_view('order_placed', 'other.mine') $$, '42501', NULL, 'not where he may not create');
 SET ROLE es_view_reader;
 SELECT throws_ok('SELECT count(*) FROM mine', '42501', NULL, 'no rights on the events, no rows');

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Compatibility of schemas: what may change in a new version, and what is said of the rest.
 BEGIN;
-SELECT plan(250);
+SELECT plan(252);
 
 CREATE TEMP TABLE change (n int GENERATED ALWAYS AS IDENTITY, what text, older jsonb, newer jsonb,
 	backward text[], forward text[]);
@@ -205,6 +205,7 @@ INSERT INTO pair (older, newer, backward, forward) VALUES
 ('{"not": {"type": "string"}}', '{"type": ["null", "boolean", "object", "array", "number"]}', true, true),
 ('{"if": {"type": "string"}, "then": {"maxLength": 3}, "else": {"type": "integer"}}', '{"type": ["string", "integer"], "maxLength": 3}', true, true),
 ('{"properties": {"k": {"enum": ["a", "b"]}}, "required": ["k"], "if": {"properties": {"k": {"const": "a"}}}, "then": {"required": ["x"]}}', '{"oneOf": [{"properties": {"k": {"const": "a"}}, "required": ["k", "x"]}, {"properties": {"k": {"const": "b"}}, "required": ["k"]}]}', false, true),
+('{"required": ["k"]}', '{"required": ["k"], "if": {"properties": {"k": {"const": "a"}}}, "else": {"required": ["x"]}}', false, true),
 ('true', '{}', true, true),
 ('true', 'false', false, true),
 -- references
