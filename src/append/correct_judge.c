@@ -39,6 +39,7 @@
 typedef struct Version
 {
 	EsEvent		event;
+	Datum		stored;			/* its data before upcasters */
 	bool		counts;
 	bool		is_readable;	/* upcasters can do with it */
 } Version;
@@ -75,7 +76,7 @@ static bool pass_correction(Replay *replay, const EsEvent *now);
 static void correct_target(Replay *replay, const Version *now, Version *then);
 static void check_data(const EsRevision *revision, const EsEventType *type, const EsEvent *then);
 static void say(const Replay *replay, EsEvent *then);
-static void decide(Replay *replay, const EsEvent *now, EsEvent *then, bool is_target);
+static void decide(Replay *replay, const Version *version, EsEvent *then, bool is_target);
 static bool passes(const EsMachine *machine, const EsEvent *event, bool is_target);
 static bool is_touched(Replay *replay, const EsMachine *machine, const EsEvent *now, const EsEvent *then);
 static EsMachine *machine_of(const Replay *replay, const EsEvent *event);
@@ -187,6 +188,7 @@ replay_event(Replay *replay, const EsEvent *recorded)
 	Version		then;
 
 	now.counts = es_corrections_apply_stored(replay->known, &now.event);
+	now.stored = now.event.value[ES_EVENT_DATA];
 	read_now(replay, &now, is_target);
 	if (es_event_is_correction(recorded))
 		return pass_correction(replay, &now.event);
@@ -196,7 +198,7 @@ replay_event(Replay *replay, const EsEvent *recorded)
 	else if (!now.counts)
 		return true;
 	else if (replay->has_begun)
-		decide(replay, &now.event, &then.event, false);
+		decide(replay, &now, &then.event, false);
 
 	if (replay->has_begun)
 	{
@@ -246,7 +248,7 @@ correct_target(Replay *replay, const Version *now, Version *then)
 		if ((now->event.flags & ES_EVENT_CAPTURED) != 0)
 			expect_same_changes(&now->event, revision->data);
 		say(replay, &then->event);
-		decide(replay, &now->event, &then->event, true);
+		decide(replay, now, &then->event, true);
 		if (es_event_type_counts(then->event.flags))
 			type = es_event_type_get(es_event_text(&then->event, ES_EVENT_CATEGORY),
 									 es_event_text(&then->event, ES_EVENT_TYPE));
@@ -278,8 +280,9 @@ say(const Replay *replay, EsEvent *then)
 
 /* Lets the event step from the state in which the stream would be. */
 static void
-decide(Replay *replay, const EsEvent *now, EsEvent *then, bool is_target)
+decide(Replay *replay, const Version *version, EsEvent *then, bool is_target)
 {
+	const EsEvent *now = &version->event;
 	EsMachine  *machine = machine_of(replay, then);
 	EsBinding	binding = {.event = then,.state = replay->state};
 	EsStep		step;
@@ -305,8 +308,12 @@ decide(Replay *replay, const EsEvent *now, EsEvent *then, bool is_target)
 	{
 		EsRevision *revision = replay->revision;
 
+		/*
+		 * Of what was filled in, what is stored is kept: it will be upcast
+		 * again.
+		 */
 		revision->data = es_machine_refill(machine, &step, &binding, revision->data,
-										   DatumGetJsonbP(now->value[ES_EVENT_DATA]));
+										   DatumGetJsonbP(version->stored));
 		say(replay, then);
 	}
 	else

@@ -24,6 +24,7 @@
 #include "rules/upcast.h"
 #include "rules/upcast_verify.h"
 #include "utils/builtins.h"
+#include "utils/regproc.h"
 
 typedef struct Proposal
 {
@@ -222,10 +223,19 @@ check_expression(const Proposal *proposal)
 	return problem == NULL ? NIL : list_make1(psprintf("expression: %s", problem));
 }
 
+/* Whoever reads events may do it in parallel; the planner asks the view alone whether he may. */
 static void
 compile(void *arg)
 {
-	(void) es_upcast_compile(((Task *) arg)->source, GetUserId());
+	EsExpr	   *expr = es_upcast_compile(((Task *) arg)->source, GetUserId());
+	Oid			serial = es_expr_serial_function(expr);
+
+	if (OidIsValid(serial))
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_INVALID_DEFINITION),
+				 errmsg("function %s is not PARALLEL SAFE", format_procedure(serial)),
+				 errdetail("Events are read by parallel workers, too."),
+				 errhint("ALTER FUNCTION ... PARALLEL SAFE, if it is; PL/pgSQL with EXCEPTION is not.")));
 }
 
 /* ---- in force ---- */

@@ -26,6 +26,7 @@
 #include "log/catalog.h"
 #include "log/idempotency.h"
 #include "log/json.h"
+#include "log/reading.h"
 #include "miscadmin.h"
 #include "rules/category_list.h"
 #include "rules/expr_parts.h"
@@ -183,6 +184,8 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 	begin_calls(&call, handler);
 	scan = es_scan_log(stretch->after, stretch->upto, handler->categories, stretch->snapshot);
 	es_scan_expect(scan, stretch->size);
+	es_scan_as_stored(scan);	/* an upcaster that fails blames its event,
+								 * below */
 	stretch->reached = stretch->upto;
 	while (stretch->reached == stretch->upto && es_scan_next(scan, &event))
 	{
@@ -194,6 +197,7 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 			XLogFlush(commit);
 		if (++stretch->events == stretch->size)
 			stretch->reached = stretch->at;
+		es_reading_upcast(es_reading_begin(), &event);
 		call_apart(&call, &event);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(per_event);

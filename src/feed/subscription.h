@@ -174,7 +174,10 @@ extern EsLane *es_lane_find(const List *lanes, int64 origin);
  */
 extern bool es_lane_is_empty(const EsSubscription *subscription, const EsPartition *part, const EsLane *lane);
 
-/* For es_attempt(): may a filter have raised that? */
+/* May reading what it delivers fail, by its filter or an upcaster?  Then by es_attempt(). */
+extern bool es_subscription_can_fail(const EsSubscription *subscription);
+
+/* Likewise: may one of them have raised that? */
 extern bool es_is_of_filter(int sqlstate);
 
 /* ---- failures (subscription_fail.c) ---- */

@@ -13,6 +13,7 @@
 #include "log/attempt.h"
 #include "log/event.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -134,7 +135,7 @@ es_spoken_read(FunctionCallInfo fcinfo, bool wanted_only, EsSpoken *spoken)
 
 /*
  * Events do not change, and what was delivered is committed.  Only a filter must
- * know more of it than where it is.
+ * know more of it than where it is, as poll() did.
  */
 static void
 find_event(EsSpoken *spoken, bool wanted_only)
@@ -156,6 +157,7 @@ find_event(EsSpoken *spoken, bool wanted_only)
 	if (wanted_only)
 	{
 		es_event_deform(row, true, &event);
+		es_reading_upcast(es_reading_begin(), &event);
 		if (!es_subscription_wants(spoken->subscription, &event))
 			refuse_hidden(spoken);
 	}

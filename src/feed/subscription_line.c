@@ -15,6 +15,7 @@
 #include "log/event.h"
 #include "log/position.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "log/stream.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -207,7 +208,7 @@ es_lane_is_empty(const EsSubscription *subscription, const EsPartition *part, co
 	Glance		glance = {.subscription = subscription,.part = part,.lane = lane,.final = es_final_begin()};
 	ErrorData  *error = NULL;
 
-	if (subscription->filter_source == NULL)
+	if (!es_subscription_can_fail(subscription))
 		glance_at(&glance);
 	else
 		error = es_attempt(glance_at, &glance, es_is_of_filter);
@@ -224,6 +225,12 @@ glance_at(void *arg)
 
 	glance->has_next = es_line_scan_has_next(scan);
 	es_line_scan_end(scan);
+}
+
+bool
+es_subscription_can_fail(const EsSubscription *subscription)
+{
+	return subscription->filter_source != NULL || es_reading_begin() != NULL;
 }
 
 /* Not that this query lacks means, or that the transaction is to be tried again. */

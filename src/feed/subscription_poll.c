@@ -322,7 +322,7 @@ deliver(Request *request, EsPartition *part, EsLane *lane, const List *lanes, Es
 		batch.lanes = es_lane_list(subscription, part->number, false, SnapshotSelf);
 	}
 	batch.max_count = line->position < line->single_upto ? 1 : request->max_count;
-	if (subscription->filter_source == NULL)
+	if (!es_subscription_can_fail(subscription))
 		put_events(&batch);
 	else
 		error = es_attempt(put_events, &batch, es_is_of_filter);
@@ -347,7 +347,7 @@ deliver(Request *request, EsPartition *part, EsLane *lane, const List *lanes, Es
 	return DELIVERED;
 }
 
-/* What was put when the filter fails stays. */
+/* What was put when the filter or an upcaster fails stays. */
 static void
 put_events(void *arg)
 {

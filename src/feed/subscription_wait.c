@@ -219,7 +219,7 @@ look_around(Look *look, Seen *seen)
 		look->part = &part;
 		look->seen = &seen[number];
 		look->has_next = look->has_plenty = false;
-		if (look->subscription->filter_source == NULL)
+		if (!es_subscription_can_fail(look->subscription))
 			look_at(look);
 		else
 			error = es_attempt(look_at, look, es_is_of_filter);

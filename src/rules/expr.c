@@ -114,6 +114,12 @@ es_expr_uses_event(const EsExpr *expr, EsEventColumn column)
 	return false;
 }
 
+Oid
+es_expr_serial_function(const EsExpr *expr)
+{
+	return expr->traits.serial;
+}
+
 bool
 es_expr_is_event(const EsExpr *expr, EsEventColumn *column)
 {

@@ -73,6 +73,9 @@ extern Oid	es_expr_type(const EsExpr *expr);
 /* True if the expression names that column of "event". */
 extern bool es_expr_uses_event(const EsExpr *expr, EsEventColumn column);
 
+/* A function in it that is not PARALLEL SAFE, or InvalidOid. */
+extern Oid	es_expr_serial_function(const EsExpr *expr);
+
 /*
  * True if the expression is one column of "event", as it stands or cast: then
  * *column tells which.

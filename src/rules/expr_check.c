@@ -306,6 +306,8 @@ check_function(Oid function, void *arg)
 			refuse(context, psprintf("function %s is temporary", format_procedure(function)),
 				   "It ends with this session.", NULL);
 	}
+	if (func_parallel(function) != PROPARALLEL_SAFE)
+		context->traits->serial = function;
 	if (es_expr_reads_zone_words(function))
 		context->traits->zone_words = true;
 	if (volatility == PROVOLATILE_IMMUTABLE)

@@ -59,6 +59,8 @@ typedef struct EsExprTraits
 								 * the transaction */
 	bool		locale;			/* formats by lc_numeric and friends */
 	bool		zone_words;		/* reads time zone abbreviations */
+	Oid			serial;			/* a function not to be run by parallel
+								 * workers, or InvalidOid */
 } EsExprTraits;
 
 /* How much there is to do at an evaluation. */

@@ -1,0 +1,52 @@
+\set ECHO none
+\set own_database upcast_failures
+\i test/own_database.sql
+-- Upcasters that fail on one event: who is to blame for it, and what followers do; what corrections store; parallel readers.
+SELECT plan(17);
+
+-- It works while it is created, and fails by 0 from then on.
+CREATE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT v';
+CREATE TABLE seen (v int, data jsonb);
+CREATE FUNCTION note(e eventsource.events) RETURNS void LANGUAGE sql AS 'INSERT INTO public.seen VALUES (e.version, e.data)';
+SELECT count(*) AS n FROM eventsource.append_events((SELECT jsonb_agg(jsonb_build_object('stream', 'part-1', 'type', 'set',
+	'data', jsonb_build_object('v', v)) ORDER BY i) FROM unnest(ARRAY[1, 0, 2]) WITH ORDINALITY u (v, i))) \gset
+SELECT eventsource.create_handler('noter', '{part}', 'note(eventsource.events)') AS n \gset
+SELECT eventsource.create_subscription('takes', '{part}') AS n \gset
+SELECT eventsource.create_subscription('filters', '{part}', $$ event.data ? 'share' $$) AS n \gset
+SELECT is(eventsource.create_upcaster('set', 1, 2, $$ jsonb_build_object('share', public.share((event.data->>'v')::int)) $$), 1::bigint, 'a good one');
+CREATE OR REPLACE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 100 / v';
+
+SELECT pg_temp.same_rows('SELECT events, status, error FROM eventsource.run_projections()', $$ VALUES (1::bigint, 'parked'::text, 'division by zero'::text) $$, 'a handler is parked');
+SELECT pg_temp.same_rows('SELECT v, data FROM seen', $$ VALUES (1, '{"share": 100}'::jsonb) $$, 'what came before is done');
+SELECT is((SELECT failed_position FROM eventsource.handlers), (SELECT position FROM eventsource.events WHERE version = 2 AND stream = 'part-1'), 'at the event that fails');
+SELECT is(eventsource.resume_handler('noter', skip => true), true, 'which is skipped');
+SELECT pg_temp.same_rows('SELECT events, status FROM eventsource.run_projections()', $$ VALUES (1::bigint, 'current'::text) $$, 'and on it goes');
+SELECT pg_temp.same_rows('SELECT v FROM seen ORDER BY v', $$ VALUES (1), (3) $$, 'with all others');
+
+SELECT pg_temp.same_rows($$ SELECT data FROM eventsource.poll('takes', consumer => 'joe') $$, $$ VALUES ('{"share": 100}'::jsonb) $$, 'a subscription delivers what comes before');
+SELECT eventsource.ack('takes', position, 'joe') AS n FROM eventsource.events WHERE version = 1 AND stream = 'part-1' \gset
+SELECT throws_ok($$ SELECT * FROM eventsource.poll('takes', consumer => 'joe') $$, '22012', NULL, 'then tells why it cannot go on');
+SELECT pg_temp.same_rows($$ SELECT version FROM eventsource.poll('filters', consumer => 'joe') $$, $$ VALUES (1::bigint) $$, 'so does one whose filter goes by upcast data');
+SELECT lives_ok($$ SELECT eventsource.nack('filters', position, 'no', 'joe') FROM eventsource.events WHERE version = 1 AND stream = 'part-1' $$, 'what it delivered can be given back');
+
+-- What the machine filled in is kept as stored: it is upcast when it is read.
+SELECT eventsource.create_state_machine('bill', '{"initial": "NEW", "states": {"NEW": {"on": {"sent": {"target": "SENT", "fill": {"rate": "2"}}}}, "SENT": {"type": "final"}}}') AS n \gset
+SELECT eventsource.create_category('bill', state_machine => 'bill') AS n \gset
+SELECT position AS sent FROM eventsource.append('bill-1', 'sent', '{"amount": 1}') \gset
+SELECT eventsource.create_upcaster('sent', 1, 2, $$ event.data || jsonb_build_object('rate', (event.data->>'rate')::int * 100) $$) AS n \gset
+SELECT count(*) AS n FROM eventsource.correct_event(:sent, '{"amount": 5}', 'typo', 'joe') \gset
+SELECT count(*) AS n FROM eventsource.correct_event(:sent, '{"amount": 6}', 'typo', 'joe') \gset
+SELECT pg_temp.same_rows($$ SELECT data FROM eventsource.events WHERE type = 'event_corrected' ORDER BY version $$,
+	$$ VALUES ('{"rate": 2, "amount": 5}'::jsonb), ('{"rate": 2, "amount": 6}') $$, 'corrections are not upcast twice');
+CREATE TABLE bill (key text PRIMARY KEY, said jsonb);
+SELECT eventsource.create_projection('bill', '{bill}', '{"sent": "said = event.data"}') AS n \gset
+SELECT pg_temp.same_rows('SELECT said FROM bill', $$ VALUES ('{"rate": 200, "amount": 6}'::jsonb) $$, 'who reads them has them upcast once');
+
+-- Who reads the view may do it with parallel workers, whatever the planner knows of upcasters.
+CREATE FUNCTION serial(v jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN v; EXCEPTION WHEN others THEN RETURN NULL; END';
+SELECT throws_like($$ SELECT eventsource.create_upcaster('noted', 1, 2, 'public.serial(event.data)') $$, '%is not valid', 'a function that is not parallel safe is refused');
+ALTER FUNCTION serial(jsonb) PARALLEL SAFE;
+SELECT lives_ok($$ SELECT eventsource.create_upcaster('noted', 1, 2, 'public.serial(event.data)') $$, 'its owner may say that it is');
+SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain is as it was');
+SELECT is((SELECT count(*) FROM eventsource.upcasters), 3::bigint, 'all are there');
+SELECT * FROM finish();
