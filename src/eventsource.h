@@ -50,7 +50,7 @@ typedef enum EsEventColumn
 } EsEventColumn;
 
 /* Columns of the view that follow, and are no part of what was recorded. */
-#define ES_VIEW_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS		/* text */
+#define ES_VIEW_IDEMPOTENCY_KEY	ES_EVENT_NCOLUMNS	/* text */
 #define ES_VIEW_IS_UPCAST		(ES_EVENT_NCOLUMNS + 1) /* boolean */
 #define ES_VIEW_NCOLUMNS		(ES_EVENT_NCOLUMNS + 2)
 

@@ -15,6 +15,12 @@
  */
 extern ErrorData *es_attempt(void (*work) (void *arg), void *arg, bool (*is_expected) (int sqlstate));
 
+/*
+ * Is this what an expression does to itself?  Not so: lost connections, cancellation,
+ * exhausted resources, broken rules of our own.
+ */
+extern bool es_error_is_answer(int sqlstate);
+
 /* As much of a message as is kept; in the current memory context. */
 extern char *es_error_clip(const char *message);
 

@@ -284,7 +284,7 @@ step(void *arg)
 	else
 	{
 		Jsonb	   *data = es_machine_fill(c->machine, &c->step, &binding,
-											  DatumGetJsonbP(given.value[ES_EVENT_DATA]));
+										   DatumGetJsonbP(given.value[ES_EVENT_DATA]));
 
 		c->after = c->step.to_state;
 		fold(c, JsonbPGetDatum(data));

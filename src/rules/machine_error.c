@@ -34,7 +34,6 @@ static void say_reason_forbidden(const Case *c, EsRefusal *refusal);
 static void say_fill_given(const Case *c, EsRefusal *refusal);
 static char *allowed_types(const EsMachine *machine, int state);
 static char *allowed_reasons(const Case *c);
-static bool is_answer(int sqlstate);
 
 /* By EsVerdict. */
 static const struct
@@ -90,7 +89,7 @@ es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event)
 bool
 es_machine_attempt(void (*work) (void *arg), void *arg, EsRefusal *refusal)
 {
-	ErrorData  *error = es_attempt(work, arg, is_answer);
+	ErrorData  *error = es_attempt(work, arg, es_error_is_answer);
 
 	if (error == NULL)
 		return true;
@@ -115,19 +114,6 @@ es_machine_refuse(const char *what, List *problems)
 			 errmsg("%s is not valid", what),
 			 errdetail_internal("%s", lines.data),
 			 errhint("Nothing was changed. Correct what is listed and define it again.")));
-}
-
-/* Not so: lost connections, cancellation, exhausted resources, broken rules of our own. */
-static bool
-is_answer(int sqlstate)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return class != ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
 }
 
 static void

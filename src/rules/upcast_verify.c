@@ -68,7 +68,6 @@ static void try_event(Trial *trial);
 static void upcast_and_check(void *arg);
 static char *mismatch(const EsUpcastChain *chain, const EsEvent *event);
 static bool is_of_type(const EsEvent *event, const char *type);
-static bool is_any(int sqlstate);
 static void put_problem(ReturnSetInfo *result, const Trial *trial);
 static int64 take(Sample *sample, int64 after, int64 upto, int64 stride, int64 max);
 
@@ -227,7 +226,7 @@ try_event(Trial *trial)
 
 	trial->problem = NULL;
 	trial->tried++;
-	error = es_attempt(upcast_and_check, trial, is_any);
+	error = es_attempt(upcast_and_check, trial, es_error_is_answer);
 	if (error != NULL)
 		trial->problem = es_error_clip(error->message);
 	MemoryContextSwitchTo(caller);
@@ -280,17 +279,4 @@ mismatch(const EsUpcastChain *chain, const EsEvent *event)
 		appendStringInfo(&lines, "; %s", es_schema_error_line(lfirst(lc)));
 	}
 	return lines.data;
-}
-
-/* Whatever an expression does to itself; not what befalls the session. */
-static bool
-is_any(int sqlstate)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return class != ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) &&
-		class != ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR);
 }
