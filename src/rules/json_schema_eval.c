@@ -81,14 +81,12 @@ es_schema_eval(EsEval *eval, const EsNode *node, const JsonbValue *value,
 
 	if (node->is_always)
 		return true;
-	if (node->is_leaf)
-	{
-		eval->steps++;
-		return eval_leaf(eval, node, value, place);
-	}
-	check_stack_depth();
+	/* There may be millions of leaves, and a number may take long. */
 	CHECK_FOR_INTERRUPTS();
 	eval->steps++;
+	if (node->is_leaf)
+		return eval_leaf(eval, node, value, place);
+	check_stack_depth();
 	if (!eval->schema->is_dynamic || node->resource->root != node)
 		return eval_node(eval, node, value, place, seen);
 	eval->scope = es_schema_enter_scope(eval, node->resource);

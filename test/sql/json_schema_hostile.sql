@@ -3,7 +3,7 @@
 -- Schemas and instances that mean harm: they end in a clean error or in bounded time, and can be cancelled.
 BEGIN;
 SET LOCAL statement_timeout = '60s';
-SELECT plan(42);
+SELECT plan(44);
 
 -- The SQLSTATE of an evaluation, or what it says.
 CREATE FUNCTION pg_temp.outcome(schema jsonb, data jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -107,6 +107,9 @@ SELECT is((SELECT pg_temp.outcome(format('{"$id": "http://x/", "$defs": %s}', st
 -- What takes long can be cancelled.
 SET LOCAL statement_timeout = '300ms';
 SELECT is(pg_temp.outcome('{"pattern": "^(.*)x?\\1y?\\1z?\\1(.*)\\2\\1b$"}', to_jsonb(repeat('ab', 5000))), '57014', 'a pattern with references to groups is cancelled');
+SELECT clock_timestamp() AS before \gset
+SELECT is(pg_temp.outcome('{"items": {"multipleOf": 0.01}}', ('[' || repeat('1e131071,', 40000) || '1]')::jsonb), '57014', 'many large numbers are cancelled');
+SELECT ok(clock_timestamp() - :'before' < '6s', 'in their midst');
 SET LOCAL statement_timeout = '60s';
 SELECT * FROM finish();
 ROLLBACK;
