@@ -1,8 +1,8 @@
 \set ECHO none
 \set own_database upcast_failures
 \i test/own_database.sql
--- Upcasters that fail on one event: who is to blame for it, and what followers do; what corrections store; parallel readers.
-SELECT plan(17);
+-- Upcasters that fail on one event: who is to blame for it, and what followers do; what corrections store; parallel readers; roles that are gone.
+SELECT plan(23);
 
 -- It works while it is created, and fails by 0 from then on.
 CREATE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT v';
@@ -47,6 +47,29 @@ CREATE FUNCTION serial(v jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS 'BEG
 SELECT throws_like($$ SELECT eventsource.create_upcaster('noted', 1, 2, 'public.serial(event.data)') $$, '%is not valid', 'a function that is not parallel safe is refused');
 ALTER FUNCTION serial(jsonb) PARALLEL SAFE;
 SELECT lives_ok($$ SELECT eventsource.create_upcaster('noted', 1, 2, 'public.serial(event.data)') $$, 'its owner may say that it is');
+
+-- A role that defined a chain is gone: what calls no code of users goes on, and can be mended step by step.
+CREATE TABLE kept (key text PRIMARY KEY, v int);
+SELECT eventsource.create_projection('kept', '{kept}', '{"put": "v = (event.data->>''v'')::int"}') AS n \gset
+SELECT count(*) AS n FROM eventsource.append('kept-1', 'put', '{"v": 1}', schema_version => 1) \gset
+SELECT count(*) AS n FROM eventsource.append('kept-2', 'put', '{"v": 2}', schema_version => 2) \gset
+CREATE ROLE upcast_gone;
+SELECT eventsource.grant_admin('upcast_gone') AS n \gset
+ALTER TABLE kept OWNER TO upcast_gone;
+SET ROLE upcast_gone;
+SELECT eventsource.create_upcaster('put', 1, 2, $$ jsonb_build_object('v', (event.data->>'v')::int + 10) $$) AS n \gset
+SELECT eventsource.create_upcaster('put', 2, 3, $$ jsonb_build_object('v', (event.data->>'v')::int + 100) $$) AS n \gset
+RESET ROLE;
+REASSIGN OWNED BY upcast_gone TO CURRENT_USER;
+DROP OWNED BY upcast_gone;
+DROP ROLE upcast_gone;
+SELECT pg_temp.same_rows($$ SELECT data->>'v' FROM eventsource.events WHERE type = 'put' ORDER BY position $$, $$ VALUES ('111'), ('102') $$, 'events are read');
+SELECT is(eventsource.create_upcaster('put', 1, 2, $$ jsonb_build_object('v', (event.data->>'v')::int + 20) $$), 2::bigint, 'the first step is defined again');
+SELECT is(eventsource.create_upcaster('put', 2, 3, $$ jsonb_build_object('v', (event.data->>'v')::int + 200) $$), 2::bigint, 'and the second');
+SELECT pg_temp.same_rows('SELECT key, v FROM kept ORDER BY key', $$ VALUES ('1'::text, 221), ('2', 202) $$, 'the projection follows');
+SELECT lives_ok($$ SELECT eventsource.drop_upcaster('put', 2) $$, 'dropped again');
+SELECT pg_temp.same_rows('SELECT key, v FROM kept ORDER BY key', $$ VALUES ('1'::text, 21), ('2', 2) $$, 'down to what is stored');
+
 SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain is as it was');
-SELECT is((SELECT count(*) FROM eventsource.upcasters), 3::bigint, 'all are there');
+SELECT is((SELECT count(*) FROM eventsource.upcasters), 4::bigint, 'all are there');
 SELECT * FROM finish();
