@@ -46,7 +46,7 @@ SET max_parallel_workers_per_gather = 2;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
-SET force_parallel_mode = on;
+SELECT set_config(name, 'on', false) AS parallel FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query') \gset
 SELECT is((SELECT sum((data->>'v')::int) FROM eventsource.events WHERE type = 'set'), (SELECT sum(n) + 501 * 1000 + 7 + 8 FROM generate_series(1, 500) n)::bigint, 'parallel workers');
 RESET ALL;
 
