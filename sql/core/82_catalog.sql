@@ -8,10 +8,13 @@ CREATE FUNCTION eventsource.markdown(value text) RETURNS text
 COMMENT ON FUNCTION eventsource.markdown(text) IS
 	'Private, for event_catalog: a text as one line of Markdown that says the same.';
 
--- GitHub's tables end a cell at every bar that is not escaped, in code as well.
+-- GitHub's tables end a cell at every bar that is not escaped, in code as well; and in
+-- HTML's code, Markdown goes on.
 CREATE FUNCTION eventsource.markdown_code(value text, in_table boolean DEFAULT false) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-	RETURN (SELECT CASE WHEN in_table AND line ~ '\|' OR line !~ '\S' THEN '<code>' || replace(replace(replace(line, '&', '&amp;'), '<', '&lt;'), '|', '&#124;') || '</code>'
+	RETURN (SELECT CASE WHEN in_table AND line ~ '\|' OR line !~ '\S' THEN '<code>' || coalesce((
+							SELECT string_agg(CASE c WHEN '&' THEN '&amp;' WHEN '<' THEN '&lt;' ELSE CASE WHEN c ~ '[][\\`*_~|!:@]' THEN '&#' || ascii(c) || ';' ELSE c END END, '' ORDER BY n)
+							  FROM string_to_table(line, NULL) WITH ORDINALITY t (c, n)), '') || '</code>'
 						WHEN line ~ '`' THEN fence || ' ' || line || ' ' || fence
 						ELSE '`' || line || '`' END
 			  FROM (SELECT btrim(regexp_replace(value, '\s+', ' ', 'g')) AS line,
@@ -77,8 +80,9 @@ $$;
 COMMENT ON FUNCTION eventsource.schema_type(jsonb, jsonb, integer) IS
 	'Private, for event_catalog: what values a schema is for, in a few words of Markdown.';
 
--- A schema may refer to itself: three levels tell what there is to tell.
-CREATE FUNCTION eventsource.schema_fields(schema jsonb, root jsonb, prefix text DEFAULT '', depth integer DEFAULT 0)
+-- A schema may refer to itself: three levels tell what there is to tell, and seen are
+-- the references that lead here, none of which is followed once more.
+CREATE FUNCTION eventsource.schema_fields(schema jsonb, root jsonb, prefix text DEFAULT '', depth integer DEFAULT 0, seen text[] DEFAULT '{#}')
 	RETURNS TABLE (name text, type text, is_required boolean, description text)
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -86,6 +90,7 @@ DECLARE
 	part jsonb;
 	field text;
 	below jsonb;
+	path text[];
 BEGIN
 	IF jsonb_typeof(s) <> 'object' OR depth > 2 THEN
 		RETURN;
@@ -95,27 +100,32 @@ BEGIN
 			below := eventsource.schema_resolve(part, root);
 			RETURN QUERY SELECT prefix || field, eventsource.schema_type(part, root),
 				coalesce(jsonb_typeof(s -> 'required') = 'array' AND (s -> 'required') ? field, false), below ->> 'description';
-			RETURN QUERY SELECT * FROM eventsource.schema_fields(part, root, prefix || field || '.', depth + 1);
-			RETURN QUERY SELECT * FROM eventsource.schema_fields(below -> 'items', root, prefix || field || '[].', depth + 1);
+			CONTINUE WHEN part ->> '$ref' = ANY (seen);
+			path := seen || (part ->> '$ref');
+			RETURN QUERY SELECT * FROM eventsource.schema_fields(part, root, prefix || field || '.', depth + 1, path);
+			CONTINUE WHEN below #>> '{items,$ref}' = ANY (path);
+			RETURN QUERY SELECT * FROM eventsource.schema_fields(below -> 'items', root, prefix || field || '[].', depth + 1, path || (below #>> '{items,$ref}'));
 		END LOOP;
 	END IF;
 	IF jsonb_typeof(s -> 'allOf') = 'array' THEN
 		FOR part IN SELECT v FROM jsonb_array_elements(s -> 'allOf') WITH ORDINALITY a (v, n) ORDER BY n LOOP
-			RETURN QUERY SELECT * FROM eventsource.schema_fields(part, root, prefix, depth + 1);
+			CONTINUE WHEN part ->> '$ref' = ANY (seen);
+			RETURN QUERY SELECT * FROM eventsource.schema_fields(part, root, prefix, depth + 1, seen || (part ->> '$ref'));
 		END LOOP;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION eventsource.schema_fields(jsonb, jsonb, text, integer) IS
+COMMENT ON FUNCTION eventsource.schema_fields(jsonb, jsonb, text, integer, text[]) IS
 	'Private, for event_catalog: the fields that a schema names, nested ones by their path.';
 
-CREATE FUNCTION eventsource.schema_sample(schema jsonb, root jsonb, depth integer DEFAULT 0) RETURNS jsonb
+CREATE FUNCTION eventsource.schema_sample(schema jsonb, root jsonb, depth integer DEFAULT 0, seen text[] DEFAULT '{#}') RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	s jsonb := eventsource.schema_resolve(schema, root);
 	t text;
+	path text[] := seen || (schema ->> '$ref');
 BEGIN
-	IF jsonb_typeof(s) <> 'object' OR depth > 3 THEN
+	IF jsonb_typeof(s) <> 'object' OR depth > 3 OR schema ->> '$ref' = ANY (seen) THEN
 		RETURN 'null';
 	ELSIF jsonb_typeof(s -> 'examples') = 'array' AND s -> 'examples' <> '[]' THEN
 		RETURN s #> '{examples,0}';
@@ -124,18 +134,19 @@ BEGIN
 	ELSIF jsonb_typeof(s -> 'enum') = 'array' THEN
 		RETURN s #> '{enum,0}';
 	ELSIF jsonb_typeof(coalesce(s -> 'anyOf', s -> 'oneOf')) = 'array' THEN
-		RETURN eventsource.schema_sample(coalesce(s -> 'anyOf', s -> 'oneOf') -> 0, root, depth + 1);
+		RETURN eventsource.schema_sample(coalesce(s -> 'anyOf', s -> 'oneOf') -> 0, root, depth + 1, path);
 	END IF;
 	t := CASE jsonb_typeof(s -> 'type') WHEN 'array' THEN s #>> '{type,0}' ELSE s ->> 'type' END;
 	CASE coalesce(t, CASE WHEN s ? 'properties' OR s ? 'allOf' THEN 'object' END)
 		WHEN 'object' THEN
-			RETURN coalesce((SELECT jsonb_object_agg(f.key, eventsource.schema_sample(f.value, root, depth + 1))
-							   FROM jsonb_each(CASE jsonb_typeof(s -> 'properties') WHEN 'object' THEN s -> 'properties' END) f), '{}')
+			RETURN coalesce((SELECT jsonb_object_agg(f.key, eventsource.schema_sample(f.value, root, depth + 1, path))
+							   FROM jsonb_each(CASE jsonb_typeof(s -> 'properties') WHEN 'object' THEN s -> 'properties' END) f
+							  WHERE (f.value ->> '$ref' = ANY (path)) IS NOT TRUE), '{}')
 				|| coalesce((SELECT jsonb_object_agg(f.key, f.value)
 							   FROM jsonb_array_elements(CASE jsonb_typeof(s -> 'allOf') WHEN 'array' THEN s -> 'allOf' END) a
-							  CROSS JOIN LATERAL jsonb_each(CASE WHEN depth < 3 THEN nullif(eventsource.schema_sample(a || '{"type": "object"}', root, depth + 1), 'null') END) f), '{}');
+							  CROSS JOIN LATERAL jsonb_each(CASE WHEN depth < 3 THEN nullif(eventsource.schema_sample(a || '{"type": "object"}', root, depth + 1, path), 'null') END) f), '{}');
 		WHEN 'array' THEN
-			RETURN CASE WHEN s ? 'items' THEN jsonb_build_array(eventsource.schema_sample(s -> 'items', root, depth + 1)) ELSE '[]' END;
+			RETURN CASE WHEN s ? 'items' THEN jsonb_build_array(eventsource.schema_sample(s -> 'items', root, depth + 1, path)) ELSE '[]' END;
 		WHEN 'integer', 'number' THEN
 			RETURN coalesce(s -> 'minimum', s -> 'maximum', '1');
 		WHEN 'boolean' THEN
@@ -151,7 +162,7 @@ BEGIN
 	END CASE;
 END
 $$;
-COMMENT ON FUNCTION eventsource.schema_sample(jsonb, jsonb, integer) IS
+COMMENT ON FUNCTION eventsource.schema_sample(jsonb, jsonb, integer, text[]) IS
 	'Private, for event_catalog: a value made from examples, const, default, enum and types of a schema; it need not match.';
 
 CREATE FUNCTION eventsource.catalog_example(schema jsonb, latest jsonb) RETURNS text

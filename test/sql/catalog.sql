@@ -2,7 +2,7 @@
 \set own_database catalog
 \i test/own_database.sql
 -- The event catalogue: as Markdown, the same each time, for whoever may read.
-SELECT plan(12);
+SELECT plan(15);
 SELECT eventsource.create_state_machine('order', '{"create": {"placed": "NEW"}, "states": {"NEW": {"on": {"paid": {"target": "PAID", "guard": "(event.data ->> ''amount'')::numeric > 0"}, "cancelled": {"target": "CANCELLED", "reason": "required", "label": "given up"}}}, "PAID": {"type": "final"}, "CANCELLED": {"type": "final"}}, "on": {"noted": {}}, "reasons": {"too_late": {"category": "delivery", "label": "Came too late"}, "changed_mind": {"label": "Changed | mind"}}}') > 0 AS n \gset
 SELECT eventsource.create_category('order', 'order', strict => true, subject => $$ 'customer-' || (event.data ->> 'customer') $$) AS n \gset
 SELECT eventsource.register_event_type('placed', 'order', '{"type": "object", "required": ["customer", "lines"], "properties": {"customer": {"type": "string", "description": "Who _orders_ <b>"}, "when": {"type": "string", "format": "date-time"}, "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}}, "channel": {"enum": ["web", "shop|x"]}}, "$defs": {"line": {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}, "n": {"type": "integer", "minimum": 1, "default": 2}}}}}', description => 'An order was placed', phase => 'sale') AS n \gset
@@ -34,6 +34,11 @@ SELECT is(eventsource.markdown(E' 1. a_b *c* [d](e) <f> `g` |h| ~i~ &amp; #j \\ 
 SELECT is(eventsource.markdown('- a'), '\- a', 'no list');
 SELECT is(eventsource.markdown_code('a`b``c'), '``` a`b``c ```', 'code');
 SELECT is(eventsource.markdown_code('a|b<c>&', true), '<code>a&#124;b&lt;c>&amp;</code>', 'code in a table');
+SELECT is(eventsource.markdown_code('|[x](y) *z* `w` \', true), '<code>&#124;&#91;x&#93;(y) &#42;z&#42; &#96;w&#96; &#92;</code>', 'in which nothing is Markdown');
+SELECT is((SELECT count(*) FROM (SELECT jsonb_object_agg('p' || i, '{"$ref": "#"}'::jsonb) AS p FROM generate_series(1, 200) i) x
+			CROSS JOIN LATERAL eventsource.schema_fields(jsonb_build_object('properties', p), jsonb_build_object('properties', p))), 200::bigint, 'a schema that refers to itself in each of its fields');
+SELECT is(eventsource.schema_sample(s, s), '{"n": 1}', 'and a value of it')
+  FROM (SELECT '{"properties": {"n": {"type": "integer"}, "next": {"$ref": "#"}}}'::jsonb) x (s);
 SELECT is(eventsource.markdown_block('json', E'{"a": "```"}\n'), E'````json\n{"a": "```"}\n````\n\n', 'a block');
 
 -- Schemas of many kinds.
