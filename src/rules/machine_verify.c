@@ -5,17 +5,20 @@
  *
  * Reads with the caller's snapshot; memory grows with the number of streams
  * when all are verified.  Guards that name "row" are not evaluated, the others
- * are, on the event as its caller gave it.
+ * are, on the event as its caller gave it, upcast.  What upcasters fail by may have
+ * been corrected, which is then what counts.
  */
 #include "postgres.h"
 
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/attempt.h"
 #include "log/correction.h"
 #include "log/read.h"
 #include "miscadmin.h"
 #include "rules/machine_table.h"
+#include "rules/upcast.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -40,12 +43,23 @@ typedef struct Replay
 	MemoryContext states;		/* of the tracks */
 	EsWordSet	seen;			/* states, so that each is kept once */
 	EsCorrections *corrections;
+	const EsUpcasters *upcasters;
 } Replay;
+
+/* For es_attempt(). */
+typedef struct Reading
+{
+	const EsUpcasters *upcasters;
+	EsEvent		event;
+} Reading;
 
 PG_FUNCTION_INFO_V1(eventsource_verify_transitions);
 
 static void replay_event(Replay *replay, const EsEvent *event);
 static char *find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool is_known);
+static char *find_read_problem(Replay *replay, const EsEvent *event, const text *before, bool is_known,
+							   bool is_corrected);
+static void read_event(void *arg);
 static void put_problem(Replay *replay, const EsEvent *event, const char *problem);
 static char *find_problem(const EsEvent *event, const text *before, bool is_known);
 static char *judge_passage(EsMachine *machine, const EsEvent *event);
@@ -74,10 +88,12 @@ eventsource_verify_transitions(PG_FUNCTION_ARGS)
 											 ALLOCSET_DEFAULT_SIZES);
 	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	replay.corrections = es_corrections_load(DT_NOEND, snapshot);
+	replay.upcasters = es_reading_begin();
 	if (PG_ARGISNULL(0))
 		scan = es_scan_log(0, PG_INT64_MAX, NIL, snapshot);
 	else
 		scan = es_scan_stream(PG_GETARG_TEXT_PP(0), 1, false, snapshot);
+	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -102,7 +118,9 @@ replay_event(Replay *replay, const EsEvent *event)
 	is_known |= DatumGetInt64(event->value[ES_EVENT_VERSION]) == 1;
 	MemoryContextReset(replay->per_event);
 	caller = MemoryContextSwitchTo(replay->per_event);
-	problem = find_problem(event, track->state, is_known);
+	problem = find_read_problem(replay, event, track->state, is_known,
+								es_corrections_find(replay->corrections, event->stream_id,
+													DatumGetInt64(event->value[ES_EVENT_POSITION])) != NULL);
 	if (problem != NULL)
 		put_problem(replay, event, problem);
 	if (es_corrections_touch(replay->corrections, event->stream_id))
@@ -123,7 +141,7 @@ find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool 
 	const text *before = track->corrected;
 	const text *from;
 
-	if (!es_corrections_apply(replay->corrections, &corrected))
+	if (!es_corrections_apply_stored(replay->corrections, &corrected))
 	{
 		/*
 		 * A void event changes nothing, but that there was no machine; a
@@ -141,10 +159,35 @@ find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool 
 	if (corrected.value[ES_EVENT_DATA] != event->value[ES_EVENT_DATA] ||
 		!es_text_same(from, es_event_text(event, ES_EVENT_FROM_STATE)) ||
 		!es_text_same(track->corrected, es_event_text(event, ES_EVENT_TO_STATE)))
-		return find_problem(&corrected, before, is_known);
+		return find_read_problem(replay, &corrected, before, is_known, false);
 	if (!is_known || es_text_same(before, from))
 		return NULL;
 	return say_broken(from, before);
+}
+
+/* Only guards look at data. */
+static char *
+find_read_problem(Replay *replay, const EsEvent *event, const text *before, bool is_known, bool is_corrected)
+{
+	Reading		reading = {replay->upcasters, *event};
+	const EsUpcastChain *chain = replay->upcasters == NULL || event->machine == NULL ? NULL :
+		es_upcast_chain_of(replay->upcasters, event);
+	ErrorData  *error;
+
+	if (chain == NULL || es_upcast_first(chain, DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION])) == NULL)
+		return find_problem(event, before, is_known);
+	error = es_attempt(read_event, &reading, es_error_is_answer);
+	if (error == NULL)
+		return find_problem(&reading.event, before, is_known);
+	return is_corrected ? NULL : psprintf("an upcaster fails: %s", es_error_clip(error->message));
+}
+
+static void
+read_event(void *arg)
+{
+	Reading    *reading = arg;
+
+	es_reading_upcast(reading->upcasters, &reading->event);
 }
 
 static void

@@ -2,7 +2,7 @@
 \set own_database upcast_failures
 \i test/own_database.sql
 -- Upcasters that fail on one event: who is to blame for it, and what followers do; what corrections store; parallel readers; roles that are gone.
-SELECT plan(23);
+SELECT plan(26);
 
 -- It works while it is created, and fails by 0 from then on.
 CREATE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT v';
@@ -41,6 +41,16 @@ SELECT pg_temp.same_rows($$ SELECT data FROM eventsource.events WHERE type = 'ev
 CREATE TABLE bill (key text PRIMARY KEY, said jsonb);
 SELECT eventsource.create_projection('bill', '{bill}', '{"sent": "said = event.data"}') AS n \gset
 SELECT pg_temp.same_rows('SELECT said FROM bill', $$ VALUES ('{"rate": 200, "amount": 6}'::jsonb) $$, 'who reads them has them upcast once');
+
+-- What the guards would have said to it cannot be told; what they say to its correction can.
+SELECT eventsource.create_state_machine('item', '{"initial": "NEW", "states": {"NEW": {"on": {"set": {"guard": "(event.data->>''share'')::int < 60"}, "ended": "END"}}, "END": {"type": "final"}}}') AS n \gset
+SELECT eventsource.create_category('item', state_machine => 'item') AS n \gset
+CREATE OR REPLACE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT v';
+SELECT count(*) AS n FROM eventsource.append('item-1', 'set', '{"v": 0}') \gset
+CREATE OR REPLACE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 100 / v';
+SELECT pg_temp.same_rows('SELECT stream_name, problem FROM eventsource.verify_transitions()', $$ VALUES ('item-1'::text, 'an upcaster fails: division by zero'::text) $$, 'verify_transitions goes on, too');
+SELECT lives_ok($$ SELECT eventsource.correct_event(position, '{"v": 2}', 'typo', 'joe') FROM eventsource.events WHERE stream = 'item-1' AND version = 1 $$, 'corrected');
+SELECT is_empty('SELECT * FROM eventsource.verify_transitions()', 'all is well');
 
 -- Who reads the view may do it with parallel workers, whatever the planner knows of upcasters.
 CREATE FUNCTION serial(v jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN v; EXCEPTION WHEN others THEN RETURN NULL; END';
