@@ -156,7 +156,7 @@ decide(void *arg)
 		es_event_set(&stored, ES_EVENT_DATA,
 					 PointerGetDatum(es_machine_fill(machine, &q->step, &q->binding,
 													 DatumGetJsonbP(stored.value[ES_EVENT_DATA]))));
-	es_event_type_check(type, &stored);
+	es_event_type_check(type, &stored, NULL);
 }
 
 /* Do the guards of the choice hold? */

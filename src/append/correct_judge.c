@@ -266,7 +266,8 @@ check_data(const EsRevision *revision, const EsEventType *type, const EsEvent *t
 	EsEvent		stored = *then;
 
 	es_event_set(&stored, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
-	es_event_type_check(type, &stored);
+	es_event_type_check(type, &stored,
+						"A correction has the version of its event: change what eventsource.stored_data(event_position) shows.");
 }
 
 /* What is to be stored, as readers of the event see it. */

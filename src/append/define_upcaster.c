@@ -54,6 +54,7 @@ static List *check_chain(const Proposal *proposal);
 static List *check_expression(const Proposal *proposal);
 static void compile(void *arg);
 static int64 put_in_force(Proposal *proposal, const char *event_type, Jsonb *data);
+static void describe_rebuild(void *arg);
 static const char *title(const Proposal *proposal);
 
 /* create_upcaster(type, from_version, to_version, expression, category): its version */
@@ -251,6 +252,7 @@ put_in_force(Proposal *proposal, const char *event_type, Jsonb *data)
 	};
 	List	   *problems;
 	List	   *rebuilds;
+	ErrorContextCallback context = {error_context_stack, describe_rebuild, proposal};
 	int64		version = 0;
 
 	PG_TRY();
@@ -259,10 +261,12 @@ put_in_force(Proposal *proposal, const char *event_type, Jsonb *data)
 		problems = proposal->source == NULL ? NIL : es_upcast_sample(proposal->category, proposal->type);
 		if (problems != NIL)
 			es_machine_refuse(title(proposal), problems);
+		error_context_stack = &context;
 		rebuilds = es_upcast_rebuild_begin(proposal->category, proposal->type);
 		es_upcast_rebuild_lock(rebuilds);
 		version = es_define(ES_UPCASTER_KIND, definition.name, event_type, data);
 		es_upcast_rebuild_finish(rebuilds);
+		error_context_stack = context.previous;
 	}
 	PG_FINALLY();
 	{
@@ -270,6 +274,13 @@ put_in_force(Proposal *proposal, const char *event_type, Jsonb *data)
 	}
 	PG_END_TRY();
 	return version;
+}
+
+/* Rules that know the older form alone may fail. */
+static void
+describe_rebuild(void *arg)
+{
+	errcontext("projections folded anew by the %s", title(arg));
 }
 
 static const char *

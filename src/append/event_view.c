@@ -126,6 +126,8 @@ find_version(const View *view, FunctionCallInfo fcinfo)
 				 type == NULL ? errmsg("event type \"%s\" is not registered", view->type)
 				 : errmsg("event type \"%s\" has no version %d", view->type, PG_GETARG_INT32(3)),
 				 errdetail("The columns of a view of events come from the schema of their type."),
+				 type == NULL && view->category == NULL ?
+				 errhint("The view eventsource.event_type_versions lists what is registered. A type of one category alone needs that: category => ...") :
 				 errhint("The view eventsource.event_type_versions lists what is registered.")));
 	if (version->schema == NULL)
 		ereport(ERROR,

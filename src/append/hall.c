@@ -369,7 +369,7 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 		if (reason != NULL)
 			es_event_set(event, ES_EVENT_REASON, PointerGetDatum(reason));
 	}
-	es_event_type_check(type, event);
+	es_event_type_check(type, event, NULL);
 	return category;
 }
 

@@ -236,7 +236,7 @@ expect_same(const Request *request, const EsCopy *copy)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the copy to category \"%s\" has begun already", request->to),
 				 errdetail_internal("%s", what),
-				 errhint("Leave the mapping out to go on with it, or copy into another category.")));
+				 errhint("Leave the mapping out to go on with it, or copy into another category. eventsource.drop_category_copy() ends it.")));
 }
 
 /* A procedure that commits must have been called outside a transaction block. */

@@ -106,7 +106,7 @@ extern const EsEventType *es_event_type_admit(const EsCategory *category, EsEven
 extern const text *es_event_type_subject(const EsEventType *type, const EsCategory *category,
 										 const EsEvent *event);
 
-/* Error (ZE007) unless its data matches the schema of its version. */
-extern void es_event_type_check(const EsEventType *type, const EsEvent *event);
+/* Error (ZE007), with the hint unless it is NULL, unless its data matches the schema of its version. */
+extern void es_event_type_check(const EsEventType *type, const EsEvent *event, const char *hint);
 
 #endif							/* ES_RULES_EVENT_TYPE_H */

@@ -34,7 +34,7 @@ static void meet_unregistered(const EsCategory *category, const EsEvent *event);
 static char *near_names(const char *category, const char *type);
 static void insert_near(Near *near, int *count, char *name, int distance);
 static void refuse_version(const EsEventType *type, int32 number);
-static void refuse_data(const EsEventType *type, EsTypeVersion *version, JsonbValue *data);
+static void refuse_data(const EsEventType *type, EsTypeVersion *version, JsonbValue *data, const char *hint);
 static char *list_versions(const EsEventType *type);
 static int32 matching_version(const EsEventType *type, JsonbValue *data);
 
@@ -78,7 +78,7 @@ es_event_type_subject(const EsEventType *type, const EsCategory *category, const
 }
 
 void
-es_event_type_check(const EsEventType *type, const EsEvent *event)
+es_event_type_check(const EsEventType *type, const EsEvent *event, const char *hint)
 {
 	EsTypeVersion *version;
 	EsSchema   *program;
@@ -93,7 +93,7 @@ es_event_type_check(const EsEventType *type, const EsEvent *event)
 		return;
 	es_json_root(DatumGetJsonbP(event->value[ES_EVENT_DATA]), &data);
 	if (!es_schema_valid(program, &data))
-		refuse_data(type, version, &data);
+		refuse_data(type, version, &data, hint);
 }
 
 /* ---- types that are not registered ---- */
@@ -188,7 +188,7 @@ refuse_version(const EsEventType *type, int32 number)
 }
 
 static void
-refuse_data(const EsEventType *type, EsTypeVersion *version, JsonbValue *data)
+refuse_data(const EsEventType *type, EsTypeVersion *version, JsonbValue *data, const char *hint)
 {
 	List	   *errors = es_schema_errors(version->program, data);
 	StringInfoData lines;
@@ -212,6 +212,7 @@ refuse_data(const EsEventType *type, EsTypeVersion *version, JsonbValue *data)
 			(errcode(ES_ERRCODE_INVALID_PAYLOAD),
 			 errmsg("data does not match version %d of event type \"%s\"", version->number, type->name),
 			 errdetail_internal("%s", lines.data),
+			 hint != NULL ? errhint("%s", hint) :
 			 other != 0 ? errhint("It matches version %d: give schema_version => %d if that is what it is.", other, other) :
 			 errhint("The schema is in the view eventsource.event_type_versions.")));
 }

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Errors that an event causes somewhere inside say in their CONTEXT where: which expression, which event of a batch.
 BEGIN;
-SELECT plan(30);
+SELECT plan(31);
 
 -- An error with the lines of its context that are ours.
 CREATE FUNCTION pg_temp.failure(command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -83,5 +83,12 @@ SELECT is(pg_temp.failure($$ INSERT INTO eventsource.events (stream, type) VALUE
 
 SELECT is(eventsource.stream_version('ec-2'), 0::bigint, 'none of these left anything');
 SELECT is(pg_temp.failure($$ SELECT 1 / 0 $$), '22012', 'and errors afterwards are their own');
+
+-- Rules that know the older form alone fail as an upcaster is created.
+CREATE TABLE ecsums (key text PRIMARY KEY, n numeric NOT NULL DEFAULT 0);
+SELECT eventsource.create_projection('ecsums', '{ecsum}', '{"added": "n = row.n + (event.data->>''a'')::int"}') AS n \gset
+SELECT version AS n FROM eventsource.append('ecsum-1', 'added', '{"a": 1}') \gset
+SELECT is(pg_temp.failure($$ SELECT eventsource.create_upcaster('added', 1, 2, 'jsonb_build_object(''b'', event.data->''a'')') $$),
+	E'23502\nprojections folded anew by the upcaster of event type "added" from version 1', 'projections that an upcaster folds anew');
 SELECT * FROM finish();
 ROLLBACK;

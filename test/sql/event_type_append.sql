@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Event types: what appends, corrections and questions make of what is registered.
 BEGIN;
-SELECT plan(75);
+SELECT plan(76);
 
 CREATE FUNCTION pg_temp.at(name text, n bigint) RETURNS bigint LANGUAGE sql AS $$
 	SELECT e.position FROM eventsource.events e WHERE e.stream = name AND e.version = n
@@ -203,5 +203,7 @@ UPDATE oracle SET have = pg_temp.try(category, type, version, n);
 SELECT is_empty('SELECT * FROM oracle WHERE have IS DISTINCT FROM want', 'plain SQL agrees');
 SELECT is(count(DISTINCT want) > 4, true, 'about all sorts of answers') FROM oracle;
 SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain verifies');
+SELECT matches(pg_temp.refusal(format($$ SELECT eventsource.correct_event(%s, '{"amount": 0.5}', 'typo', 'joe') $$, pg_temp.at('order-1', 1))),
+	'HINT: A correction has the version of its event', 'data of another version is not what a correction wants');
 SELECT * FROM finish();
 ROLLBACK;
