@@ -269,7 +269,7 @@ check_compatibility(const Proposal *proposal, const EsEventType *stored)
 		ListCell   *lc;
 
 		CHECK_FOR_INTERRUPTS();
-		foreach(lc, es_schema_compat_problems(older, newer, mode, true))
+		foreach(lc, es_schema_compat_problems(older, newer, mode))
 			problems = lappend(problems, psprintf("not %s compatible with version %d: %s",
 												  version->compatibility, stored->version[i].number,
 												  (char *) lfirst(lc)));

@@ -36,8 +36,7 @@ static const char *const mode_names[] = {
 	[ES_COMPAT_FULL_TRANSITIVE] = "full_transitive",
 };
 
-static List *compare(const EsSchema *known, const EsSchema *asked, bool of_objects, bool is_forward,
-					 List *lines);
+static List *compare(const EsSchema *known, const EsSchema *asked, bool is_forward, List *lines);
 static bool is_same(const EsSchema *a, const EsSchema *b);
 static EsSchema *compile(Jsonb *text, bool assert_formats);
 static void add_line(List **lines, char *line);
@@ -50,7 +49,7 @@ eventsource_schema_compatibility(PG_FUNCTION_ARGS)
 	EsCompatMode mode = es_compat_mode(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	EsSchema   *older = compile(PG_GETARG_JSONB_P(0), es_guc_assert_formats);
 	EsSchema   *newer = compile(PG_GETARG_JSONB_P(1), es_guc_assert_formats);
-	List	   *lines = es_schema_compat_problems(older, newer, mode, false);
+	List	   *lines = es_schema_compat_problems(older, newer, mode);
 	Datum	   *result = palloc(sizeof(Datum) * Max(list_length(lines), 1));
 	int			count = 0;
 	ListCell   *lc;
@@ -90,7 +89,7 @@ es_compat_mode_is_transitive(EsCompatMode mode)
 }
 
 List *
-es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode, bool of_objects)
+es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode)
 {
 	bool		is_full = mode == ES_COMPAT_FULL || mode == ES_COMPAT_FULL_TRANSITIVE;
 	List	   *lines = NIL;
@@ -98,9 +97,9 @@ es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompat
 	if (older != NULL && newer != NULL && is_same(older, newer))
 		return NIL;
 	if (is_full || mode == ES_COMPAT_BACKWARD || mode == ES_COMPAT_BACKWARD_TRANSITIVE)
-		lines = compare(older, newer, of_objects, false, lines);
+		lines = compare(older, newer, false, lines);
 	if (is_full || mode == ES_COMPAT_FORWARD || mode == ES_COMPAT_FORWARD_TRANSITIVE)
-		lines = compare(newer, older, of_objects, true, lines);
+		lines = compare(newer, older, true, lines);
 	return lines;
 }
 
@@ -119,7 +118,7 @@ is_same(const EsSchema *a, const EsSchema *b)
 
 /* The lines, and below them why "asked" does not take all that "known" takes. */
 static List *
-compare(const EsSchema *known, const EsSchema *asked, bool of_objects, bool is_forward, List *lines)
+compare(const EsSchema *known, const EsSchema *asked, bool is_forward, List *lines)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context;
@@ -134,9 +133,6 @@ compare(const EsSchema *known, const EsSchema *asked, bool of_objects, bool is_f
 	MemoryContextSwitchTo(context);
 	roots = known == NULL ? NIL : list_make1(known->root);
 	facts = es_facts_of(roots, roots);
-	if (of_objects)
-		facts = es_facts_copy(facts, ES_TYPE_OBJECT);
-	es_facts_settle(facts);
 	c.same_formats = known == NULL || known->asserts_formats == asked->asserts_formats;
 	if ((known != NULL && known->is_dynamic) || asked->is_dynamic)
 		es_compat_problem(&c, asked->root, "$dynamicRef",

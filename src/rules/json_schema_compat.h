@@ -32,10 +32,8 @@ extern bool es_compat_mode_is_transitive(EsCompatMode mode);
 /*
  * Why the newer schema is not compatible with the older one: lines (char *) in the
  * current context, each with a JSON pointer; NIL: it is.  NULL is a schema that takes
- * anything.  With of_objects only objects are compared, as the data of events is one
- * whatever its schema says.  Errors: cancelled.
+ * anything, as the data of an event may be: it need not be an object.  Errors: cancelled.
  */
-extern List *es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode,
-									   bool of_objects);
+extern List *es_schema_compat_problems(const EsSchema *older, const EsSchema *newer, EsCompatMode mode);
 
 #endif							/* ES_RULES_JSON_SCHEMA_COMPAT_H */
