@@ -18,7 +18,7 @@ SELECT k.corrects AS position,
 	   CASE WHEN k.is_void THEN 'voided' ELSE 'corrected' END AS kind,
 	   k.position AS correction_position,
 	   CASE WHEN k.number = 1 THEN d.data WHEN NOT k.was_void THEN b.data END AS data_before,
-	   CASE WHEN NOT k.is_void THEN c.data END AS data_after,
+	   CASE WHEN NOT k.is_void THEN a.data END AS data_after,
 	   c.reason, c.actor,
 	   k.recorded_at AS corrected_at,
 	   k.is_current
@@ -32,7 +32,8 @@ SELECT k.corrects AS position,
   LEFT JOIN eventsource.events o ON o.position = k.corrects
   LEFT JOIN eventsource.event d ON d.position = k.corrects
   LEFT JOIN eventsource.events c ON c.position = k.position
-  LEFT JOIN eventsource.events b ON b.position = k.position_before;
+  LEFT JOIN eventsource.event a ON a.position = k.position
+  LEFT JOIN eventsource.event b ON b.position = k.position_before;
 COMMENT ON VIEW eventsource.corrections IS
 	'One row per correction, also those that a later one replaced.';
 COMMENT ON COLUMN eventsource.corrections.position IS 'Place in the log of the corrected event.';

@@ -32,6 +32,7 @@
 #include "project/fold_row.h"
 #include "project/replay.h"
 #include "rules/expr_parts.h"
+#include "rules/upcast.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -44,6 +45,9 @@ PG_FUNCTION_INFO_V1(eventsource_verify_projection);
 PG_FUNCTION_INFO_V1(eventsource_projection_definitions);
 
 static EsProjection *open_as_seen(Oid relid, Snapshot *snapshot);
+static bool is_seen(const EsProjection *projection, Snapshot snapshot, bool is_latest);
+static bool is_version_seen(const char *kind, const char *name, int64 version, Snapshot snapshot,
+							bool is_latest);
 static void fold_history(EsStore *store, EsProjection *projection, int64 upto, Snapshot snapshot);
 static EsStore *begin_trace(EsStore *store, EsProjection *projection, bool *differs);
 static void put_difference(ReturnSetInfo *result, EsRow *row);
@@ -83,29 +87,25 @@ eventsource_verify_projection(PG_FUNCTION_ARGS)
 }
 
 /*
- * The projection, with a registered snapshot that shows the table by its rules: it
- * may have been defined anew since the statement began.
+ * The projection, with a registered snapshot that shows the table by its rules, and
+ * by the upcasters in force: they may have been defined anew since the statement
+ * began.
  */
 static EsProjection *
 open_as_seen(Oid relid, Snapshot *snapshot)
 {
 	EsProjection *projection = es_projection_open_to_read(relid, "Verifying a projection shows rows of its table.");
 	bool		is_latest = false;
-	int64		version;
 
 	*snapshot = RegisterSnapshot(GetActiveSnapshot());
-	while ((version = es_config_version_seen("projection", projection->name, *snapshot)) != projection->version)
+	while (!is_seen(projection, *snapshot, is_latest))
 	{
 		CHECK_FOR_INTERRUPTS();
-		/* We have defined it ourselves, in this very statement. */
-		if (is_latest && version < projection->version)
-			break;
 		if (IsolationUsesXactSnapshot())
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("projection %s was defined anew since the transaction began", projection->target->name),
-					 errdetail("The transaction's snapshot shows the table as it was by version " INT64_FORMAT " of its definition; now there is version " INT64_FORMAT ".",
-							   version, projection->version),
+					 errdetail("The transaction's snapshot shows the table as it was by its former rules, or by other upcasters."),
 					 errhint("Verify it in a new transaction.")));
 		UnregisterSnapshot(*snapshot);
 		projection = es_projection_expect(relid);
@@ -113,6 +113,35 @@ open_as_seen(Oid relid, Snapshot *snapshot)
 		is_latest = true;
 	}
 	return projection;
+}
+
+/* Does the snapshot show the definitions in force of all that rows follow from? */
+static bool
+is_seen(const EsProjection *projection, Snapshot snapshot, bool is_latest)
+{
+	ListCell   *lc;
+
+	if (!is_version_seen("projection", projection->name, projection->version, snapshot, is_latest))
+		return false;
+	foreach(lc, es_config_list(ES_UPCASTER_KIND))
+	{
+		EsDefinition *upcaster = lfirst(lc);
+		char	   *type = es_json_find_string(&upcaster->data->root, "type");
+
+		if (type != NULL && es_projection_rule(projection, cstring_to_text(type)) != NULL &&
+			!is_version_seen(ES_UPCASTER_KIND, upcaster->name, upcaster->version, snapshot, is_latest))
+			return false;
+	}
+	return true;
+}
+
+/* What the latest one does not show yet we have defined ourselves, in this very statement. */
+static bool
+is_version_seen(const char *kind, const char *name, int64 version, Snapshot snapshot, bool is_latest)
+{
+	int64		seen = es_config_version_seen(kind, name, snapshot);
+
+	return seen == version || (is_latest && seen < version);
 }
 
 /* What the view eventsource.projections shows. */

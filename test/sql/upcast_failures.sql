@@ -2,7 +2,7 @@
 \set own_database upcast_failures
 \i test/own_database.sql
 -- Upcasters that fail on one event: who is to blame for it, and what followers do; what corrections store; parallel readers; roles that are gone.
-SELECT plan(26);
+SELECT plan(27);
 
 -- It works while it is created, and fails by 0 from then on.
 CREATE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT v';
@@ -51,6 +51,7 @@ CREATE OR REPLACE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARAL
 SELECT pg_temp.same_rows('SELECT stream_name, problem FROM eventsource.verify_transitions()', $$ VALUES ('item-1'::text, 'an upcaster fails: division by zero'::text) $$, 'verify_transitions goes on, too');
 SELECT lives_ok($$ SELECT eventsource.correct_event(position, '{"v": 2}', 'typo', 'joe') FROM eventsource.events WHERE stream = 'item-1' AND version = 1 $$, 'corrected');
 SELECT is_empty('SELECT * FROM eventsource.verify_transitions()', 'all is well');
+SELECT pg_temp.same_rows($$ SELECT data_before, data_after FROM eventsource.corrections WHERE stream = 'item-1' $$, $$ VALUES ('{"v": 0}'::jsonb, '{"v": 2}'::jsonb) $$, 'corrections are listed, and nothing is upcast for it');
 
 -- Who reads the view may do it with parallel workers, whatever the planner knows of upcasters.
 CREATE FUNCTION serial(v jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN v; EXCEPTION WHEN others THEN RETURN NULL; END';
