@@ -23,17 +23,36 @@ my $scripts = ($ENV{TESTDIR} // '.') . '/test/torture';
 srand($seed);
 note "ES_KILL_SEED=$seed";
 
-my $node = new_server(
-	'killed',
-	'shared_preload_libraries = eventsource',
-	'eventsource.worker_enabled = on',
-	'eventsource.worker_interval = 100ms',
-	'restart_after_crash = on',
-	'eventsource.segment_size = 2000',
-	'deadlock_timeout = 50ms',
-	'max_connections = 60');
-$node->safe_psql('log', "SELECT eventsource.append('order-0', 'made')");
-$node->safe_psql('log', slurp_file("$scripts/$_.sql")) for 'setup', 'projections';
+# Each round ends with all of the log judged, so there is a new log now and then.
+my $rounds_per_log = 25;
+my ($node, $events, $redefinitions) = (undef, 0, 0);
+
+sub begin_log
+{
+	$node = new_server(
+		$_[0],
+		'shared_preload_libraries = eventsource',
+		'eventsource.worker_enabled = on',
+		'eventsource.worker_interval = 100ms',
+		'restart_after_crash = on',
+		'eventsource.segment_size = 2000',
+		'deadlock_timeout = 50ms',
+		'max_connections = 60');
+	$node->safe_psql('log', "SELECT eventsource.append('order-0', 'made')");
+	$node->safe_psql('log', slurp_file("$scripts/$_.sql")) for 'setup', 'projections';
+	return;
+}
+
+sub end_log
+{
+	return unless $node;
+	$events += $node->safe_psql('log', 'SELECT count(*) FROM eventsource.events');
+	$redefinitions += $node->safe_psql('log',
+		"SELECT count(*) FROM eventsource.events WHERE type = 'projection_defined'");
+	$node->stop;
+	$node->clean_node;
+	return;
+}
 
 # SIGKILL for one of these, if there are any. Once the postmaster has seen the end of
 # it, nobody is let in before all is recovered; until then anybody is.
@@ -83,6 +102,11 @@ SQL
 my %killed;
 for my $round (1 .. $rounds)
 {
+	if (($round - 1) % $rounds_per_log == 0)
+	{
+		end_log();
+		begin_log("killed_from_$round");
+	}
 	my ($victim, $kill) = @{ $victims[ ($round - 1) % @victims ] };
 	my @crowds = (
 		start_crowd($node, 'writer', 4, 3, streams => 60, pause => 10),
@@ -110,8 +134,7 @@ for my $round (1 .. $rounds)
 }
 note join ', ', map { "$_ killed $killed{$_} times" } sort keys %killed;
 is(scalar(grep { $_ } values %killed), scalar @victims, 'each of them died') if $rounds >= 4 * @victims;
-cmp_ok($node->safe_psql('log', 'SELECT count(*) FROM eventsource.events'), '>', 50 * $rounds, 'there was load');
-cmp_ok($node->safe_psql('log', "SELECT count(*) FROM eventsource.events WHERE type = 'projection_defined'"),
-	'>', 2 * $rounds, 'and there were redefinitions');
-$node->stop;
+end_log();
+cmp_ok($events, '>', 50 * $rounds, 'there was load');
+cmp_ok($redefinitions, '>', 2 * $rounds, 'and there were redefinitions');
 done_testing();
