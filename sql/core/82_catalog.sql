@@ -174,7 +174,7 @@ BEGIN
 		RETURN 'Example:' || E'\n\n' || eventsource.markdown_block('json', jsonb_pretty(made));
 	ELSIF latest IS NOT NULL AND (schema IS NULL OR eventsource.jsonb_matches_schema(schema, latest)) THEN
 		RETURN 'Example, of the latest event:' || E'\n\n' || eventsource.markdown_block('json', jsonb_pretty(latest));
-	ELSIF schema IS NOT NULL AND eventsource.jsonb_matches_schema(schema, made) THEN
+	ELSIF made <> 'null' AND eventsource.jsonb_matches_schema(schema, made) THEN
 		RETURN 'Example, made from the schema:' || E'\n\n' || eventsource.markdown_block('json', jsonb_pretty(made));
 	END IF;
 	RETURN '';
