@@ -28,7 +28,8 @@
 
 /*
  * A sample: events spread over the log; of a long one, which is not read whole,
- * over windows, and what is most recent.
+ * over windows, and what is most recent.  What is so rare that no window has it is
+ * looked for.
  */
 #define SAMPLE_EVENTS	1000
 #define WINDOWS			50
@@ -150,6 +151,8 @@ es_upcast_sample(const char *category, const char *type)
 		(void) take(&sample, last - RECENT, last, 1, PG_INT64_MAX);
 		for (int i = 0; i < WINDOWS; i++)
 			(void) take(&sample, i * slice, i * slice + WINDOW, 1, (SAMPLE_EVENTS - RECENT) / WINDOWS);
+		if (sample.trial.tried == 0)
+			(void) take(&sample, 0, last, 1, SAMPLE_EVENTS);
 	}
 	UnregisterSnapshot(sample.snapshot);
 	if (sample.failed > MAX_LISTED)
