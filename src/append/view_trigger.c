@@ -116,8 +116,10 @@ returned_row(TupleDesc desc, Datum *values, bool *nulls, const EsBatch *batch,
 		memcpy(values, event.value, sizeof(event.value));
 		memcpy(nulls, event.isnull, sizeof(event.isnull));
 		values[ES_VIEW_IS_UPCAST] = BoolGetDatum(event.is_upcast);
-		nulls[ES_VIEW_IS_UPCAST] = false;
 	}
+	else
+		values[ES_VIEW_IS_UPCAST] = BoolGetDatum(false);
+	nulls[ES_VIEW_IS_UPCAST] = false;
 	values[ES_EVENT_POSITION] = Int64GetDatum(result->position);
 	nulls[ES_EVENT_POSITION] = false;
 	values[ES_EVENT_VERSION] = Int64GetDatum(result->version);

@@ -2,7 +2,7 @@
 \set own_database upcast_failures
 \i test/own_database.sql
 -- Upcasters that fail on one event: who is to blame for it, and what followers do; what corrections store; parallel readers; roles that are gone.
-SELECT plan(27);
+SELECT plan(29);
 
 -- It works while it is created, and fails by 0 from then on.
 CREATE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT v';
@@ -58,6 +58,10 @@ CREATE FUNCTION serial(v jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS 'BEG
 SELECT throws_like($$ SELECT eventsource.create_upcaster('noted', 1, 2, 'public.serial(event.data)') $$, '%is not valid', 'a function that is not parallel safe is refused');
 ALTER FUNCTION serial(jsonb) PARALLEL SAFE;
 SELECT lives_ok($$ SELECT eventsource.create_upcaster('noted', 1, 2, 'public.serial(event.data)') $$, 'its owner may say that it is');
+
+-- An append that is repeated shows what was given.
+SELECT pg_temp.same_rows($$ INSERT INTO eventsource.events (stream, type, data, schema_version, idempotency_key) VALUES ('part-2', 'set', '{"v": 5}', 1, 'k') RETURNING version, data, is_upcast $$, $$ VALUES (1::bigint, '{"share": 20}'::jsonb, true) $$, 'an append');
+SELECT pg_temp.same_rows($$ INSERT INTO eventsource.events (stream, type, data, schema_version, idempotency_key) VALUES ('part-2', 'set', '{"v": 5}', 1, 'k') RETURNING version, data, is_upcast $$, $$ VALUES (1::bigint, '{"v": 5}'::jsonb, false) $$, 'again');
 
 -- A role that defined a chain is gone: what calls no code of users goes on, and can be mended step by step.
 CREATE TABLE kept (key text PRIMARY KEY, v int);
