@@ -48,6 +48,7 @@ static bool same_schema(Jsonb *a, Jsonb *b);
 static List *check_number(const Proposal *proposal, const EsEventType *stored);
 static List *check_compatibility(const Proposal *proposal, const EsEventType *stored);
 static EsSchema *compile_schema(const EsTypeVersion *version);
+static void warn_of_lost_schema(const Proposal *proposal, const EsEventType *stored);
 static const char *title(const Proposal *proposal);
 
 /*
@@ -98,6 +99,8 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 		problems = check_compatibility(&proposal, stored);
 	if (problems != NIL)
 		es_machine_refuse(title(&proposal), problems);
+	if (stored != NULL && same == NULL)
+		warn_of_lost_schema(&proposal, stored);
 	es_define(ES_EVENT_TYPE_KIND, name, "event_type_registered",
 			  es_event_type_write(proposal.category, proposal.type, version));
 	PG_RETURN_INT32(version->number);
@@ -294,6 +297,19 @@ compile_schema(const EsTypeVersion *version)
 	if (schema == NULL)
 		es_schema_raise(problems);
 	return schema;
+}
+
+/* Who says something else about a type may not know that the schema goes by the way. */
+static void
+warn_of_lost_schema(const Proposal *proposal, const EsEventType *stored)
+{
+	const EsTypeVersion *latest = es_event_type_latest(stored);
+
+	if (proposal->version.schema == NULL && latest->schema != NULL)
+		ereport(WARNING,
+				(errmsg("%s takes any data from version %d on", title(proposal), proposal->version.number),
+				 errdetail("Version %d has a schema; this call gave none.", latest->number),
+				 errhint("Give the schema each time; the same one again makes no new version.")));
 }
 
 static const char *
