@@ -28,6 +28,7 @@ SELECT throws_ok($$ SELECT eventsource.create_upcaster('order_placed', 1, 2, '''
 SELECT is(eventsource.create_upcaster('order_placed', 1, 2,
 	$$ jsonb_build_object('cents', (event.data->>'amount')::numeric * 100) $$), 1::bigint, 'the first step');
 SELECT is(eventsource.create_upcaster('order_placed', 2, 3, $$ event.data || '{"currency": "EUR"}' $$), 1::bigint, 'the second');
+SELECT is(eventsource.create_upcaster('order_placed', 2, 3, $$ event.data || '{"currency": "EUR"}' $$), 1::bigint, 'said again, it is the same');
 SELECT throws_ok($$ SELECT eventsource.create_upcaster('order_placed', 4, 5, 'event.data') $$, 'ZE011', NULL, 'no gap');
 
 -- Reading.
