@@ -11,15 +11,16 @@ if [ "${1:-}" = --check ]; then
 	check=yes
 	shift
 fi
+mapfile -t all < <(find src -name '*.[ch]' | sort)
 files=("$@")
-[ $# -gt 0 ] || mapfile -t files < <(find src -name '*.[ch]' | sort)
+[ $# -gt 0 ] || files=("${all[@]}")
 [ ${#files[@]} -gt 0 ] || exit 0
 
 "$ROOT/tools/chroot.sh" make 18
 # Our types: what a typedef ends with, and the words that are written like one.
 types=$({
-	sed -nE 's/^\} *([A-Za-z0-9]+);.*/\1/p; s/^typedef [^(]* \*?([A-Za-z0-9]+);.*/\1/p' "${files[@]}"
-	cat "${files[@]}" | grep -owE "Es[A-Z][A-Za-z0-9]*" || true
+	sed -nE 's/^\} *([A-Za-z0-9]+);.*/\1/p; s/^typedef [^(]* \*?([A-Za-z0-9]+);.*/\1/p' "${all[@]}"
+	cat "${all[@]}" | grep -owE "Es[A-Z][A-Za-z0-9]*" || true
 } | sort -u | paste -sd " " -)
 pgindent="pgindent --typedefs=/usr/share/postgresql/18/typedefs.list --list-of-typedefs='${types:-Es}'"
 in_18() {

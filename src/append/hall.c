@@ -124,7 +124,7 @@ name_to_leave(EsBatch *batch, const text *name)
  * returns it.  Else NULL, and *now is the stream with its head, or a new one.
  */
 static BatchStream *
-meet_stream(EsBatch *batch, const text *name, BatchStream * now)
+meet_stream(EsBatch *batch, const text *name, BatchStream *now)
 {
 	bool		has_head;
 	bool		is_new = false;
