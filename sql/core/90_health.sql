@@ -101,7 +101,7 @@ COMMENT ON FUNCTION eventsource.health_segments() IS
 CREATE FUNCTION eventsource.random_streams(category text[], max_count integer) RETURNS SETOF text
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 WITH words AS (
-	SELECT w.id::bigint << 40 AS low, q.last_value AS streams, ceil(max_count::numeric / count(*) OVER ())::integer AS share
+	SELECT w.id::bigint << 40 AS low, q.last_value AS streams, ceil(least(max_count, 10000)::numeric / count(*) OVER ())::integer AS share
 	  FROM eventsource.word w, eventsource.stream_seq q
 	 WHERE w.word = ANY (category)),
 start AS MATERIALIZED (
@@ -113,7 +113,7 @@ SELECT DISTINCT s.name
 					  WHERE n.id >= start.id AND n.id <= start.last ORDER BY n.id LIMIT 1) s
 $$;
 COMMENT ON FUNCTION eventsource.random_streams(text[], integer) IS
-	'Private, for health(): some streams of some categories.';
+	'Private, for health(): some streams of some categories, at most 10,000.';
 
 -- As the snapshot of the statement has it, rows being of the same.
 CREATE FUNCTION eventsource.cursor_of_projection(name text) RETURNS bigint

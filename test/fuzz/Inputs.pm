@@ -605,7 +605,7 @@ sub next_input
 	return [ 1, backfill() ] if $r < 0.86;
 	return [ 1, change_rows() ] if $r < 0.92;
 	return [ 1, 'SELECT eventsource.set_snapshot_policy(' . join(', ', category(), chance(0.6) ? int(rand 20) : integer()) . ')' ] if $r < 0.93;
-	return [ 0, generic($functions) ];
+	return [ 1, generic($functions) ];
 }
 
 1;
