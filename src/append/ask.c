@@ -135,11 +135,16 @@ decide(void *arg)
 	Question   *q = arg;
 	EsMachine  *machine;
 	const EsEventType *type;
+	bool		is_filled_in;
 	EsEvent		stored;
 
 	ask(q);
 	type = es_event_type_admit(q->category, &q->event, 0);
 	stored = q->event;
+	is_filled_in = type != NULL &&
+		es_machine_fills(q->category->machine, es_event_text(&stored, ES_EVENT_TYPE));
+	if (!is_filled_in)
+		es_event_type_check(type, &stored, NULL);
 	es_reading_upcast(es_reading_begin(), &q->event);
 	if (type != NULL && type->subject != NULL)
 		set_subject(q, type);
@@ -156,7 +161,8 @@ decide(void *arg)
 		es_event_set(&stored, ES_EVENT_DATA,
 					 PointerGetDatum(es_machine_fill(machine, &q->step, &q->binding,
 													 DatumGetJsonbP(stored.value[ES_EVENT_DATA]))));
-	es_event_type_check(type, &stored, NULL);
+	if (is_filled_in)
+		es_event_type_check(type, &stored, NULL);
 }
 
 /* Do the guards of the choice hold? */

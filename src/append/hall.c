@@ -2,8 +2,8 @@
  * hall.c
  *		The hall: the one path by which events enter the log.
  *
- *		draft -> stream (lock, head) -> rules (expected version, transition,
- *		reason, guard, payload) -> locks on shared projection keys -> position
+ *		draft -> stream (lock, head) -> rules (expected version, type,
+ *		payload, transition, reason, guard) -> locks on shared projection keys -> position
  *		-> row and chain hash -> projections
  *
  * Locks, in this order: ROW EXCLUSIVE on the log, streams (a batch takes them in
@@ -351,9 +351,17 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
 	const EsCategory *category = es_category_get(name);
 	const EsEventType *type = es_event_type_admit(category, event, draft->schema_version);
+	bool		is_filled_in = type != NULL && draft->passage == ES_PASSAGE_STEP &&
+		es_machine_fills(category->machine, es_event_text(event, ES_EVENT_TYPE));
 	const text *subject = draft->subject;
 	EsEvent		copy;
 
+	/*
+	 * Expressions may trust data that is as its type says, where it is
+	 * complete.
+	 */
+	if (!is_filled_in)
+		es_event_type_check(type, event, NULL);
 	if (subject == NULL)
 		subject = es_event_type_subject(type, category, as_read(event, &copy));
 	if (subject != NULL)
@@ -369,7 +377,8 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 		if (reason != NULL)
 			es_event_set(event, ES_EVENT_REASON, PointerGetDatum(reason));
 	}
-	es_event_type_check(type, event, NULL);
+	if (is_filled_in)
+		es_event_type_check(type, event, NULL);
 	return category;
 }
 

@@ -164,6 +164,12 @@ extern Jsonb *es_machine_refill(EsMachine *machine, const EsStep *step, const Es
 extern void es_machine_raise(EsMachine *machine, const EsStep *step, const EsEvent *event);
 
 /*
+ * Does data of a type get values from the machine, in some state?  Else the event
+ * is complete before the machine is asked.  NULL is no machine.
+ */
+extern bool es_machine_fills(const EsMachine *machine, const text *type);
+
+/*
  * "data", which the event has as it is stored, with the edge's fill values added;
  * the same pointer if it has none.
  */

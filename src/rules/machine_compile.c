@@ -48,10 +48,13 @@ es_machine_build_table(EsMachine *machine)
 	ListCell   *lc;
 
 	machine->table = palloc0(row_size * (nstates + 1) + 1);
+	machine->fills = palloc0(ntypes + 1);
 	foreach(lc, machine->entries)
 	{
 		EsEntry    *entry = lfirst(lc);
 
+		for (EsEdge *edge = entry->first; edge != NULL; edge = edge->next)
+			machine->fills[entry->type] |= edge->nfills > 0;
 		if (entry->state == ES_STATE_ANY)
 		{
 			for (int state = 0; state < nstates; state++)

@@ -86,6 +86,14 @@ es_machine_step(EsMachine *machine, const text *from, const EsBinding *binding,
 		step->to_state = machine->states.word[state >= 0 ? state : machine->initial];
 }
 
+bool
+es_machine_fills(const EsMachine *machine, const text *type)
+{
+	int			number = machine == NULL ? -1 : es_words_find(&machine->types, type);
+
+	return number >= 0 && machine->fills[number];
+}
+
 /* Can this reason be given on the edge? */
 bool
 es_machine_takes_reason(const EsMachine *machine, const EsEdge *edge, const text *reason)

@@ -109,6 +109,8 @@ struct EsMachine
 	EsReason   *reason;			/* of the declared ones, which come first */
 	int			ndeclared;		/* -1: the machine declares no reasons */
 	List	   *entries;		/* EsEntry, as given */
+	bool	   *fills;			/* of each type: may an edge of it fill
+								 * anything in? */
 	EsEdge	  **table;			/* (states + 1) x types; the last row serves
 								 * streams without a state */
 };

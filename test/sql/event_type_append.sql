@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Event types: what appends, corrections and questions make of what is registered.
 BEGIN;
-SELECT plan(76);
+SELECT plan(81);
 
 CREATE FUNCTION pg_temp.at(name text, n bigint) RETURNS bigint LANGUAGE sql AS $$
 	SELECT e.position FROM eventsource.events e WHERE e.stream = name AND e.version = n
@@ -114,7 +114,7 @@ eventsource.register_event_type('go', 'typed', schema => '{"required": ["filled"
 SELECT is((SELECT a.state FROM eventsource.append('typed-1', 'go', '{"n": 1, "customer": "c-7"}') a), 'B', 'what the database fills in is there when the schema is asked');
 SELECT is(pg_temp.last('typed-1'), 'go v1 {"n": 1, "who": "c-7", "filled": "1", "customer": "c-7"}', 'the type says whom it is about before');
 SELECT is(subject, 'c-7', 'and goes before the category') FROM eventsource.events WHERE stream = 'typed-1';
-SELECT throws_ok($$ SELECT eventsource.append('typed-2', 'go', '{"n": 0, "bad": 6}') $$, 'ZE005', NULL, 'guards are asked before the schema');
+SELECT throws_ok($$ SELECT eventsource.append('typed-2', 'go', '{"n": 0, "bad": 6}') $$, 'ZE005', NULL, 'where it fills in, guards are asked before the schema');
 SELECT throws_ok($$ SELECT eventsource.append('typed-2', 'go', '{"n": 6}') $$, 'ZE007', NULL, 'which is asked then');
 SELECT is((SELECT a.sqlstate FROM eventsource.can_append('typed-2', 'go', '{"n": 6}') a), 'ZE007', 'can_append asks both');
 SELECT is((SELECT a.allowed || ' ' || a.state FROM eventsource.can_append('typed-2', 'go', '{"n": 5}') a), 'true B', 'with what is filled in');
@@ -124,6 +124,16 @@ SELECT pg_temp.same_rows($$ SELECT version, subject FROM eventsource.events WHER
 SELECT lives_ok(format($$ SELECT eventsource.correct_event(%s, '{"n": 2, "customer": "c-8"}', 'typo', 'joe') $$, pg_temp.at('typed-1', 1)), 'a correction is filled, too');
 SELECT is(subject, 'c-8', 'and says whom it is about') FROM eventsource.events WHERE stream = 'typed-1' AND version = 2;
 SELECT is_empty('SELECT * FROM eventsource.verify_transitions()', 'history is legal');
+
+-- Where it does not, rules may trust what they look at.
+SELECT eventsource.create_state_machine('trusting', '{"initial": "A", "states": {"A": {"on": {"go": {"target": "B", "guard": {"positive": "(event.data->>''n'')::int > 0"}}}}, "B": {"type": "final"}}}'),
+eventsource.create_category('trusting', 'trusting'),
+eventsource.register_event_type('go', 'trusting', schema => '{"required": ["n"], "properties": {"n": {"type": "integer"}}}', subject => $$ ((event.data->>'n')::int)::text $$) \g /dev/null
+SELECT throws_ok($$ SELECT eventsource.append('trusting-1', 'go', '{"n": "x"}') $$, 'ZE007', NULL, 'the schema is asked before guards and subjects');
+SELECT is((SELECT a.sqlstate FROM eventsource.can_append('trusting-1', 'go', '{"n": "x"}') a), 'ZE007', 'can_append likewise');
+SELECT throws_ok($$ SELECT eventsource.append('trusting-1', 'go', '{"n": 0}') $$, 'ZE005', NULL, 'then the guard');
+SELECT is((SELECT a.state FROM eventsource.append('trusting-1', 'go', '{"n": 1}') a), 'B', 'what passes both is appended');
+SELECT throws_ok($$ SELECT eventsource.append('trusting-1', 'go', '{"n": "x"}') $$, 'ZE007', NULL, 'before it is looked whether the type is legal at all');
 
 -- ---- strict categories ----
 
