@@ -1,7 +1,8 @@
 /*
  * json_schema_pattern.c
  *		Regular expressions of ECMA-262, run by PostgreSQL's engine: compiled once per
- *		schema, matched against code points whatever the server's encoding is.
+ *		schema, matched against code points whatever the server's encoding is.  The engine
+ *		makes its automaton anew at each match, so what is simple goes without.
  *
  * json_schema_translate.c says how one becomes the other.  A compiled expression
  * lies outside of memory contexts before PostgreSQL 16; the callback of its context
@@ -14,6 +15,7 @@
 #include "miscadmin.h"
 #include "regex/regex.h"
 #include "rules/json_schema_parts.h"
+#include "rules/json_schema_simple.h"
 #include "rules/json_schema_translate.h"
 
 /* Strings of so many bytes are decoded on the stack. */
@@ -22,10 +24,12 @@
 struct EsPattern
 {
 	char	   *text;
+	EsSimple   *simple;			/* NULL: it takes the engine */
 	regex_t		regex;
 	MemoryContextCallback callback;
 };
 
+static bool run_engine(EsPattern *pattern, const char *bytes, int length);
 static int	decode(const char *bytes, int length, pg_wchar *to);
 static int	encoding_of_patterns(void);
 static void free_regex(void *pattern);
@@ -38,11 +42,13 @@ es_pattern_compile(const char *bytes, int length, char **problem)
 	char	   *text = pnstrdup(bytes, length);
 	pg_wchar   *points = palloc((length + 1) * sizeof(pg_wchar));
 	pg_wchar   *translated;
+	int			count = decode(bytes, length, points);
 	int			size;
 	int			result;
 
 	*problem = NULL;
-	size = es_pattern_translate(points, decode(bytes, length, points), &translated, problem);
+	size = es_pattern_translate(points, count, &translated, problem);
+	pattern->simple = es_simple_compile(points, count);
 	pfree(points);
 	if (*problem != NULL)
 		return NULL;
@@ -68,6 +74,16 @@ es_pattern_compile(const char *bytes, int length, char **problem)
 /* Is there a match anywhere in the string? */
 bool
 es_pattern_matches(EsPattern *pattern, const char *bytes, int length)
+{
+	bool		is_known = false;
+	bool		matches = pattern->simple != NULL &&
+		es_simple_matches(pattern->simple, bytes, length, &is_known);
+
+	return is_known ? matches : run_engine(pattern, bytes, length);
+}
+
+static bool
+run_engine(EsPattern *pattern, const char *bytes, int length)
 {
 	pg_wchar	room[SHORT_STRING + 1];
 	pg_wchar   *points = length <= SHORT_STRING ? room

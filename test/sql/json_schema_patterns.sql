@@ -109,7 +109,7 @@ SELECT 'format ' || f, jsonb_build_object('format', f), good::jsonb || '[12, nul
 	'["", "//foo.bar/?baz=qux#quux", "/abc", "\\\\WINDOWS\\fileshare", "abc", "http:// shouldfail.com", ":// should fail", "bar,baz:foo", "https://[@example.org/test.txt", "https://example.org/foobar\\\".txt", "https://example.org/foobar<>.txt", "https://example.org/foobar{}.txt", "https://example.org/foobar^.txt", "https://example.org/foobar`.txt", "https://example.org/foo bar.txt", "https://example.org/foobar|.txt", "http://a%2", "http://a%zz", "http://ex.org/é", "1http://a", "http://a:b:c", "http://[::1", "http://[::1]x", "#a"]')
 ) AS v(f, good, bad);
 SET LOCAL eventsource.assert_formats = on;
-SELECT plan(count(*)::int + 4) FROM c;
+SELECT plan(count(*)::int + 6) FROM c;
 SELECT pg_temp.judge(c) FROM c ORDER BY n;
 SELECT is(eventsource.jsonb_matches_schema('{"format": "iri"}', '"no such thing"'), true, 'formats that are not known are not asserted');
 SET LOCAL eventsource.assert_formats = off;
@@ -126,5 +126,38 @@ SELECT is(array_agg(pg_temp.one_site(setting)), '{t,f,f,t}', 'a call site goes b
 SELECT is(array_agg(p || ': ' || eventsource.jsonschema_is_valid(jsonb_build_object('pattern', p)) ORDER BY n), ARRAY[]::text[] || array_agg(p || ': false' ORDER BY n), 'no regular expressions')
   FROM unnest(ARRAY['(', ')', '[', '[a', 'a**', '*', '+a', '{1}', 'a{2,1}', '[b-a]', '\', '\q', '\Z', '\a', '\1', '(?<n>a)\k<m>', '(?i:a)', '(?<a', '(?', '(?x)',
 	'\p{Nope}', '\p', '\pL', '\x1', '\u12', '\u{110000}', '\u{', '\c', '\c1', '\00', '\b*', '^*', '(?=a)*', '(?=(a)\1)', 'a{1}{2}', '\k', '[\q]', '(a))', '\p{Script=Greek}']) WITH ORDINALITY AS v(p, n);
+-- What goes without the engine says what the engine says, to which a group sends it.
+CREATE FUNCTION pg_temp.simple_pattern(number int, OUT pattern text, OUT strings text[]) LANGUAGE plpgsql AS $$
+DECLARE
+	atoms text[] := ARRAY['a', 'b', '-', '\.', '\d', '\w', '[ab]', '[^ab]', '[a-c]', '[^a-c0]', '[\w.-]', '[-x]', '[a\]^]', '[^\d]', '[!-/]', 'é', '[é]', '.', '\-'];
+	examples text[] := ARRAY['a', 'b', '-', '.', '07', 'aZ_9', 'ab', E'cé\n', 'abc', E'x日-\n', 'a.-', '-x', 'a]', E'a\né', '-+/', 'é', 'é', 'aé', '-'];
+	quantifiers text[] := ARRAY['', '', '', '*', '+', '?', '{2}', '{0,2}', '{1,}', '{0}', '{2,3}', '*?'];
+	n int;
+	other int;
+	more text;
+BEGIN
+	pattern := CASE WHEN random() < 0.95 THEN '^' ELSE '' END;
+	strings := ARRAY['', '', '', '', '', ''];
+	FOR part IN 1 .. 1 + floor(random() * 4) LOOP
+		n := 1 + floor(random() * cardinality(atoms));
+		pattern := pattern || atoms[n] || quantifiers[1 + floor(random() * cardinality(quantifiers))];
+		FOR i IN 1 .. cardinality(strings) LOOP
+			other := CASE WHEN random() < 0.1 THEN 1 + floor(random() * cardinality(atoms)) ELSE n END;
+			SELECT coalesce(string_agg(substr(examples[other], (1 + floor(random() * length(examples[other])))::int, 1), ''), '')
+			  INTO more FROM generate_series(1, CASE WHEN random() < 0.6 THEN 1 ELSE floor(random() * 4)::int END);
+			strings[i] := strings[i] || more;
+		END LOOP;
+	END LOOP;
+	pattern := pattern || CASE WHEN random() < 0.8 THEN '$' ELSE '' END;
+END
+$$;
+SELECT setseed(0.5) \g /dev/null
+CREATE TEMP TABLE simple AS
+SELECT p.pattern, s AS string,
+	   eventsource.jsonb_matches_schema(jsonb_build_object('pattern', p.pattern), to_jsonb(s)) AS alone,
+	   eventsource.jsonb_matches_schema(jsonb_build_object('pattern', '(?:' || p.pattern || ')'), to_jsonb(s)) AS in_a_group
+  FROM generate_series(1, 3000) n, LATERAL pg_temp.simple_pattern(n) p, unnest(p.strings) s;
+SELECT is_empty('SELECT * FROM simple WHERE alone <> in_a_group', 'simple patterns say what the engine says');
+SELECT ok(count(*) FILTER (WHERE alone) BETWEEN 3000 AND 15000, 'of matches and of others') FROM simple;
 SELECT * FROM finish();
 ROLLBACK;

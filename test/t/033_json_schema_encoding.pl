@@ -39,6 +39,19 @@ for my $encoding ('LATIN1', 'EUC_JP', 'UTF8')
 		't', "$encoding: a property");
 }
 
+# Which goes without the engine, and which a group sends there: they must agree.
+my $simple = q{
+	SELECT count(*), count(*) FILTER (WHERE eventsource.jsonb_matches_schema(jsonb_build_object('pattern', p), to_jsonb(s))),
+		   count(*) FILTER (WHERE eventsource.jsonb_matches_schema(jsonb_build_object('pattern', p), to_jsonb(s))
+			<> eventsource.jsonb_matches_schema(jsonb_build_object('pattern', '(?:' || p || ')'), to_jsonb(s)))
+	  FROM unnest(ARRAY['^[^a]$', '^[^a]{2}$', '^[^a]+a$', '^a[^b]*$', '^[^b]?a', '^\w+$', '^[a-z]{0,2}$']) p,
+		   unnest(ARRAY['', 'a', 'xa', LETTERS]) s};
+my %letters = (
+	schema_latin1 => q{E'\xe9', E'\xe9\xe9', E'\xe9a', E'a\xe9', E'\xe9b'},
+	schema_euc_jp => q{E'\xc6\xfc', E'\xc6\xfc\xc6\xfc', E'\xc6\xfca', E'a\xc6\xfc', E'\xc6\xfcb'},
+	schema_utf8 => q{E'\u65e5', E'\u65e5\u65e5', E'\u65e5a', E'a\u65e5', E'\u65e5b'},
+	schema_ascii => q{E'\xe9', E'\xe9\xff', E'\xe9a', E'a\xe9', E'\xe9b'});
+
 # Without an encoding there are bytes.
 $node->safe_psql('postgres',
 	"CREATE DATABASE schema_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
@@ -47,5 +60,10 @@ is($node->safe_psql('schema_ascii', q{SELECT eventsource.jsonb_matches_schema('{
 	't', 'SQL_ASCII: bytes that are no UTF-8');
 is($node->safe_psql('schema_ascii', q{SELECT cardinality(eventsource.jsonschema_validation_errors('{"additionalProperties": false}', jsonb_build_object(E'\xe9/\xff', 1)))}),
 	'1', 'SQL_ASCII: and in names');
+
+for my $db (sort keys %letters)
+{
+	is($node->safe_psql($db, $simple =~ s/LETTERS/$letters{$db}/r), '56|16|0', "$db: simple patterns say what the engine says");
+}
 $node->stop;
 done_testing();
