@@ -35,6 +35,15 @@
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 
+/* What readers will see of an event that is being decided. */
+typedef struct Reading
+{
+	Datum		stored;			/* data that this was made of; 0: none yet */
+	Datum		data;
+	bool		is_upcast;
+	EsEvent		event;
+} Reading;
+
 static bool in_hall;			/* es_batch_add or es_batch_flush is at work */
 
 /*
@@ -282,34 +291,46 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 
 /*
  * What readers will see of an event: it, or a copy of it with upcast data.  By the
- * definitions that its category was looked up in.
+ * definitions that its category was looked up in.  Upcasters see nothing that rules
+ * decide, so they are asked again only if data was filled in since.
  */
 static EsEvent *
-as_read(EsEvent *event, EsEvent *copy)
+as_read(EsEvent *event, Reading *reading)
 {
 	const EsUpcasters *upcasters = es_upcasters_known();
+	EsEvent    *copy = &reading->event;
 
 	if (upcasters == NULL)
 		return event;
 	*copy = *event;
-	copy->type_id = es_word_id(es_event_text(event, ES_EVENT_TYPE));
-	es_reading_upcast(upcasters, copy);
+	if (reading->stored == event->value[ES_EVENT_DATA])
+	{
+		copy->value[ES_EVENT_DATA] = reading->data;
+		copy->is_upcast = reading->is_upcast;
+	}
+	else
+	{
+		copy->type_id = es_word_id(es_event_text(event, ES_EVENT_TYPE));
+		es_reading_upcast(upcasters, copy);
+		reading->stored = event->value[ES_EVENT_DATA];
+		reading->data = copy->value[ES_EVENT_DATA];
+		reading->is_upcast = copy->is_upcast;
+	}
 	return copy->is_upcast ? copy : event;
 }
 
 static void
-apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, const EsDraft *draft,
-			  const EsHead *head)
+apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, Reading *reading,
+			  const EsDraft *draft, const EsHead *head)
 {
 	EsBinding	binding;
 	EsStep		step;
-	EsEvent		copy;
 	const text *from = es_word_text(head->to_state);
 
 	if (from != NULL)
 		es_event_set(event, ES_EVENT_FROM_STATE, PointerGetDatum(from));
 	memset(&binding, 0, sizeof(binding));
-	binding.event = as_read(event, &copy);
+	binding.event = as_read(event, reading);
 	binding.state = from;
 	if (OidIsValid(category->context))
 		binding.row = es_fold_context_row(batch->fold, category->context, binding.event);
@@ -346,7 +367,7 @@ pass_machine(const EsCategory *category, EsEvent *event, const EsDraft *draft, c
 }
 
 static const EsCategory *
-apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *head)
+apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *draft, const EsHead *head)
 {
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
 	const EsCategory *category = es_category_get(name);
@@ -354,7 +375,6 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 	bool		is_filled_in = type != NULL && draft->passage == ES_PASSAGE_STEP &&
 		es_machine_fills(category->machine, es_event_text(event, ES_EVENT_TYPE));
 	const text *subject = draft->subject;
-	EsEvent		copy;
 
 	/*
 	 * Expressions may trust data that is as its type says, where it is
@@ -363,13 +383,13 @@ apply_rules(EsBatch *batch, EsEvent *event, const EsDraft *draft, const EsHead *
 	if (!is_filled_in)
 		es_event_type_check(type, event, NULL);
 	if (subject == NULL)
-		subject = es_event_type_subject(type, category, as_read(event, &copy));
+		subject = es_event_type_subject(type, category, as_read(event, reading));
 	if (subject != NULL)
 		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
 	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
 		pass_machine(category, event, draft, head);
 	else if (category->machine != NULL)
-		apply_machine(batch, category, event, draft, head);
+		apply_machine(batch, category, event, reading, draft, head);
 	else if (event->isnull[ES_EVENT_REASON])
 	{
 		const text *reason = es_draft_default_reason();
@@ -458,7 +478,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	EsDraft		copy;
 	const EsDraft *draft = given;
 	EsEvent		event;
-	EsEvent		upcast;
+	Reading		reading;
 	EsEvent    *read = &event;
 	const EsCategory *category = NULL;
 	BatchStream *bs = &batch->last;
@@ -484,8 +504,9 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
 	if (!draft->is_definition)
 	{
-		category = apply_rules(batch, &event, draft, &bs->head);
-		read = as_read(&event, &upcast);
+		reading.stored = (Datum) 0;
+		category = apply_rules(batch, &event, &reading, draft, &bs->head);
+		read = as_read(&event, &reading);
 	}
 	es_fold_lock(read);
 	place_event(batch, &event);
