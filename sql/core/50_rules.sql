@@ -129,12 +129,12 @@ COMMENT ON FUNCTION eventsource.allowed_transitions(text) IS
 	'What can happen next to a stream, existing or not: event types, the state each leads to (target), whether it takes a reason (required, optional, forbidden) and which codes (NULL: it does not say), and whether its guards hold now (is_allowed; NULL where they depend on what the event will say; false in a strict category if the type is not registered). No rows where the category has no state machine: there everything is allowed.';
 
 CREATE FUNCTION eventsource.can_append(
-	stream text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL,
-	OUT allowed boolean, OUT sqlstate text, OUT message text, OUT hint text, OUT state text)
+	stream text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL, schema_version integer DEFAULT NULL,
+	OUT allowed boolean, OUT sqlstate text, OUT message text, OUT detail text, OUT hint text, OUT state text)
 	RETURNS record
 	AS 'MODULE_PATHNAME', 'eventsource_can_append' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION eventsource.can_append(text, text, jsonb, text) IS
-	'Would append() with these arguments be allowed now? If not: sqlstate, message and hint of the error it would raise; if so: the state that the stream would then be in. Writes and locks nothing.';
+COMMENT ON FUNCTION eventsource.can_append(text, text, jsonb, text, integer) IS
+	'Would append() with these arguments be allowed now? If not: sqlstate, message, detail (of data that its schema refuses: every failure, by path) and hint of the error it would raise; if so: the state that the stream would then be in. Writes and locks nothing.';
 
 CREATE FUNCTION eventsource.state_machine_diagram(name text, format text DEFAULT 'mermaid') RETURNS text
 	AS 'MODULE_PATHNAME', 'eventsource_state_machine_diagram' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;

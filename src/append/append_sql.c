@@ -82,9 +82,8 @@ eventsource_append(PG_FUNCTION_ARGS)
 	draft.has_occurred_at = !PG_ARGISNULL(7);
 	draft.occurred_at = PG_ARGISNULL(7) ? 0 : PG_GETARG_TIMESTAMPTZ(7);
 	draft.idempotency_key = PG_ARGISNULL(8) ? NULL : PG_GETARG_TEXT_PP(8);
-	draft.schema_version = PG_ARGISNULL(9) ? 0 : PG_GETARG_INT32(9);
-	if (!PG_ARGISNULL(9) && draft.schema_version == 0)
-		draft.schema_version = -1;	/* refused: out of range */
+	if (!PG_ARGISNULL(9))
+		es_draft_set_schema_version(&draft, PG_GETARG_INT32(9));
 
 	batch = es_batch_begin();
 	es_batch_add(batch, &draft, &result);

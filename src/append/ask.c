@@ -26,7 +26,7 @@
 
 /* Columns of eventsource.allowed_transitions() and of eventsource.can_append() */
 #define CHOICE_COLUMNS	7
-#define ANSWER_COLUMNS	5
+#define ANSWER_COLUMNS	6
 
 /* A question: the event that would be appended, and where its stream stands. */
 typedef struct Question
@@ -85,7 +85,7 @@ eventsource_allowed_transitions(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* can_append(stream text, type text, data jsonb, reason text) */
+/* can_append(stream text, type text, data jsonb, reason text, schema_version integer) */
 Datum
 eventsource_can_append(PG_FUNCTION_ARGS)
 {
@@ -96,6 +96,8 @@ eventsource_can_append(PG_FUNCTION_ARGS)
 	q.draft.type = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
 	q.draft.data = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	q.draft.reason = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
+	if (!PG_ARGISNULL(4))
+		es_draft_set_schema_version(&q.draft, PG_GETARG_INT32(4));
 	es_batch_settle();
 	q.allowed = es_machine_attempt(decide, &q, &q.refusal) && q.step.verdict == ES_LEGAL;
 	return answer(fcinfo, &q);
@@ -139,7 +141,7 @@ decide(void *arg)
 	EsEvent		stored;
 
 	ask(q);
-	type = es_event_type_admit(q->category, &q->event, 0);
+	type = es_event_type_admit(q->category, &q->event, q->draft.schema_version);
 	stored = q->event;
 	is_filled_in = type != NULL &&
 		es_machine_fills(q->category->machine, es_event_text(&stored, ES_EVENT_TYPE));
@@ -282,7 +284,7 @@ codes_array(List *codes)
 	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* allowed, sqlstate, message, hint, state */
+/* allowed, sqlstate, message, detail, hint, state */
 static Datum
 answer(FunctionCallInfo fcinfo, const Question *q)
 {
@@ -295,16 +297,19 @@ answer(FunctionCallInfo fcinfo, const Question *q)
 		elog(ERROR, "return type must be a row type");
 	values[0] = BoolGetDatum(q->allowed);
 	nulls[1] = nulls[2] = q->allowed;
-	nulls[3] = q->allowed || refusal->hint == NULL;
-	nulls[4] = !q->allowed || q->step.to_state == NULL;
+	nulls[3] = q->allowed || refusal->detail == NULL;
+	nulls[4] = q->allowed || refusal->hint == NULL;
+	nulls[5] = !q->allowed || q->step.to_state == NULL;
 	if (!q->allowed)
 	{
 		values[1] = CStringGetTextDatum(unpack_sql_state(refusal->sqlstate));
 		values[2] = CStringGetTextDatum(refusal->message);
 	}
 	if (!nulls[3])
-		values[3] = CStringGetTextDatum(refusal->hint);
+		values[3] = CStringGetTextDatum(refusal->detail);
 	if (!nulls[4])
-		values[4] = PointerGetDatum(q->step.to_state);
+		values[4] = CStringGetTextDatum(refusal->hint);
+	if (!nulls[5])
+		values[5] = PointerGetDatum(q->step.to_state);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }

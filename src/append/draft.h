@@ -9,6 +9,13 @@
 
 extern void es_draft_init(EsDraft *draft);
 
+/* A version that was said; 0, which stands for none in a draft, is refused as out of range. */
+static inline void
+es_draft_set_schema_version(EsDraft *draft, int32 version)
+{
+	draft->schema_version = version == 0 ? -1 : version;
+}
+
 /* Draft from an object with append()'s argument names as keys. */
 extern void es_draft_from_json(EsDraft *draft, JsonbContainer *object, int number);
 

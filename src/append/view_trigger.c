@@ -81,11 +81,7 @@ draft_from_row(EsDraft *draft, const Datum *values, const bool *nulls)
 	draft->occurred_at = draft->has_occurred_at ?
 		DatumGetTimestampTz(values[ES_EVENT_OCCURRED_AT]) : 0;
 	if (!nulls[ES_EVENT_SCHEMA_VERSION])
-	{
-		draft->schema_version = DatumGetInt32(values[ES_EVENT_SCHEMA_VERSION]);
-		if (draft->schema_version == 0)
-			draft->schema_version = -1;
-	}
+		es_draft_set_schema_version(draft, DatumGetInt32(values[ES_EVENT_SCHEMA_VERSION]));
 	if (!nulls[ES_EVENT_VERSION])
 	{
 		int64		version = DatumGetInt64(values[ES_EVENT_VERSION]);

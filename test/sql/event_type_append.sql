@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Event types: what appends, corrections and questions make of what is registered.
 BEGIN;
-SELECT plan(81);
+SELECT plan(85);
 
 CREATE FUNCTION pg_temp.at(name text, n bigint) RETURNS bigint LANGUAGE sql AS $$
 	SELECT e.position FROM eventsource.events e WHERE e.stream = name AND e.version = n
@@ -84,7 +84,11 @@ SELECT is(pg_temp.last('order-6'), NULL, 'COPY of what does not match is refused
 SELECT is((SELECT a.allowed || ' ' || a.sqlstate || ' ' || a.message FROM eventsource.can_append('order-1', 'paid', '{"amount": 1}') a),
 	'false ZE007 data does not match version 2 of event type "paid"', 'can_append');
 SELECT is((SELECT a.hint FROM eventsource.can_append('order-1', 'paid', '{"amount": 1}') a), 'It matches version 1: give schema_version => 1 if that is what it is.', 'with a hint');
+SELECT matches((SELECT a.detail FROM eventsource.can_append('order-1', 'paid', '{"amount": "1"}') a), '/amount.*\n.*currency|currency.*\n.*/amount', 'and with every failure');
 SELECT is((SELECT a.allowed FROM eventsource.can_append('order-1', 'paid', '{"amount": 1, "currency": "EUR"}') a), true, 'what matches');
+SELECT is((SELECT a.allowed FROM eventsource.can_append('order-1', 'paid', '{"amount": 1}', schema_version => 1) a), true, 'and what matches the version it names');
+SELECT is((SELECT a.sqlstate FROM eventsource.can_append('order-1', 'paid', '{"amount": 1}', schema_version => 9) a), 'ZE006', 'which must be registered');
+SELECT is((SELECT a.sqlstate FROM eventsource.can_append('order-1', 'paid', '{"amount": 1}', schema_version => 0) a), '22023', 'and can be one');
 
 -- The same event again, though its schema is another now.
 SELECT eventsource.append('order-7', 'ticket', '{"n": 1}', idempotency_key => 'k'), eventsource.register_event_type('ticket', schema => 'false') \g /dev/null
