@@ -28,6 +28,8 @@
 #include "rules/expr.h"
 #include "rules/json_schema.h"
 #include "rules/upcast.h"
+#include "trust/guard_hooks.h"
+#include "trust/maintenance.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -145,4 +147,6 @@ _PG_init(void)
 	es_tracking_init();
 	es_capture_init();
 	es_snapshot_init();
+	es_maintenance_init();
+	es_guard_hooks_init();
 }

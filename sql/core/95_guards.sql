@@ -13,3 +13,8 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+-- Loads the library before the first DDL of a session, where it is not preloaded.
+CREATE EVENT TRIGGER eventsource_guard_ddl ON ddl_command_start EXECUTE FUNCTION eventsource.guard_ddl();
+ALTER EVENT TRIGGER eventsource_guard_ddl ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER eventsource_guard_ddl IS 'Refuses DDL on the event log and on append-only tables.';

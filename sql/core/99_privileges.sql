@@ -21,7 +21,7 @@ BEGIN
 		EXECUTE format('GRANT SELECT ON %s TO %s', v, role);
 	END LOOP;
 	FOR f IN SELECT p.oid FROM pg_proc p
-			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> 'trigger'::regtype
+			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> ALL (ARRAY['trigger', 'event_trigger']::regtype[])
 				AND p.proname <> ALL (eventsource.writer_functions() || eventsource.admin_functions()
 									  || eventsource.owner_functions()) LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
@@ -83,7 +83,7 @@ COMMENT ON FUNCTION eventsource.admin_functions() IS
 
 CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin',
+	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'allow_maintenance',
 				 'writer_functions', 'admin_functions', 'owner_functions']::name[];
 COMMENT ON FUNCTION eventsource.owner_functions() IS
 	'Private: functions that are granted to nobody.';

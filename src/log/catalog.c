@@ -18,6 +18,7 @@
 #include "commands/extension.h"
 #include "errors.h"
 #include "executor/spi.h"
+#include "log/own_ddl.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -210,7 +211,7 @@ es_catalog_as_owner(void (*fn) (void *arg), void *arg)
 							 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	fn(arg);
+	es_own_ddl(fn, arg);
 	SPI_finish();
 	AtEOXact_GUC(true, nest_level);
 	SetUserIdAndSecContext(user, sec_context);

@@ -89,7 +89,7 @@ extern bool es_catalog_is_hidden(HeapTuple row, Snapshot snapshot);
 
 /*
  * Runs fn with SPI connected, as the owner of the log and with a pinned
- * search_path: for the rare DDL of our own.  An error leaves nothing behind,
+ * search_path: for the rare DDL of our own (log/own_ddl.h).  An error leaves nothing behind,
  * as the end of the (sub)transaction restores user and settings.
  */
 extern void es_catalog_as_owner(void (*fn) (void *arg), void *arg);

@@ -18,11 +18,13 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "log/catalog.h"
 #include "log/segment.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -62,6 +64,17 @@ es_log_is_open(void)
 	TimestampTz opened_at;
 
 	return es_log_opened_at(&opened_at);
+}
+
+bool
+es_log_was_opened(void)
+{
+	Oid			schema = es_catalog_is_installed() ? get_namespace_oid(ES_SCHEMA, true) : InvalidOid;
+	Oid			local = OidIsValid(schema) ? get_relname_relid("local", schema) : InvalidOid;
+	TimestampTz at;
+	bool		is_own;
+
+	return OidIsValid(local) && (open_local == local || read_single_row(local, &at, sizeof(at), &is_own));
 }
 
 bool

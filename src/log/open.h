@@ -12,6 +12,9 @@
 /* Until it is, the owner and superusers may load raw rows: a restore. */
 extern bool es_log_is_open(void);
 
+/* The same, without an error where the extension is not there, or just going. */
+extern bool es_log_was_opened(void);
+
 /* The moment, which no other log or database shares; false if it is not open. */
 extern bool es_log_opened_at(TimestampTz *opened_at);
 

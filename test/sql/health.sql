@@ -109,6 +109,7 @@ SELECT ok(CASE WHEN EXISTS (SELECT FROM eventsource.workers WHERE database = cur
 
 -- The log's own guards.
 ROLLBACK TO guarded;
+SELECT eventsource.allow_maintenance('test') \g /dev/null
 DROP TRIGGER guard_statement ON eventsource.word;
 SELECT ok(pg_temp.message_of('guards') LIKE '%table eventsource.word lacks its statement guard%', 'a guard that is gone');
 SELECT results_eq($$ SELECT status, message LIKE '%lacks its statement guard%' FROM eventsource.health_status $$,

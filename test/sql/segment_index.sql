@@ -7,6 +7,7 @@ SELECT plan(7);
 SELECT eventsource.append('indexed-1', 'before', '{"n": 1}') AS done \gset
 SELECT table_name AS segment FROM eventsource.segments
  WHERE (SELECT max(position) FROM eventsource.events) + 10 BETWEEN lower_bound AND upper_bound - 1 \gset
+SELECT eventsource.allow_maintenance('test') \g /dev/null
 CREATE INDEX extra_column ON eventsource.:segment (type);
 CREATE INDEX extra_expression ON eventsource.:segment ((data ->> 'n'));
 CREATE INDEX extra_partial ON eventsource.:segment (stream) WHERE data ? 'wanted';

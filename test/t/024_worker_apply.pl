@@ -228,10 +228,13 @@ for my $victim ('worker', 'postmaster', 'worker')
 
 # ---- the clock was set back: what was done is done in the future ----
 
-sql(q{ALTER TABLE eventsource.projection_cursor DISABLE TRIGGER USER;
+sql(q{BEGIN;
+	SELECT eventsource.allow_maintenance('test');
+	ALTER TABLE eventsource.projection_cursor DISABLE TRIGGER USER;
 	UPDATE eventsource.projection_cursor SET applied_at = now() + interval '1 day';
 	ALTER TABLE eventsource.projection_cursor ENABLE ALWAYS TRIGGER guard_row;
-	ALTER TABLE eventsource.projection_cursor ENABLE ALWAYS TRIGGER guard_statement});
+	ALTER TABLE eventsource.projection_cursor ENABLE ALWAYS TRIGGER guard_statement;
+	COMMIT});
 move(1, 'b', 1);
 ok(soon(\&same), 'nobody waits for that');
 

@@ -1,0 +1,211 @@
+/*
+ * guard_hooks.c
+ *		Refuses DDL on what is guarded: hooks, and the event trigger.
+ *
+ * Two nets.  A statement is judged by what it names (guard_statement.c), before it
+ * runs; for the few ways to change a table that nothing else tells of.  What it does
+ * to an object, named or reached by CASCADE, the server tells the object access hook.
+ * The hook sees it done, in a transaction that its error ends.
+ *
+ * Both are there as soon as the library is in a process.  Where it is not preloaded
+ * the event trigger loads it, before the first DDL of the session.
+ */
+#include "trust/guard_hooks.h"
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_event_trigger.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_trigger.h"
+#include "commands/event_trigger.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "tcop/utility.h"
+#include "miscadmin.h"
+#include "trust/protected.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(eventsource_guard_ddl);
+
+static ProcessUtility_hook_type next_utility_hook;
+static object_access_hook_type next_access_hook;
+
+static void judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg);
+static bool is_guarded_class(Oid class);
+static bool is_internal(ObjectAccessType access, const void *arg);
+static bool is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id);
+static const char *verb_of(ObjectAccessType access);
+static const char *name_of(Oid class, Oid object, int sub_id);
+
+static void
+at_utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
+		   ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
+{
+	es_guard_judge(statement->utilityStmt);
+	(next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility)
+		(statement, query, read_only_tree, context, params, env, dest, completion);
+}
+
+/* The event trigger. */
+Datum
+eventsource_guard_ddl(PG_FUNCTION_ARGS)
+{
+	EventTriggerData *event = (EventTriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("eventsource.guard_ddl() is an event trigger function"),
+				 errdetail("It was called as an ordinary function."),
+				 errhint("It guards the log by itself.")));
+	if (strcmp(event->event, "ddl_command_start") == 0)
+		es_guard_judge(event->parsetree);
+	PG_RETURN_NULL();
+}
+
+static void
+at_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg)
+{
+	if (next_access_hook != NULL)
+		next_access_hook(access, class, object, sub_id, arg);
+	if (access != OAT_NAMESPACE_SEARCH && access != OAT_FUNCTION_EXECUTE && is_guarded_class(class))
+		judge_access(access, class, object, sub_id, arg);
+}
+
+static void
+judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg)
+{
+	EsProtection protection;
+
+	if (!IsTransactionState() || (is_internal(access, arg) && class != TriggerRelationId))
+		return;
+	protection = es_protected_object(class, object, access == OAT_POST_CREATE ? SnapshotSelf : NULL);
+	/* A table that is to become the child of another, or its parent. */
+	if (protection == ES_UNPROTECTED && class == InheritsRelationId && access == OAT_POST_ALTER)
+		protection = es_protected_relation(((ObjectAccessPostAlter *) arg)->auxiliary_id);
+	if (protection == ES_UNPROTECTED)
+		return;
+	if (protection == ES_PROTECTED_TABLE &&
+		(is_internal(access, arg) || is_allowed_on_table(access, class, object, sub_id)))
+		return;
+	/* Asked before the server looks at rights; those it refuses by itself. */
+	if (access == OAT_TRUNCATE && pg_class_aclcheck(object, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK)
+		return;
+	if (!es_protected_now())
+		return;
+	es_protected_refuse(protection, verb_of(access), name_of(class, object, sub_id));
+}
+
+static bool
+is_guarded_class(Oid class)
+{
+	switch (class)
+	{
+		case RelationRelationId:
+		case NamespaceRelationId:
+		case ExtensionRelationId:
+		case ProcedureRelationId:
+		case TriggerRelationId:
+		case RewriteRelationId:
+		case PolicyRelationId:
+		case ConstraintRelationId:
+		case AttrDefaultRelationId:
+		case EventTriggerRelationId:
+		case InheritsRelationId:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* VACUUM FULL, CLUSTER and REINDEX make and drop relations of their own. */
+static bool
+is_internal(ObjectAccessType access, const void *arg)
+{
+	switch (access)
+	{
+		case OAT_POST_CREATE:
+			return ((const ObjectAccessPostCreate *) arg)->is_internal;
+		case OAT_POST_ALTER:
+			return ((const ObjectAccessPostAlter *) arg)->is_internal;
+		case OAT_DROP:
+			return (((const ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0;
+		default:
+			return false;
+	}
+}
+
+/*
+ * A user may do to his own table what leaves its rows, and the meaning of its columns,
+ * as they are; statements about it were judged.
+ */
+static bool
+is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id)
+{
+	switch (class)
+	{
+		case RelationRelationId:
+			return access == OAT_POST_CREATE || (access == OAT_POST_ALTER && sub_id == 0);
+		case InheritsRelationId:
+		case ConstraintRelationId:
+		case AttrDefaultRelationId:
+			return true;
+		case TriggerRelationId:
+			return access == OAT_POST_CREATE && es_protected_is_harmless_trigger(object);
+		default:
+			return false;
+	}
+}
+
+static const char *
+verb_of(ObjectAccessType access)
+{
+	switch (access)
+	{
+		case OAT_POST_CREATE:
+			return "CREATE";
+		case OAT_DROP:
+			return "DROP";
+		case OAT_TRUNCATE:
+			return "TRUNCATE";
+		default:
+			return "ALTER";
+	}
+}
+
+/* What was just made has no description yet. */
+static const char *
+name_of(Oid class, Oid object, int sub_id)
+{
+	ObjectAddress address;
+	char	   *description;
+
+	if (class == InheritsRelationId)
+		class = RelationRelationId;
+	if (class == RelationRelationId && sub_id == 0 && get_rel_name(object) != NULL)
+		return psprintf("\"%s.%s\"", get_namespace_name(get_rel_namespace(object)), get_rel_name(object));
+	ObjectAddressSubSet(address, class, object, sub_id);
+	description = getObjectDescription(&address, true);
+	return description != NULL ? description : "what is guarded";
+}
+
+void
+es_guard_hooks_init(void)
+{
+	next_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = at_utility;
+	next_access_hook = object_access_hook;
+	object_access_hook = at_access;
+}

@@ -1,0 +1,222 @@
+/*
+ * guard_statement.c
+ *		Refuses a statement by what it names.
+ *
+ * Asked before the statement runs, without a lock on what it names: another session
+ * could rename a table meanwhile, but one that is guarded cannot be renamed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "eventsource.h"
+#include "log/catalog.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "trust/guard_hooks.h"
+#include "trust/protected.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+static void judge_alter_table(AlterTableStmt *stmt);
+static void judge_rename(RenameStmt *stmt);
+static void judge_grant(GrantStmt *stmt);
+static void judge_default_privileges(AlterDefaultPrivilegesStmt *stmt);
+static void judge_extension_member(AlterExtensionContentsStmt *stmt);
+static bool is_allowed_command(AlterTableType type);
+static bool grants_only(List *privileges, const char *first, const char *second);
+static void refuse_relation(Oid relid, const char *verb);
+
+void
+es_guard_judge(Node *statement)
+{
+	if (statement == NULL || !IsTransactionState())
+		return;
+	switch (nodeTag(statement))
+	{
+		case T_AlterTableStmt:
+			judge_alter_table((AlterTableStmt *) statement);
+			break;
+		case T_RenameStmt:
+			judge_rename((RenameStmt *) statement);
+			break;
+		case T_GrantStmt:
+			judge_grant((GrantStmt *) statement);
+			break;
+		case T_AlterDefaultPrivilegesStmt:
+			judge_default_privileges((AlterDefaultPrivilegesStmt *) statement);
+			break;
+		case T_AlterExtensionContentsStmt:
+			judge_extension_member((AlterExtensionContentsStmt *) statement);
+			break;
+		default:
+			break;
+	}
+}
+
+static EsProtection
+protection_of(RangeVar *relation, Oid *relid)
+{
+	*relid = RangeVarGetRelid(relation, NoLock, true);
+	return OidIsValid(*relid) ? es_protected_relation(*relid) : ES_UNPROTECTED;
+}
+
+/* Rows that another parent would show, or another child add, are no rows of the log. */
+static void
+judge_alter_table(AlterTableStmt *stmt)
+{
+	Oid			relid;
+	EsProtection protection = protection_of(stmt->relation, &relid);
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+		Oid			other;
+
+		if (protection == ES_PROTECTED_OURS ||
+			(protection == ES_PROTECTED_TABLE && !is_allowed_command(cmd->subtype)))
+			refuse_relation(relid, "ALTER TABLE");
+		if (cmd->subtype == AT_AddInherit && protection_of((RangeVar *) cmd->def, &other) != ES_UNPROTECTED)
+			refuse_relation(other, "INHERIT");
+		if (cmd->subtype == AT_AttachPartition && protection == ES_UNPROTECTED &&
+			protection_of(((PartitionCmd *) cmd->def)->name, &other) != ES_UNPROTECTED)
+			refuse_relation(other, "ATTACH PARTITION");
+	}
+}
+
+/* What leaves the rows of a user's append-only table, its columns and its guards as they are. */
+static bool
+is_allowed_command(AlterTableType type)
+{
+	switch (type)
+	{
+		case AT_AddColumn:
+		case AT_AttachPartition:
+		case AT_ChangeOwner:
+		case AT_ClusterOn:
+		case AT_DropCluster:
+		case AT_EnableAlwaysTrig:
+		case AT_ReplicaIdentity:
+		case AT_ReplaceRelOptions:
+		case AT_ResetRelOptions:
+		case AT_SetRelOptions:
+		case AT_SetTableSpace:
+		case AT_ValidateConstraint:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Renamed columns would swap what the rows say. The table itself may have another name. */
+static void
+judge_rename(RenameStmt *stmt)
+{
+	Oid			relid;
+
+	if (stmt->relation == NULL)
+		return;
+	switch (protection_of(stmt->relation, &relid))
+	{
+		case ES_UNPROTECTED:
+			return;
+		case ES_PROTECTED_TABLE:
+			if (stmt->renameType == OBJECT_TABLE)
+				return;
+			break;
+		case ES_PROTECTED_OURS:
+			break;
+	}
+	refuse_relation(relid, "RENAME");
+}
+
+/*
+ * No right to write into our tables, to put triggers on them or to move our
+ * sequences.  What guards a user's table needs no such care.
+ */
+static void
+judge_grant(GrantStmt *stmt)
+{
+	bool		is_read = grants_only(stmt->privileges, "select", "select");
+	ListCell   *lc;
+
+	if (!stmt->is_grant || stmt->targtype == ACL_TARGET_DEFAULTS ||
+		(stmt->objtype != OBJECT_TABLE && stmt->objtype != OBJECT_SEQUENCE && stmt->objtype != OBJECT_SCHEMA))
+		return;
+	foreach(lc, stmt->objects)
+	{
+		Oid			relid;
+
+		if (stmt->targtype == ACL_TARGET_ALL_IN_SCHEMA || stmt->objtype == OBJECT_SCHEMA)
+		{
+			bool		is_harmless = stmt->objtype == OBJECT_SCHEMA ?
+				grants_only(stmt->privileges, "usage", "usage") : is_read;
+
+			if (!is_harmless && strcmp(strVal(lfirst(lc)), ES_SCHEMA) == 0 && es_protected_now())
+				es_protected_refuse(ES_PROTECTED_OURS, "GRANT", "schema " ES_SCHEMA);
+		}
+		else if (!is_read && protection_of(lfirst(lc), &relid) == ES_PROTECTED_OURS &&
+				 !(get_rel_relkind(relid) == RELKIND_VIEW && grants_only(stmt->privileges, "select", "insert")))
+			refuse_relation(relid, "GRANT");
+	}
+}
+
+/* Are these privileges, and is none of them another?  NIL is all of them. */
+static bool
+grants_only(List *privileges, const char *first, const char *second)
+{
+	ListCell   *lc;
+
+	foreach(lc, privileges)
+	{
+		AccessPriv *priv = lfirst(lc);
+
+		if (priv->priv_name == NULL ||
+			(strcmp(priv->priv_name, first) != 0 && strcmp(priv->priv_name, second) != 0))
+			return false;
+	}
+	return privileges != NIL;
+}
+
+/* Rights on segments that are yet to be made. */
+static void
+judge_default_privileges(AlterDefaultPrivilegesStmt *stmt)
+{
+	ListCell   *lc;
+	ListCell   *schema;
+
+	foreach(lc, stmt->options)
+	{
+		DefElem    *option = lfirst(lc);
+
+		if (strcmp(option->defname, "schemas") != 0 || !stmt->action->is_grant)
+			continue;
+		foreach(schema, (List *) option->arg)
+			if (strcmp(strVal(lfirst(schema)), ES_SCHEMA) == 0 && es_protected_now())
+			es_protected_refuse(ES_PROTECTED_OURS, "ALTER DEFAULT PRIVILEGES", "schema " ES_SCHEMA);
+	}
+}
+
+/* A segment that belongs to an extension is left out of dumps. */
+static void
+judge_extension_member(AlterExtensionContentsStmt *stmt)
+{
+	Oid			relid;
+
+	if ((stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_SEQUENCE || stmt->objtype == OBJECT_VIEW) &&
+		protection_of(makeRangeVarFromNameList(castNode(List, stmt->object)), &relid) != ES_UNPROTECTED)
+		refuse_relation(relid, "ALTER EXTENSION");
+}
+
+/* Whoever does not own it, the server refuses for that. */
+static void
+refuse_relation(Oid relid, const char *verb)
+{
+	if (has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)) && es_protected_now())
+		es_protected_refuse(es_protected_relation(relid), verb,
+							psprintf("\"%s.%s\"", get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid)));
+}
