@@ -16,7 +16,8 @@ end_background() {
 # ---- what appenders pay for readers ----
 
 # followed REST SIDE COMMAND...: the command, which measures appends, beside four
-# consumers that share a subscription (consume.sql); "plain" is without them here.
+# consumers that share a subscription (consume.sql) and are at work when it begins;
+# "plain" is without them here.
 followed() {
 	local rest=$1 side=$2
 	shift 2
@@ -25,6 +26,7 @@ followed() {
 			-c "SELECT eventsource.reset_subscription('bench', NULL)" >"$work/out"
 		in_background pgbench -n -M prepared -c 4 -T 600 -D rest="$rest" -f consume.sql
 	fi
+	sleep 1
 	"$@"
 	if [ "$side" = eventsource ]; then
 		end_background

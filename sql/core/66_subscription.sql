@@ -103,7 +103,7 @@ CREATE FUNCTION eventsource.wait_for_events(
 	name text, timeout interval DEFAULT '10 seconds', consumer text DEFAULT NULL) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_wait_for_events' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.wait_for_events(text, interval, text) IS
-	'True as soon as poll has something to do for the consumer (NULL: this session), false if that is not so within timeout (at least once it looks); of a partition one session is told, and then nobody for 10 to 25 ms (the longer, the more is appended; unless hundreds wait, or this is the last look), so that under load it takes many at a time. Costs appenders nothing measurable. Its statement keeps its snapshot meanwhile. Errors: that of the filter, where poll would raise it; 42704 unknown subscription, 42501 unless you are its owner or a consumer, 25006 on a standby.';
+	'True as soon as poll has something to do for the consumer (NULL: this session), false if that is not so within timeout (at least once it looks); of a partition one session is told, and then nobody for 10 to 50 ms (the longer, the more is appended; unless hundreds wait, or this is the last look), so that under load it takes many at a time. Costs appenders nothing measurable. Its statement keeps its snapshot meanwhile. Errors: that of the filter, where poll would raise it; 42704 unknown subscription, 42501 unless you are its owner or a consumer, 25006 on a standby.';
 
 CREATE FUNCTION eventsource.subscription_definitions()
 	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)

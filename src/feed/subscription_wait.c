@@ -31,16 +31,17 @@ PG_FUNCTION_INFO_V1(eventsource_subscription_pending);
 /*
  * A round of waiting, polling and acknowledging costs more than an event does.  So
  * somebody is told of a partition no more often than that: the more is being appended
- * (above 4,000 events a second), the less often, unless there are PLENTY for each
+ * (above 1,000 events a second), the less often, unless there are PLENTY for each
  * partition.  So it takes many at a time, and of several who wait one is told; should
- * it not poll, another one later.  What comes after a pause is told at once.
+ * it not poll, another one later.  What comes after a pause is told at once.  Under
+ * such a load a partition is not even looked at before its time.
  *
  * Kept by a hash of the partition, in shared memory if the library is preloaded, else
  * by each session: when it will be told again.
  */
 #define LEAST_DELAY		(10 * INT64CONST(1000))
-#define LONGEST_DELAY	(25 * INT64CONST(1000))
-#define DELAY_BY_RATE(per_second)	((per_second) * 5 / 2)
+#define LONGEST_DELAY	(50 * INT64CONST(1000))
+#define DELAY_BY_RATE(per_second)	((per_second) * 10)
 #define PLENTY			250
 #define NUM_TOLD		1024
 
@@ -81,6 +82,9 @@ typedef struct Pending
 	TimestampTz recorded_at;
 } Pending;
 
+/* What this session chose last: how much is being appended. */
+static int64 told_delay;
+
 static pg_atomic_uint64 told_here[NUM_TOLD];
 static pg_atomic_uint64 *told = told_here;
 
@@ -88,6 +92,9 @@ static bool look_around(Look *look, Seen *seen);
 static void look_at(void *arg);
 static bool has_next(Look *look, const EsLane *lane, const List *lanes);
 static bool may_tell(Look *look);
+static bool is_put_off(Look *look, int32 partition);
+static int32 nth_partition(const Look *look, int k);
+static pg_atomic_uint64 *find_place(const Look *look, int32 partition);
 static int64 choose_delay(const Look *look);
 static void rest(TimestampTz until);
 static void find_pending(void *arg);
@@ -148,9 +155,7 @@ eventsource_wait_for_events(PG_FUNCTION_ARGS)
 static bool
 may_tell(Look *look)
 {
-	char	   *whose = psprintf("%u.%d.%s", MyDatabaseId, look->part->number, look->subscription->name);
-	uint64		hash = hash_bytes_extended((unsigned char *) whose, strlen(whose), 0);
-	pg_atomic_uint64 *place = &told[hash % NUM_TOLD];
+	pg_atomic_uint64 *place = find_place(look, look->part->number);
 	uint64		next = pg_atomic_read_u64(place);
 	TimestampTz now = GetCurrentTimestamp();
 	bool		result = look->is_last || look->has_plenty;
@@ -164,7 +169,44 @@ may_tell(Look *look)
 	return result;
 }
 
-/* How much is being appended tell this look and the last one of this kind. */
+/* Is it not worth a look before it may be told of?  Then it is deferred. */
+static bool
+is_put_off(Look *look, int32 partition)
+{
+	TimestampTz next;
+
+	if (look->is_last || told_delay <= LEAST_DELAY)
+		return false;
+	next = (TimestampTz) pg_atomic_read_u64(find_place(look, partition));
+	if (next <= look->began || next > look->began + LONGEST_DELAY)
+		return false;
+	if (look->deferred == 0)
+		look->deferred = next;
+	return true;
+}
+
+/* Sessions begin with different ones. */
+static int32
+nth_partition(const Look *look, int k)
+{
+	return (MyProcPid + k) % look->subscription->partitions;
+}
+
+/* Where it is kept when the partition may be told of again. */
+static pg_atomic_uint64 *
+find_place(const Look *look, int32 partition)
+{
+	char		whose[ES_MAX_WORD + 32];
+	int			length = snprintf(whose, sizeof(whose), "%u.%d.%s", MyDatabaseId, partition,
+								  look->subscription->name);
+
+	return &told[hash_bytes_extended((unsigned char *) whose, length, 0) % NUM_TOLD];
+}
+
+/*
+ * How much is being appended tell this look and the last one of this kind.  Where
+ * there is plenty nothing needs to gather.
+ */
 static int64
 choose_delay(const Look *look)
 {
@@ -175,7 +217,8 @@ choose_delay(const Look *look)
 
 	looked_at = look->began;
 	looked_upto = look->upto;
-	return Max(LEAST_DELAY, Min(delay, LONGEST_DELAY));
+	told_delay = Max(LEAST_DELAY, Min(delay, LONGEST_DELAY));
+	return look->has_plenty ? 0 : told_delay;
 }
 
 static void
@@ -201,20 +244,27 @@ rest(TimestampTz until)
 static bool
 look_around(Look *look, Seen *seen)
 {
+	int			partitions = look->subscription->partitions;
+	int			k = 0;
 	bool		result = false;
 
 	look->error = NULL;
 	look->deferred = 0;
+	while (k < partitions && is_put_off(look, nth_partition(look, k)))
+		k++;
+	if (k == partitions)
+		return false;
 	look->final = es_final_begin();
 	look->upto = es_final_upto(look->final);
-	/* Sessions begin with different ones. */
-	for (int k = 0; k < look->subscription->partitions && !result; k++)
+	for (; k < partitions && !result; k++)
 	{
-		int32		number = (MyProcPid + k) % look->subscription->partitions;
+		int32		number = nth_partition(look, k);
 		EsPartition part;
 		ErrorData  *error = NULL;
 
 		CHECK_FOR_INTERRUPTS();
+		if (is_put_off(look, number))
+			continue;
 		es_partition_read(look->subscription, number, es_final_snapshot(look->final), &part);
 		look->part = &part;
 		look->seen = &seen[number];

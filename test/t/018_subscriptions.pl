@@ -74,7 +74,7 @@ SQL
 
 my %scripts = (
 	append => "\\set n random(1, 20)\nSELECT eventsource.append('order-' || :n, 'placed');\n",
-	page => "SELECT page('p' || :client_id);\n",
+	page => "BEGIN;\nSET LOCAL synchronous_commit = off;\nSELECT page('p' || :client_id);\nEND;\n",
 	lend => "SELECT lend('l' || :client_id);\nSELECT settle('l' || :client_id);\n");
 for my $name (keys %scripts)
 {
@@ -141,6 +141,38 @@ is(join('', map { ${ $_->{said} } } @waiting), "t\nt\n", 'one is told, and then,
 cmp_ok(time - $started, '<', 30, 'before the time is over');
 is(ask("SELECT type FROM eventsource.poll('rare')"), 'low', 'of what was final later');
 ask("SELECT page('end') FROM generate_series(1, 30)");
+
+# ---- who waits while very much is appended, and is told less often, misses nothing ----
+
+ask(<<'SQL');
+CREATE TABLE taken (n bigserial, position bigint, stream text, version bigint);
+SELECT eventsource.create_subscription('load', ARRAY['load'], partitions => 4);
+SQL
+my %load = (
+	burst => "\\set n random(1, 9)\nSELECT count(eventsource.append('load-' || :n || i, 'placed')) FROM generate_series(1, 50) i;\n",
+	take => <<'SQL');
+SELECT eventsource.wait_for_events('load', '1 second');
+WITH polled AS (SELECT * FROM eventsource.poll('load', 1000)),
+	written AS (INSERT INTO taken (position, stream, version) SELECT position, stream, version FROM polled ORDER BY position)
+SELECT eventsource.ack('load', max(position)) FROM polled HAVING count(*) > 0;
+SQL
+for my $name (keys %load)
+{
+	open my $file, '>', "$dir/$name.sql" or die;
+	print $file $load{$name};
+	close $file;
+}
+my @bench = ('pgbench', '-n', '-h', $node->host, '-p', $node->port);
+my $takers = IPC::Run::start([ @bench, '-c', 3, '-T', 600, '-f', "$dir/take.sql", 'log' ], '<', \undef, '>', \$out, '2>', \$err);
+command_ok([ @bench, '-c', 2, '-t', 40, '-f', "$dir/burst.sql", 'log' ], 'much is appended');
+wait_until(sub { ask('SELECT count(*) FROM taken') eq '4000' });
+ask("SELECT eventsource.append('load-last', 'placed')");
+wait_until(sub { ask('SELECT count(*) FROM taken') eq '4001' });
+$takers->signal('INT');
+eval { $takers->finish };
+is(ask('SELECT count(DISTINCT position) FROM taken'), '4001', 'all of it is taken, once');
+is(ask('SELECT count(*) FROM (SELECT version, lag(version) OVER (PARTITION BY stream ORDER BY n) AS before FROM taken) s WHERE version <> coalesce(before, 0) + 1'),
+	'0', 'in order per stream');
 
 # ---- a prepared transaction keeps what it was lent ----
 
