@@ -22,5 +22,6 @@
 #define ES_ERRCODE_SUBJECT_ERASED			MAKE_SQLSTATE('Z', 'E', '0', '0', '9')
 #define ES_ERRCODE_PROJECTION_WRITE			MAKE_SQLSTATE('Z', 'E', '0', '1', '0')
 #define ES_ERRCODE_INVALID_DEFINITION		MAKE_SQLSTATE('Z', 'E', '0', '1', '1')
+#define ES_ERRCODE_LOG_DIVERGED				MAKE_SQLSTATE('Z', 'E', '0', '1', '2')
 
 #endif							/* ES_ERRORS_H */

@@ -30,6 +30,7 @@
 #include "rules/upcast.h"
 #include "trust/guard_hooks.h"
 #include "trust/maintenance.h"
+#include "trust/seal.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -128,6 +129,8 @@ _PG_init(void)
 	es_heads_init();
 	es_worker_init();
 	es_duties_init();
+	es_seal_init();
+	es_worker_add_duty("sealing", es_seal_duty);
 	es_subscription_wait_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();

@@ -73,7 +73,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 	RETURN ARRAY['create_state_machine', 'create_category', 'register_event_type', 'create_upcaster', 'drop_upcaster',
 				 'create_projection', 'drop_projection',
 				 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
-				 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
+				 'seal', 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
 				 'run_projections', 'resume_projection',
 				 'create_handler', 'drop_handler', 'resume_handler',
 				 'create_subscription', 'drop_subscription', 'reset_subscription',

@@ -61,6 +61,11 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_PROJECTION_CURSOR_PKEY] = "projection_cursor_pkey",
 	[ES_REL_PROJECTION_FAILURE] = "projection_failure",
 	[ES_REL_PROJECTION_FAILURE_PKEY] = "projection_failure_pkey",
+	[ES_REL_TILE] = "tile",
+	[ES_REL_TILE_PKEY] = "tile_pkey",
+	[ES_REL_TILE_POSITION_IDX] = "tile_position_idx",
+	[ES_REL_SEAL] = "seal",
+	[ES_REL_SEAL_PKEY] = "seal_pkey",
 	[ES_REL_POSITION_SEQ] = "position_seq",
 };
 

@@ -327,15 +327,21 @@ hashing_context(void)
 	return ctx;
 }
 
-static void
-sha256(const StringInfo buf, uint8 *hash)
+void
+es_chain_sha256(const void *data, Size len, uint8 *hash)
 {
 	pg_cryptohash_ctx *ctx = hashing_context();
 
 	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) buf->data, buf->len) < 0 ||
+		pg_cryptohash_update(ctx, data, len) < 0 ||
 		pg_cryptohash_final(ctx, hash, ES_HASH_SIZE) < 0)
 		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+}
+
+int
+es_chain_hashed_flags(const EsEvent *event)
+{
+	return event->flags & HASHED_FLAGS;
 }
 
 void
@@ -354,14 +360,14 @@ es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
 			put_field(&buf, event, col);
 	}
 	put_text_field(&buf, FIELD_MACHINE, event->machine);
-	if ((event->flags & HASHED_FLAGS) != 0)
+	if (es_chain_hashed_flags(event) != 0)
 	{
 		int			start = begin_field(&buf, FIELD_FLAGS, 'i');
 
-		put_int64(&buf, event->flags & HASHED_FLAGS);
+		put_int64(&buf, es_chain_hashed_flags(event));
 		end_field(&buf, start);
 	}
-	sha256(&buf, hash);
+	es_chain_sha256(buf.data, buf.len, hash);
 	pfree(buf.data);
 }
 
@@ -376,6 +382,6 @@ es_chain_digest(const EsEvent *event, uint8 *digest)
 		if (!event->isnull[col])
 			put_field(&buf, event, col);
 	}
-	sha256(&buf, digest);
+	es_chain_sha256(buf.data, buf.len, digest);
 	pfree(buf.data);
 }

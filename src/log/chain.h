@@ -13,6 +13,12 @@
  */
 extern void es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash);
 
+/* Those of the event's flags that are hashed. */
+extern int	es_chain_hashed_flags(const EsEvent *event);
+
+/* SHA-256 of some bytes, ES_HASH_SIZE of them. */
+extern void es_chain_sha256(const void *data, Size len, uint8 *hash);
+
 /* Digest of the columns that are not null, bound to no log and no place. */
 extern void es_chain_digest(const EsEvent *event, uint8 *digest);
 

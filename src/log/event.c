@@ -238,6 +238,13 @@ es_event_recorded_at(HeapTuple tuple)
 	return fixed_columns(tuple)->recorded_at;
 }
 
+static void
+copy_hash(const bytea *stored, uint8 *hash)
+{
+	memset(hash, 0, ES_HASH_SIZE);
+	memcpy(hash, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
+}
+
 void
 es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head)
 {
@@ -248,8 +255,7 @@ es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head)
 	head->to_state = DatumGetInt32(column(segment, tuple, COL_TO_STATE));
 	head->recorded_at = DatumGetTimestampTz(column(segment, tuple, COL_RECORDED_AT));
 	hash = DatumGetByteaPP(column(segment, tuple, COL_HASH));
-	memset(head->hash, 0, ES_HASH_SIZE);
-	memcpy(head->hash, VARDATA_ANY(hash), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(hash)));
+	copy_hash(hash, head->hash);
 }
 
 static void
@@ -297,6 +303,15 @@ next_value(const char **place)
 		value = (const char *) INTALIGN(value);
 	*place = value + VARSIZE_ANY(value);
 	return (const struct varlena *) value;
+}
+
+void
+es_event_hash(HeapTuple tuple, uint8 *hash)
+{
+	const char *place = (const char *) fixed_columns(tuple) + sizeof(FixedColumns);
+	struct varlena *stored = unconstify(struct varlena *, next_value(&place));
+
+	copy_hash(pg_detoast_datum_packed(stored), hash);
 }
 
 static void

@@ -59,6 +59,9 @@ extern int64 es_event_stream_id(HeapTuple row);
 extern int64 es_event_version(HeapTuple row);
 extern TimestampTz es_event_recorded_at(HeapTuple row);
 
+/* The chain hash that a row has, ES_HASH_SIZE bytes: padded or cut if it is not as long. */
+extern void es_event_hash(HeapTuple row, uint8 *hash);
+
 /* The columns that order a row within the streams, for a sort. */
 #define ES_EVENT_SORT_COLUMNS	2
 extern void es_event_sort_columns(AttrNumber *columns);

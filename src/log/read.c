@@ -397,6 +397,11 @@ es_scan_next_tuple(EsScan *scan)
 		row = next_row(scan);
 	} while (row != NULL && scan->seen != NULL && was_seen(scan, row));
 	MemoryContextSwitchTo(caller);
+	if (row == NULL)
+		return NULL;
+	scan->row = row;
+	scan->xmin = HeapTupleHeaderGetXmin(row->t_data);
+	scan->xmin_hinted = HeapTupleHeaderXminCommitted(row->t_data);
 	return row;
 }
 
@@ -417,9 +422,6 @@ es_scan_next(EsScan *scan, EsEvent *event)
 	if (scan->upcasters != NULL)
 		es_reading_upcast(scan->upcasters, event);
 	MemoryContextSwitchTo(caller);
-	scan->row = row;
-	scan->xmin = HeapTupleHeaderGetXmin(row->t_data);
-	scan->xmin_hinted = HeapTupleHeaderXminCommitted(row->t_data);
 	if (scan->expected != PG_INT64_MAX)
 		scan->expected--;
 	return true;

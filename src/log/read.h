@@ -73,7 +73,7 @@ extern HeapTuple es_scan_next_tuple(EsScan *scan);
 
 /*
  * Up to where WAL must be flushed before the event returned last can be acted
- * on, when commits are asynchronous; invalid if it is flushed.
+ * on, when commits are asynchronous; invalid if it is flushed.  Likewise of a row.
  */
 extern XLogRecPtr es_scan_commit_lsn(const EsScan *scan);
 

@@ -12,7 +12,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "log/chain.h"
+#include "log/chain_check.h"
 #include "log/final.h"
 #include "log/position.h"
 #include "log/read.h"
@@ -217,52 +217,30 @@ put_problem(ReturnSetInfo *rsinfo, const EsEvent *event, const char *problem)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-typedef struct ChainEnd
-{
-	int64		stream_id;		/* key */
-	int64		version;
-	uint8		hash[ES_HASH_SIZE];
-} ChainEnd;
-
 static void
-check_event(ReturnSetInfo *rsinfo, const EsEvent *event, ChainEnd *end)
+put_verdict(ReturnSetInfo *rsinfo, const EsEvent *event, const EsChainVerdict *verdict)
 {
-	uint8		hash[ES_HASH_SIZE];
-	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
-	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
-
-	if (version != end->version + 1)
+	if (!verdict->follows)
 		put_problem(rsinfo, event, psprintf("version " INT64_FORMAT " does not follow version " INT64_FORMAT,
-											version, end->version));
-	es_chain_hash(event, end->hash, hash);
-	if (VARSIZE_ANY_EXHDR(stored) != ES_HASH_SIZE || memcmp(VARDATA_ANY(stored), hash, ES_HASH_SIZE) != 0)
+											DatumGetInt64(event->value[ES_EVENT_VERSION]), verdict->after));
+	if (!verdict->matches)
 		put_problem(rsinfo, event, "hash does not match the event and the one before it");
-	memcpy(end->hash, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
-	end->version = version;
 }
 
-/*
- * Goes through the log once by position, with the end of each stream's chain
- * in a hash table: 56 bytes and overhead per stream.
- */
+/* Goes through the log once by position. */
 Datum
 eventsource_verify_chain(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	EsScan	   *scan;
 	EsEvent		event;
-	HTAB	   *ends;
-	HASHCTL		ctl;
+	EsChainCheck *check;
+	EsChainVerdict verdict;
 	MemoryContext per_event;
 	MemoryContext old;
 
 	InitMaterializedSRF(fcinfo, 0);
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(int64);
-	ctl.entrysize = sizeof(ChainEnd);
-	ctl.hcxt = CurrentMemoryContext;
-	ends = hash_create("eventsource chain ends", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-
+	check = es_chain_check_begin();
 	if (PG_ARGISNULL(0))
 		scan = es_scan_whole_log(0, PG_INT64_MAX, GetActiveSnapshot());
 	else
@@ -275,19 +253,12 @@ eventsource_verify_chain(PG_FUNCTION_ARGS)
 	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
-		bool		found;
-		ChainEnd   *end = hash_search(ends, &event.stream_id, HASH_ENTER, &found);
-
-		if (!found)
-		{
-			end->version = 0;
-			memset(end->hash, 0, ES_HASH_SIZE);
-		}
-		check_event(rsinfo, &event, end);
+		es_chain_check_event(check, &event, &verdict);
+		put_verdict(rsinfo, &event, &verdict);
 		MemoryContextReset(per_event);
 	}
 	MemoryContextSwitchTo(old);
 	es_scan_end(scan);
-	hash_destroy(ends);
+	es_chain_check_end(check);
 	return (Datum) 0;
 }

@@ -1,0 +1,231 @@
+/*
+ * tree.c
+ *		Nodes of the sealed tree, from its tiles and from the log's end.
+ *
+ * A node of height h is found in the tiles of level h / 8: as a hash of such a
+ * tile, or as the root of 2^(h % 8) of them.  A tile that is not full has no row:
+ * its hashes are the roots of tiles of the level below, or hashes of the last
+ * leaves, fewer than 256, which are read from the log.  So a proof reads a tile or
+ * two of each level, of which a log of four billion events has four.
+ *
+ * Memory: the tiles that were read, 8 kB each, stay for the life of the tree.
+ */
+#include "trust/tree.h"
+
+#include "errors.h"
+#include "log/event.h"
+#include "log/read.h"
+
+/* What is known of one tile. */
+typedef struct Piece
+{
+	int			level;
+	int64		index;
+	int			count;			/* of hashes */
+	uint8		hashes[ES_TILE_WIDTH * ES_HASH_SIZE];
+} Piece;
+
+struct EsTree
+{
+	MemoryContext context;
+	EsSeal		seal;
+	Snapshot	snapshot;
+	List	   *pieces;			/* of Piece */
+};
+
+EsTree *
+es_tree_begin(const EsSeal *seal, Snapshot snapshot)
+{
+	EsTree	   *tree = palloc0(sizeof(EsTree));
+
+	tree->context = CurrentMemoryContext;
+	tree->seal = *seal;
+	tree->snapshot = snapshot;
+	return tree;
+}
+
+void
+es_tree_report_damage(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_LOG_DIVERGED),
+			 errmsg("the log is not what was sealed"),
+			 errdetail("%s", detail),
+			 errhint("eventsource.verify_log() tells which events; keep this database as it is, and compare it with a copy.")));
+}
+
+/* ---- pieces ---- */
+
+/* Up to where the last full tile of leaves goes. */
+static int64
+end_of_tiles(EsTree *tree)
+{
+	int64		tiles = es_tile_count(tree->seal.size, 0);
+	EsTile		last;
+
+	if (tiles == 0)
+		return 0;
+	if (!es_tile_read(0, tiles - 1, tree->snapshot, &last))
+		es_tree_report_damage(psprintf("Tile " INT64_FORMAT " of the leaves is missing.", tiles - 1));
+	return last.last_position;
+}
+
+/* The last leaves, of which there is no tile yet. */
+static int
+read_last_leaves(EsTree *tree, uint8 *hashes)
+{
+	EsScan	   *scan = es_scan_whole_log(end_of_tiles(tree), tree->seal.position, tree->snapshot);
+	HeapTuple	row;
+	int			expected = tree->seal.size % ES_TILE_WIDTH;
+	int			count = 0;
+
+	es_scan_expect(scan, expected);
+	es_scan_spare_names(scan);
+	for (; (row = es_scan_next_tuple(scan)) != NULL && count < ES_TILE_WIDTH; count++)
+	{
+		uint8		entry[ES_HASH_SIZE];
+
+		es_event_hash(row, entry);
+		es_merkle_leaf(entry, hashes + count * ES_HASH_SIZE);
+	}
+	es_scan_end(scan);
+	if (count != expected)
+		es_tree_report_damage(psprintf("Up to position " INT64_FORMAT " there should be %d event(s) after the last full tile, and there are %d.",
+									   tree->seal.position, expected, count));
+	return count;
+}
+
+static void
+load(EsTree *tree, Piece *piece)
+{
+	EsTile		tile;
+	int64		below;
+
+	if (piece->index < es_tile_count(tree->seal.size, piece->level))
+	{
+		if (!es_tile_read(piece->level, piece->index, tree->snapshot, &tile))
+			es_tree_report_damage(psprintf("Tile " INT64_FORMAT " of level %d is missing.",
+										   piece->index, piece->level));
+		memcpy(piece->hashes, tile.hashes, sizeof(tile.hashes));
+		piece->count = ES_TILE_WIDTH;
+		return;
+	}
+	if (piece->level == 0)
+	{
+		piece->count = read_last_leaves(tree, piece->hashes);
+		return;
+	}
+	below = piece->index * ES_TILE_WIDTH;
+	piece->count = es_tile_count(tree->seal.size, piece->level - 1) - below;
+	if (es_tile_roots(piece->level - 1, below, piece->count, tree->snapshot, piece->hashes) != piece->count)
+		es_tree_report_damage(psprintf("Tiles of level %d are missing.", piece->level - 1));
+}
+
+static const Piece *
+get_piece(EsTree *tree, int level, int64 index)
+{
+	MemoryContext caller;
+	ListCell   *lc;
+	Piece	   *piece;
+
+	foreach(lc, tree->pieces)
+	{
+		piece = lfirst(lc);
+		if (piece->level == level && piece->index == index)
+			return piece;
+	}
+	caller = MemoryContextSwitchTo(tree->context);
+	piece = palloc(sizeof(Piece));
+	piece->level = level;
+	piece->index = index;
+	load(tree, piece);
+	tree->pieces = lappend(tree->pieces, piece);
+	MemoryContextSwitchTo(caller);
+	return piece;
+}
+
+/* ---- nodes ---- */
+
+/* The perfect tree over the leaves from index << height on. */
+static void
+get_node(EsTree *tree, int height, int64 index, uint8 *hash)
+{
+	int			rest = height % ES_TILE_HEIGHT;
+	int64		first = index << rest;
+	const Piece *piece = get_piece(tree, height / ES_TILE_HEIGHT, first / ES_TILE_WIDTH);
+	int			place = first % ES_TILE_WIDTH;
+
+	if (place + (1 << rest) > piece->count)
+		elog(ERROR, "node " INT64_FORMAT " of height %d is beyond the tree", index, height);
+	es_merkle_root(piece->hashes + place * ES_HASH_SIZE, 1 << rest, hash);
+}
+
+void
+es_tree_root(EsTree *tree, int64 from, int64 upto, uint8 *root)
+{
+	int64		size = upto - from;
+	int			height;
+	uint8		right[ES_HASH_SIZE];
+
+	Assert(size > 0);
+	height = size == 1 ? 0 : es_merkle_split(size);
+	if (size == 1 || size == INT64CONST(1) << (height + 1))
+	{
+		/*
+		 * What RFC 6962 asks for of perfect trees begins at a multiple of
+		 * their size.
+		 */
+		get_node(tree, size == 1 ? 0 : height + 1, from / size, root);
+		return;
+	}
+	es_tree_root(tree, from, from + (INT64CONST(1) << height), root);
+	es_tree_root(tree, from + (INT64CONST(1) << height), upto, right);
+	es_merkle_node(root, right, root);
+}
+
+void
+es_tree_frontier(EsTree *tree, int64 size, EsFrontier *frontier)
+{
+	int64		from = 0;
+
+	memset(frontier, 0, sizeof(EsFrontier));
+	for (int height = 62; height >= 0; height--)
+	{
+		if (((size >> height) & 1) == 0)
+			continue;
+		get_node(tree, height, from >> height, frontier->node[height]);
+		from += INT64CONST(1) << height;
+	}
+	frontier->size = size;
+}
+
+int64
+es_tree_leaf_at(EsTree *tree, int64 position)
+{
+	EsTile		tile;
+	EsScan	   *scan;
+	HeapTuple	row;
+	int64		after;
+	int64		leaf;
+	bool		found = false;
+
+	if (position < 1 || position > tree->seal.position)
+		return -1;
+	if (es_tile_find(position, tree->snapshot, &tile) && position <= tile.last_position)
+	{
+		after = tile.first_position - 1;
+		leaf = tile.index * ES_TILE_WIDTH - 1;
+	}
+	else
+	{
+		after = end_of_tiles(tree);
+		leaf = es_tile_count(tree->seal.size, 0) * ES_TILE_WIDTH - 1;
+	}
+	scan = es_scan_whole_log(after, position, tree->snapshot);
+	es_scan_expect(scan, ES_TILE_WIDTH);
+	es_scan_spare_names(scan);
+	for (; (row = es_scan_next_tuple(scan)) != NULL; leaf++)
+		found = es_event_position(row) == position;
+	es_scan_end(scan);
+	return found ? leaf : -1;
+}

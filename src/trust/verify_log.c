@@ -1,0 +1,158 @@
+/*
+ * verify_log.c
+ *		SQL function verify_log: the whole log, once, against everything that is
+ *		known of it.
+ *
+ * Each event against its own hash and the one before it in its stream
+ * (log/chain_check.h); its hash against the tree (verify.h); the tree against a
+ * checkpoint that was kept outside.  Under the newest snapshot in any isolation
+ * level: what is sealed must be seen.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "log/chain_check.h"
+#include "log/final.h"
+#include "log/stream.h"
+#include "trust/checkpoint.h"
+#include "trust/verify.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(eventsource_verify_log);
+
+typedef struct Verification
+{
+	ReturnSetInfo *result;
+	bool		all_events;
+	int64		n_tampered;
+} Verification;
+
+static const char *const status_names[] = {
+	[ES_VERIFY_OK] = "ok",
+	[ES_VERIFY_REDACTED] = "redacted",
+	[ES_VERIFY_TAMPERED] = "tampered",
+};
+
+static void
+put_row(void *arg, const EsVerified *event, const char *problem)
+{
+	Verification *it = arg;
+	EsVerifyStatus status = event == NULL ? ES_VERIFY_TAMPERED : event->status;
+	Datum		values[5] = {0};
+	bool		nulls[5] = {true, true, true, false, true};
+
+	if (status == ES_VERIFY_TAMPERED)
+		it->n_tampered++;
+	if (status == ES_VERIFY_OK && !it->all_events)
+		return;
+	if (event != NULL)
+	{
+		values[0] = Int64GetDatum(event->position);
+		values[1] = PointerGetDatum(es_stream_name(event->stream_id));
+		values[2] = Int64GetDatum(event->version);
+		nulls[0] = nulls[2] = false;
+		nulls[1] = DatumGetPointer(values[1]) == NULL;
+	}
+	values[3] = CStringGetTextDatum(status_names[status]);
+	if (problem != NULL)
+	{
+		values[4] = CStringGetTextDatum(problem);
+		nulls[4] = false;
+	}
+	tuplestore_putvalues(it->result->setResult, it->result->setDesc, values, nulls);
+}
+
+static void
+judge(EsChainCheck *chain, const EsEvent *event, EsVerified *verified)
+{
+	EsChainVerdict verdict;
+	uint8		entry[ES_HASH_SIZE] = {0};
+	bytea	   *hash = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
+
+	es_chain_check_event(chain, event, &verdict);
+	memcpy(entry, VARDATA_ANY(hash), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(hash)));
+	es_merkle_leaf(entry, verified->leaf);
+	verified->position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
+	verified->stream_id = event->stream_id;
+	verified->version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
+	verified->status = verdict.follows && verdict.matches ? ES_VERIFY_OK : ES_VERIFY_TAMPERED;
+	verified->problem = NULL;
+	if (!verdict.follows)
+		verified->problem = psprintf("version " INT64_FORMAT " does not follow version " INT64_FORMAT,
+									 verified->version, verdict.after);
+	else if (!verdict.matches)
+		verified->problem = "hash does not match the event and the one before it";
+}
+
+static void
+verify_events(EsFinal *final, EsVerifyTree *tree)
+{
+	EsScan	   *scan = es_scan_whole_log(0, PG_INT64_MAX, es_final_snapshot(final));
+	EsChainCheck *chain = es_chain_check_begin();
+	MemoryContext per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify",
+													ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(per_event);
+	EsEvent		event;
+	EsVerified	verified;
+
+	es_scan_as_stored(scan);
+	while (es_scan_next(scan, &event))
+	{
+		judge(chain, &event, &verified);
+		es_verify_tree_event(tree, &verified);
+		MemoryContextReset(per_event);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(per_event);
+	es_scan_end(scan);
+	es_chain_check_end(chain);
+}
+
+static void
+refuse(const Verification *it, char *detail)
+{
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_LOG_DIVERGED),
+			 errmsg("the log is not the one that the checkpoint was made of"),
+			 errdetail("%s %s", detail,
+					   it->n_tampered == 0 ? "Within itself it verifies: it was shortened, restored from before the checkpoint, or written anew." :
+					   psprintf("Within itself there are " INT64_FORMAT " problem(s).", it->n_tampered)),
+			 it->n_tampered == 0 ?
+			 errhint("Compare this database with the server, replica or backup that the checkpoint came from.") :
+			 errhint("eventsource.verify_log() without a checkpoint lists them.")));
+}
+
+/* verify_log(checkpoint text DEFAULT NULL, all_events boolean DEFAULT false) */
+Datum
+eventsource_verify_log(PG_FUNCTION_ARGS)
+{
+	Verification it = {(ReturnSetInfo *) fcinfo->resultinfo, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1), 0};
+	bool		has_checkpoint = !PG_ARGISNULL(0);
+	EsFinal    *final;
+	EsVerifyTree *tree;
+	int64		size = -1;
+	int64		leaves;
+	uint8		expected[ES_HASH_SIZE];
+	uint8		root[ES_HASH_SIZE] = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (has_checkpoint)
+		es_checkpoint_parse(PG_GETARG_TEXT_PP(0), &size, expected);
+	final = es_final_begin();
+	tree = es_verify_tree_begin(es_final_snapshot(final), es_final_upto(final), put_row, &it);
+	es_verify_tree_remember(tree, size);
+	verify_events(final, tree);
+	leaves = es_verify_tree_end(tree, root);
+	es_final_end(final);
+	if (leaves < size)
+		refuse(&it, psprintf("The checkpoint is of " INT64_FORMAT " events, and there are " INT64_FORMAT " up to the watermark%s.",
+							 size, leaves, RecoveryInProgress() ? " that this standby has" : ""));
+	if (has_checkpoint && memcmp(root, expected, ES_HASH_SIZE) != 0)
+		refuse(&it, psprintf("The root of its first " INT64_FORMAT " events is another one.", size));
+	return (Datum) 0;
+}
