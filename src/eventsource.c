@@ -27,6 +27,7 @@
 #include "rules/event_type.h"
 #include "rules/expr.h"
 #include "rules/json_schema.h"
+#include "rules/pii.h"
 #include "rules/upcast.h"
 #include "trust/guard_hooks.h"
 #include "trust/maintenance.h"
@@ -142,6 +143,7 @@ _PG_init(void)
 	es_config_init();
 	es_expr_init();
 	es_upcast_init();
+	es_pii_init();
 	es_fold_init();
 	es_draft_register();
 	es_batch_init();

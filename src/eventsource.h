@@ -20,6 +20,7 @@
 #define ES_MAX_KEY			1024	/* bytes: idempotency key */
 #define ES_MAX_DATA			(64 * 1024 * 1024)	/* bytes of jsonb */
 #define ES_HASH_SIZE		32
+#define ES_MAX_PERSONAL		1000	/* personal fields of one event */
 
 /*
  * Columns of the view eventsource.events, in its order.  The same order serves
@@ -69,6 +70,10 @@ typedef struct EsEvent
 	int			flags;			/* ES_EVENT_* */
 	int32		type_id;		/* of the type's word; 0: not looked up */
 	bool		is_upcast;		/* data is not as stored: see log/reading.h */
+	const uint8 *commitment;	/* to its personal fields; NULL: it has none */
+	int64		vault;			/* position whose personal fields data lacks;
+								 * 0: it lacks none */
+	struct EsPersonal *personal;	/* those of an event on its way, or NULL */
 } EsEvent;
 
 /* What is special about an event; as the log stores it. */

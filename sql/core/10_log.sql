@@ -59,6 +59,24 @@ CREATE TABLE eventsource.correction (
 CREATE INDEX correction_stream_idx ON eventsource.correction (stream);
 CREATE INDEX correction_corrects_idx ON eventsource.correction (corrects, position);
 
+-- Personal fields, which data of their event lacks: path -> value. salts: 32 bytes per
+-- field, in the order of the paths' bytes in UTF-8; zeros where the value is not what
+-- was recorded any more. commits: likewise what was committed to, once a salt is gone.
+-- state: 0, or 1 while they are hidden. The one table here whose rows change.
+CREATE TABLE eventsource.vault (
+	position bigint   NOT NULL CONSTRAINT vault_pkey PRIMARY KEY,
+	stream   bigint   NOT NULL,
+	subject  text     COLLATE "C" NOT NULL,
+	fields   jsonb    NOT NULL,
+	salts    bytea    NOT NULL,
+	commits  bytea    NOT NULL,
+	state    smallint NOT NULL
+) USING heap;
+CREATE INDEX vault_subject_idx ON eventsource.vault (subject);
+-- No statistics, which would be copies of what can be erased.
+ALTER TABLE eventsource.vault ALTER COLUMN subject SET STATISTICS 0, ALTER COLUMN fields SET STATISTICS 0,
+	ALTER COLUMN salts SET STATISTICS 0, ALTER COLUMN commits SET STATISTICS 0;
+
 -- What a stream had come to at some of its versions, so that a replay need not
 -- begin with the first. target: name of a projection, '' for the tracked table (or
 -- the state alone); definition: what the row was made under. Never needed, and
@@ -95,7 +113,8 @@ CREATE SEQUENCE eventsource.position_seq CACHE 1;
 
 -- Words are ids here and 0 is none, so that no row needs a null bitmap. What is
 -- most often the same as another column is empty then: subject (the stream) and
--- occurred (recorded_at; else 8 bytes, microseconds since 2000, big-endian).
+-- extra (else the business time, 8 bytes, microseconds since 2000, big-endian; and
+-- behind it, where data lacks personal fields, the commitment to them, 32 bytes).
 -- The segments are its partitions; they are made at run time.
 CREATE TABLE eventsource.event (
 	position       bigint      NOT NULL,
@@ -115,7 +134,7 @@ CREATE TABLE eventsource.event (
 	data           jsonb       NOT NULL,
 	metadata       jsonb       NOT NULL,
 	subject        text        NOT NULL,
-	occurred       bytea       NOT NULL
+	extra          bytea       NOT NULL
 ) PARTITION BY RANGE (position);
 
 COMMENT ON TABLE eventsource.word IS 'Private: dictionary of words that events repeat. Append-only.';
@@ -124,6 +143,7 @@ COMMENT ON TABLE eventsource.stream_segment IS 'Private: the later segments in w
 COMMENT ON TABLE eventsource.segment IS 'Private: bounds of the segments of the log. Read the view eventsource.segments.';
 COMMENT ON TABLE eventsource.idempotency IS 'Private: idempotency keys, whose scope is the stream, with a digest of what was appended.';
 COMMENT ON TABLE eventsource.correction IS 'Private: which event corrects which. Append-only. Read the view eventsource.corrections.';
+COMMENT ON TABLE eventsource.vault IS 'Private: personal fields of events, which can be erased.';
 COMMENT ON TABLE eventsource.snapshot IS 'Private: snapshots of streams. Not dumped. Read the view eventsource.snapshots.';
 COMMENT ON TABLE eventsource.log IS 'Private: identity of this log.';
 COMMENT ON TABLE eventsource.local IS 'Private: says that the log was opened in this database. Not dumped.';
@@ -138,6 +158,7 @@ SELECT pg_catalog.pg_extension_config_dump('eventsource.stream_segment', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.segment', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.idempotency', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.correction', '');
+SELECT pg_catalog.pg_extension_config_dump('eventsource.vault', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.log', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.word_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.stream_seq', '');

@@ -1,6 +1,6 @@
 -- What users read of the log.
 
-CREATE FUNCTION eventsource.occurred_at(recorded_at timestamptz, occurred bytea) RETURNS timestamptz
+CREATE FUNCTION eventsource.occurred_at(recorded_at timestamptz, extra bytea) RETURNS timestamptz
 	AS 'MODULE_PATHNAME', 'eventsource_occurred_at' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION eventsource.occurred_at(timestamptz, bytea) IS
 	'Private, for views: business time of a row of the log.';
@@ -18,12 +18,12 @@ CREATE FUNCTION eventsource.has_upcaster(stream bigint, type integer, schema_ver
 COMMENT ON FUNCTION eventsource.has_upcaster(bigint, integer, smallint, smallint) IS
 	'Private, for views: is data of this row of the log read through an upcaster?';
 
-CREATE FUNCTION eventsource.upcast_data(
-	stream bigint, version bigint, type integer, schema_version smallint, flags smallint, data jsonb, metadata jsonb,
-	actor integer, recorded_by integer, recorded_at timestamptz, occurred bytea) RETURNS jsonb
-	AS 'MODULE_PATHNAME', 'eventsource_upcast_data' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
-COMMENT ON FUNCTION eventsource.upcast_data(bigint, bigint, integer, smallint, smallint, jsonb, jsonb, integer, integer, timestamptz, bytea) IS
-	'Private, for views: data of a row of the log as its upcasters make it.';
+CREATE FUNCTION eventsource.read_data(
+	event_position bigint, stream bigint, version bigint, type integer, schema_version smallint, flags smallint, data jsonb, metadata jsonb,
+	actor integer, recorded_by integer, recorded_at timestamptz, extra bytea) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'eventsource_read_data' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION eventsource.read_data(bigint, bigint, bigint, integer, smallint, smallint, jsonb, jsonb, integer, integer, timestamptz, bytea) IS
+	'Private, for views: data of a row of the log with its personal fields, as far as you may see them, and as its upcasters make it.';
 
 CREATE VIEW eventsource.events AS
 SELECT e.position,
@@ -34,9 +34,9 @@ SELECT e.position,
 	   e.version,
 	   t.word AS type,
 	   e.schema_version::integer AS schema_version,
-	   CASE WHEN eventsource.has_upcaster(e.stream, e.type, e.schema_version, e.flags)
-			THEN eventsource.upcast_data(e.stream, e.version, e.type, e.schema_version, e.flags, e.data, e.metadata,
-										 e.actor, e.recorded_by, e.recorded_at, e.occurred)
+	   CASE WHEN eventsource.has_upcaster(e.stream, e.type, e.schema_version, e.flags) OR octet_length(e.extra) > 8
+			THEN eventsource.read_data(e.position, e.stream, e.version, e.type, e.schema_version, e.flags, e.data,
+									   e.metadata, e.actor, e.recorded_by, e.recorded_at, e.extra)
 			ELSE e.data END AS data,
 	   e.metadata,
 	   a.word AS actor,
@@ -45,7 +45,7 @@ SELECT e.position,
 	   f.word AS from_state,
 	   o.word AS to_state,
 	   (e.flags & 1) <> 0 AS is_synthetic,
-	   eventsource.occurred_at(e.recorded_at, e.occurred) AS occurred_at,
+	   eventsource.occurred_at(e.recorded_at, e.extra) AS occurred_at,
 	   e.recorded_at,
 	   e.hash,
 	   i.key AS idempotency_key,
@@ -71,7 +71,7 @@ COMMENT ON COLUMN eventsource.events.subject IS 'Whom the event is about; the st
 COMMENT ON COLUMN eventsource.events.version IS 'Place in the stream: 1, 2, 3 ... In an INSERT: expected version of the stream + 1.';
 COMMENT ON COLUMN eventsource.events.type IS 'Event type: what happened; the trigger of a transition.';
 COMMENT ON COLUMN eventsource.events.schema_version IS 'Version of the type''s schema that data was written under, whatever it was upcast to.';
-COMMENT ON COLUMN eventsource.events.data IS 'Payload; where upcasters are for its version, as they make it.';
+COMMENT ON COLUMN eventsource.events.data IS 'Payload; personal fields masked for who may not see them; where upcasters are for its version, as they make it.';
 COMMENT ON COLUMN eventsource.events.metadata IS 'correlation_id, causation_id and what the caller adds.';
 COMMENT ON COLUMN eventsource.events.actor IS 'Who did it, as the application says.';
 COMMENT ON COLUMN eventsource.events.recorded_by IS 'Database role of the session that appended, or that defined the handler that did; not to be forged.';

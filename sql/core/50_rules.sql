@@ -181,9 +181,9 @@ SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.a
 			   o.word AS to_state,
 			   m.word AS machine,
 			   (e.flags & 1) <> 0 AS is_synthetic,
-			   eventsource.occurred_at(e.recorded_at, e.occurred) AS occurred_at,
+			   eventsource.occurred_at(e.recorded_at, e.extra) AS occurred_at,
 			   e.recorded_at,
-			   max(eventsource.occurred_at(e.recorded_at, e.occurred)) OVER (PARTITION BY s.name, c.word, substr(s.name, length(c.word) + 2)
+			   max(eventsource.occurred_at(e.recorded_at, e.extra)) OVER (PARTITION BY s.name, c.word, substr(s.name, length(c.word) + 2)
 										ORDER BY e.version) AS effective_at
 		  FROM eventsource.event e
 		  LEFT JOIN eventsource.stream s ON s.id = e.stream

@@ -3,11 +3,11 @@
 CREATE FUNCTION eventsource.register_event_type(
 	type text, category text DEFAULT NULL, schema jsonb DEFAULT NULL, version integer DEFAULT NULL,
 	compatibility text DEFAULT 'backward', subject text DEFAULT NULL, description text DEFAULT NULL,
-	phase text DEFAULT NULL)
+	phase text DEFAULT NULL, pii jsonb DEFAULT NULL)
 	RETURNS integer
 	AS 'MODULE_PATHNAME', 'eventsource_register_event_type' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION eventsource.register_event_type(text, text, jsonb, integer, text, text, text, text) IS
-	'Registers an event type, or a new version of it; returns the version, which is that of events from now on which do not say theirs. category: for events of this one alone; NULL: of every category that has no registration of this type of its own. schema: a JSON Schema that data must match, fill values included (NULL: any data); an event is judged by the schema of its own version. version: greater than those there are (default: the next). With the same schema as the version it names (default: the latest) nothing new is made, but what else it says is said anew, if it differs. compatibility with the version before (with all, by the suffix _transitive): none, backward (what matched the earlier schema matches this one), forward (the reverse), full (both). subject: expression over event that says whom it is about (default: as its category says). phase: free word for reports. Formats are asserted where eventsource.assert_formats was on when the version was registered. Errors: ZE011 lists every problem; nothing is changed then.';
+COMMENT ON FUNCTION eventsource.register_event_type(text, text, jsonb, integer, text, text, text, text, jsonb) IS
+	'Registers an event type, or a new version of it; returns the version, which is that of events from now on which do not say theirs. category: for events of this one alone; NULL: of every category that has no registration of this type of its own. schema: a JSON Schema that data must match, fill values included (NULL: any data); an event is judged by the schema of its own version. version: greater than those there are (default: the next). With the same schema as the version it names (default: the latest) nothing new is made, but what else it says is said anew, if it differs. compatibility with the version before (with all, by the suffix _transitive): none, backward (what matched the earlier schema matches this one), forward (the reverse), full (both). subject: expression over event that says whom it is about (default: as its category says). phase: free word for reports. pii: which fields are personal, path -> strategy ({"email": "hash", "address.street": "redact", "phones.*.number": "null"}; * stands for all elements of an array): they are kept apart from data, shown to who may see them alone (grant_personal_data), and can be erased; strategies say what anonymizing makes of them: hash, mask_ip, redact, null, keep. NULL: as in the version before; {}: none. Formats are asserted where eventsource.assert_formats was on when the version was registered. Errors: ZE011 lists every problem; nothing is changed then.';
 
 -- Each registration is a stream of category $config; a version that was said more
 -- than once is what was said last.
@@ -16,7 +16,7 @@ CREATE VIEW eventsource.event_type_versions AS
 SELECT v.type, v.category, v.version,
 	   v.version = max(v.version) OVER (PARTITION BY v.stream) AS is_latest,
 	   v.schema, v.compatibility, v.assert_formats, v.subject, v.description, v.phase,
-	   v.owner, v.registered_by, v.registered_at, v.position
+	   v.owner, v.registered_by, v.registered_at, v.position, v.pii
   FROM (SELECT s.id AS stream,
 			   e.data ->> 'type' AS type,
 			   e.data ->> 'category' AS category,
@@ -27,6 +27,7 @@ SELECT v.type, v.category, v.version,
 			   e.data ->> 'subject' AS subject,
 			   e.data ->> 'description' AS description,
 			   e.data ->> 'phase' AS phase,
+			   e.data -> 'pii' AS pii,
 			   e.data ->> 'owner' AS owner,
 			   e.actor AS registered_by,
 			   e.recorded_at AS registered_at,
@@ -52,10 +53,11 @@ COMMENT ON COLUMN eventsource.event_type_versions.owner IS 'Role that registered
 COMMENT ON COLUMN eventsource.event_type_versions.registered_by IS 'Actor who registered it.';
 COMMENT ON COLUMN eventsource.event_type_versions.registered_at IS 'When it was registered, or said anew.';
 COMMENT ON COLUMN eventsource.event_type_versions.position IS 'Place of the definition in the log.';
+COMMENT ON COLUMN eventsource.event_type_versions.pii IS 'Personal fields of data: path -> what anonymizing makes of it; NULL: none were ever declared.';
 
 CREATE VIEW eventsource.event_types AS
 SELECT v.type, v.category, v.version, v.schema, v.compatibility, v.assert_formats, v.subject, v.description,
-	   v.phase, v.owner, v.registered_by, v.registered_at, v.position
+	   v.phase, v.owner, v.registered_by, v.registered_at, v.position, v.pii
   FROM eventsource.event_type_versions v
  WHERE v.is_latest;
 COMMENT ON VIEW eventsource.event_types IS
@@ -73,3 +75,4 @@ COMMENT ON COLUMN eventsource.event_types.owner IS 'Role that registered it, who
 COMMENT ON COLUMN eventsource.event_types.registered_by IS 'Actor who registered it.';
 COMMENT ON COLUMN eventsource.event_types.registered_at IS 'When it was registered, or said anew.';
 COMMENT ON COLUMN eventsource.event_types.position IS 'Place of the definition in the log.';
+COMMENT ON COLUMN eventsource.event_types.pii IS 'Personal fields of data: path -> what anonymizing makes of it; NULL: none were ever declared.';

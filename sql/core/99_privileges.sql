@@ -83,7 +83,7 @@ COMMENT ON FUNCTION eventsource.admin_functions() IS
 
 CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'allow_maintenance',
+	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'grant_personal_data', 'personal_data', 'allow_maintenance',
 				 'writer_functions', 'admin_functions', 'owner_functions']::name[];
 COMMENT ON FUNCTION eventsource.owner_functions() IS
 	'Private: functions that are granted to nobody.';

@@ -10,6 +10,7 @@
  * internal subtransaction, which is rolled back when they raise an error.
  */
 #include "append/draft.h"
+#include "append/personal.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -139,14 +140,16 @@ decide(void *arg)
 	const EsEventType *type;
 	bool		is_filled_in;
 	EsEvent		stored;
+	EsEvent		told;
 
 	ask(q);
 	type = es_event_type_admit(q->category, &q->event, q->draft.schema_version);
-	stored = q->event;
 	is_filled_in = type != NULL &&
-		es_machine_fills(q->category->machine, es_event_text(&stored, ES_EVENT_TYPE));
+		es_machine_fills(q->category->machine, es_event_text(&q->event, ES_EVENT_TYPE));
 	if (!is_filled_in)
-		es_event_type_check(type, &stored, NULL);
+		es_event_type_check(type, &q->event, NULL);
+	es_personal_take(&q->event, type, &q->draft);
+	stored = q->event;
 	es_reading_upcast(es_reading_begin(), &q->event);
 	if (type != NULL && type->subject != NULL)
 		set_subject(q, type);
@@ -164,7 +167,10 @@ decide(void *arg)
 					 PointerGetDatum(es_machine_fill(machine, &q->step, &q->binding,
 													 DatumGetJsonbP(stored.value[ES_EVENT_DATA]))));
 	if (is_filled_in)
-		es_event_type_check(type, &stored, NULL);
+	{
+		es_personal_refuse_filled(&stored, type);
+		es_event_type_check(type, es_personal_told(&stored, &told), NULL);
+	}
 }
 
 /* Do the guards of the choice hold? */

@@ -20,6 +20,7 @@
 #include "log/config.h"
 #include "log/heads.h"
 #include "log/roster.h"
+#include "log/vault.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -153,6 +154,9 @@ static void
 write_events(EsBatch *batch)
 {
 	es_writer_insert(batch->writer, batch->events, batch->n_events);
+	if (batch->has_personal)
+		es_vault_insert(batch->events, batch->n_events);
+	batch->has_personal = false;
 	es_fold_flush(batch->fold);
 	if (batch->has_definition)
 		es_config_changed();

@@ -38,6 +38,7 @@ struct EsBatch
 	EsFold	   *fold;
 	HeapTuple	blank_row;		/* or NULL */
 	bool		has_definition;
+	bool		has_personal;	/* fields to be written */
 	List	   *milestones;		/* text *: streams of which a snapshot is due */
 	bool		is_of_statement;
 	SubTransactionId subid;		/* began in this (sub)transaction */

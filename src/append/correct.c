@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(eventsource_void_event);
 static Datum correct(FunctionCallInfo fcinfo, EsRevision *revision, const text *reason, const text *actor);
 static const text *head_state(const text *name);
 static Snapshot look(void);
+static Jsonb *whole_data(const EsRevision *revision);
 static void in_hall(void (*work) (EsRevision *revision), EsRevision *revision);
 static void judge(EsRevision *revision);
 static void write_rows(EsRevision *revision);
@@ -99,7 +100,7 @@ es_correct_append(EsRevision *revision, const text *reason, const text *actor, E
 	in_hall(judge, revision);
 	UnregisterSnapshot(revision->snapshot);
 	is_new = revision->unless == NULL ||
-		compareJsonbContainers(&revision->data->root, &revision->unless->root) != 0;
+		compareJsonbContainers(&whole_data(revision)->root, &revision->unless->root) != 0;
 	if (is_new)
 	{
 		add_correction(batch, revision, reason, actor, result);
@@ -149,6 +150,14 @@ look(void)
 {
 	CommandCounterIncrement();
 	return RegisterSnapshot(GetLatestSnapshot());
+}
+
+/* With its personal fields. */
+static Jsonb *
+whole_data(const EsRevision *revision)
+{
+	return revision->personal == NULL ? revision->data :
+		es_personal_put_back(revision->data, revision->personal);
 }
 
 /* Expressions of users run in there: they must not append. */
@@ -306,6 +315,7 @@ add_correction(EsBatch *batch, const EsRevision *revision, const text *reason,
 	draft.stream = revision->stream;
 	draft.type = cstring_to_text(revision->is_void ? "event_voided" : "event_corrected");
 	draft.data = revision->data;
+	draft.personal = revision->personal;
 	draft.metadata = correction_metadata(revision->position);
 	draft.reason = reason;
 	draft.actor = actor;

@@ -17,7 +17,9 @@ typedef struct EsRevision
 	const text *stream;			/* its own; these three are looked up */
 	int64		stream_id;
 	int64		version;
-	Jsonb	   *data;			/* given; then with what the database fills in */
+	Jsonb	   *data;			/* given; then with what the database fills
+								 * in, and without personal fields */
+	EsPersonal *personal;		/* those, or NULL */
 	bool		is_void;
 	Jsonb	   *unless;			/* data that need no correction, or NULL */
 	Snapshot	snapshot;		/* taken after the stream was locked */

@@ -27,6 +27,7 @@
 #include "log/read.h"
 #include "log/reading.h"
 #include "log/stream.h"
+#include "log/vault.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "rules/event_type.h"
@@ -40,6 +41,9 @@ typedef struct Version
 {
 	EsEvent		event;
 	Datum		stored;			/* its data before upcasters */
+	Datum		told;			/* its data with personal fields, as folds see
+								 * it; guards do not */
+	bool		is_told;		/* else it has none */
 	bool		counts;
 	bool		is_readable;	/* upcasters can do with it */
 } Version;
@@ -63,20 +67,22 @@ typedef struct Replay
 /* For es_attempt(). */
 typedef struct Reading
 {
-	const EsUpcasters *upcasters;
-	EsEvent    *event;
+	const Replay *replay;
+	Version    *version;
 } Reading;
 
 static void begin_context(Replay *replay);
 static void read_now(Replay *replay, Version *now, bool is_target);
 static void read_event(void *arg);
+static EsEvent *as_told(Version *version, EsEvent *copy);
 static bool is_of_data(int sqlstate);
 static bool replay_event(Replay *replay, const EsEvent *recorded);
 static bool pass_correction(Replay *replay, const EsEvent *now);
 static void correct_target(Replay *replay, const Version *now, Version *then);
 static void check_data(const EsRevision *revision, const EsEventType *type, const EsEvent *then);
-static void say(const Replay *replay, EsEvent *then);
-static void decide(Replay *replay, const Version *version, EsEvent *then, bool is_target);
+static void take_personal(Replay *replay, const Version *now);
+static void say(const Replay *replay, Version *version);
+static void decide(Replay *replay, const Version *version, Version *changed, bool is_target);
 static bool passes(const EsMachine *machine, const EsEvent *event, bool is_target);
 static bool is_touched(Replay *replay, const EsMachine *machine, const EsEvent *now, const EsEvent *then);
 static EsMachine *machine_of(const Replay *replay, const EsEvent *event);
@@ -152,10 +158,11 @@ begin_context(Replay *replay)
 static void
 read_now(Replay *replay, Version *now, bool is_target)
 {
-	Reading		reading = {replay->upcasters, &now->event};
+	Reading		reading = {replay, now};
 
 	now->is_readable = true;
-	if (!now->counts || replay->upcasters == NULL)
+	now->is_told = false;
+	if (!now->counts || (replay->upcasters == NULL && now->event.vault == 0))
 		return;
 	if (is_target)
 		now->is_readable = es_attempt(read_event, &reading, is_of_data) == NULL;
@@ -166,9 +173,27 @@ read_now(Replay *replay, Version *now, bool is_target)
 static void
 read_event(void *arg)
 {
-	Reading    *reading = arg;
+	const Replay *replay = ((Reading *) arg)->replay;
+	Version    *version = ((Reading *) arg)->version;
+	EsEvent		told = version->event;
 
-	es_reading_upcast(reading->upcasters, reading->event);
+	es_reading_restore(&told, ES_READER_ITSELF, replay->revision->snapshot);
+	es_reading_upcast(replay->upcasters, &version->event);
+	version->is_told = version->event.vault != 0;
+	if (version->is_told)
+		es_reading_upcast(replay->upcasters, &told);
+	version->told = told.value[ES_EVENT_DATA];
+}
+
+/* The event as folds see it: it, or a copy. */
+static EsEvent *
+as_told(Version *version, EsEvent *copy)
+{
+	if (!version->is_told)
+		return &version->event;
+	*copy = version->event;
+	copy->value[ES_EVENT_DATA] = version->told;
+	return copy;
 }
 
 static bool
@@ -186,6 +211,7 @@ replay_event(Replay *replay, const EsEvent *recorded)
 	bool		is_noted = is_target || replay->differs;
 	Version		now = {.event = *recorded};
 	Version		then;
+	EsEvent		told;
 
 	now.counts = es_corrections_apply_stored(replay->known, &now.event);
 	now.stored = now.event.value[ES_EVENT_DATA];
@@ -198,7 +224,7 @@ replay_event(Replay *replay, const EsEvent *recorded)
 	else if (!now.counts)
 		return true;
 	else if (replay->has_begun)
-		decide(replay, &now, &then.event, false);
+		decide(replay, &now, &then, false);
 
 	if (replay->has_begun)
 	{
@@ -209,13 +235,13 @@ replay_event(Replay *replay, const EsEvent *recorded)
 				   is_target);
 	}
 	if (is_noted && now.counts && now.is_readable)
-		es_refold_note(replay->revision->rows, &now.event);
+		es_refold_note(replay->revision->rows, as_told(&now, &told));
 	if (is_noted && then.counts)
-		es_refold_note(replay->revision->rows, &then.event);
+		es_refold_note(replay->revision->rows, as_told(&then, &told));
 	if (replay->context != NULL && now.counts && now.is_readable)
-		es_fold_apply(replay->rows_now, &now.event);
+		es_fold_apply(replay->rows_now, as_told(&now, &told));
 	if (replay->context != NULL && then.counts)
-		es_fold_apply(replay->rows_then, &then.event);
+		es_fold_apply(replay->rows_then, as_told(&then, &told));
 	return !replay->has_begun || replay->differs || replay->context != NULL;
 }
 
@@ -245,10 +271,11 @@ correct_target(Replay *replay, const Version *now, Version *then)
 	then->counts = !revision->is_void;
 	if (then->counts)
 	{
+		take_personal(replay, now);
 		if ((now->event.flags & ES_EVENT_CAPTURED) != 0)
 			expect_same_changes(&now->event, revision->data);
-		say(replay, &then->event);
-		decide(replay, now, &then->event, true);
+		say(replay, then);
+		decide(replay, now, then, true);
 		if (es_event_type_counts(then->event.flags))
 			type = es_event_type_get(es_event_text(&then->event, ES_EVENT_CATEGORY),
 									 es_event_text(&then->event, ES_EVENT_TYPE));
@@ -264,26 +291,71 @@ static void
 check_data(const EsRevision *revision, const EsEventType *type, const EsEvent *then)
 {
 	EsEvent		stored = *then;
+	Jsonb	   *data = revision->data;
 
-	es_event_set(&stored, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
+	if (revision->personal != NULL)
+		data = es_personal_put_back(data, revision->personal);
+	es_event_set(&stored, ES_EVENT_DATA, JsonbPGetDatum(data));
 	es_event_type_check(type, &stored,
 						"A correction has the version of its event: change what eventsource.stored_data(event_position) shows.");
 }
 
-/* What is to be stored, as readers of the event see it. */
+/*
+ * Cuts the personal fields out of what is to be stored: those that the type has, and
+ * those that the event has, which stay as they are where nothing is said of them.
+ */
 static void
-say(const Replay *replay, EsEvent *then)
+take_personal(Replay *replay, const Version *now)
 {
-	es_event_set(then, ES_EVENT_DATA, JsonbPGetDatum(replay->revision->data));
+	EsRevision *revision = replay->revision;
+	MemoryContext caller = MemoryContextSwitchTo(replay->result);
+	const EsPii *pii = es_event_type_counts(now->event.flags) ? es_event_type_pii_of(&now->event) : NULL;
+	EsEvent		given = now->event;
+	EsVaultRow	known = {0};
+	EsPersonalPath *paths;
+	int			n = pii == NULL ? 0 : pii->n;
+
+	es_event_set(&given, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
+	if (given.vault != 0)
+		(void) es_vault_read(given.vault, revision->snapshot, &known);
+	es_reading_restore(&given, ES_READER_ITSELF, revision->snapshot);
+	paths = palloc((n + known.personal.n) * sizeof(EsPersonalPath));
+	if (n > 0)
+		memcpy(paths, pii->path, n * sizeof(EsPersonalPath));
+	for (int i = 0; i < known.personal.n; i++)
+		(void) es_personal_parse(pnstrdup(known.personal.field[i].path, known.personal.field[i].length),
+								 &paths[n++]);
+	revision->data = es_personal_cut(DatumGetJsonbP(given.value[ES_EVENT_DATA]), paths, n, &revision->personal);
+	MemoryContextSwitchTo(caller);
+}
+
+/* What is to be stored, as guards and as folds see it. */
+static void
+say(const Replay *replay, Version *version)
+{
+	const EsRevision *revision = replay->revision;
+	EsEvent    *then = &version->event;
+	EsEvent		told;
+
+	es_event_set(then, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
 	then->is_upcast = false;
+	then->vault = 0;
+	told = *then;
 	es_reading_upcast(replay->upcasters, then);
+	version->is_told = revision->personal != NULL;
+	if (!version->is_told)
+		return;
+	es_event_set(&told, ES_EVENT_DATA, JsonbPGetDatum(es_personal_put_back(revision->data, revision->personal)));
+	es_reading_upcast(replay->upcasters, &told);
+	version->told = told.value[ES_EVENT_DATA];
 }
 
 /* Lets the event step from the state in which the stream would be. */
 static void
-decide(Replay *replay, const Version *version, EsEvent *then, bool is_target)
+decide(Replay *replay, const Version *version, Version *changed, bool is_target)
 {
 	const EsEvent *now = &version->event;
+	EsEvent    *then = &changed->event;
 	EsMachine  *machine = machine_of(replay, then);
 	EsBinding	binding = {.event = then,.state = replay->state};
 	EsStep		step;
@@ -315,7 +387,7 @@ decide(Replay *replay, const Version *version, EsEvent *then, bool is_target)
 		 */
 		revision->data = es_machine_refill(machine, &step, &binding, revision->data,
 										   DatumGetJsonbP(version->stored));
-		say(replay, then);
+		say(replay, changed);
 	}
 	else
 		expect_same_target(machine, now, then);

@@ -41,6 +41,7 @@ static char *get_text(FunctionCallInfo fcinfo, int arg);
 static List *check_proposal(const Proposal *proposal);
 static List *check_schema(const EsTypeVersion *version);
 static void compile_subject(void *arg);
+static void inherit_pii(Proposal *proposal, const EsEventType *stored);
 static const EsTypeVersion *find_version(const Proposal *proposal, const EsEventType *stored);
 static bool same_words(const EsTypeVersion *a, const EsTypeVersion *b);
 static bool same_string(const char *a, const char *b);
@@ -53,7 +54,7 @@ static const char *title(const Proposal *proposal);
 
 /*
  * register_event_type(type, category, schema, version, compatibility, subject,
- * description, phase): the version
+ * description, phase, pii): the version
  */
 Datum
 eventsource_register_event_type(PG_FUNCTION_ARGS)
@@ -76,6 +77,7 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 	es_rebuild_lock_reading(false);
 	es_define_lock(ES_EVENT_TYPE_KIND, name);
 	stored = es_event_type_read(proposal.category, proposal.type);
+	inherit_pii(&proposal, stored);
 	/* Said again, an expression whose owner is gone has a new one. */
 	if (stored == NULL &&
 		(problem = es_upcast_registration_problem(proposal.category, proposal.type)) != NULL)
@@ -124,6 +126,7 @@ read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 	version->subject = get_text(fcinfo, 5);
 	version->description = get_text(fcinfo, 6);
 	version->phase = get_text(fcinfo, 7);
+	version->pii = PG_ARGISNULL(8) ? NULL : PG_GETARG_JSONB_P(8);
 	if (version->compatibility == NULL)
 		version->compatibility = "backward";
 	if (proposal->type == NULL)
@@ -149,6 +152,8 @@ check_proposal(const Proposal *proposal)
 	};
 	const EsTypeVersion *version = &proposal->version;
 	List	   *problems = NIL;
+	List	   *pii_problems = NIL;
+	ListCell   *lc;
 	char	   *problem;
 	bool		is_mode = false;
 
@@ -173,6 +178,9 @@ check_proposal(const Proposal *proposal)
 		problems = lappend(problems, psprintf("description: has more than %d bytes", MAX_DESCRIPTION));
 	if (version->phase != NULL && (version->phase[0] == '\0' || strlen(version->phase) > ES_MAX_WORD))
 		problems = lappend(problems, psprintf("phase: must have 1 to %d bytes", ES_MAX_WORD));
+	(void) es_pii_parse(version->pii, &pii_problems);
+	foreach(lc, pii_problems)
+		problems = lappend(problems, psprintf("pii: %s", (char *) lfirst(lc)));
 	return problems;
 }
 
@@ -202,6 +210,25 @@ compile_subject(void *arg)
 
 /* ---- beside what is registered ---- */
 
+/*
+ * Who says nothing about personal fields leaves them personal: those of the version
+ * that he names, else of the latest.
+ */
+static void
+inherit_pii(Proposal *proposal, const EsEventType *stored)
+{
+	EsTypeVersion *version = &proposal->version;
+	const EsTypeVersion *before = NULL;
+
+	if (version->pii != NULL || stored == NULL)
+		return;
+	if (proposal->has_number)
+		before = es_event_type_version(stored, version->number);
+	if (before == NULL)
+		before = es_event_type_latest(stored);
+	version->pii = before->pii;
+}
+
 /* The version that the proposal is about, if it has the same schema. */
 static const EsTypeVersion *
 find_version(const Proposal *proposal, const EsEventType *stored)
@@ -216,7 +243,8 @@ static bool
 same_words(const EsTypeVersion *a, const EsTypeVersion *b)
 {
 	return same_string(a->compatibility, b->compatibility) && same_string(a->subject, b->subject) &&
-		same_string(a->description, b->description) && same_string(a->phase, b->phase);
+		same_string(a->description, b->description) && same_string(a->phase, b->phase) &&
+		same_schema(a->pii, b->pii);
 }
 
 static bool

@@ -315,15 +315,15 @@ es_draft_metadata(const EsDraft *draft)
 }
 
 void
-es_draft_digest(const EsDraft *draft, uint8 *digest)
+es_draft_digest(const EsDraft *draft, Jsonb *data, const uint8 *commitment, uint8 *digest)
 {
 	EsEvent		event;
 
 	memset(&event, 0, sizeof(event));
 	memset(event.isnull, true, sizeof(event.isnull));
 	es_event_set(&event, ES_EVENT_TYPE, PointerGetDatum(draft->type));
-	es_event_set(&event, ES_EVENT_DATA,
-				 PointerGetDatum(draft->data != NULL ? draft->data : es_draft_empty_object()));
+	es_event_set(&event, ES_EVENT_DATA, PointerGetDatum(data));
+	event.commitment = commitment;
 	if (draft->reason != NULL)
 		es_event_set(&event, ES_EVENT_REASON, PointerGetDatum(draft->reason));
 	if (draft->actor != NULL)

@@ -61,8 +61,11 @@ extern Oid	es_draft_record_as(Oid role);
 /* Up to the end of the GUC level no setting supplies defaults. */
 extern void es_draft_forget_settings(void);
 
-/* Digest of what was asked for, to tell a repetition from another event. */
-extern void es_draft_digest(const EsDraft *draft, uint8 *digest);
+/*
+ * Digest of what was asked for, to tell a repetition from another event.  Of personal
+ * fields the commitment is in it, and of the data what is left (append/personal.h).
+ */
+extern void es_draft_digest(const EsDraft *draft, Jsonb *data, const uint8 *commitment, uint8 *digest);
 
 /* At module load. */
 extern void es_draft_register(void);

@@ -16,6 +16,7 @@
 
 #include "append/batch.h"
 #include "append/draft.h"
+#include "append/personal.h"
 #include "append/violation.h"
 #include "errors.h"
 #include "log/chain.h"
@@ -180,21 +181,17 @@ enter_stream(EsBatch *batch, const text *name)
 
 /* ---- idempotency ---- */
 
-static void
-find_pending(EsBatch *batch, int64 stream_id, int64 version, EsAppended *result)
+/* An event that is decided and not written. */
+static bool
+find_pending(EsBatch *batch, int64 stream_id, int64 version, EsEvent *event)
 {
 	for (int i = batch->n_events - 1; i >= 0; i--)
 	{
-		EsEvent    *event = &batch->events[i];
-
-		if (event->stream_id == stream_id &&
-			DatumGetInt64(event->value[ES_EVENT_VERSION]) == version)
-		{
-			result->position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
-			result->state = es_event_text(event, ES_EVENT_TO_STATE);
-			return;
-		}
+		*event = batch->events[i];
+		if (event->stream_id == stream_id && DatumGetInt64(event->value[ES_EVENT_VERSION]) == version)
+			return true;
 	}
+	return false;
 }
 
 static bool
@@ -209,7 +206,12 @@ find_duplicate(EsBatch *batch, const EsDraft *draft, EsAppended *result)
 		es_idempotency_find(batch->last.stream.id, draft->idempotency_key, stored);
 	if (result->version == 0)
 		return false;
-	es_draft_digest(draft, digest);
+	scan = es_scan_stream(draft->stream, result->version, false, SnapshotSelf);
+	es_scan_as_stored(scan);
+	if ((!es_scan_next(scan, &event) || DatumGetInt64(event.value[ES_EVENT_VERSION]) != result->version) &&
+		!find_pending(batch, batch->last.stream.id, result->version, &event))
+		memset(&event, 0, sizeof(event));
+	es_personal_digest(draft, &event, digest);
 	if (memcmp(digest, stored, ES_HASH_SIZE) != 0)
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_IDEMPOTENCY_CONFLICT),
@@ -218,16 +220,8 @@ find_duplicate(EsBatch *batch, const EsDraft *draft, EsAppended *result)
 				 errdetail("Version " INT64_FORMAT " of stream \"%s\" has this key, with other content.",
 						   result->version, text_to_cstring(draft->stream)),
 				 errhint("Use a new key for a new event; repeat the event unchanged to get its first result.")));
-
-	scan = es_scan_stream(draft->stream, result->version, false, SnapshotSelf);
-	es_scan_as_stored(scan);
-	if (es_scan_next(scan, &event) && DatumGetInt64(event.value[ES_EVENT_VERSION]) == result->version)
-	{
-		result->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
-		result->state = es_event_text(&event, ES_EVENT_TO_STATE);	/* lasts: a word */
-	}
-	else
-		find_pending(batch, batch->last.stream.id, result->version, result);
+	result->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+	result->state = es_event_text(&event, ES_EVENT_TO_STATE);	/* lasts: a word */
 	es_scan_end(scan);
 	result->stream = draft->stream;
 	result->is_duplicate = true;
@@ -375,6 +369,7 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 	bool		is_filled_in = type != NULL && draft->passage == ES_PASSAGE_STEP &&
 		es_machine_fills(category->machine, es_event_text(event, ES_EVENT_TYPE));
 	const text *subject = draft->subject;
+	EsEvent		told;
 
 	/*
 	 * Expressions may trust data that is as its type says, where it is
@@ -382,6 +377,7 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 	 */
 	if (!is_filled_in)
 		es_event_type_check(type, event, NULL);
+	es_personal_take(event, type, draft);
 	if (subject == NULL)
 		subject = es_event_type_subject(type, category, as_read(event, reading));
 	if (subject != NULL)
@@ -398,7 +394,10 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 			es_event_set(event, ES_EVENT_REASON, PointerGetDatum(reason));
 	}
 	if (is_filled_in)
-		es_event_type_check(type, event, NULL);
+	{
+		es_personal_refuse_filled(event, type);
+		es_event_type_check(type, es_personal_told(event, &told), NULL);
+	}
 	return category;
 }
 
@@ -423,6 +422,8 @@ place_event(EsBatch *batch, EsEvent *event)
 	else if (head->position < es_segment_ensure(position)->lower)
 		es_stream_enter_segment(&bs->stream, position, head->version + 1);
 
+	if (event->personal != NULL)
+		event->vault = position;
 	SET_VARSIZE(hash, VARHDRSZ + ES_HASH_SIZE);
 	es_chain_hash(event, head->hash, (uint8 *) VARDATA(hash));
 	es_event_set(event, ES_EVENT_HASH, PointerGetDatum(hash));
@@ -448,8 +449,9 @@ keep_event(EsBatch *batch, const EsEvent *event)
 			repalloc(batch->events, batch->max_events * sizeof(EsEvent));
 	}
 	batch->events[batch->n_events++] = *event;
+	batch->has_personal |= event->personal != NULL;
 	batch->bytes += VARSIZE_ANY(DatumGetPointer(event->value[ES_EVENT_DATA])) +
-		VARSIZE_ANY(DatumGetPointer(event->value[ES_EVENT_METADATA])) + sizeof(EsEvent) + 256;
+		VARSIZE_ANY(DatumGetPointer(event->value[ES_EVENT_METADATA])) + sizeof(EsEvent) + 256 + (event->personal == NULL ? 0 : event->personal->n * sizeof(EsPersonalField));
 }
 
 /* The caller's values may not live as long as the batch. */
@@ -478,6 +480,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	EsDraft		copy;
 	const EsDraft *draft = given;
 	EsEvent		event;
+	EsEvent		told;
 	Reading		reading;
 	EsEvent    *read = &event;
 	const EsCategory *category = NULL;
@@ -506,7 +509,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	{
 		reading.stored = (Datum) 0;
 		category = apply_rules(batch, &event, &reading, draft, &bs->head);
-		read = as_read(&event, &reading);
+		read = as_read(es_personal_told(&event, &told), &reading);
 	}
 	es_fold_lock(read);
 	place_event(batch, &event);
@@ -517,7 +520,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	{
 		uint8		digest[ES_HASH_SIZE];
 
-		es_draft_digest(draft, digest);
+		es_personal_digest(draft, &event, digest);
 		es_idempotency_insert(bs->stream.id, draft->idempotency_key, bs->head.version, digest);
 	}
 	bs->id = bs->stream.id;

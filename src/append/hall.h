@@ -7,6 +7,7 @@
 
 #include "eventsource.h"
 #include "log/stream.h"
+#include "rules/pii.h"
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
@@ -44,6 +45,8 @@ typedef struct EsDraft
 								 * must lead (NULL: anywhere) */
 	bool		records_violation;	/* STEP: what the rules forbid is recorded */
 	const text *subject;		/* NULL: as the category says */
+	const EsPii *pii;			/* personal fields, where no type says so */
+	EsPersonal *personal;		/* those that data lacks, already cut out */
 } EsDraft;
 
 typedef struct EsAppended

@@ -25,8 +25,10 @@
 #include "log/catalog.h"
 #include "log/event.h"
 #include "log/reading.h"
+#include "miscadmin.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
@@ -108,6 +110,7 @@ returned_row(TupleDesc desc, Datum *values, bool *nulls, const EsBatch *batch,
 	{
 		EsEvent		event = *es_batch_last_event(batch);
 
+		es_reading_restore(&event, GetUserId(), SnapshotSelf);
 		es_reading_upcast(es_reading_begin(), &event);
 		memcpy(values, event.value, sizeof(event.value));
 		memcpy(nulls, event.isnull, sizeof(event.isnull));

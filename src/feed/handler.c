@@ -197,6 +197,7 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 			XLogFlush(commit);
 		if (++stretch->events == stretch->size)
 			stretch->reached = stretch->at;
+		es_reading_restore(&event, handler->definer, stretch->snapshot);
 		es_reading_upcast(es_reading_begin(), &event);
 		call_apart(&call, &event);
 		MemoryContextSwitchTo(caller);

@@ -157,6 +157,7 @@ find_event(EsSpoken *spoken, bool wanted_only)
 	if (wanted_only)
 	{
 		es_event_deform(row, true, &event);
+		es_reading_restore(&event, GetUserId(), snapshot);
 		es_reading_upcast(es_reading_begin(), &event);
 		if (!es_subscription_wants(spoken->subscription, &event))
 			refuse_hidden(spoken);

@@ -31,6 +31,9 @@ typedef enum EsRelation
 	ES_REL_CORRECTION,
 	ES_REL_CORRECTION_PKEY,
 	ES_REL_CORRECTION_STREAM_IDX,
+	ES_REL_VAULT,
+	ES_REL_VAULT_PKEY,
+	ES_REL_VAULT_SUBJECT_IDX,
 	ES_REL_SNAPSHOT,
 	ES_REL_SNAPSHOT_PKEY,
 	ES_REL_SUBSCRIPTION_CURSOR,
@@ -64,7 +67,7 @@ extern bool es_catalog_is_installed(void);
 extern bool es_catalog_is(EsRelation which, Oid relid);
 
 /*
- * A trigger function of ours; InvalidOid if the extension is not there.  Asks for
+ * A function of ours without arguments, as triggers are; InvalidOid if the extension is not there.  Asks for
  * no right on the schema: triggers fire for whoever writes their table.
  */
 extern Oid	es_catalog_trigger_function(const char *name);

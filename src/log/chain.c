@@ -9,17 +9,25 @@
  *	"ES" 0x01 | log id, 16 bytes | previous hash, 32 bytes |
  *	then every field of the event, in the order of the view's columns without
  *	category, key (both part of the stream's name) and hash, then machine, then
- *	flags (an integer) if the event has any that is hashed:
+ *	flags (an integer) if the event has any that is hashed, then the commitment to
+ *	its personal fields if it has any:
  *	field number (1 byte) | type tag (1 byte) | length (4 bytes) | bytes
  *
  * Tags: 0 null (length 0), 'i' integer (8 bytes), 't' text, 'z' timestamp
- * (microseconds since 2000-01-01 UTC, 8 bytes), 'b' boolean (1 byte), 'j' JSON.
+ * (microseconds since 2000-01-01 UTC, 8 bytes), 'b' boolean (1 byte), 'j' JSON,
+ * 'c' commitment (32 bytes).
  * JSON: 'n', 't', 'f'; '#' and '"' with length and bytes, a number as decimal
  * digits with the scale it was written with; '[' with a count and that many
  * values; '{' with a count and that many pairs of (length, key bytes, value),
  * keys shorter first, then bytewise, as jsonb has them in UTF-8.  All text is
  * UTF-8, whatever the database's encoding, so that a dump restored under another
  * one verifies.
+ *
+ * Personal fields are not in the data.  Of each there is
+ *	HMAC-SHA256(salt, 0x10 | length of its path (4 bytes) | path | JSON of its value),
+ * and the event's commitment is
+ *	SHA-256(0x11 | number of fields (4 bytes) | those in the order of the paths' bytes).
+ * A field and its salt can go; what was committed to stays, and says nothing.
  */
 #include "log/chain.h"
 
@@ -36,6 +44,13 @@
 #define CHAIN_FORMAT	1
 #define FIELD_MACHINE	32
 #define FIELD_FLAGS		33
+#define FIELD_PERSONAL	34
+
+/* What commitments begin with, so that none can be taken for another. */
+#define COMMIT_FIELD	0x10
+#define COMMIT_EVENT	0x11
+
+#define HMAC_BLOCK		64
 
 /* is_synthetic is a field of its own; an idempotency key may be forgotten. */
 #define HASHED_FLAGS	(ES_EVENT_CAPTURED | ES_EVENT_VIOLATION | ES_EVENT_CORRECTION | ES_EVENT_VOID)
@@ -70,9 +85,8 @@ put_int64(StringInfo buf, int64 value)
 	put_bytes(buf, &n, sizeof(n));
 }
 
-/* The same string in UTF-8; the one given if it is so already. */
-static const char *
-to_utf8(const char *data, int *len)
+const char *
+es_chain_utf8(const char *data, int *len)
 {
 	char	   *utf8;
 
@@ -88,12 +102,24 @@ to_utf8(const char *data, int *len)
 static void
 put_string(StringInfo buf, const char *data, int len)
 {
-	data = to_utf8(data, &len);
+	data = es_chain_utf8(data, &len);
 	put_uint32(buf, len);
 	put_bytes(buf, data, len);
 }
 
 static void put_container(StringInfo buf, JsonbContainer *container);
+
+static void
+put_number(StringInfo buf, Numeric number)
+{
+	char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	int			len = strlen(digits);
+
+	put_char(buf, '#');
+	put_uint32(buf, len);
+	put_bytes(buf, digits, len);
+	pfree(digits);
+}
 
 /* A value of an array or object: its entry, and where its bytes begin and end. */
 static void
@@ -105,16 +131,7 @@ put_element(StringInfo buf, JEntry entry, char *base, uint32 offset, uint32 end)
 		put_string(buf, base + offset, end - offset);
 	}
 	else if (JBE_ISNUMERIC(entry))
-	{
-		Datum		number = PointerGetDatum(base + INTALIGN(offset));
-		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out, number));
-		int			len = strlen(digits);
-
-		put_char(buf, '#');
-		put_uint32(buf, len);
-		put_bytes(buf, digits, len);
-		pfree(digits);
-	}
+		put_number(buf, (Numeric) (base + INTALIGN(offset)));
 	else if (JBE_ISNULL(entry))
 		put_char(buf, 'n');
 	else if (JBE_ISBOOL_TRUE(entry))
@@ -174,7 +191,7 @@ put_object_sorted(StringInfo buf, JsonbContainer *container, int count)
 	{
 		keys[i].index = count + i;
 		keys[i].len = getJsonbLength(container, i);
-		keys[i].data = to_utf8(base + getJsonbOffset(container, i), &keys[i].len);
+		keys[i].data = es_chain_utf8(base + getJsonbOffset(container, i), &keys[i].len);
 	}
 	qsort(keys, count, sizeof(ObjectKey), compare_keys);
 	for (int i = 0; i < count; i++)
@@ -222,6 +239,33 @@ put_container(StringInfo buf, JsonbContainer *container)
 		put_object(buf, container, count);
 	else
 		put_object_sorted(buf, container, count);
+}
+
+/* The same of a value that was read. */
+static void
+put_value(StringInfo buf, const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			put_char(buf, '"');
+			put_string(buf, value->val.string.val, value->val.string.len);
+			break;
+		case jbvNumeric:
+			put_number(buf, value->val.numeric);
+			break;
+		case jbvBool:
+			put_char(buf, value->val.boolean ? 't' : 'f');
+			break;
+		case jbvNull:
+			put_char(buf, 'n');
+			break;
+		case jbvBinary:
+			put_container(buf, value->val.binary.data);
+			break;
+		default:
+			elog(ERROR, "unexpected kind of JSON value: %d", (int) value->type);
+	}
 }
 
 /* Field number and tag; the length follows once the bytes are there. */
@@ -344,6 +388,18 @@ es_chain_hashed_flags(const EsEvent *event)
 	return event->flags & HASHED_FLAGS;
 }
 
+static void
+put_commitment(StringInfo buf, const EsEvent *event)
+{
+	int			start;
+
+	if (event->commitment == NULL)
+		return;
+	start = begin_field(buf, FIELD_PERSONAL, 'c');
+	put_bytes(buf, event->commitment, ES_HASH_SIZE);
+	end_field(buf, start);
+}
+
 void
 es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
 {
@@ -367,6 +423,7 @@ es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
 		put_int64(&buf, es_chain_hashed_flags(event));
 		end_field(&buf, start);
 	}
+	put_commitment(&buf, event);
 	es_chain_sha256(buf.data, buf.len, hash);
 	pfree(buf.data);
 }
@@ -382,6 +439,56 @@ es_chain_digest(const EsEvent *event, uint8 *digest)
 		if (!event->isnull[col])
 			put_field(&buf, event, col);
 	}
+	put_commitment(&buf, event);
 	es_chain_sha256(buf.data, buf.len, digest);
+	pfree(buf.data);
+}
+
+/*
+ * RFC 2104, of a key as long as a hash, on the one hashing context: PostgreSQL's own
+ * makes two contexts for each use, which costs more than what is hashed.
+ */
+static void
+hmac_sha256(const uint8 *key, const StringInfo message, uint8 *result)
+{
+	StringInfoData buf;
+	uint8		inner[ES_HASH_SIZE];
+
+	initStringInfo(&buf);
+	for (int i = 0; i < HMAC_BLOCK; i++)
+		put_char(&buf, (char) ((i < ES_HASH_SIZE ? key[i] : 0) ^ 0x36));
+	put_bytes(&buf, message->data, message->len);
+	es_chain_sha256(buf.data, buf.len, inner);
+	resetStringInfo(&buf);
+	for (int i = 0; i < HMAC_BLOCK; i++)
+		put_char(&buf, (char) ((i < ES_HASH_SIZE ? key[i] : 0) ^ 0x5c));
+	put_bytes(&buf, inner, ES_HASH_SIZE);
+	es_chain_sha256(buf.data, buf.len, result);
+	pfree(buf.data);
+}
+
+void
+es_chain_commit_field(const uint8 *salt, const char *path, int length, const JsonbValue *value, uint8 *commit)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	put_char(&buf, COMMIT_FIELD);
+	put_string(&buf, path, length);
+	put_value(&buf, value);
+	hmac_sha256(salt, &buf, commit);
+	pfree(buf.data);
+}
+
+void
+es_chain_commit(const uint8 *commits, int count, uint8 *commitment)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	put_char(&buf, COMMIT_EVENT);
+	put_uint32(&buf, count);
+	put_bytes(&buf, commits, count * ES_HASH_SIZE);
+	es_chain_sha256(buf.data, buf.len, commitment);
 	pfree(buf.data);
 }

@@ -19,7 +19,18 @@ extern int	es_chain_hashed_flags(const EsEvent *event);
 /* SHA-256 of some bytes, ES_HASH_SIZE of them. */
 extern void es_chain_sha256(const void *data, Size len, uint8 *hash);
 
-/* Digest of the columns that are not null, bound to no log and no place. */
+/*
+ * Commitments to personal fields (log/vault.h): of one, hidden by its salt, and of an
+ * event's, in the order of their paths.
+ */
+extern void es_chain_commit_field(const uint8 *salt, const char *path, int length, const JsonbValue *value,
+								  uint8 *commit);
+extern void es_chain_commit(const uint8 *commits, int count, uint8 *commitment);
+
+/* A string in UTF-8; the one given if it is so already. */
+extern const char *es_chain_utf8(const char *data, int *len);
+
+/* Digest of the columns that are not null and the commitment, bound to no log and no place. */
 extern void es_chain_digest(const EsEvent *event, uint8 *digest);
 
 #endif							/* ES_LOG_CHAIN_H */

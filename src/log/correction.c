@@ -80,7 +80,8 @@ struct EsCorrections
 	CommandId	curcid;
 	MemoryContext data_context; /* of the data replaced last */
 	const EsUpcasters *upcasters;	/* NULL: there are none */
-	MemoryContext upcast_context;	/* of the data upcast last */
+	Oid			reader;			/* who sees personal fields, if he may */
+	MemoryContext upcast_context;	/* of what was made of the data last */
 	HTAB	   *streams;		/* NULL: there are none */
 };
 
@@ -100,7 +101,7 @@ static const Run *run_after(const StreamCorrections *stream, int64 position);
 static const Run *last_run(const StreamCorrections *stream, int64 position);
 static bool is_loaded_by(const EsCorrections *corrections, Snapshot snapshot);
 static void set_state(EsEvent *event, EsEventColumn column, int32 state);
-static void upcast(const EsCorrections *corrections, EsEvent *event);
+static void make_readable(const EsCorrections *corrections, EsEvent *event);
 static void replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *event);
 
 /*
@@ -198,8 +199,8 @@ es_corrections_apply(const EsCorrections *corrections, EsEvent *event)
 {
 	if (!es_corrections_apply_stored(corrections, event))
 		return false;
-	if (corrections->upcasters != NULL && !event->is_upcast)
-		upcast(corrections, event);
+	if (event->vault != 0 || (corrections->upcasters != NULL && !event->is_upcast))
+		make_readable(corrections, event);
 	return true;
 }
 
@@ -231,6 +232,12 @@ es_corrections_apply_stored(const EsCorrections *corrections, EsEvent *event)
 		return false;
 	replace_data(corrections, correction, event);
 	return true;
+}
+
+void
+es_corrections_show(EsCorrections *corrections, Oid reader)
+{
+	corrections->reader = reader;
 }
 
 const EsCorrection *
@@ -280,9 +287,9 @@ load(const Extent *extent, Snapshot snapshot)
 	result->xmax = snapshot->xmax;
 	result->curcid = snapshot->curcid;
 	result->upcasters = es_reading_begin();
-	if (result->upcasters != NULL)
-		result->upcast_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource upcast data",
-													   ALLOCSET_SMALL_SIZES);
+	result->reader = ES_READER_ITSELF;
+	result->upcast_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource upcast data",
+												   ALLOCSET_SMALL_SIZES);
 	if (count == 0)
 		return result;
 	ctl.hcxt = CurrentMemoryContext;
@@ -551,17 +558,20 @@ replace_data(const EsCorrections *corrections, const EsCorrection *by, EsEvent *
 	event->value[ES_EVENT_DATA] = datumCopy(correction.value[ES_EVENT_DATA], false, -1);
 	event->value[ES_EVENT_SUBJECT] = datumCopy(correction.value[ES_EVENT_SUBJECT], false, -1);
 	event->is_upcast = false;
+	event->vault = correction.vault;
+	event->personal = NULL;
 	es_scan_end(scan);
 	MemoryContextSwitchTo(caller);
 }
 
 static void
-upcast(const EsCorrections *corrections, EsEvent *event)
+make_readable(const EsCorrections *corrections, EsEvent *event)
 {
 	MemoryContext caller;
 
 	MemoryContextReset(corrections->upcast_context);
 	caller = MemoryContextSwitchTo(corrections->upcast_context);
+	es_reading_restore(event, corrections->reader, corrections->snapshot);
 	es_reading_upcast(corrections->upcasters, event);
 	MemoryContextSwitchTo(caller);
 }

@@ -54,14 +54,18 @@ extern void es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsC
 
 /*
  * Makes the event what it is as corrected: data, subject, from_state, to_state;
- * then upcasts its data, where the scan that read it did not (log/reading.h).
+ * its personal fields are put back first, and its data is upcast then, where the scan
+ * that read it did not (log/reading.h).
  * False: leave it out, it was voided or is itself a correction (its states are
  * corrected all the same).  What is replaced lasts until the next call.
  */
 extern bool es_corrections_apply(const EsCorrections *corrections, EsEvent *event);
 
-/* The same, but that nothing is upcast. */
+/* The same, but that no personal field is put back and nothing upcast. */
 extern bool es_corrections_apply_stored(const EsCorrections *corrections, EsEvent *event);
+
+/* Events are for this role, and not for the database itself. */
+extern void es_corrections_show(EsCorrections *corrections, Oid reader);
 
 /* The correction of an event that counts, or NULL. */
 extern const EsCorrection *es_corrections_find(const EsCorrections *corrections, int64 stream_id,

@@ -4,8 +4,9 @@
  *
  * The words of an event are stored as ids of the dictionary (0: none), its
  * category, key and stream name as the stream's id, its subject as '' when that
- * is the stream itself, its business time as '' when it is recorded_at.  No
- * column is ever null, which spares the null bitmap.
+ * is the stream itself.  "extra" is '' most often; else its business time, where that
+ * is not recorded_at or something follows, then the commitment to its personal fields,
+ * if it has any.  No column is ever null, which spares the null bitmap.
  */
 #include "log/event.h"
 
@@ -38,7 +39,7 @@ typedef enum Column
 	COL_DATA,
 	COL_METADATA,
 	COL_SUBJECT,
-	COL_OCCURRED,
+	COL_EXTRA,
 	COL_COUNT
 } Column;
 
@@ -66,29 +67,50 @@ StaticAssertDecl(sizeof(FixedColumns) == 4 * sizeof(int64) + 7 * sizeof(int32) +
 /* ---- business time ---- */
 
 TimestampTz
-es_event_occurred_at(TimestampTz recorded_at, const bytea *occurred)
+es_event_occurred_at(TimestampTz recorded_at, const bytea *extra)
 {
 	uint64		n;
 
-	if (VARSIZE_ANY_EXHDR(occurred) != sizeof(n))
+	if (VARSIZE_ANY_EXHDR(extra) < sizeof(n))
 		return recorded_at;
-	memcpy(&n, VARDATA_ANY(occurred), sizeof(n));
+	memcpy(&n, VARDATA_ANY(extra), sizeof(n));
 	return (TimestampTz) pg_ntoh64(n);
 }
 
+const uint8 *
+es_event_commitment(const bytea *extra)
+{
+	if (VARSIZE_ANY_EXHDR(extra) != sizeof(uint64) + ES_HASH_SIZE)
+		return NULL;
+	return (const uint8 *) VARDATA_ANY(extra) + sizeof(uint64);
+}
+
 static const bytea *
-form_occurred(const EsEvent *event)
+form_extra(const EsEvent *event)
 {
 	TimestampTz occurred = DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]);
 	uint64		n = pg_hton64((uint64) occurred);
+	Size		size = VARHDRSZ + sizeof(n) + (event->commitment != NULL ? ES_HASH_SIZE : 0);
 	bytea	   *result;
 
-	if (occurred == DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]))
+	if (occurred == DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]) && event->commitment == NULL)
 		return es_empty_text();
-	result = palloc(VARHDRSZ + sizeof(n));
-	SET_VARSIZE(result, VARHDRSZ + sizeof(n));
+	result = palloc(size);
+	SET_VARSIZE(result, size);
 	memcpy(VARDATA(result), &n, sizeof(n));
+	if (event->commitment != NULL)
+		memcpy(VARDATA(result) + sizeof(n), event->commitment, ES_HASH_SIZE);
 	return result;
+}
+
+static void
+set_extra(EsEvent *event, const FixedColumns *row, const struct varlena *extra)
+{
+	es_event_set(event, ES_EVENT_OCCURRED_AT,
+				 TimestampTzGetDatum(es_event_occurred_at(row->recorded_at, (const bytea *) extra)));
+	event->commitment = es_event_commitment((const bytea *) extra);
+	event->vault = event->commitment != NULL ? row->position : 0;
+	event->personal = NULL;
 }
 
 /* ---- indexes ---- */
@@ -329,7 +351,6 @@ es_event_deform(HeapTuple tuple, bool packed, EsEvent *event)
 	const FixedColumns *row = fixed_columns(tuple);
 	const char *place = (const char *) row + sizeof(FixedColumns);
 	const struct varlena *subject;
-	const struct varlena *occurred;
 
 	memset(event->isnull, 0, sizeof(event->isnull));
 	set_stream(event, row->stream);
@@ -350,9 +371,7 @@ es_event_deform(HeapTuple tuple, bool packed, EsEvent *event)
 		set_value(event, ES_EVENT_SUBJECT, subject, true);
 	else
 		set_text(event, ES_EVENT_SUBJECT, es_event_text(event, ES_EVENT_STREAM));
-	occurred = next_value(&place);
-	event->value[ES_EVENT_OCCURRED_AT] =
-		TimestampTzGetDatum(es_event_occurred_at(row->recorded_at, (const bytea *) occurred));
+	set_extra(event, row, next_value(&place));
 }
 
 void
@@ -377,9 +396,7 @@ es_event_deform_lean(HeapTuple tuple, EsEvent *event)
 	event->isnull[ES_EVENT_DATA] = false;
 	(void) next_value(&place);	/* metadata */
 	(void) next_value(&place);	/* subject */
-	es_event_set(event, ES_EVENT_OCCURRED_AT,
-				 TimestampTzGetDatum(es_event_occurred_at(row->recorded_at,
-														  (const bytea *) next_value(&place))));
+	set_extra(event, row, next_value(&place));
 }
 
 void
@@ -394,7 +411,7 @@ es_event_form(const EsEvent *event, TupleTableSlot *slot)
 	v[COL_STREAM] = Int64GetDatum(event->stream_id);
 	v[COL_VERSION] = event->value[ES_EVENT_VERSION];
 	v[COL_RECORDED_AT] = event->value[ES_EVENT_RECORDED_AT];
-	v[COL_OCCURRED] = PointerGetDatum(form_occurred(event));
+	v[COL_EXTRA] = PointerGetDatum(form_extra(event));
 	v[COL_TYPE] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_TYPE)));
 	v[COL_ACTOR] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_ACTOR)));
 	v[COL_RECORDED_BY] = Int32GetDatum(es_word_id(es_event_text(event, ES_EVENT_RECORDED_BY)));

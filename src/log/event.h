@@ -50,8 +50,11 @@ extern void es_event_deform(HeapTuple row, bool packed, EsEvent *event);
  */
 extern void es_event_deform_lean(HeapTuple row, EsEvent *event);
 
-/* Business time of a row, from its columns recorded_at and occurred. */
-extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *occurred);
+/* Business time of a row, from its columns recorded_at and extra. */
+extern TimestampTz es_event_occurred_at(TimestampTz recorded_at, const bytea *extra);
+
+/* The commitment to its personal fields, from column extra; NULL: it has none. */
+extern const uint8 *es_event_commitment(const bytea *extra);
 
 /* The position and the stream of a row, for filters that need no more. */
 extern int64 es_event_position(HeapTuple row);

@@ -68,6 +68,7 @@ struct EsScan
 	bool		as_stored;		/* data is not upcast */
 	bool		has_begun;		/* upcasters were looked for */
 	const EsUpcasters *upcasters;
+	Oid			reader;			/* whom personal fields are shown or masked */
 	bool		nameless;		/* names of streams are not asked for */
 
 	/* The segment that is open: one of the two scans, or none. */
@@ -93,6 +94,7 @@ new_scan(Snapshot snapshot)
 												ALLOCSET_DEFAULT_SIZES);
 	scan->snapshot = snapshot;
 	scan->expected = PG_INT64_MAX;
+	scan->reader = GetUserId();
 	return scan;
 }
 
@@ -419,6 +421,8 @@ es_scan_next(EsScan *scan, EsEvent *event)
 	MemoryContextReset(scan->event_context);
 	caller = MemoryContextSwitchTo(scan->event_context);
 	es_event_deform(row, scan->packed, event);
+	if (event->vault != 0 && !scan->as_stored)
+		es_reading_restore(event, scan->reader, scan->snapshot);
 	if (scan->upcasters != NULL)
 		es_reading_upcast(scan->upcasters, event);
 	MemoryContextSwitchTo(caller);

@@ -41,9 +41,10 @@ extern void es_scan_expect(EsScan *scan, int64 count);
 extern void es_scan_pack(EsScan *scan);
 
 /*
- * Likewise: data as it is stored, not upcast.  For who compares or hashes it, who
- * looks at other columns alone, and who passes events through
- * es_corrections_apply(), which upcasts what is left after corrections.
+ * Likewise: data as it is stored, without personal fields and not upcast.  For who
+ * compares or hashes it, who looks at other columns alone, and who passes events
+ * through es_corrections_apply(), which makes of them what they say.  Else what the
+ * current user may see is read.
  */
 extern void es_scan_as_stored(EsScan *scan);
 

@@ -18,6 +18,7 @@
 #include "log/read.h"
 #include "log/result_row.h"
 #include "log/stream.h"
+#include "log/vault.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -217,6 +218,23 @@ put_problem(ReturnSetInfo *rsinfo, const EsEvent *event, const char *problem)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* Fields that were erased are none: what they were is committed to all the same. */
+static void
+check_personal(ReturnSetInfo *rsinfo, const EsEvent *event)
+{
+	switch (es_vault_verify(event->vault, event->commitment, GetActiveSnapshot()))
+	{
+		case ES_VAULT_MISSING:
+			put_problem(rsinfo, event, "its personal fields are missing");
+			break;
+		case ES_VAULT_TAMPERED:
+			put_problem(rsinfo, event, "personal fields are not those that were recorded");
+			break;
+		default:
+			break;
+	}
+}
+
 static void
 put_verdict(ReturnSetInfo *rsinfo, const EsEvent *event, const EsChainVerdict *verdict)
 {
@@ -225,6 +243,8 @@ put_verdict(ReturnSetInfo *rsinfo, const EsEvent *event, const EsChainVerdict *v
 											DatumGetInt64(event->value[ES_EVENT_VERSION]), verdict->after));
 	if (!verdict->matches)
 		put_problem(rsinfo, event, "hash does not match the event and the one before it");
+	if (event->commitment != NULL)
+		check_personal(rsinfo, event);
 }
 
 /* Goes through the log once by position. */

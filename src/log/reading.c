@@ -1,11 +1,21 @@
 /*
  * reading.c
- *		The seam between who reads events and the upcasters.
+ *		The seam between who reads events and what is made of them.
  */
 #include "log/reading.h"
 
+#include "compat.h"
+#include "log/catalog.h"
+#include "log/vault.h"
+
+/* EXECUTE on it is the right to see personal fields. */
+#define RIGHT	"personal_data"
+
 static const EsUpcasters *(*begin_hook) (void);
 static void (*upcast_hook) (const EsUpcasters *upcasters, EsEvent *event);
+static void (*mask_hook) (const EsEvent *event, EsPersonalField *field);
+
+static void mask(const EsEvent *event, EsPersonal *personal);
 
 void
 es_reading_register(const EsUpcasters *(*begin) (void),
@@ -26,4 +36,52 @@ es_reading_upcast(const EsUpcasters *upcasters, EsEvent *event)
 {
 	if (upcasters != NULL && !event->is_upcast)
 		upcast_hook(upcasters, event);
+}
+
+void
+es_reading_register_mask(void (*hook) (const EsEvent *event, EsPersonalField *field))
+{
+	mask_hook = hook;
+}
+
+bool
+es_reading_is_trusted(Oid role)
+{
+	Oid			right = es_catalog_trigger_function(RIGHT);
+
+	return OidIsValid(right) && es_compat_may_execute(right, role);
+}
+
+/* That a row is missing is found by verify_chain(); readers miss the fields. */
+void
+es_reading_restore(EsEvent *event, Oid reader, Snapshot snapshot)
+{
+	EsVaultRow	row;
+
+	if (event->vault == 0)
+		return;
+	if (event->personal != NULL)
+		row.personal = *event->personal;
+	else if (!es_vault_read(event->vault, snapshot, &row) || row.state == ES_VAULT_HIDDEN)
+		row.personal.n = 0;
+	if (OidIsValid(reader) && row.personal.n > 0 && !es_reading_is_trusted(reader))
+		mask(event, &row.personal);
+	if (row.personal.n > 0)
+		es_event_set(event, ES_EVENT_DATA,
+					 JsonbPGetDatum(es_personal_put_back(DatumGetJsonbP(event->value[ES_EVENT_DATA]),
+														 &row.personal)));
+	event->vault = 0;
+}
+
+/* In a copy; what replaces an erased field is for everybody. */
+static void
+mask(const EsEvent *event, EsPersonal *personal)
+{
+	EsPersonalField *field = palloc(personal->n * sizeof(EsPersonalField));
+
+	memcpy(field, personal->field, personal->n * sizeof(EsPersonalField));
+	for (int i = 0; i < personal->n; i++)
+		if (es_personal_is_original(&field[i]))
+			mask_hook(event, &field[i]);
+	personal->field = field;
 }

@@ -293,6 +293,7 @@ read_version(EsTypeVersion *version, JsonbContainer *definition)
 {
 	JsonbValue	buffer;
 	JsonbValue *member = es_json_find(definition, "schema", &buffer);
+	List	   *problems = NIL;
 
 	if (member != NULL && member->type != jbvNull)
 		version->schema = JsonbValueToJsonb(member);
@@ -302,6 +303,10 @@ read_version(EsTypeVersion *version, JsonbContainer *definition)
 	version->subject = es_json_find_string(definition, "subject");
 	version->description = es_json_find_string(definition, "description");
 	version->phase = es_json_find_string(definition, "phase");
+	member = es_json_find(definition, "pii", &buffer);
+	if (member != NULL && member->type != jbvNull)
+		version->pii = JsonbValueToJsonb(member);
+	version->personal = es_pii_parse(version->pii, &problems);
 }
 
 Jsonb *
@@ -320,7 +325,29 @@ es_event_type_write(const char *category, const char *type, const EsTypeVersion 
 	es_json_push_string(&state, "subject", version->subject);
 	es_json_push_string(&state, "description", version->description);
 	es_json_push_string(&state, "phase", version->phase);
+	if (version->pii != NULL)
+		es_json_push_jsonb(&state, "pii", version->pii);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+const EsPii *
+es_event_type_pii(const EsEventType *type, int32 number)
+{
+	EsTypeVersion *version = type == NULL ? NULL : es_event_type_version(type, number);
+
+	return version == NULL ? NULL : version->personal;
+}
+
+const EsPii *
+es_event_type_pii_of(const EsEvent *event)
+{
+	const text *category = es_event_text(event, ES_EVENT_CATEGORY);
+	const text *type = es_event_text(event, ES_EVENT_TYPE);
+
+	if (category == NULL || type == NULL || event->isnull[ES_EVENT_SCHEMA_VERSION])
+		return NULL;
+	return es_event_type_pii(es_event_type_get(category, type),
+							 DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
 }
 
 EsTypeVersion *

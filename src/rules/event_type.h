@@ -14,6 +14,7 @@
 #include "nodes/pg_list.h"
 #include "rules/category.h"
 #include "rules/json_schema.h"
+#include "rules/pii.h"
 
 #define ES_EVENT_TYPE_KIND	"event_type"
 
@@ -30,6 +31,8 @@ typedef struct EsTypeVersion
 	char	   *subject;		/* expression over event */
 	char	   *description;
 	char	   *phase;
+	Jsonb	   *pii;			/* which fields are personal */
+	EsPii	   *personal;		/* the same, as it was read */
 	EsSchema   *program;		/* of the schema, once it was needed */
 } EsTypeVersion;
 
@@ -62,6 +65,10 @@ extern char *es_event_type_definition_name(const char *category, const char *typ
 
 /* Definition of a version. */
 extern Jsonb *es_event_type_write(const char *category, const char *type, const EsTypeVersion *version);
+
+/* Which fields of an event are personal: by its type and schema version; or NULL. */
+extern const EsPii *es_event_type_pii(const EsEventType *type, int32 number);
+extern const EsPii *es_event_type_pii_of(const EsEvent *event);
 
 /* NULL if there is none of this number. */
 extern EsTypeVersion *es_event_type_version(const EsEventType *type, int32 number);

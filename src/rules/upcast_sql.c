@@ -14,18 +14,20 @@
 #include "log/event.h"
 #include "log/stream_name.h"
 #include "log/word.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/supportnodes.h"
 #include "rules/event_type.h"
 #include "rules/upcast.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 #define LIST_COLUMNS	8
 
 PG_FUNCTION_INFO_V1(eventsource_has_upcaster);
 PG_FUNCTION_INFO_V1(eventsource_has_upcaster_support);
-PG_FUNCTION_INFO_V1(eventsource_upcast_data);
+PG_FUNCTION_INFO_V1(eventsource_read_data);
 PG_FUNCTION_INFO_V1(eventsource_upcaster_list);
 
 static void set_text(EsEvent *event, EsEventColumn column, const text *value);
@@ -61,39 +63,43 @@ eventsource_has_upcaster_support(PG_FUNCTION_ARGS)
 }
 
 /*
- * upcast_data(stream bigint, version bigint, type integer, schema_version smallint,
- * flags smallint, data jsonb, metadata jsonb, actor integer, recorded_by integer,
- * recorded_at timestamptz, occurred bytea)
+ * read_data(event_position bigint, stream bigint, version bigint, type integer,
+ * schema_version smallint, flags smallint, data jsonb, metadata jsonb, actor integer,
+ * recorded_by integer, recorded_at timestamptz, extra bytea)
  *
  * The event has what an upcaster may ask for.
  */
 Datum
-eventsource_upcast_data(PG_FUNCTION_ARGS)
+eventsource_read_data(PG_FUNCTION_ARGS)
 {
 	const EsUpcasters *upcasters = es_upcasters_known();
+	const bytea *extra = PG_GETARG_BYTEA_PP(11);
 	EsEvent		event;
 	const text *name;
 
 	memset(&event, 0, sizeof(event));
 	memset(event.isnull, true, sizeof(event.isnull));
-	event.stream_id = PG_GETARG_INT64(0);
-	event.type_id = PG_GETARG_INT32(2);
-	event.flags = PG_GETARG_INT16(4);
+	event.stream_id = PG_GETARG_INT64(1);
+	event.type_id = PG_GETARG_INT32(3);
+	event.flags = PG_GETARG_INT16(5);
+	event.commitment = es_event_commitment(extra);
+	event.vault = event.commitment != NULL ? PG_GETARG_INT64(0) : 0;
 	name = es_stream_name(event.stream_id);
 	set_text(&event, ES_EVENT_STREAM, name);
 	set_text(&event, ES_EVENT_KEY, es_stream_name_key(name));
 	set_text(&event, ES_EVENT_CATEGORY, es_word_text(ES_STREAM_CATEGORY(event.stream_id)));
 	set_text(&event, ES_EVENT_TYPE, es_word_text(event.type_id));
-	set_text(&event, ES_EVENT_ACTOR, es_word_text(PG_GETARG_INT32(7)));
-	set_text(&event, ES_EVENT_RECORDED_BY, es_word_text(PG_GETARG_INT32(8)));
-	es_event_set(&event, ES_EVENT_VERSION, PG_GETARG_DATUM(1));
-	es_event_set(&event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(PG_GETARG_INT16(3)));
+	set_text(&event, ES_EVENT_ACTOR, es_word_text(PG_GETARG_INT32(8)));
+	set_text(&event, ES_EVENT_RECORDED_BY, es_word_text(PG_GETARG_INT32(9)));
+	es_event_set(&event, ES_EVENT_VERSION, PG_GETARG_DATUM(2));
+	es_event_set(&event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(PG_GETARG_INT16(4)));
 	es_event_set(&event, ES_EVENT_IS_SYNTHETIC, BoolGetDatum((event.flags & ES_EVENT_SYNTHETIC) != 0));
-	es_event_set(&event, ES_EVENT_DATA, JsonbPGetDatum(PG_GETARG_JSONB_P(5)));
-	es_event_set(&event, ES_EVENT_METADATA, PG_GETARG_DATUM(6));
-	es_event_set(&event, ES_EVENT_RECORDED_AT, PG_GETARG_DATUM(9));
+	es_event_set(&event, ES_EVENT_DATA, JsonbPGetDatum(PG_GETARG_JSONB_P(6)));
+	es_event_set(&event, ES_EVENT_METADATA, PG_GETARG_DATUM(7));
+	es_event_set(&event, ES_EVENT_RECORDED_AT, PG_GETARG_DATUM(10));
 	es_event_set(&event, ES_EVENT_OCCURRED_AT,
-				 TimestampTzGetDatum(es_event_occurred_at(PG_GETARG_TIMESTAMPTZ(9), PG_GETARG_BYTEA_PP(10))));
+				 TimestampTzGetDatum(es_event_occurred_at(PG_GETARG_TIMESTAMPTZ(10), extra)));
+	es_reading_restore(&event, GetUserId(), GetActiveSnapshot());
 	if (!event.isnull[ES_EVENT_CATEGORY] && !event.isnull[ES_EVENT_TYPE])
 		es_reading_upcast(upcasters, &event);
 	PG_RETURN_DATUM(event.value[ES_EVENT_DATA]);

@@ -45,7 +45,7 @@ SELECT is(pg_temp.found(format('UPDATE eventsource.event SET %s WHERE stream = :
 	'chain-1 3: hash does not match the event and the one before it', change)
 FROM (VALUES
 	('recorded_at = recorded_at + interval ''1 microsecond'''),
-	('occurred = ''\x0001000000000000'''),
+	('extra = ''\x0001000000000000'''),
 	('type = actor'), ('actor = type'), ('actor = 0'), ('recorded_by = type'), ('from_state = type'), ('to_state = type'),
 	('reason = type'), ('reason = 0'), ('machine = type'), ('schema_version = 6'), ('flags = 1'),
 	('data = ''{"n": 6}'''), ('data = ''{"n": 5.0}'''), ('data = ''{"n": "5"}'''), ('data = ''{"N": 5}'''), ('data = ''{"n": 5, "m": null}'''), ('data = ''{}'''),
@@ -80,7 +80,7 @@ SELECT isnt(pg_temp.found($$ UPDATE eventsource.event SET position = (SELECT max
 	'nothing', 'a position moved');
 SELECT isnt(pg_temp.found($$ INSERT INTO eventsource.event
 		SELECT position + 5, stream, 7, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags,
-			hash, data, metadata, subject, occurred FROM eventsource.event WHERE stream = :s1 AND version = 6 $$), 'nothing', 'an event added');
+			hash, data, metadata, subject, extra FROM eventsource.event WHERE stream = :s1 AND version = 6 $$), 'nothing', 'an event added');
 SELECT isnt(pg_temp.found($$ UPDATE eventsource.event SET version = version + 1 WHERE stream = :s0 AND version = 6 $$), 'nothing', 'a gap before the last');
 
 -- One stream at a time.

@@ -37,8 +37,8 @@ SELECT pg_temp.refuses_on('TRUNCATE eventsource.%I', name, 'origin') FROM guarde
 -- Forged rows, right in every column.
 CREATE FUNCTION pg_temp.forge(name text) RETURNS text LANGUAGE sql AS $$
 	SELECT 'INSERT INTO eventsource.%I ' || CASE name
-		WHEN 'event' THEN 'SELECT position + 1, stream, version + 1, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags, hash, data, metadata, subject, occurred FROM eventsource.event ORDER BY position DESC LIMIT 1'
-		WHEN 'SEGMENT' THEN 'SELECT position + 1, stream, version + 1, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags, hash, data, metadata, subject, occurred FROM eventsource.event ORDER BY position DESC LIMIT 1'
+		WHEN 'event' THEN 'SELECT position + 1, stream, version + 1, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags, hash, data, metadata, subject, extra FROM eventsource.event ORDER BY position DESC LIMIT 1'
+		WHEN 'SEGMENT' THEN 'SELECT position + 1, stream, version + 1, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags, hash, data, metadata, subject, extra FROM eventsource.event ORDER BY position DESC LIMIT 1'
 		WHEN 'word' THEN $v$VALUES (2000000000, 'forged')$v$
 		WHEN 'stream' THEN $v$VALUES (1, 1, 'forged-1')$v$
 		WHEN 'stream_segment' THEN 'VALUES (1, 1, 1)'

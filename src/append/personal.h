@@ -1,0 +1,26 @@
+/*
+ * personal.h
+ *		Personal fields of an event on its way into the log.
+ */
+#ifndef ES_APPEND_PERSONAL_H
+#define ES_APPEND_PERSONAL_H
+
+#include "append/hall.h"
+#include "rules/event_type.h"
+
+/*
+ * Cuts the personal fields out of the event's data, by its type or as the draft says,
+ * and commits to them.  Errors: ZE007 where they cannot be told from the rest.
+ */
+extern void es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft);
+
+/* Error (ZE011) if what the machine filled in is such a field. */
+extern void es_personal_refuse_filled(const EsEvent *event, const EsEventType *type);
+
+/* The event as it was told: it, or a copy of it whose data has its personal fields. */
+extern EsEvent *es_personal_told(EsEvent *event, EsEvent *copy);
+
+/* Digest of a draft that became the event, or repeats it, for its idempotency key. */
+extern void es_personal_digest(const EsDraft *draft, const EsEvent *event, uint8 *digest);
+
+#endif							/* ES_APPEND_PERSONAL_H */

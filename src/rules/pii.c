@@ -1,0 +1,162 @@
+/*
+ * pii.c
+ *		Which fields of an event type are personal, and what becomes of each when it is
+ *		anonymized.
+ *
+ * A definition is an object: {"email": "hash", "address.street": "redact",
+ * "phones.*.number": "null"}.
+ */
+#include "rules/pii.h"
+
+#include <sys/socket.h>
+
+#include "log/json.h"
+#include "log/json_walk.h"
+#include "log/reading.h"
+#include "rules/event_type.h"
+#include "utils/builtins.h"
+#include "utils/inet.h"
+
+#define MAX_PATHS	200
+
+/* What is shown of a string to who may not see it. */
+#define MASK		"***"
+
+static const char *const names[] = {
+	[ES_PII_HASH] = "hash",
+	[ES_PII_MASK_IP] = "mask_ip",
+	[ES_PII_REDACT] = "redact",
+	[ES_PII_NULL] = "null",
+	[ES_PII_KEEP] = "keep"
+};
+
+static bool find_strategy(const JsonbValue *value, EsPiiStrategy *strategy);
+static char *overlap_problem(const EsPii *pii);
+static void mask(const EsEvent *event, EsPersonalField *field);
+
+void
+es_pii_init(void)
+{
+	es_reading_register_mask(mask);
+}
+
+EsPii *
+es_pii_parse(Jsonb *definition, List **problems)
+{
+	EsPii	   *pii = palloc0(sizeof(EsPii));
+	int			before = list_length(*problems);
+	EsJsonWalk	walk;
+	JsonbValue	key;
+	JsonbValue	value;
+	char	   *problem;
+
+	if (definition == NULL)
+		return NULL;
+	if (!JB_ROOT_IS_OBJECT(definition) || JB_ROOT_COUNT(definition) > MAX_PATHS)
+	{
+		*problems = lappend(*problems, psprintf("must be an object of paths and strategies, at most %d",
+												MAX_PATHS));
+		return NULL;
+	}
+	pii->path = palloc(Max(1, JB_ROOT_COUNT(definition)) * sizeof(EsPersonalPath));
+	pii->strategy = palloc(Max(1, JB_ROOT_COUNT(definition)) * sizeof(EsPiiStrategy));
+	es_json_walk_begin(&walk, &definition->root);
+	while (es_json_walk_member(&walk, &key, &value))
+	{
+		problem = es_personal_parse(es_json_string(&key), &pii->path[pii->n]);
+		if (problem == NULL && !find_strategy(&value, &pii->strategy[pii->n]))
+			problem = pstrdup("the strategy must be hash, mask_ip, redact, null or keep");
+		if (problem != NULL)
+			*problems = lappend(*problems, psprintf("%s: %s", es_json_quote(&key), problem));
+		pii->n++;
+	}
+	if (list_length(*problems) == before && (problem = overlap_problem(pii)) != NULL)
+		*problems = lappend(*problems, problem);
+	return list_length(*problems) == before && pii->n > 0 ? pii : NULL;
+}
+
+static bool
+find_strategy(const JsonbValue *value, EsPiiStrategy *strategy)
+{
+	for (int i = 0; value->type == jbvString && i < (int) lengthof(names); i++)
+		if (value->val.string.len == (int) strlen(names[i]) &&
+			memcmp(value->val.string.val, names[i], value->val.string.len) == 0)
+		{
+			*strategy = (EsPiiStrategy) i;
+			return true;
+		}
+	return false;
+}
+
+static char *
+overlap_problem(const EsPii *pii)
+{
+	for (int i = 0; i < pii->n; i++)
+		for (int k = i + 1; k < pii->n; k++)
+			if (es_personal_overlap(&pii->path[i], &pii->path[k]))
+				return psprintf("\"%s\" and \"%s\" can be the same field, or one a part of the other",
+								pii->path[i].source, pii->path[k].source);
+	return NULL;
+}
+
+EsPiiStrategy
+es_pii_strategy(const EsPii *pii, const char *field, int length)
+{
+	for (int i = 0; pii != NULL && i < pii->n; i++)
+		if (es_personal_matches(&pii->path[i], field, length))
+			return pii->strategy[i];
+	return ES_PII_REDACT;
+}
+
+char *
+es_pii_mask_ip(const char *address, int length)
+{
+	char		buffer[64];
+	unsigned char bytes[16];
+	int			family;
+	int			size;
+	int			kept;
+
+	if (length >= (int) sizeof(buffer))
+		return NULL;
+	memcpy(buffer, address, length);
+	buffer[length] = '\0';
+	family = strchr(buffer, ':') != NULL ? PGSQL_AF_INET6 : PGSQL_AF_INET;
+	size = family == PGSQL_AF_INET6 ? 16 : 4;
+	kept = family == PGSQL_AF_INET6 ? 6 : 2;
+	if (pg_inet_net_pton(family, buffer, bytes, -1) < 0)
+		return NULL;
+	memset(bytes + kept, 0, size - kept);
+	if (pg_inet_net_ntop(family, bytes, size * BITS_PER_BYTE, buffer, sizeof(buffer)) == NULL)
+		return NULL;
+	return pstrdup(buffer);
+}
+
+/* Of a string a sign that it is there, of an address its network; else nothing. */
+static void
+mask(const EsEvent *event, EsPersonalField *field)
+{
+	JsonbValue *value = &field->value;
+	const char *shown = MASK;
+
+	if (value->type == jbvString)
+	{
+		EsPiiStrategy strategy = es_pii_strategy(es_event_type_pii_of(event), field->path, field->length);
+
+		if (strategy == ES_PII_MASK_IP)
+			shown = es_pii_mask_ip(value->val.string.val, value->val.string.len);
+		else if (strategy == ES_PII_NULL)
+			shown = NULL;
+		if (strategy == ES_PII_MASK_IP && shown == NULL)
+			shown = MASK;
+	}
+	else
+		shown = NULL;
+	value->type = jbvNull;
+	if (shown != NULL)
+	{
+		value->type = jbvString;
+		value->val.string.val = unconstify(char *, shown);
+		value->val.string.len = strlen(shown);
+	}
+}
