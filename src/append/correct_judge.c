@@ -325,7 +325,8 @@ take_personal(Replay *replay, const Version *now)
 	for (int i = 0; i < known.personal.n; i++)
 		(void) es_personal_parse(pnstrdup(known.personal.field[i].path, known.personal.field[i].length),
 								 &paths[n++]);
-	revision->data = es_personal_cut(DatumGetJsonbP(given.value[ES_EVENT_DATA]), paths, n, &revision->personal);
+	revision->data = es_personal_cut(DatumGetJsonbP(given.value[ES_EVENT_DATA]), paths, n,
+									 &revision->personal);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -345,7 +346,8 @@ say(const Replay *replay, Version *version)
 	version->is_told = revision->personal != NULL;
 	if (!version->is_told)
 		return;
-	es_event_set(&told, ES_EVENT_DATA, JsonbPGetDatum(es_personal_put_back(revision->data, revision->personal)));
+	es_event_set(&told, ES_EVENT_DATA,
+				 JsonbPGetDatum(es_personal_put_back(revision->data, revision->personal)));
 	es_reading_upcast(replay->upcasters, &told);
 	version->told = told.value[ES_EVENT_DATA];
 }

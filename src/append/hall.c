@@ -451,7 +451,9 @@ keep_event(EsBatch *batch, const EsEvent *event)
 	batch->events[batch->n_events++] = *event;
 	batch->has_personal |= event->personal != NULL;
 	batch->bytes += VARSIZE_ANY(DatumGetPointer(event->value[ES_EVENT_DATA])) +
-		VARSIZE_ANY(DatumGetPointer(event->value[ES_EVENT_METADATA])) + sizeof(EsEvent) + 256 + (event->personal == NULL ? 0 : event->personal->n * sizeof(EsPersonalField));
+		VARSIZE_ANY(DatumGetPointer(event->value[ES_EVENT_METADATA])) + sizeof(EsEvent) + 256;
+	if (event->personal != NULL)
+		batch->bytes += event->personal->n * sizeof(EsPersonalField);
 }
 
 /* The caller's values may not live as long as the batch. */

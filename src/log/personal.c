@@ -30,8 +30,10 @@ typedef struct Cutting
 static bool is_number(const char *name, int length);
 static void read_part(const char *name, int length, EsPersonalPart *part);
 static bool is_field(const EsPersonalPath **paths, int n, int depth);
-static void cut_object(Cutting *cutting, JsonbContainer *object, const EsPersonalPath **paths, int n, int depth);
-static void cut_array(Cutting *cutting, JsonbContainer *array, const EsPersonalPath **paths, int n, int depth);
+static void cut_object(Cutting *cutting, JsonbContainer *object, const EsPersonalPath **paths, int n,
+					   int depth);
+static void cut_array(Cutting *cutting, JsonbContainer *array, const EsPersonalPath **paths, int n,
+					  int depth);
 static void cut_value(Cutting *cutting, JsonbValue *value, const EsPersonalPath **paths, int n, int depth,
 					  const char *name, int length, bool is_element);
 static void add_field(Cutting *cutting, const JsonbValue *value);
@@ -41,9 +43,10 @@ static void fill_object(JsonbParseState **state, JsonbContainer *object, const E
 						int offset, JsonbValue **result);
 static void fill_array(JsonbParseState **state, JsonbContainer *array, const EsPersonalField *field, int n,
 					   int offset, JsonbValue **result);
-static void fill_container(JsonbParseState **state, JsonbContainer *container, const EsPersonalField *field, int n,
-						   int offset, JsonbValue **result);
-static int	find_below(const EsPersonalField *field, int n, int offset, const char *name, int length, int *first);
+static void fill_container(JsonbParseState **state, JsonbContainer *container, const EsPersonalField *field,
+						   int n, int offset, JsonbValue **result);
+static int	find_below(const EsPersonalField *field, int n, int offset, const char *name, int length,
+					   int *first);
 static const EsPersonalField *find_leaf(const EsPersonalField *field, int n, int offset, const char *name,
 										int length);
 
@@ -240,8 +243,8 @@ is_field(const EsPersonalPath **paths, int n, int depth)
 
 /* A value that is a field, or that paths lead through. */
 static void
-cut_value(Cutting *cutting, JsonbValue *value, const EsPersonalPath **paths, int n, int depth, const char *name,
-		  int length, bool is_element)
+cut_value(Cutting *cutting, JsonbValue *value, const EsPersonalPath **paths, int n, int depth,
+		  const char *name, int length, bool is_element)
 {
 	int			before = cutting->path.len;
 
@@ -374,8 +377,8 @@ es_personal_put_back(Jsonb *data, const EsPersonal *personal)
  * stand in an order in which what begins alike stands together.
  */
 static void
-fill_container(JsonbParseState **state, JsonbContainer *container, const EsPersonalField *field, int n, int offset,
-			   JsonbValue **result)
+fill_container(JsonbParseState **state, JsonbContainer *container, const EsPersonalField *field, int n,
+			   int offset, JsonbValue **result)
 {
 	check_stack_depth();
 	if (JsonContainerIsObject(container))
@@ -404,7 +407,8 @@ fill_object(JsonbParseState **state, JsonbContainer *object, const EsPersonalFie
 		pushJsonbValue(state, WJB_KEY, &key);
 		if (leaf != NULL)
 			is_there[leaf - field] = true;
-		below = leaf != NULL ? 0 : find_below(field, n, offset, key.val.string.val, key.val.string.len, &first);
+		below = leaf != NULL ? 0 :
+			find_below(field, n, offset, key.val.string.val, key.val.string.len, &first);
 		if (below > 0 && value.type == jbvBinary)
 			fill_container(state, value.val.binary.data, &field[first], below,
 						   offset + key.val.string.len + 1, result);

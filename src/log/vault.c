@@ -94,8 +94,8 @@ form_row(const EsVaultRow *row, Datum *values)
 	values[COL_SUBJECT] = PointerGetDatum(row->subject);
 	values[COL_FIELDS] = JsonbPGetDatum(form_fields(&row->personal));
 	values[COL_SALTS] = PointerGetDatum(form_hashes(&row->personal, true));
-	values[COL_COMMITS] = PointerGetDatum(any_replaced(&row->personal) ?
-										  (const void *) form_hashes(&row->personal, false) : es_empty_text());
+	values[COL_COMMITS] = PointerGetDatum(!any_replaced(&row->personal) ? es_empty_text() :
+										  form_hashes(&row->personal, false));
 	values[COL_STATE] = Int16GetDatum((int16) row->state);
 }
 
@@ -214,7 +214,8 @@ read_hashes(const bytea *salts, const bytea *commits, int64 position, EsPersonal
 {
 	Size		size = (Size) personal->n * ES_HASH_SIZE;
 
-	if (VARSIZE_ANY_EXHDR(salts) != size || (VARSIZE_ANY_EXHDR(commits) != 0 && VARSIZE_ANY_EXHDR(commits) != size))
+	if (VARSIZE_ANY_EXHDR(salts) != size ||
+		(VARSIZE_ANY_EXHDR(commits) != 0 && VARSIZE_ANY_EXHDR(commits) != size))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("personal fields of the event at position " INT64_FORMAT " are damaged", position),

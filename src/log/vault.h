@@ -50,7 +50,8 @@ extern void es_vault_visit_subject(const text *subject, Snapshot snapshot, EsVau
  * fields were changed.  Whoever calls serialises writers of the row, and its
  * snapshot is SnapshotSelf.
  */
-typedef bool (*EsVaultReplace) (const EsVaultRow *row, const EsPersonalField *field, JsonbValue *value, void *arg);
+typedef bool (*EsVaultReplace) (const EsVaultRow *row, const EsPersonalField *field, JsonbValue *value,
+								void *arg);
 extern int	es_vault_erase(int64 position, EsVaultReplace replace, void *arg);
 
 /* Likewise; false if there is no row, or it is in that state. */
