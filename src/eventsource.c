@@ -29,6 +29,7 @@
 #include "rules/json_schema.h"
 #include "rules/pii.h"
 #include "rules/upcast.h"
+#include "trust/archive.h"
 #include "trust/guard_hooks.h"
 #include "trust/maintenance.h"
 #include "trust/seal.h"
@@ -114,6 +115,10 @@ define_settings(void)
 							 "Whether the formats that a JSON Schema names are asserted.",
 							 "Off: they only describe, as the drafts have it. Asserted are date-time, date, time, email, hostname, ipv4, ipv6, uri and uuid.",
 							 &es_guc_assert_formats, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("eventsource.archive_tablespace",
+							   "Tablespace that segments go to as they are archived.",
+							   "Empty: they stay where they are.",
+							   &es_guc_archive_tablespace, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("eventsource.unregistered_types",
 							 "What is done about events of types that are not registered, where the category is not strict.",
 							 "allow: nothing; warn: the session is warned once of each type.",
@@ -132,6 +137,7 @@ _PG_init(void)
 	es_duties_init();
 	es_seal_init();
 	es_worker_add_duty("sealing", es_seal_duty);
+	es_worker_add_duty("archiving", es_archive_duty);
 	es_subscription_wait_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();

@@ -135,23 +135,6 @@ COMMENT ON COLUMN eventsource.streams.first_position IS 'Position of its first e
 COMMENT ON COLUMN eventsource.streams.last_position IS 'Position of its last event.';
 COMMENT ON COLUMN eventsource.streams.last_recorded_at IS 'When its last event was recorded.';
 
-CREATE VIEW eventsource.segments AS
-SELECT g.lower_bound, g.upper_bound, g.table_name,
-	   pg_catalog.pg_total_relation_size(k.oid) AS bytes,
-	   EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = k.oid) AS is_attached
-  FROM eventsource.segment g
-  LEFT JOIN pg_catalog.pg_class k
-	ON k.relname = g.table_name
-   AND k.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'eventsource')
- ORDER BY g.lower_bound;
-COMMENT ON VIEW eventsource.segments IS
-	'The segments of the log: positions from lower_bound up to, not including, upper_bound.';
-COMMENT ON COLUMN eventsource.segments.lower_bound IS 'First position it can hold.';
-COMMENT ON COLUMN eventsource.segments.upper_bound IS 'First position it can no longer hold.';
-COMMENT ON COLUMN eventsource.segments.table_name IS 'Its table in schema eventsource.';
-COMMENT ON COLUMN eventsource.segments.bytes IS 'Size in bytes with indexes and TOAST.';
-COMMENT ON COLUMN eventsource.segments.is_attached IS 'True if it is part of the log.';
-
 -- Chains of causes: who follows from whom.
 CREATE VIEW eventsource.correlations AS
 SELECT e.metadata ->> 'correlation_id' AS correlation_id,

@@ -77,7 +77,8 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'run_projections', 'resume_projection',
 				 'create_handler', 'drop_handler', 'resume_handler',
 				 'create_subscription', 'drop_subscription', 'reset_subscription',
-				 'copy_category', 'copy_category_in_batches', 'drop_category_copy']::name[];
+				 'copy_category', 'copy_category_in_batches', 'drop_category_copy',
+				 'set_retention', 'hold', 'release_hold', 'archive_due']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';
 

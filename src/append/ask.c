@@ -15,8 +15,10 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/pruned.h"
 #include "log/read.h"
 #include "log/reading.h"
+#include "log/word.h"
 #include "miscadmin.h"
 #include "project/fold.h"
 #include "rules/event_type.h"
@@ -190,6 +192,7 @@ read_head(Question *q)
 {
 	EsScan	   *scan = es_scan_stream(q->draft.stream, PG_INT64_MAX, true, SnapshotSelf);
 	EsEvent		last;
+	EsHead		head;
 
 	q->version = 0;
 	q->recorded_at = 0;
@@ -200,6 +203,12 @@ read_head(Question *q)
 		q->version = DatumGetInt64(last.value[ES_EVENT_VERSION]);
 		q->recorded_at = DatumGetTimestampTz(last.value[ES_EVENT_RECORDED_AT]);
 		q->state = es_event_text(&last, ES_EVENT_TO_STATE); /* lasts: a word */
+	}
+	else if (es_pruned_head_of(q->draft.stream, &head))
+	{
+		q->version = head.version;
+		q->recorded_at = head.recorded_at;
+		q->state = es_word_text(head.to_state);
 	}
 	es_scan_end(scan);
 }

@@ -70,6 +70,16 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_SEAL] = "seal",
 	[ES_REL_SEAL_PKEY] = "seal_pkey",
 	[ES_REL_POSITION_SEQ] = "position_seq",
+	[ES_REL_SEGMENT_CATEGORY] = "segment_category",
+	[ES_REL_SEGMENT_CATEGORY_PKEY] = "segment_category_pkey",
+	[ES_REL_ARCHIVE] = "archive",
+	[ES_REL_ARCHIVE_PKEY] = "archive_pkey",
+	[ES_REL_SUMMARY] = "summary",
+	[ES_REL_SUMMARY_PKEY] = "summary_pkey",
+	[ES_REL_PRUNED_HEAD] = "pruned_head",
+	[ES_REL_PRUNED_HEAD_PKEY] = "pruned_head_pkey",
+	[ES_REL_PRUNED_LEAF] = "pruned_leaf",
+	[ES_REL_PRUNED_LEAF_PKEY] = "pruned_leaf_pkey",
 };
 
 static Oid	oids[ES_REL_COUNT];

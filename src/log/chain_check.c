@@ -9,12 +9,16 @@
 #include "log/chain_check.h"
 
 #include "log/chain.h"
+#include "log/event.h"
+#include "log/pruned.h"
+#include "log/read.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 struct EsChainCheck
 {
 	HTAB	   *ends;
+	Snapshot	snapshot;
 };
 
 typedef struct ChainEnd
@@ -25,7 +29,7 @@ typedef struct ChainEnd
 } ChainEnd;
 
 EsChainCheck *
-es_chain_check_begin(void)
+es_chain_check_begin(Snapshot snapshot)
 {
 	EsChainCheck *check = palloc(sizeof(EsChainCheck));
 	HASHCTL		ctl;
@@ -34,8 +38,36 @@ es_chain_check_begin(void)
 	ctl.keysize = sizeof(int64);
 	ctl.entrysize = sizeof(ChainEnd);
 	ctl.hcxt = CurrentMemoryContext;
+	check->snapshot = snapshot;
 	check->ends = hash_create("eventsource chain ends", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return check;
+}
+
+/* What a stream's first event that is met follows. */
+static void
+begin_chain(const EsChainCheck *check, const EsEvent *event, ChainEnd *end)
+{
+	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
+	EsHead		head;
+	EsScan	   *scan;
+	HeapTuple	row;
+
+	end->version = 0;
+	memset(end->hash, 0, ES_HASH_SIZE);
+	if (version == 1)
+		return;
+	if (!es_pruned_head(event->stream_id, &head) || head.version != version - 1)
+	{
+		scan = es_scan_stream(es_event_text(event, ES_EVENT_STREAM), version - 1, false, check->snapshot);
+		row = es_scan_next_tuple(scan);
+		if (row != NULL)
+			es_event_read_head(row, &head);
+		es_scan_end(scan);
+		if (row == NULL || head.version != version - 1)
+			return;
+	}
+	end->version = head.version;
+	memcpy(end->hash, head.hash, ES_HASH_SIZE);
 }
 
 void
@@ -48,10 +80,7 @@ es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *
 	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
 
 	if (!found)
-	{
-		end->version = 0;
-		memset(end->hash, 0, ES_HASH_SIZE);
-	}
+		begin_chain(check, event, end);
 	es_chain_hash(event, end->hash, hash);
 	verdict->after = end->version;
 	verdict->follows = version == end->version + 1;

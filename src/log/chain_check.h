@@ -7,6 +7,8 @@
 
 #include "eventsource.h"
 
+#include "utils/snapshot.h"
+
 /* Memory: 56 bytes and overhead per stream, in the current context. */
 typedef struct EsChainCheck EsChainCheck;
 
@@ -18,9 +20,14 @@ typedef struct EsChainVerdict
 	int64		after;			/* the version before it, 0: it is the first */
 } EsChainVerdict;
 
-extern EsChainCheck *es_chain_check_begin(void);
+/* The snapshot, registered as long, is that which the events are read with. */
+extern EsChainCheck *es_chain_check_begin(Snapshot snapshot);
 
-/* The next event, as stored; those of each stream come in order. */
+/*
+ * The next event, as stored; those of each stream come in order.  The first of a
+ * stream follows the one before it in the log, or the last one that was taken away
+ * (log/pruned.h).
+ */
 extern void es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *verdict);
 
 extern void es_chain_check_end(EsChainCheck *check);

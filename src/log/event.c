@@ -267,6 +267,12 @@ copy_hash(const bytea *stored, uint8 *hash)
 	memcpy(hash, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
 }
 
+int32
+es_event_type_id(HeapTuple tuple)
+{
+	return fixed_columns(tuple)->type;
+}
+
 void
 es_event_deform_head(Relation segment, HeapTuple tuple, EsHead *head)
 {
@@ -334,6 +340,18 @@ es_event_hash(HeapTuple tuple, uint8 *hash)
 	struct varlena *stored = unconstify(struct varlena *, next_value(&place));
 
 	copy_hash(pg_detoast_datum_packed(stored), hash);
+}
+
+void
+es_event_read_head(HeapTuple tuple, EsHead *head)
+{
+	const FixedColumns *row = fixed_columns(tuple);
+
+	head->version = row->version;
+	head->position = row->position;
+	head->to_state = row->to_state;
+	head->recorded_at = row->recorded_at;
+	es_event_hash(tuple, head->hash);
 }
 
 static void

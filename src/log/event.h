@@ -61,6 +61,10 @@ extern int64 es_event_position(HeapTuple row);
 extern int64 es_event_stream_id(HeapTuple row);
 extern int64 es_event_version(HeapTuple row);
 extern TimestampTz es_event_recorded_at(HeapTuple row);
+extern int32 es_event_type_id(HeapTuple row);
+
+/* The same as es_event_deform_head(), of a row alone. */
+extern void es_event_read_head(HeapTuple row, EsHead *head);
 
 /* The chain hash that a row has, ES_HASH_SIZE bytes: padded or cut if it is not as long. */
 extern void es_event_hash(HeapTuple row, uint8 *hash);

@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/pg_collation.h"
 #include "log/catalog.h"
@@ -91,4 +92,22 @@ es_idempotency_key(int64 stream_id, int64 version)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return key;
+}
+
+void
+es_idempotency_forget(int64 stream_id, int64 upto_version)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_IDEMPOTENCY), RowExclusiveLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], COL_STREAM, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
+	ScanKeyInit(&keys[1], COL_VERSION, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(upto_version));
+	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_IDEMPOTENCY_VERSION_IDX), true,
+							  SnapshotSelf, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		es_catalog_delete(rel, tuple);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
 }

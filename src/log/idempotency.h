@@ -19,4 +19,7 @@ extern void es_idempotency_insert(int64 stream_id, const text *key, int64 versio
 /* The key of an event, palloc'd, or NULL. */
 extern const text *es_idempotency_key(int64 stream_id, int64 version);
 
+/* Forgets the keys of the stream's events up to a version, which are gone. */
+extern void es_idempotency_forget(int64 stream_id, int64 upto_version);
+
 #endif							/* ES_LOG_IDEMPOTENCY_H */

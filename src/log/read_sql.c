@@ -15,10 +15,12 @@
 #include "log/chain_check.h"
 #include "log/final.h"
 #include "log/position.h"
+#include "log/pruned.h"
 #include "log/read.h"
 #include "log/result_row.h"
 #include "log/stream.h"
 #include "log/vault.h"
+#include "log/word.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -134,6 +136,7 @@ eventsource_stream_version(PG_FUNCTION_ARGS)
 	text	   *name = PG_GETARG_TEXT_PP(0);
 	EsScan	   *scan;
 	EsEvent		event;
+	EsHead		head;
 	int64		version = 0;
 
 	(void) es_stream_category_length(name);
@@ -141,6 +144,8 @@ eventsource_stream_version(PG_FUNCTION_ARGS)
 	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event))
 		version = DatumGetInt64(event.value[ES_EVENT_VERSION]);
+	else if (es_pruned_head_of(name, &head))
+		version = head.version;
 	es_scan_end(scan);
 	PG_RETURN_INT64(version);
 }
@@ -152,6 +157,7 @@ eventsource_stream_head(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	EsScan	   *scan;
 	EsEvent		event;
+	EsHead		head;
 	Datum		values[4] = {0};
 	bool		nulls[4] = {true, true, true, true};
 	HeapTuple	result;
@@ -172,6 +178,15 @@ eventsource_stream_head(PG_FUNCTION_ARGS)
 			values[i] = event.value[columns[i]];
 			nulls[i] = event.isnull[columns[i]];
 		}
+	}
+	else if (es_pruned_head(PG_GETARG_INT64(0), &head))
+	{
+		values[0] = Int64GetDatum(head.version);
+		values[1] = Int64GetDatum(head.position);
+		values[2] = PointerGetDatum(es_word_text(head.to_state));
+		values[3] = TimestampTzGetDatum(head.recorded_at);
+		nulls[0] = nulls[1] = nulls[3] = false;
+		nulls[2] = head.to_state == 0;
 	}
 	result = heap_form_tuple(BlessTupleDesc(desc), values, nulls);
 	es_scan_end(scan);
@@ -260,7 +275,7 @@ eventsource_verify_chain(PG_FUNCTION_ARGS)
 	MemoryContext old;
 
 	InitMaterializedSRF(fcinfo, 0);
-	check = es_chain_check_begin();
+	check = es_chain_check_begin(GetActiveSnapshot());
 	if (PG_ARGISNULL(0))
 		scan = es_scan_whole_log(0, PG_INT64_MAX, GetActiveSnapshot());
 	else

@@ -20,6 +20,7 @@
 #include "executor/tuptable.h"
 #include "log/event.h"
 #include "log/position.h"
+#include "log/pruned.h"
 #include "log/rows.h"
 #include "log/segment.h"
 #include "miscadmin.h"
@@ -161,7 +162,8 @@ es_writer_read_head(EsWriter *writer, const EsStream *stream, EsHead *head)
 	if (segment == NULL || !read_head_in(writer, segment, stream, head, &xmin))
 	{
 		segment = es_segment_at(es_stream_latest_part(stream));
-		if (segment == NULL || !read_head_in(writer, segment, stream, head, &xmin))
+		if ((segment == NULL || !read_head_in(writer, segment, stream, head, &xmin)) &&
+			!es_pruned_head(stream->id, head))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("stream \"%s\" has no events where they should be",

@@ -8,8 +8,10 @@
 
 #include "fmgr.h"
 #include "log/correction.h"
+#include "log/pruned.h"
 #include "log/read.h"
 #include "log/stream.h"
+#include "log/word.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -21,6 +23,7 @@ PG_FUNCTION_INFO_V1(eventsource_includes_synthetic);
 
 static text *state_as_recorded(const text *stream, TimestampTz at);
 static text *state_as_occurred(const text *stream, TimestampTz at);
+static text *state_before(const text *stream, TimestampTz at);
 static text *copy_state(const EsEvent *event);
 
 /* current_state(stream text) */
@@ -66,18 +69,32 @@ state_as_recorded(const text *stream, TimestampTz at)
 	EsScan	   *scan = es_scan_stream(stream, PG_INT64_MAX, true, GetActiveSnapshot());
 	EsEvent		event;
 	text	   *state = NULL;
+	bool		found = false;
 
 	es_scan_as_stored(scan);
-	while (es_scan_next(scan, &event))
+	while (!found && es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (DatumGetTimestampTz(event.value[ES_EVENT_RECORDED_AT]) > at)
 			continue;
 		state = copy_state(&event);
-		break;
+		found = true;
 	}
 	es_scan_end(scan);
-	return state;
+	return found ? state : state_before(stream, at);
+}
+
+/* That in which events left the stream that were taken away since. */
+static text *
+state_before(const text *stream, TimestampTz at)
+{
+	EsHead		head;
+	const text *state;
+
+	if (!es_pruned_head_of(stream, &head) || head.recorded_at > at)
+		return NULL;
+	state = es_word_text(head.to_state);
+	return state == NULL ? NULL : cstring_to_text_with_len(VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
 }
 
 /*
@@ -91,13 +108,14 @@ state_as_occurred(const text *stream, TimestampTz at)
 	EsCorrections *corrections;
 	EsStream	found;
 	EsEvent		event;
-	text	   *state = NULL;
+	text	   *state;
 
 	if (!es_stream_find(stream, &found))
 	{
 		es_scan_end(scan);
 		return NULL;
 	}
+	state = state_before(stream, at);
 	corrections = es_corrections_load_stream(found.id, DT_NOEND, GetActiveSnapshot());
 	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))

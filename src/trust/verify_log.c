@@ -93,7 +93,7 @@ static void
 verify_events(EsFinal *final, EsVerifyTree *tree)
 {
 	EsScan	   *scan = es_scan_whole_log(0, PG_INT64_MAX, es_final_snapshot(final));
-	EsChainCheck *chain = es_chain_check_begin();
+	EsChainCheck *chain = es_chain_check_begin(es_final_snapshot(final));
 	MemoryContext per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify",
 													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(per_event);

@@ -1,0 +1,90 @@
+/*
+ * archive.h
+ *		Full segments of the log that retention has something to say about.
+ */
+#ifndef ES_TRUST_ARCHIVE_H
+#define ES_TRUST_ARCHIVE_H
+
+#include "eventsource.h"
+
+#include "log/final.h"
+#include "log/segment.h"
+#include "nodes/pg_list.h"
+#include "trust/retention.h"
+
+/* One run, in one transaction, under es_retention_lock(). */
+typedef struct EsArchiveRun
+{
+	List	   *retentions;		/* of EsRetention */
+	EsHolds    *holds;
+	EsFinal    *final;			/* what it goes by */
+	TimestampTz now;
+	EsSegment  *segments;		/* the full ones, in order */
+	int			n_segments;
+	int64		upto;			/* below the first that is not full */
+} EsArchiveRun;
+
+/* What a segment holds of one category (word). */
+typedef struct EsSegmentFact
+{
+	int32		category;
+	int64		events;
+	TimestampTz first_recorded_at;
+	TimestampTz last_recorded_at;
+} EsSegmentFact;
+
+/* A row of eventsource.archive. */
+typedef struct EsArchived
+{
+	int64		events;
+	int64		pruned;
+	TimestampTz archived_at;	/* 0: not archived */
+	TimestampTz pruned_at;		/* 0: not pruned */
+	uint8		digest[ES_HASH_SIZE];
+} EsArchived;
+
+/* eventsource.archive_tablespace */
+extern char *es_guc_archive_tablespace;
+
+/* For the worker: see feed/worker.h. */
+extern long es_archive_duty(void);
+
+/* The policy of a category (word); NULL if it has none. */
+extern const EsRetention *es_archive_retention(const EsArchiveRun *run, int32 category);
+
+/* What a full segment holds, found once.  List of EsSegmentFact. */
+extern List *es_archive_survey(const EsArchiveRun *run, const EsSegment *segment);
+
+/* It is to be found anew, since events were taken away. */
+extern void es_archive_forget_survey(const EsSegment *segment);
+
+/* What is written about a segment; false if nothing is. */
+extern bool es_archive_read(const EsSegment *segment, EsArchived *archived);
+extern void es_archive_write(const EsSegment *segment, const EsArchived *archived);
+
+/*
+ * The digest of all that a segment holds, and how many events that is.  With the chain
+ * recomputed, too: an error if an event is not what it was.
+ */
+extern void es_archive_digest(const EsArchiveRun *run, const EsSegment *segment, bool recompute,
+							  EsArchived *archived);
+
+/*
+ * Writes summaries of the events of those categories that have a policy, and none in
+ * this segment yet.
+ */
+extern void es_archive_summarise(const EsArchiveRun *run, const EsSegment *segment);
+
+/*
+ * Takes what has expired out of a segment, and notes the categories (words) of what
+ * has gone; how many events.
+ */
+extern int64 es_prune_segment(const EsArchiveRun *run, const EsSegment *segment, List **categories);
+
+/* Folds the projections that read these categories from what is left. */
+extern void es_prune_refold(List *categories);
+
+/* Runs fn; an error (55P03) if a lock that it needs is not to be had within a moment. */
+extern void es_archive_briefly(void (*fn) (void *arg), void *arg);
+
+#endif							/* ES_TRUST_ARCHIVE_H */

@@ -1,0 +1,88 @@
+/*
+ * retention.h
+ *		How long events are kept, and what must not go.
+ */
+#ifndef ES_TRUST_RETENTION_H
+#define ES_TRUST_RETENTION_H
+
+#include "eventsource.h"
+
+#include "nodes/pg_list.h"
+#include "utils/hsearch.h"
+
+/* Kinds of definitions, and the types of their events. */
+#define ES_RETENTION_KIND	"retention"
+#define ES_HOLD_KIND		"hold"
+#define ES_RETENTION_SET	"retention_set"
+#define ES_HOLD_PLACED		"hold_placed"
+#define ES_HOLD_RELEASED	"hold_released"
+
+typedef enum EsRetentionClass
+{
+	ES_RETENTION_ORDINARY,		/* a stream goes as a whole, once it rests */
+	ES_RETENTION_DISPOSABLE,	/* its oldest events go one by one */
+	ES_RETENTION_KEPT			/* consent, money, audit: nothing ever goes */
+} EsRetentionClass;
+
+/* What was said about a category at some position of the log. */
+typedef struct EsRetentionTerm
+{
+	int64		position;
+	EsRetentionClass class;
+	Interval   *detail;			/* NULL: no end */
+	Interval   *total;			/* likewise */
+	List	   *consent_types;	/* of char * */
+	List	   *audit_types;
+	int32	   *kept_types;		/* ids of the words of both */
+	int			n_kept_types;
+} EsRetentionTerm;
+
+typedef struct EsRetention
+{
+	char	   *category;
+	List	   *terms;			/* of EsRetentionTerm, oldest first */
+	int32	   *word_ids;		/* of the category */
+	int			n_word_ids;
+	bool		is_tracked;		/* a table records into it */
+	bool		has_context;	/* guards of it see rows of a projection */
+} EsRetention;
+
+/* All categories that have a policy; palloc'd.  Sees what is committed, and our own. */
+extern List *es_retention_load(void);
+
+/* The policy in force, which says what moves to the archive. */
+extern const EsRetentionTerm *es_retention_now(const EsRetention *retention);
+
+/* Has a moment come that lies an interval after another?  In UTC, whatever the session's zone. */
+extern bool es_retention_is_past(TimestampTz recorded_at, const Interval *interval, TimestampTz now);
+
+/*
+ * Is the event past the longest term that it ever was promised: that in force when
+ * it was recorded, and all later ones?  What was recorded before the first policy
+ * of its category was promised to stay.  *as_a_whole: only with its whole stream.
+ */
+extern bool es_retention_is_expired(const EsRetention *retention, int64 position, TimestampTz recorded_at,
+									int32 type, TimestampTz now, bool *as_a_whole);
+
+/* ---- legal holds ---- */
+
+typedef struct EsHolds
+{
+	HTAB	   *streams;		/* by hash of the name: who shares one is held
+								 * as well */
+	HTAB	   *subjects;
+} EsHolds;
+
+/* What is held; palloc'd in the current context. */
+extern EsHolds *es_holds_load(void);
+extern bool es_holds_any_subject(const EsHolds *holds);
+extern bool es_holds_stream(const EsHolds *holds, const text *stream);
+extern bool es_holds_subject(const EsHolds *holds, const text *subject);
+
+/*
+ * Serialises, to the end of the transaction, whoever takes events away; shared: whoever
+ * says what may not be taken.  False: somebody else has it, and wait is false.
+ */
+extern bool es_retention_lock(bool shared, bool wait);
+
+#endif							/* ES_TRUST_RETENTION_H */
