@@ -260,4 +260,13 @@ es_compat_may_execute(Oid function, Oid role)
 #endif
 }
 
+/* Of an ExecutorRun hook; 18 took "once" away. */
+#if PG_VERSION_NUM >= 180000
+#define ES_EXECUTOR_RUN_ARGS	QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define ES_EXECUTOR_RUN_PASS	queryDesc, direction, count
+#else
+#define ES_EXECUTOR_RUN_ARGS	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool once
+#define ES_EXECUTOR_RUN_PASS	queryDesc, direction, count, once
+#endif
+
 #endif							/* ES_COMPAT_H */

@@ -160,4 +160,5 @@ _PG_init(void)
 	es_snapshot_init();
 	es_maintenance_init();
 	es_guard_hooks_init();
+	es_guard_catalog_init();
 }

@@ -71,7 +71,7 @@ COMMENT ON FUNCTION eventsource.writer_functions() IS
 CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 	RETURN ARRAY['create_state_machine', 'create_category', 'register_event_type', 'create_upcaster', 'drop_upcaster',
-				 'create_projection', 'drop_projection',
+				 'create_projection', 'drop_projection', 'make_append_only',
 				 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
 				 'seal', 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
 				 'run_projections', 'resume_projection',
@@ -84,7 +84,8 @@ COMMENT ON FUNCTION eventsource.admin_functions() IS
 
 CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'grant_personal_data', 'personal_data', 'allow_maintenance',
+	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'grant_personal_data', 'personal_data',
+				 'allow_maintenance', 'drop_append_only',
 				 'writer_functions', 'admin_functions', 'owner_functions']::name[];
 COMMENT ON FUNCTION eventsource.owner_functions() IS
 	'Private: functions that are granted to nobody.';

@@ -151,7 +151,7 @@ heal_guards(void)
 	if (SPI_execute("SELECT pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.tgrelid::pg_catalog.regclass, t.tgname)"
 					" FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
 					" JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
-					" WHERE n.nspname = 'eventsource' AND p.proname IN ('guard', 'projection_guard')"
+					" WHERE n.nspname = 'eventsource' AND p.proname IN ('guard', 'projection_guard', 'append_only_guard')"
 					" AND t.tgenabled <> 'A'", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for guards");
 	table = SPI_tuptable;

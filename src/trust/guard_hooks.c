@@ -32,6 +32,7 @@
 #include "fmgr.h"
 #include "tcop/utility.h"
 #include "miscadmin.h"
+#include "trust/append_only.h"
 #include "trust/protected.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -45,7 +46,7 @@ static object_access_hook_type next_access_hook;
 static void judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg);
 static bool is_guarded_class(Oid class);
 static bool is_internal(ObjectAccessType access, const void *arg);
-static bool is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id);
+static bool is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id, const void *arg);
 static const char *verb_of(ObjectAccessType access);
 static const char *name_of(Oid class, Oid object, int sub_id);
 
@@ -53,9 +54,16 @@ static void
 at_utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
 		   ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
 {
-	es_guard_judge(statement->utilityStmt);
+	Node	   *node = statement->utilityStmt;
+
+	/* Others may end the transaction, and their own text with it. */
+	bool		is_about_table = IsA(node, CreateStmt) || IsA(node, AlterTableStmt);
+
+	es_guard_judge(node);
 	(next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility)
 		(statement, query, read_only_tree, context, params, env, dest, completion);
+	if (is_about_table)
+		es_append_only_extend(node);
 }
 
 /* The event trigger. */
@@ -72,6 +80,8 @@ eventsource_guard_ddl(PG_FUNCTION_ARGS)
 				 errhint("It guards the log by itself.")));
 	if (strcmp(event->event, "ddl_command_start") == 0)
 		es_guard_judge(event->parsetree);
+	else
+		es_append_only_extend(event->parsetree);
 	PG_RETURN_NULL();
 }
 
@@ -95,10 +105,13 @@ judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *a
 	/* A table that is to become the child of another, or its parent. */
 	if (protection == ES_UNPROTECTED && class == InheritsRelationId && access == OAT_POST_ALTER)
 		protection = es_protected_relation(((ObjectAccessPostAlter *) arg)->auxiliary_id);
+	if (protection == ES_UNPROTECTED && class == ProcedureRelationId && access == OAT_POST_CREATE &&
+		es_protected_is_surgery(object) && es_protected_now())
+		es_protected_refuse(ES_PROTECTED_OURS, "CREATE FUNCTION", "functions of pg_surgery");
 	if (protection == ES_UNPROTECTED)
 		return;
 	if (protection == ES_PROTECTED_TABLE &&
-		(is_internal(access, arg) || is_allowed_on_table(access, class, object, sub_id)))
+		(is_internal(access, arg) || is_allowed_on_table(access, class, object, sub_id, arg)))
 		return;
 	/* Asked before the server looks at rights; those it refuses by itself. */
 	if (access == OAT_TRUNCATE && pg_class_aclcheck(object, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK)
@@ -152,13 +165,20 @@ is_internal(ObjectAccessType access, const void *arg)
  * as they are; statements about it were judged.
  */
 static bool
-is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id)
+is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id, const void *arg)
 {
 	switch (class)
 	{
 		case RelationRelationId:
 			return access == OAT_POST_CREATE || (access == OAT_POST_ALTER && sub_id == 0);
 		case InheritsRelationId:
+
+			/*
+			 * Partitions come and are guarded; other children would add rows
+			 * of their own.
+			 */
+			return access == OAT_POST_ALTER &&
+				get_rel_relkind(((const ObjectAccessPostAlter *) arg)->auxiliary_id) == RELKIND_PARTITIONED_TABLE;
 		case ConstraintRelationId:
 		case AttrDefaultRelationId:
 			return true;

@@ -12,6 +12,10 @@
 /* guard_statement.c: refuses a statement, by what it names. */
 extern void es_guard_judge(Node *statement);
 
+/* guard_catalog.c: is it a system catalog whose rows concern what is guarded? */
+extern bool es_guard_is_watched_catalog(Oid relid);
+
 extern void es_guard_hooks_init(void);
+extern void es_guard_catalog_init(void);
 
 #endif							/* ES_TRUST_GUARD_HOOKS_H */

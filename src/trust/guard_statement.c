@@ -28,6 +28,7 @@ static void judge_default_privileges(AlterDefaultPrivilegesStmt *stmt);
 static void judge_extension_member(AlterExtensionContentsStmt *stmt);
 static bool is_allowed_command(AlterTableType type);
 static bool grants_only(List *privileges, const char *first, const char *second);
+static void judge_copy(CopyStmt *stmt);
 static void refuse_relation(Oid relid, const char *verb);
 
 void
@@ -51,6 +52,9 @@ es_guard_judge(Node *statement)
 			break;
 		case T_AlterExtensionContentsStmt:
 			judge_extension_member((AlterExtensionContentsStmt *) statement);
+			break;
+		case T_CopyStmt:
+			judge_copy((CopyStmt *) statement);
 			break;
 		default:
 			break;
@@ -210,6 +214,19 @@ judge_extension_member(AlterExtensionContentsStmt *stmt)
 	if ((stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_SEQUENCE || stmt->objtype == OBJECT_VIEW) &&
 		protection_of(makeRangeVarFromNameList(castNode(List, stmt->object)), &relid) != ES_UNPROTECTED)
 		refuse_relation(relid, "ALTER EXTENSION");
+}
+
+/* As for other writes of a catalog, but without looking at the rows: nobody copies them. */
+static void
+judge_copy(CopyStmt *stmt)
+{
+	Oid			relid;
+
+	if (!stmt->is_from || stmt->relation == NULL)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (es_guard_is_watched_catalog(relid) && es_protected_now())
+		es_protected_refuse(ES_PROTECTED_OURS, "COPY FROM", psprintf("\"pg_catalog.%s\"", get_rel_name(relid)));
 }
 
 /* Whoever does not own it, the server refuses for that. */

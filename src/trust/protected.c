@@ -33,6 +33,7 @@
 #include "log/own_ddl.h"
 #include "log/trigger.h"
 #include "trust/maintenance.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -155,6 +156,29 @@ es_protected_is_harmless_trigger(Oid trigger)
 		result = form->tgfoid == es_catalog_trigger_function("append_only_guard") ||
 			OidIsValid(form->tgparentid);
 	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/* pg_surgery changes rows without a word to anybody, and no rollback undoes it. */
+bool
+es_protected_is_surgery(Oid function)
+{
+	Relation	rel = table_open(ProcedureRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Datum		library = (Datum) 0;
+	bool		isnull = true;
+	bool		result;
+
+	ScanKeyInit(&key, Anum_pg_proc_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(function));
+	scan = systable_beginscan(rel, ProcedureOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		library = heap_getattr(tuple, Anum_pg_proc_probin, RelationGetDescr(rel), &isnull);
+	result = !isnull && strstr(TextDatumGetCString(library), "pg_surgery") != NULL;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;

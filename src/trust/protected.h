@@ -27,6 +27,9 @@ extern EsProtection es_protected_relation(Oid relid);
 /* Is it a trigger that guards, or the clone that a partition has of its parent's? */
 extern bool es_protected_is_harmless_trigger(Oid trigger);
 
+/* Is it a function that was just made of the library pg_surgery? */
+extern bool es_protected_is_surgery(Oid function);
+
 /*
  * Are the guards up?  Not before the log was opened in this database (a restore), not
  * in pg_upgrade, and neither for what we do ourselves nor during maintenance.

@@ -5,7 +5,7 @@ SELECT eventsource.append('ddl-1', 'x', '{"a": 1}') IS NULL AS done \gset
 SELECT table_name AS segment FROM eventsource.segments WHERE lower_bound <= (SELECT max(position) FROM eventsource.events)
 ORDER BY lower_bound DESC LIMIT 1 \gset
 BEGIN;
-SELECT plan(82);
+SELECT plan(105);
 SELECT set_config('test.segment', :'segment', true) AS done \gset
 
 CREATE FUNCTION pg_temp.refuses_ddl(command text) RETURNS text LANGUAGE sql AS $$
@@ -107,6 +107,31 @@ SELECT is(split_part(pg_temp.refusal(command), ':', 1), '2BP01', command) FROM u
 	'DROP EVENT TRIGGER eventsource_guard_ddl',
 	'DROP TABLE eventsource.event CASCADE',
 	'DROP VIEW eventsource.events CASCADE']) AS command;
+
+-- A superuser's DML in the catalogs, as far as it touches what is guarded.
+SELECT pg_temp.refuses_ddl(command) FROM unnest(ARRAY[
+	'UPDATE pg_trigger SET tgenabled = ''D'' WHERE tgrelid = ''eventsource.SEGMENT''::regclass',
+	'DELETE FROM pg_trigger WHERE tgrelid = ''eventsource.word''::regclass',
+	'WITH u AS (UPDATE pg_trigger SET tgenabled = ''D'' WHERE tgrelid = ''eventsource.word''::regclass) SELECT 1',
+	'MERGE INTO pg_trigger t USING pg_class c ON t.tgrelid = c.oid AND c.relname = ''word'' WHEN MATCHED THEN UPDATE SET tgenabled = ''D''',
+	'UPDATE pg_class SET relhastriggers = false WHERE oid = ''eventsource.SEGMENT''::regclass',
+	'UPDATE pg_class SET relnamespace = ''public''::regnamespace WHERE oid = ''eventsource.SEGMENT''::regclass',
+	'UPDATE pg_class SET relrowsecurity = true, relforcerowsecurity = true WHERE oid = ''eventsource.word''::regclass',
+	'UPDATE pg_class SET relfilenode = 4711 WHERE oid = ''eventsource.SEGMENT''::regclass',
+	'UPDATE pg_class SET relowner = ''es_ddl_owner''::regrole WHERE oid = ''eventsource.SEGMENT''::regclass',
+	'UPDATE pg_attribute SET attname = ''x'' WHERE attrelid = ''eventsource.word''::regclass AND attname = ''word''',
+	'UPDATE pg_proc SET prosrc = ''eventsource_health'' WHERE oid = ''eventsource.guard()''::regprocedure',
+	'DELETE FROM pg_inherits WHERE inhrelid = ''eventsource.SEGMENT''::regclass',
+	'UPDATE pg_index SET indisunique = false, indisprimary = false WHERE indexrelid = ''eventsource.word_pkey''::regclass',
+	'UPDATE pg_event_trigger SET evtenabled = ''D'' WHERE evtname = ''eventsource_guard_ddl''',
+	'DELETE FROM pg_event_trigger WHERE evtname LIKE ''eventsource%''',
+	'DELETE FROM pg_depend WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = ''eventsource'')',
+	'UPDATE pg_extension SET extname = ''other'' WHERE extname = ''eventsource''',
+	'UPDATE pg_namespace SET nspname = ''other'' WHERE nspname = ''eventsource''',
+	'UPDATE pg_sequence SET seqincrement = -1 WHERE seqrelid = ''eventsource.position_seq''::regclass',
+	'COPY pg_catalog.pg_trigger FROM PROGRAM ''true''', 'CREATE EXTENSION pg_surgery']) AS command;
+SELECT pg_temp.allows(command) FROM unnest(ARRAY[
+	'UPDATE pg_class SET reltuples = 7 WHERE oid = ''mine''::regclass', 'UPDATE pg_trigger SET tgenabled = tgenabled']) AS command;
 
 -- With rows in their tables as they are.
 SELECT pg_temp.allows(command) FROM unnest(ARRAY[
