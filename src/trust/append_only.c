@@ -214,7 +214,8 @@ definition_name(Relation rel)
 			name = pstrdup(es_trigger_argument(&scan));
 	es_trigger_end_scan(&scan);
 	return name != NULL ? name :
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+								   RelationGetRelationName(rel));
 }
 
 /* NULL if there is none, or it has ended. */

@@ -75,6 +75,7 @@ static const Watched *watched_catalog(Oid relid);
 static const Watched *written_catalog(QueryDesc *query, const Watched *after);
 static List *sums_of(QueryDesc *query, List *guarded);
 static uint64 sum_of(const Watched *catalog, List *guarded);
+static bool concerns_any(const Watched *catalog, HeapTuple tuple, TupleDesc desc, List *guarded);
 static List *guarded_objects(void);
 static List *add_objects(List *list, Oid catalog, AttrNumber column, Oid value);
 static void refuse_difference(QueryDesc *query, List *guarded, List *before);
@@ -166,6 +167,20 @@ sums_of(QueryDesc *query, List *guarded)
 	return sums;
 }
 
+static bool
+concerns_any(const Watched *catalog, HeapTuple tuple, TupleDesc desc, List *guarded)
+{
+	for (int i = 0; i < (int) lengthof(catalog->columns) && catalog->columns[i] != 0; i++)
+	{
+		bool		isnull;
+		Datum		object = heap_getattr(tuple, catalog->columns[i], desc, &isnull);
+
+		if (list_member_oid(guarded, DatumGetObjectId(object)))
+			return true;
+	}
+	return false;
+}
+
 /* Of the rows that concern what is guarded, whatever their order. */
 static uint64
 sum_of(const Watched *catalog, List *guarded)
@@ -176,17 +191,9 @@ sum_of(const Watched *catalog, List *guarded)
 	uint64		sum = 0;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		concerns = false;
-		bool		isnull;
-
-		for (int i = 0; i < (int) lengthof(catalog->columns) && catalog->columns[i] != 0 && !concerns; i++)
-			concerns = list_member_oid(guarded, DatumGetObjectId(heap_getattr(tuple, catalog->columns[i],
-																			  RelationGetDescr(rel), &isnull)));
-		if (concerns)
+		if (concerns_any(catalog, tuple, RelationGetDescr(rel), guarded))
 			sum += hash_bytes_extended((const unsigned char *) tuple->t_data + SizeofHeapTupleHeader,
 									   tuple->t_len - SizeofHeapTupleHeader, 0);
-	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return sum;

@@ -167,6 +167,8 @@ is_internal(ObjectAccessType access, const void *arg)
 static bool
 is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id, const void *arg)
 {
+	Oid			parent;
+
 	switch (class)
 	{
 		case RelationRelationId:
@@ -177,8 +179,10 @@ is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id, 
 			 * Partitions come and are guarded; other children would add rows
 			 * of their own.
 			 */
-			return access == OAT_POST_ALTER &&
-				get_rel_relkind(((const ObjectAccessPostAlter *) arg)->auxiliary_id) == RELKIND_PARTITIONED_TABLE;
+			if (access != OAT_POST_ALTER)
+				return false;
+			parent = ((const ObjectAccessPostAlter *) arg)->auxiliary_id;
+			return get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE;
 		case ConstraintRelationId:
 		case AttrDefaultRelationId:
 			return true;
