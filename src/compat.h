@@ -116,6 +116,48 @@ es_compat_update(ResultRelInfo *rel, ItemPointer tid, TupleTableSlot *slot, ESta
 	return result;
 }
 
+/* Which indexes need entries for a row that was written anew. */
+typedef enum EsIndexNeed
+{
+	ES_INDEX_NEED_NONE,
+	ES_INDEX_NEED_SUMMARIES,	/* since 16: those that summarize blocks */
+	ES_INDEX_NEED_ALL
+} EsIndexNeed;
+
+/* table_tuple_update without an executor. */
+static inline TM_Result
+es_compat_rewrite(Relation rel, ItemPointer tid, TupleTableSlot *slot, CommandId cid, EsIndexNeed *need)
+{
+	TM_FailureData failure;
+	LockTupleMode lock_mode;
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which = TU_None;
+
+	result = table_tuple_update(rel, tid, slot, cid, InvalidSnapshot, InvalidSnapshot, true, &failure,
+								&lock_mode, &which);
+	*need = which == TU_All ? ES_INDEX_NEED_ALL :
+		which == TU_Summarizing ? ES_INDEX_NEED_SUMMARIES : ES_INDEX_NEED_NONE;
+#else
+	bool		which = false;
+
+	result = table_tuple_update(rel, tid, slot, cid, InvalidSnapshot, InvalidSnapshot, true, &failure,
+								&lock_mode, &which);
+	*need = which ? ES_INDEX_NEED_ALL : ES_INDEX_NEED_NONE;
+#endif
+	return result;
+}
+
+static inline bool
+es_compat_is_summarizing(const IndexInfo *info)
+{
+#if PG_VERSION_NUM >= 160000
+	return info->ii_Summarizing;
+#else
+	return false;
+#endif
+}
+
 /* 18 added the place for statistics. */
 static inline IndexScanDesc
 es_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

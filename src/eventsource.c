@@ -16,6 +16,8 @@
 #include "log/bell.h"
 #include "log/catalog.h"
 #include "log/config.h"
+#include "log/erased.h"
+#include "log/erasing.h"
 #include "log/heads.h"
 #include "log/position.h"
 #include "log/segment.h"
@@ -24,6 +26,7 @@
 #include "log/stream_name.h"
 #include "log/word.h"
 #include "project/fold.h"
+#include "project/refold_erased.h"
 #include "rules/event_type.h"
 #include "rules/expr.h"
 #include "rules/json_schema.h"
@@ -146,11 +149,14 @@ _PG_init(void)
 	es_stream_name_init();
 	es_segment_init();
 	es_position_init();
+	es_erased_init();
 	es_config_init();
 	es_expr_init();
 	es_upcast_init();
 	es_pii_init();
 	es_fold_init();
+	es_erasing_init();
+	es_refold_erased_init();
 	es_draft_register();
 	es_batch_init();
 	es_view_init();

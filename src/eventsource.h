@@ -13,6 +13,7 @@
 
 #define ES_SCHEMA			"eventsource"
 #define ES_CONFIG_CATEGORY	"$config"
+#define ES_ERASURE_CATEGORY	"$erasure"
 
 /* Limits: input beyond them is refused, never cut. */
 #define ES_MAX_STREAM_NAME	1024	/* bytes */
@@ -85,6 +86,8 @@ typedef struct EsEvent
 										 * said */
 #define ES_EVENT_VOID			0x0020	/* says that another event does not
 										 * count */
+#define ES_EVENT_ERASED			0x0040	/* a tombstone: data and metadata are
+										 * gone, the hash is of what they were */
 
 /* Text values inside an event are never toasted and never compressed. */
 static inline text *

@@ -23,7 +23,7 @@ BEGIN
 	FOR f IN SELECT p.oid FROM pg_proc p
 			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> ALL (ARRAY['trigger', 'event_trigger']::regtype[])
 				AND p.proname <> ALL (eventsource.writer_functions() || eventsource.admin_functions()
-									  || eventsource.owner_functions()) LOOP
+									  || eventsource.eraser_functions() || eventsource.owner_functions()) LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
 	END LOOP;
 END
@@ -78,15 +78,23 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'create_handler', 'drop_handler', 'resume_handler',
 				 'create_subscription', 'drop_subscription', 'reset_subscription',
 				 'copy_category', 'copy_category_in_batches', 'drop_category_copy',
-				 'set_retention', 'hold', 'release_hold', 'archive_due']::name[];
+				 'set_retention', 'hold', 'release_hold', 'archive_due',
+				 'register_eraser', 'drop_eraser']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';
 
+CREATE FUNCTION eventsource.eraser_functions() RETURNS name[]
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	RETURN ARRAY['request_erasure', 'erase_subject', 'revert_erasure', 'subject_events', 'export_subject']::name[];
+COMMENT ON FUNCTION eventsource.eraser_functions() IS
+	'Private: functions that grant_eraser adds to what a reader may call; each mode is a right besides.';
+
 CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'grant_personal_data', 'personal_data',
-				 'allow_maintenance', 'drop_append_only',
-				 'writer_functions', 'admin_functions', 'owner_functions']::name[];
+	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'grant_eraser',
+				 'grant_personal_data', 'personal_data', 'allow_maintenance', 'drop_append_only',
+				 'may_erase_softly', 'may_anonymize', 'may_erase_hard',
+				 'writer_functions', 'admin_functions', 'eraser_functions', 'owner_functions']::name[];
 COMMENT ON FUNCTION eventsource.owner_functions() IS
 	'Private: functions that are granted to nobody.';
 

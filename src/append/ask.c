@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/erased.h"
 #include "log/pruned.h"
 #include "log/read.h"
 #include "log/reading.h"
@@ -155,6 +156,7 @@ decide(void *arg)
 	es_reading_upcast(es_reading_begin(), &q->event);
 	if (type != NULL && type->subject != NULL)
 		set_subject(q, type);
+	es_erased_refuse(es_event_text(&q->event, ES_EVENT_SUBJECT), false);
 	machine = q->category->machine;
 	q->step.verdict = ES_LEGAL;
 	if (machine != NULL)

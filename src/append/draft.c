@@ -109,7 +109,7 @@ es_draft_check(const EsDraft *draft)
 	if (draft->type == NULL)
 		refuse_missing("type");
 	category_len = es_stream_category_length(draft->stream);
-	if (!draft->is_definition)
+	if (!draft->is_definition && !draft->is_own)
 		es_draft_refuse_reserved(draft->stream);
 	check_word(draft->type, "type", ES_MAX_WORD);
 	check_word(draft->reason, "reason", ES_MAX_WORD);

@@ -20,6 +20,7 @@
 #include "append/violation.h"
 #include "errors.h"
 #include "log/chain.h"
+#include "log/erased.h"
 #include "log/heads.h"
 #include "log/idempotency.h"
 #include "log/open.h"
@@ -382,6 +383,7 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 		subject = es_event_type_subject(type, category, as_read(event, reading));
 	if (subject != NULL)
 		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
+	es_erased_refuse(es_event_text(event, ES_EVENT_SUBJECT), true);
 	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
 		pass_machine(category, event, draft, head);
 	else if (category->machine != NULL)
@@ -507,7 +509,9 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	if (bs->stream.id == 0)
 		bs->stream.id = es_stream_new_id(cstring_to_text_with_len(VARDATA_ANY(draft->stream), category_len));
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
-	if (!draft->is_definition)
+	if (draft->is_own)
+		es_event_set(&event, ES_EVENT_SUBJECT, PointerGetDatum(draft->subject));
+	else if (!draft->is_definition)
 	{
 		reading.stored = (Datum) 0;
 		category = apply_rules(batch, &event, &reading, draft, &bs->head);

@@ -39,6 +39,8 @@ typedef struct EsDraft
 	const text *idempotency_key;
 	int32		schema_version; /* 0: default */
 	bool		is_definition;	/* may go to $config */
+	bool		is_own;			/* the log's own: may go to other categories
+								 * that begin with $, past all rules */
 	int			flags;			/* ES_EVENT_*, but HAS_KEY */
 	EsPassage	passage;
 	const text *to_state;		/* for ES_PASSAGE_ENTER; for STEP, where it

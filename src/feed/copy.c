@@ -131,7 +131,7 @@ read_cursor(const EsCopy *copy, int64 upto)
 				 errmsg("the progress of the copy to category \"%s\" is lost", copy->to),
 				 errdetail("Table eventsource.projection_cursor has no row of it, as after a partial restore."),
 				 errhint("Restore that table, or copy into another category.")));
-	if (es_cursor_is_hidden(copy->follower))
+	if (es_cursor_is_hidden(copy->follower, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to another run"),

@@ -34,6 +34,8 @@ typedef enum EsRelation
 	ES_REL_VAULT,
 	ES_REL_VAULT_PKEY,
 	ES_REL_VAULT_SUBJECT_IDX,
+	ES_REL_ERASED,
+	ES_REL_ERASED_PKEY,
 	ES_REL_SNAPSHOT,
 	ES_REL_SNAPSHOT_PKEY,
 	ES_REL_SUBSCRIPTION_CURSOR,
@@ -125,6 +127,8 @@ extern void es_catalog_run(const char *fmt,...) pg_attribute_printf(1, 2);
 #define ES_LOCK_KEY		5		/* hash of a shared projection's key,
 								 * Exclusive */
 #define ES_LOCK_READER	6		/* hash of whose progress it is, Exclusive */
+#define ES_LOCK_SUBJECT	7		/* hash of the subject that is erased,
+								 * Exclusive */
 
 extern void es_catalog_init(void);
 

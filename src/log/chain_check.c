@@ -5,13 +5,19 @@
  * Who goes through the log by position meets all streams at once: the end of each
  * one's chain stands in a hash table.  An event is held against the hash that is
  * stored with the one before, so that one that was changed spoils no other.
+ *
+ * A tombstone's payload is gone; its hash is what it was, which the next event and
+ * the sealed tree are held against.  It is one only if an erasure of its subject that
+ * the log tells of came after it.
  */
 #include "log/chain_check.h"
 
 #include "log/chain.h"
+#include "log/erased.h"
 #include "log/event.h"
 #include "log/pruned.h"
 #include "log/read.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -19,6 +25,11 @@ struct EsChainCheck
 {
 	HTAB	   *ends;
 	Snapshot	snapshot;
+
+	/* The subject asked for last: those of one come together, most often. */
+	MemoryContext context;
+	const text *subject;
+	int64		erased_upto;
 };
 
 typedef struct ChainEnd
@@ -31,7 +42,7 @@ typedef struct ChainEnd
 EsChainCheck *
 es_chain_check_begin(Snapshot snapshot)
 {
-	EsChainCheck *check = palloc(sizeof(EsChainCheck));
+	EsChainCheck *check = palloc0(sizeof(EsChainCheck));
 	HASHCTL		ctl;
 
 	memset(&ctl, 0, sizeof(ctl));
@@ -40,6 +51,8 @@ es_chain_check_begin(Snapshot snapshot)
 	ctl.hcxt = CurrentMemoryContext;
 	check->snapshot = snapshot;
 	check->ends = hash_create("eventsource chain ends", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	check->context = AllocSetContextCreate(CurrentMemoryContext, "eventsource erased subject",
+										   ALLOCSET_SMALL_SIZES);
 	return check;
 }
 
@@ -70,6 +83,24 @@ begin_chain(const EsChainCheck *check, const EsEvent *event, ChainEnd *end)
 	memcpy(end->hash, head.hash, ES_HASH_SIZE);
 }
 
+static bool
+is_accounted_for(EsChainCheck *check, const EsEvent *event)
+{
+	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
+
+	if (!es_text_same(check->subject, subject))
+	{
+		MemoryContext caller = MemoryContextSwitchTo(check->context);
+
+		check->subject = NULL;
+		MemoryContextReset(check->context);
+		check->erased_upto = es_erased_upto(subject, check->snapshot);
+		check->subject = cstring_to_text_with_len(VARDATA_ANY(subject), VARSIZE_ANY_EXHDR(subject));
+		MemoryContextSwitchTo(caller);
+	}
+	return DatumGetInt64(event->value[ES_EVENT_POSITION]) <= check->erased_upto;
+}
+
 void
 es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *verdict)
 {
@@ -81,18 +112,42 @@ es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *
 
 	if (!found)
 		begin_chain(check, event, end);
-	es_chain_hash(event, end->hash, hash);
 	verdict->after = end->version;
 	verdict->follows = version == end->version + 1;
-	verdict->matches = VARSIZE_ANY_EXHDR(stored) == ES_HASH_SIZE &&
-		memcmp(VARDATA_ANY(stored), hash, ES_HASH_SIZE) == 0;
+	verdict->is_tombstone = (event->flags & ES_EVENT_ERASED) != 0;
+	verdict->matches = VARSIZE_ANY_EXHDR(stored) == ES_HASH_SIZE;
+	if (verdict->is_tombstone)
+		verdict->matches &= is_accounted_for(check, event);
+	else
+	{
+		es_chain_hash(event, end->hash, hash);
+		verdict->matches &= memcmp(VARDATA_ANY(stored), hash, ES_HASH_SIZE) == 0;
+	}
 	memcpy(end->hash, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
 	end->version = version;
+}
+
+const char *
+es_chain_gap(const EsChainVerdict *verdict, const EsEvent *event)
+{
+	return verdict->follows ? NULL :
+		psprintf("version " INT64_FORMAT " does not follow version " INT64_FORMAT,
+				 DatumGetInt64(event->value[ES_EVENT_VERSION]), verdict->after);
+}
+
+const char *
+es_chain_mismatch(const EsChainVerdict *verdict)
+{
+	if (verdict->matches)
+		return NULL;
+	return verdict->is_tombstone ? "it is a tombstone, but no erasure of its subject accounts for it" :
+		"hash does not match the event and the one before it";
 }
 
 void
 es_chain_check_end(EsChainCheck *check)
 {
+	MemoryContextDelete(check->context);
 	hash_destroy(check->ends);
 	pfree(check);
 }

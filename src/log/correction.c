@@ -213,7 +213,7 @@ es_corrections_apply_stored(const EsCorrections *corrections, EsEvent *event)
 	int64		position;
 
 	if (stream == NULL)
-		return !es_event_is_correction(event);
+		return es_event_counts(event);
 	position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
 
 	run = run_before(stream, position);
@@ -223,7 +223,7 @@ es_corrections_apply_stored(const EsCorrections *corrections, EsEvent *event)
 	if (run != NULL)
 		set_state(event, ES_EVENT_TO_STATE, run->state);
 
-	if (es_event_is_correction(event))
+	if (!es_event_counts(event))
 		return false;
 	correction = find_correction(stream, position);
 	if (correction == NULL)

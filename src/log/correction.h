@@ -56,8 +56,8 @@ extern void es_corrections_visit(int64 after, int64 upto, Snapshot snapshot, EsC
  * Makes the event what it is as corrected: data, subject, from_state, to_state;
  * its personal fields are put back first, and its data is upcast then, where the scan
  * that read it did not (log/reading.h).
- * False: leave it out, it was voided or is itself a correction (its states are
- * corrected all the same).  What is replaced lasts until the next call.
+ * False: leave it out, it was voided or erased, or is itself a correction (its
+ * states are corrected all the same).  What is replaced lasts until the next call.
  */
 extern bool es_corrections_apply(const EsCorrections *corrections, EsEvent *event);
 
@@ -81,6 +81,13 @@ static inline bool
 es_event_is_correction(const EsEvent *event)
 {
 	return (event->flags & (ES_EVENT_CORRECTION | ES_EVENT_VOID)) != 0;
+}
+
+/* May it do anything to a row, unless it was voided?  A tombstone has nothing left to do. */
+static inline bool
+es_event_counts(const EsEvent *event)
+{
+	return (event->flags & (ES_EVENT_CORRECTION | ES_EVENT_VOID | ES_EVENT_ERASED)) == 0;
 }
 
 #endif							/* ES_LOG_CORRECTION_H */

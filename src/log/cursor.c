@@ -108,18 +108,17 @@ es_cursor_read_failure(const char *follower, Snapshot snapshot, EsFailure *failu
 }
 
 bool
-es_cursor_is_hidden(const char *follower)
+es_cursor_is_hidden(const char *follower, Snapshot snapshot)
 {
-	Relation	rel;
-	HeapTuple	row;
-	bool		result;
+	Relation	rel = table_open(es_catalog_oid(ES_REL_PROJECTION_CURSOR), AccessShareLock);
+	HeapTuple	row = find_row(rel, ES_REL_PROJECTION_CURSOR_PKEY, follower, SnapshotSelf);
+	bool		result = false;
 
-	/* Else every statement has a snapshot of its own. */
-	if (!IsolationUsesXactSnapshot())
-		return false;
-	rel = table_open(es_catalog_oid(ES_REL_PROJECTION_CURSOR), AccessShareLock);
-	row = find_row(rel, ES_REL_PROJECTION_CURSOR_PKEY, follower, SnapshotSelf);
-	result = row != NULL && es_catalog_is_hidden(row, GetTransactionSnapshot());
+	/* Elsewhere every statement has a snapshot of its own. */
+	if (row != NULL && IsolationUsesXactSnapshot())
+		result = es_catalog_is_hidden(row, GetTransactionSnapshot());
+	if (row != NULL && snapshot != NULL)
+		result |= es_catalog_is_hidden(row, snapshot);
 	table_close(rel, AccessShareLock);
 	return result;
 }

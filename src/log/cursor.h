@@ -45,8 +45,12 @@ extern bool es_cursor_lock(const char *follower, bool wait);
 extern bool es_cursor_read(const char *follower, Snapshot snapshot, EsCursor *cursor);
 extern bool es_cursor_read_failure(const char *follower, Snapshot snapshot, EsFailure *failure);
 
-/* Under the lock: was it moved by somebody whose work this transaction's snapshot hides? */
-extern bool es_cursor_is_hidden(const char *follower);
+/*
+ * Under the lock: was it written by somebody whose work this transaction's snapshot
+ * hides, or that of who is about to go on (or NULL)?  It need not have been moved:
+ * who erases what was folded already writes it, too.
+ */
+extern bool es_cursor_is_hidden(const char *follower, Snapshot snapshot);
 
 /* Under the lock: the cursor comes to stand here, made if there is none. */
 extern void es_cursor_set(const char *follower, int64 position);

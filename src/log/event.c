@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "catalog/pg_index.h"
+#include "log/json.h"
 #include "log/stream_name.h"
 #include "log/word.h"
 #include "port/pg_bswap.h"
@@ -415,6 +416,60 @@ es_event_deform_lean(HeapTuple tuple, EsEvent *event)
 	(void) next_value(&place);	/* metadata */
 	(void) next_value(&place);	/* subject */
 	set_extra(event, row, next_value(&place));
+}
+
+int
+es_event_flags(HeapTuple tuple)
+{
+	return fixed_columns(tuple)->flags;
+}
+
+bool
+es_event_is_about(HeapTuple tuple, const text *subject, int64 stream)
+{
+	const FixedColumns *row = fixed_columns(tuple);
+	const char *place = (const char *) row + sizeof(FixedColumns);
+	struct varlena *stored;
+	int			len;
+
+	(void) next_value(&place);	/* hash */
+	(void) next_value(&place);	/* data */
+	(void) next_value(&place);	/* metadata */
+	stored = unconstify(struct varlena *, next_value(&place));
+	if (!VARATT_IS_EXTENDED(stored) || VARATT_IS_SHORT(stored))
+		len = VARSIZE_ANY_EXHDR(stored);
+	else
+	{
+		stored = pg_detoast_datum_packed(stored);
+		len = VARSIZE_ANY_EXHDR(stored);
+	}
+	if (len == 0)
+		return stream != 0 && row->stream == stream;
+	return es_text_same((const text *) stored, subject);
+}
+
+/* That it corrects another event, and which, is no data of anybody's. */
+HeapTuple
+es_event_form_tombstone(HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[COL_COUNT];
+	bool		nulls[COL_COUNT];
+	JsonbParseState *state = NULL;
+	Jsonb	   *metadata;
+	int64		corrects;
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	metadata = DatumGetJsonbP(values[COL_METADATA]);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if ((es_event_flags(tuple) & (ES_EVENT_CORRECTION | ES_EVENT_VOID)) != 0 &&
+		es_json_find_number(&metadata->root, "corrects", &corrects))
+		es_json_push_number(&state, "corrects", corrects);
+	values[COL_METADATA] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	state = NULL;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	values[COL_DATA] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	values[COL_FLAGS] = Int16GetDatum((int16) (es_event_flags(tuple) | ES_EVENT_ERASED));
+	return heap_form_tuple(desc, values, nulls);
 }
 
 void

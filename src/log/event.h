@@ -73,6 +73,18 @@ extern void es_event_hash(HeapTuple row, uint8 *hash);
 #define ES_EVENT_SORT_COLUMNS	2
 extern void es_event_sort_columns(AttrNumber *columns);
 
+/*
+ * Is the row about a subject?  stream: id of the stream that has its name, 0 if
+ * there is none.
+ */
+extern bool es_event_is_about(HeapTuple row, const text *subject, int64 stream);
+
+/* What is stored of an event in the few bits that are not words. */
+extern int	es_event_flags(HeapTuple row);
+
+/* The row with nothing in it but what a tombstone keeps. */
+extern HeapTuple es_event_form_tombstone(HeapTuple row, TupleDesc desc);
+
 /* Event -> slot of a segment's table, to be written; assigns word ids. */
 extern void es_event_form(const EsEvent *event, TupleTableSlot *slot);
 

@@ -69,20 +69,25 @@ es_idempotency_insert(int64 stream_id, const text *key, int64 version, const uin
 	table_close(rel, NoLock);
 }
 
+/* By version; the scan ends with the one row there may be. */
+static SysScanDesc
+begin_version_scan(Relation rel, int64 stream_id, int64 version, ScanKey keys)
+{
+	ScanKeyInit(&keys[0], COL_STREAM, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
+	ScanKeyInit(&keys[1], COL_VERSION, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(version));
+	return systable_beginscan(rel, es_catalog_oid(ES_REL_IDEMPOTENCY_VERSION_IDX), true,
+							  SnapshotSelf, 2, keys);
+}
+
 const text *
 es_idempotency_key(int64 stream_id, int64 version)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_IDEMPOTENCY), AccessShareLock);
 	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	SysScanDesc scan = begin_version_scan(rel, stream_id, version, keys);
+	HeapTuple	tuple = systable_getnext(scan);
 	const text *key = NULL;
 
-	ScanKeyInit(&keys[0], COL_STREAM, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
-	ScanKeyInit(&keys[1], COL_VERSION, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(version));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_IDEMPOTENCY_VERSION_IDX), true,
-							  SnapshotSelf, 2, keys);
-	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
@@ -110,4 +115,20 @@ es_idempotency_forget(int64 stream_id, int64 upto_version)
 		es_catalog_delete(rel, tuple);
 	systable_endscan(scan);
 	table_close(rel, NoLock);
+}
+
+bool
+es_idempotency_delete(int64 stream_id, int64 version)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_IDEMPOTENCY), RowExclusiveLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan = begin_version_scan(rel, stream_id, version, keys);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+		es_catalog_delete(rel, tuple);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
 }

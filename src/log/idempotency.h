@@ -22,4 +22,7 @@ extern const text *es_idempotency_key(int64 stream_id, int64 version);
 /* Forgets the keys of the stream's events up to a version, which are gone. */
 extern void es_idempotency_forget(int64 stream_id, int64 upto_version);
 
+/* Forgets it; false if there was none.  The stream must be locked. */
+extern bool es_idempotency_delete(int64 stream_id, int64 version);
+
 #endif							/* ES_LOG_IDEMPOTENCY_H */

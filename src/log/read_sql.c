@@ -253,11 +253,13 @@ check_personal(ReturnSetInfo *rsinfo, const EsEvent *event)
 static void
 put_verdict(ReturnSetInfo *rsinfo, const EsEvent *event, const EsChainVerdict *verdict)
 {
-	if (!verdict->follows)
-		put_problem(rsinfo, event, psprintf("version " INT64_FORMAT " does not follow version " INT64_FORMAT,
-											DatumGetInt64(event->value[ES_EVENT_VERSION]), verdict->after));
-	if (!verdict->matches)
-		put_problem(rsinfo, event, "hash does not match the event and the one before it");
+	const char *gap = es_chain_gap(verdict, event);
+	const char *mismatch = es_chain_mismatch(verdict);
+
+	if (gap != NULL)
+		put_problem(rsinfo, event, gap);
+	if (mismatch != NULL)
+		put_problem(rsinfo, event, mismatch);
 	if (event->commitment != NULL)
 		check_personal(rsinfo, event);
 }

@@ -173,3 +173,22 @@ es_rows_insert(EsRows *rows, int count, int ordered_index, const int *order)
 	for (int i = 0; i < count; i++)
 		ExecClearTuple(rows->slots[i]);
 }
+
+void
+es_rows_update(EsRows *rows, ItemPointer tid, HeapTuple row)
+{
+	TupleTableSlot *slot = es_rows_slots(rows, 1)[0];
+	EsIndexNeed need;
+
+	ExecStoreHeapTuple(row, slot, false);
+	if (es_compat_rewrite(rows->rel, tid, slot, GetCurrentCommandId(true), &need) != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to \"%s\"", RelationGetRelationName(rows->rel)),
+				 errdetail("Another transaction changed the same row."),
+				 errhint("The transaction might succeed if retried.")));
+	for (int k = 0; k < rows->n_indexes && need != ES_INDEX_NEED_NONE; k++)
+		if (need == ES_INDEX_NEED_ALL || es_compat_is_summarizing(rows->indexes[k].info))
+			insert_index_entry(rows, &rows->indexes[k], slot);
+	ExecClearTuple(slot);
+}

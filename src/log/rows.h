@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "utils/rel.h"
@@ -45,5 +46,11 @@ extern TupleTableSlot **es_rows_slots(EsRows *rows, int count);
  * numbers) is that in which one index gets its entries; NULL: as they stand.
  */
 extern void es_rows_insert(EsRows *rows, int count, int ordered_index, const int *order);
+
+/*
+ * Writes a row anew, at whose newest version tid points; the caller keeps others
+ * from it.  For who may change rows at all.
+ */
+extern void es_rows_update(EsRows *rows, ItemPointer tid, HeapTuple row);
 
 #endif							/* ES_LOG_ROWS_H */

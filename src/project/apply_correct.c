@@ -80,12 +80,12 @@ es_apply_corrections(EsProjection *projection, const EsStretch *stretch, int64 e
 		note_stream(refold, touched, stretch, end);
 		history.stream = es_stream_name(touched->stream_id);
 		if (shared == NULL)
-			es_refold_write_from(refold, &history);
+			(void) es_refold_write_from(refold, &history);
 		MemoryContextReset(work);
 	}
 	MemoryContextSwitchTo(caller);
 	if (shared != NULL)
-		es_refold_write_from(shared, &history);
+		(void) es_refold_write_from(shared, &history);
 	MemoryContextDelete(work);
 }
 

@@ -84,7 +84,7 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 	}
 
 	/* What it builds on cannot be seen. */
-	if (es_cursor_is_hidden(follower->name))
+	if (es_cursor_is_hidden(follower->name, es_final_snapshot(final)))
 	{
 		result->status = ES_FOLLOW_RETRY;
 		result->error = pstrdup("could not serialize access due to another run");

@@ -121,6 +121,7 @@ static void begin_rows(EsRebuild *rebuild);
 static void take_differences(EsRebuild *rebuild, EsStore *store);
 static void write_ahead(EsRebuild *rebuild);
 static void pour(EsRebuild *rebuild);
+static void expect_none_erased(const Point *from, const Point *to);
 static int64 step(EsRebuild *rebuild, bool is_last);
 static void go_on(EsRebuild *rebuild);
 static int64 fold_between(EsRebuild *rebuild, EsStore *store, const Point *from, const Point *to);
@@ -365,6 +366,7 @@ step(EsRebuild *rebuild, bool is_last)
 	int64		count;
 
 	look(rebuild, is_last, &to);
+	expect_none_erased(&from, &to);
 	corrected = find_corrected(rebuild, &from, &to);
 	if (corrected != NIL && rebuild->waiting > 0)
 		pour(rebuild);
@@ -387,6 +389,25 @@ go_on(EsRebuild *rebuild)
 	rebuild->base = RegisterSnapshot(rebuild->now.snapshot);
 	pour(rebuild);
 	(void) step(rebuild, true);
+}
+
+/* What was folded before an erasure may be in any row. */
+static void
+expect_none_erased(const Point *from, const Point *to)
+{
+	EsScan	   *scan = es_scan_log(0, PG_INT64_MAX, list_make1(ES_ERASURE_CATEGORY), to->snapshot);
+	bool		any;
+
+	es_scan_leave_out(scan, from->snapshot);
+	es_scan_spare_names(scan);
+	any = es_scan_next_tuple(scan) != NULL;
+	es_scan_end(scan);
+	if (any)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("an erasure was completed during the rebuild"),
+				 errdetail("What it took away had been folded already."),
+				 errhint("Rebuild again.")));
 }
 
 static int64

@@ -52,8 +52,8 @@ struct EsRefold
 static void lock_targets(const text *category);
 static void enter_key(const Datum *key, void *arg);
 static EsRefold *make_refold(List *projections);
-static void refold(Part *part, const EsRefoldHistory *history);
-static void compare_rows(EsFold *fold);
+static int64 refold(Part *part, const EsRefoldHistory *history);
+static int64 compare_rows(EsFold *fold);
 
 EsRefold *
 es_refold_begin(const text *category)
@@ -100,10 +100,18 @@ es_refold_enter_rows(EsFold *fold, const EsProjection *projection, const EsEvent
 void
 es_refold_lock(EsRefold *refold)
 {
+	es_refold_lock_all(list_make1(refold));
+}
+
+void
+es_refold_lock_all(List *refolds)
+{
 	List	   *shared = NIL;
+	ListCell   *refold;
 	ListCell   *lc;
 
-	foreach(lc, refold->parts)
+	foreach(refold, refolds)
+		foreach(lc, ((EsRefold *) lfirst(refold))->parts)
 	{
 		Part	   *part = lfirst(lc);
 
@@ -121,17 +129,19 @@ es_refold_write(EsRefold *refolded, const text *stream)
 
 	CommandCounterIncrement();
 	history.snapshot = RegisterSnapshot(GetLatestSnapshot());
-	es_refold_write_from(refolded, &history);
+	(void) es_refold_write_from(refolded, &history);
 	UnregisterSnapshot(history.snapshot);
 }
 
-void
+int64
 es_refold_write_from(EsRefold *refolded, const EsRefoldHistory *history)
 {
+	int64		written = 0;
 	ListCell   *lc;
 
 	foreach(lc, refolded->parts)
-		refold(lfirst(lc), history);
+		written += refold(lfirst(lc), history);
+	return written;
 }
 
 static EsRefold *
@@ -178,16 +188,17 @@ enter_key(const Datum *key, void *arg)
 }
 
 /* Only the stream's own events fold into rows that are not shared. */
-static void
+static int64
 refold(Part *part, const EsRefoldHistory *history)
 {
 	EsRowScan	rows = {0};
+	int64		changed;
 	EsStream	found;
 	EsScan	   *scan;
 	EsCorrections *corrections;
 
 	if (es_fold_next_row(part->fold, &rows) == NULL)
-		return;
+		return 0;
 	es_fold_restrict(part->fold);
 	if (part->projection->sharing == ES_ROW_SHARED)
 	{
@@ -201,9 +212,10 @@ refold(Part *part, const EsRefoldHistory *history)
 		corrections = es_corrections_load_stream_upto(found.id, history->corrected_upto, history->snapshot);
 	}
 	es_refold_scan(part->fold, scan, corrections, history->upto);
-	compare_rows(part->fold);
+	changed = compare_rows(part->fold);
 	es_replay_check_rows(part->fold);
 	es_fold_flush(part->fold);
+	return changed;
 }
 
 void
@@ -223,10 +235,11 @@ es_refold_scan(EsFold *fold, EsScan *scan, const EsCorrections *corrections, int
 	es_scan_end(scan);
 }
 
-/* Marks the rows that are not what the table has. */
-static void
+/* Marks the rows that are not what the table has, and counts them. */
+static int64
 compare_rows(EsFold *fold)
 {
+	int64		changed = 0;
 	EsRowScan	scan = {0};
 	EsRow	   *row;
 
@@ -240,5 +253,7 @@ compare_rows(EsFold *fold)
 		else
 			row->changed = !es_target_same_row(row->target, row->now, found);
 		row->found = found == NULL ? NULL : es_fold_keep(fold, found);
+		changed += row->changed;
 	}
+	return changed;
 }

@@ -27,6 +27,9 @@ extern void es_refold_note(EsRefold *refold, const EsEvent *event);
 /* Locks them where streams share them; before the correction's position is drawn. */
 extern void es_refold_lock(EsRefold *refold);
 
+/* The same of several (EsRefold), in one order. */
+extern void es_refold_lock_all(List *refolds);
+
 /* Folds history into them, the correction included, and writes what differs. */
 extern void es_refold_write(EsRefold *refold, const text *stream);
 
@@ -40,7 +43,8 @@ typedef struct EsRefoldHistory
 	int64		corrected_upto; /* by corrections at or below */
 } EsRefoldHistory;
 
-extern void es_refold_write_from(EsRefold *refold, const EsRefoldHistory *history);
+/* Returns how many rows were written. */
+extern int64 es_refold_write_from(EsRefold *refold, const EsRefoldHistory *history);
 
 /*
  * Enters the rows of one projection that an event touches, as it is given, into a

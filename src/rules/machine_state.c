@@ -121,7 +121,7 @@ state_as_occurred(const text *stream, TimestampTz at)
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!es_corrections_apply(corrections, &event))
+		if (!es_corrections_apply(corrections, &event) && (event.flags & ES_EVENT_ERASED) == 0)
 			continue;
 		if (DatumGetTimestampTz(event.value[ES_EVENT_OCCURRED_AT]) > at)
 			break;

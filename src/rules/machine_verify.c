@@ -145,9 +145,9 @@ find_corrected_problem(Replay *replay, const EsEvent *event, Track *track, bool 
 	{
 		/*
 		 * A void event changes nothing, but that there was no machine; a
-		 * correction may leave it.
+		 * correction may leave it; a tombstone did what it did.
 		 */
-		if (es_event_is_correction(event) || event->machine == NULL)
+		if (!es_event_counts(event) || event->machine == NULL)
 			track->corrected = remember(replay, es_event_text(&corrected, ES_EVENT_TO_STATE));
 		return NULL;
 	}
@@ -231,7 +231,8 @@ find_problem(const EsEvent *event, const text *before, bool is_known)
 		return pstrdup("names a state machine, but has no state");
 	if (is_known && !es_text_same(before, from))
 		return say_broken(from, before);
-	if (event->machine == NULL)
+	/* What a tombstone's guards looked at is gone. */
+	if (event->machine == NULL || (event->flags & ES_EVENT_ERASED) != 0)
 		return NULL;
 	machine = es_machine_named(event->machine);
 	if (machine == NULL)

@@ -80,13 +80,11 @@ judge(EsChainCheck *chain, const EsEvent *event, EsVerified *verified)
 	verified->position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
 	verified->stream_id = event->stream_id;
 	verified->version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
-	verified->status = verdict.follows && verdict.matches ? ES_VERIFY_OK : ES_VERIFY_TAMPERED;
-	verified->problem = NULL;
-	if (!verdict.follows)
-		verified->problem = psprintf("version " INT64_FORMAT " does not follow version " INT64_FORMAT,
-									 verified->version, verdict.after);
-	else if (!verdict.matches)
-		verified->problem = "hash does not match the event and the one before it";
+	verified->problem = es_chain_gap(&verdict, event);
+	if (verified->problem == NULL)
+		verified->problem = es_chain_mismatch(&verdict);
+	verified->status = verified->problem != NULL ? ES_VERIFY_TAMPERED :
+		verdict.is_tombstone ? ES_VERIFY_REDACTED : ES_VERIFY_OK;
 }
 
 static void

@@ -1,0 +1,192 @@
+-- Erasure: subjects whose data are gone, or hidden; src/trust/erase.c.
+
+-- Marks of erased subjects, one per mode (1 soft, 2 anonymize, 3 hard). Rows are
+-- inserted and deleted, never updated.
+CREATE TABLE eventsource.erased (
+	subject   text        COLLATE "C" NOT NULL,
+	mode      smallint    NOT NULL,
+	marked_at timestamptz NOT NULL,
+	CONSTRAINT erased_pkey PRIMARY KEY (subject, mode)
+) USING heap;
+COMMENT ON TABLE eventsource.erased IS 'Private: subjects that are erased, and how. Read the view eventsource.erased_subjects.';
+SELECT pg_catalog.pg_extension_config_dump('eventsource.erased', '');
+
+-- Three rights: to execute these.
+CREATE FUNCTION eventsource.may_erase_softly() RETURNS boolean
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp RETURN true;
+CREATE FUNCTION eventsource.may_anonymize() RETURNS boolean
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp RETURN true;
+CREATE FUNCTION eventsource.may_erase_hard() RETURNS boolean
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp RETURN true;
+COMMENT ON FUNCTION eventsource.may_erase_softly() IS 'Private: who may execute it may erase in mode soft, and revert that. See grant_eraser().';
+COMMENT ON FUNCTION eventsource.may_anonymize() IS 'Private: who may execute it may erase in mode anonymize. See grant_eraser().';
+COMMENT ON FUNCTION eventsource.may_erase_hard() IS 'Private: who may execute it may erase in mode hard. See grant_eraser().';
+
+CREATE FUNCTION eventsource.request_erasure(
+	subject text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL,
+	deadline interval DEFAULT '1 month') RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_request_erasure' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.request_erasure(text, text, text, text, interval) IS
+	'Opens a case: records that a subject is to be erased in this mode (soft, anonymize, hard), why, and within what time. Nothing is erased yet. Returns the position of the event. The view erasure_requests lists cases. Errors: 55000 if it is erased so already, or requested; 22004 for a missing subject, mode, reason or deadline; 22023 unknown mode; 42939 for a subject that begins with $.';
+
+CREATE FUNCTION eventsource.erase_subject(subject text, mode text, reason text, actor text DEFAULT NULL)
+	RETURNS TABLE (target text, affected bigint)
+	AS 'MODULE_PATHNAME', 'eventsource_erase_subject' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.erase_subject(text, text, text, text) IS
+	'Erases what is known about a subject, in this transaction: soft hides it and can be reverted, anonymize replaces personal fields for good, hard takes their events'' data and metadata as well, leaving tombstones (version, type, states, hash). Projection rows are folded anew from what is left; no event about the subject is recorded afterwards (ZE009). Waits for transactions that have appended; call it once in a transaction. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (grant_eraser), 55000 if it is erased so already, P0002 if nothing is known about it, 0A000 above READ COMMITTED, 40P01 if a transaction it waits for waits for this one, 22004, 22023, 42939; what a registered eraser or a constraint of a projection raises.';
+
+CREATE FUNCTION eventsource.revert_erasure(subject text, reason text, actor text DEFAULT NULL)
+	RETURNS TABLE (target text, affected bigint)
+	AS 'MODULE_PATHNAME', 'eventsource_revert_erasure' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.revert_erasure(text, text, text) IS
+	'Restores a subject that was erased in mode soft: what was hidden is there again, and events about it can be recorded. Errors: 55000 if it is not erased, or in another mode; 42501, 0A000, 22004, 42939.';
+
+CREATE FUNCTION eventsource.register_eraser(eraser regprocedure) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_register_eraser' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.register_eraser(regprocedure) IS
+	'Has a function f(subject text, mode text) RETURNS bigint take part whenever a subject is erased (soft ones too; not when that is reverted), in the same transaction and with your rights: it clears what is kept elsewhere and returns how much. What it appends about the subject is erased with the rest. Returns the version of the definition. Errors: 42883 for a function of another kind, 42501 if you may not execute it.';
+
+CREATE FUNCTION eventsource.drop_eraser(eraser text) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_drop_eraser' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.drop_eraser(text) IS
+	'A registered eraser takes part no more; named as the view erasers has it. Errors: 42704.';
+
+CREATE FUNCTION eventsource.subject_events(subject text) RETURNS SETOF bigint
+	AS 'MODULE_PATHNAME', 'eventsource_subject_events' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.subject_events(text) IS
+	'Positions of all events about a subject, in order. Goes through the whole log.';
+
+CREATE VIEW eventsource.erased_subjects AS
+SELECT e.subject,
+	   (ARRAY['soft', 'anonymize', 'hard'])[max(e.mode)] AS mode,
+	   max(e.marked_at) AS erased_at
+  FROM eventsource.erased e
+ GROUP BY e.subject;
+COMMENT ON VIEW eventsource.erased_subjects IS 'Subjects that are erased: appending to them is ZE009.';
+COMMENT ON COLUMN eventsource.erased_subjects.subject IS 'Its name, as events have it.';
+COMMENT ON COLUMN eventsource.erased_subjects.mode IS 'soft, anonymize or hard: the strongest so far.';
+COMMENT ON COLUMN eventsource.erased_subjects.erased_at IS 'When that was done.';
+
+-- Private to the views below: events about erasures, found by the names of their streams.
+CREATE VIEW eventsource.erasures AS
+SELECT e.position,
+	   e.subject,
+	   t.word AS type,
+	   e.data,
+	   r.word AS reason,
+	   a.word AS actor,
+	   e.recorded_at
+  FROM eventsource.stream s
+  JOIN eventsource.event e ON e.stream = s.id
+  LEFT JOIN eventsource.word t ON t.id = e.type
+  LEFT JOIN eventsource.word r ON r.id = e.reason
+  LEFT JOIN eventsource.word a ON a.id = e.actor
+ WHERE s.name >= '$erasure-' AND s.name < '$erasure.';
+COMMENT ON VIEW eventsource.erasures IS 'What was recorded about erasures: events of the category $erasure, none of which holds personal data but the subject''s name.';
+COMMENT ON COLUMN eventsource.erasures.position IS 'Position of the event.';
+COMMENT ON COLUMN eventsource.erasures.subject IS 'Whom it is about.';
+COMMENT ON COLUMN eventsource.erasures.type IS 'erasure_requested, erasure_completed or erasure_reverted.';
+COMMENT ON COLUMN eventsource.erasures.data IS 'Of a request: mode, deadline. Of a completion: mode, found (events about the subject), upto (the last one''s position), request (position of the one it meets), targets (name: how much was cleared).';
+COMMENT ON COLUMN eventsource.erasures.reason IS 'Why.';
+COMMENT ON COLUMN eventsource.erasures.actor IS 'Who asked for it, or did it.';
+COMMENT ON COLUMN eventsource.erasures.recorded_at IS 'When.';
+
+CREATE VIEW eventsource.erasure_requests AS
+SELECT q.position,
+	   q.subject,
+	   q.data ->> 'mode' AS mode,
+	   q.reason,
+	   q.actor,
+	   q.recorded_at AS requested_at,
+	   (q.data ->> 'deadline')::timestamptz AS deadline,
+	   CASE WHEN c.position IS NOT NULL THEN 'completed'
+			WHEN (q.data ->> 'deadline')::timestamptz < clock_timestamp() THEN 'overdue'
+			ELSE 'open' END AS status,
+	   c.recorded_at AS completed_at,
+	   c.data ->> 'mode' AS completed_mode
+  FROM eventsource.erasures q
+  LEFT JOIN LATERAL (
+	SELECT d.position, d.recorded_at, d.data
+	  FROM eventsource.erasures d
+	 WHERE d.subject = q.subject AND d.type = 'erasure_completed' AND d.position > q.position
+	   AND array_position('{soft,anonymize,hard}', d.data ->> 'mode') >= array_position('{soft,anonymize,hard}', q.data ->> 'mode')
+	 ORDER BY d.position LIMIT 1) c ON true
+ WHERE q.type = 'erasure_requested';
+COMMENT ON VIEW eventsource.erasure_requests IS 'Cases: requests to erase a subject, and whether they were met.';
+COMMENT ON COLUMN eventsource.erasure_requests.position IS 'Position of the request.';
+COMMENT ON COLUMN eventsource.erasure_requests.subject IS 'Who is to be erased.';
+COMMENT ON COLUMN eventsource.erasure_requests.mode IS 'How: soft, anonymize or hard.';
+COMMENT ON COLUMN eventsource.erasure_requests.reason IS 'Why.';
+COMMENT ON COLUMN eventsource.erasure_requests.actor IS 'Who asked for it.';
+COMMENT ON COLUMN eventsource.erasure_requests.requested_at IS 'When.';
+COMMENT ON COLUMN eventsource.erasure_requests.deadline IS 'Until when it is to be done.';
+COMMENT ON COLUMN eventsource.erasure_requests.status IS 'open, overdue or completed.';
+COMMENT ON COLUMN eventsource.erasure_requests.completed_at IS 'When it was done; NULL if it was not.';
+COMMENT ON COLUMN eventsource.erasure_requests.completed_mode IS 'How it was done: as strongly as was asked for, or more so.';
+
+CREATE FUNCTION eventsource.erasure_report(subject text)
+	RETURNS TABLE (event_position bigint, what text, mode text, target text, affected bigint, reason text, actor text, recorded_at timestamptz)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT e.position, e.type, e.data ->> 'mode', t.key, t.value::bigint, e.reason, e.actor, e.recorded_at
+  FROM eventsource.erasures e
+  LEFT JOIN LATERAL jsonb_each_text(e.data -> 'targets') t ON true
+ WHERE e.subject = erasure_report.subject
+ ORDER BY e.position, t.key COLLATE "C"
+$$;
+COMMENT ON FUNCTION eventsource.erasure_report(text) IS
+	'All that was asked for and done to erase a subject, in order: one row for each target of an erasure, or of its reversal, with how much was cleared there; one for a request.';
+
+CREATE FUNCTION eventsource.export_subject(subject text) RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT jsonb_build_object(
+	'subject', export_subject.subject,
+	'log', eventsource.log_id(),
+	'erased', (SELECT s.mode FROM eventsource.erased_subjects s WHERE s.subject = export_subject.subject),
+	'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - '{is_upcast}'::text[] ORDER BY e.position), '[]')
+				 FROM eventsource.subject_events(export_subject.subject) p
+				 JOIN eventsource.events e ON e.position = p),
+	'erasures', (SELECT coalesce(jsonb_agg(to_jsonb(r) - 'subject' ORDER BY r.position), '[]')
+				   FROM eventsource.erasures r WHERE r.subject = export_subject.subject))
+$$;
+COMMENT ON FUNCTION eventsource.export_subject(text) IS
+	'All that the log holds about one subject, as one JSON document: its events in order, with the fields that you may see, and what was done to erase it. Goes through the whole log.';
+
+CREATE FUNCTION eventsource.eraser_definitions()
+	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)
+	AS 'MODULE_PATHNAME', 'eventsource_eraser_definitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.eraser_definitions() IS
+	'Private, for views: the current definition of each eraser.';
+
+CREATE VIEW eventsource.erasers AS
+SELECT d.name AS eraser, d.version, d.definition ->> 'owner' AS owner
+  FROM eventsource.eraser_definitions() d;
+COMMENT ON VIEW eventsource.erasers IS 'Functions of users that take part when a subject is erased.';
+COMMENT ON COLUMN eventsource.erasers.eraser IS 'The function.';
+COMMENT ON COLUMN eventsource.erasers.version IS 'Version of the definition.';
+COMMENT ON COLUMN eventsource.erasers.owner IS 'Role whose rights it has.';
+
+CREATE FUNCTION eventsource.grant_eraser(role regrole, modes text[]) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	mode text;
+	f regprocedure;
+BEGIN
+	PERFORM eventsource.grant_reader(role);
+	FOR f IN SELECT p.oid FROM pg_proc p
+			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.proname = ANY (eventsource.eraser_functions()) LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
+	END LOOP;
+	FOREACH mode IN ARRAY modes LOOP
+		IF mode IS NULL OR mode <> ALL ('{soft,anonymize,hard}') THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = format('unknown mode %s', coalesce(quote_literal(mode), 'null')),
+				DETAIL = 'Modes are soft, anonymize and hard.',
+				HINT = format('SELECT eventsource.grant_eraser(%L, ''{soft,anonymize}'')', role);
+		END IF;
+		EXECUTE format('GRANT EXECUTE ON FUNCTION eventsource.%I() TO %s',
+					   CASE mode WHEN 'soft' THEN 'may_erase_softly' WHEN 'anonymize' THEN 'may_anonymize' ELSE 'may_erase_hard' END, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION eventsource.grant_eraser(regrole, text[]) IS
+	'Lets a role erase subjects in these modes (soft, anonymize, hard: each is a right of its own), request that, export a subject, and read. For the owner of the extension and superusers. Errors: 42501, 22023.';
