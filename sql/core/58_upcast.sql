@@ -16,7 +16,7 @@ CREATE FUNCTION eventsource.verify_upcasters(type text DEFAULT NULL, category te
 	RETURNS TABLE (event_type text, from_version integer, event_position bigint, problem text)
 	AS 'MODULE_PATHNAME', 'eventsource_verify_upcasters' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.verify_upcasters(text, text) IS
-	'Reads every event (of a type; in a category) that upcasters are for, as corrected: one row per event for which an upcaster fails, or whose data then does not match the schema of the version that its chain ends at; none when all is well. from_version: the version it is stored at.';
+	'Reads every event (of a type; in a category) that upcasters are for, as corrected: one row per event for which an upcaster fails, or whose data then does not match the schema of the version that its chain ends at; none when all is well. from_version: the version it is stored at. Errors: 42704 if there is no such type or category.';
 
 CREATE FUNCTION eventsource.stored_data(event_position bigint) RETURNS jsonb
 	AS 'MODULE_PATHNAME', 'eventsource_stored_data' LANGUAGE C STABLE STRICT PARALLEL SAFE;

@@ -298,6 +298,11 @@ $$;
 COMMENT ON FUNCTION eventsource.catalog_category(text, jsonb, jsonb, jsonb) IS
 	'Private, for event_catalog: one category.';
 
+CREATE FUNCTION eventsource.expect_category(category text) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_expect_category' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.expect_category(text) IS
+	'Private, for event_catalog: error if there is no such category. Errors: 42704.';
+
 CREATE FUNCTION eventsource.event_catalog(category text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -319,6 +324,10 @@ DECLARE
 	result text := E'# Event catalogue\n\n';
 	each record;
 BEGIN
+	IF event_catalog.category IS NOT NULL
+		AND NOT EXISTS (SELECT FROM eventsource.tracked_tables t WHERE t.category = event_catalog.category) THEN
+		PERFORM eventsource.expect_category(event_catalog.category);
+	END IF;
 	FOR each IN
 		SELECT n.name FROM (SELECT event_catalog.category AS name WHERE event_catalog.category IS NOT NULL
 							UNION SELECT c.name FROM eventsource.categories c
@@ -346,4 +355,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.event_catalog(text) IS
-	'The event catalogue as Markdown: of one category, or (NULL) of all that are declared, tracked, have registered event types, or events among the last 10,000 of the log: rules, state machine with its diagram (mermaid), reason codes, event types (registered, known to the machine, or among those events) with versions, upcasters, transitions, fields and an example, and who uses them. An example is the first of the schema''s own "examples", else data of the latest of those events that was not corrected, as it is, personal data and all, else made from the schema. Shows what the caller may read.';
+	'The event catalogue as Markdown: of one category, or (NULL) of all that are declared, tracked, have registered event types, or events among the last 10,000 of the log: rules, state machine with its diagram (mermaid), reason codes, event types (registered, known to the machine, or among those events) with versions, upcasters, transitions, fields and an example, and who uses them. An example is the first of the schema''s own "examples", else data of the latest of those events that was not corrected, as it is, personal data and all, else made from the schema. Shows what the caller may read. Errors: 42704 if there is no such category.';

@@ -20,6 +20,7 @@
 #include "project/rebuild.h"
 #include "rules/category_list.h"
 #include "rules/event_type.h"
+#include "rules/known.h"
 #include "rules/machine.h"
 #include "rules/upcast.h"
 #include "rules/upcast_verify.h"
@@ -54,6 +55,7 @@ static List *check_chain(const Proposal *proposal);
 static List *check_expression(const Proposal *proposal);
 static void compile(void *arg);
 static const EsUpcaster *same_step(const Proposal *proposal);
+static void notice_unknown(const Proposal *proposal);
 static int64 put_in_force(Proposal *proposal, const char *event_type, Jsonb *data);
 static void describe_rebuild(void *arg);
 static const char *title(const Proposal *proposal);
@@ -89,6 +91,7 @@ eventsource_create_upcaster(PG_FUNCTION_ARGS)
 	same = same_step(&proposal);
 	if (same != NULL)
 		PG_RETURN_INT64(same->version);
+	notice_unknown(&proposal);
 	PG_RETURN_INT64(put_in_force(&proposal, ES_UPCASTER_CREATED,
 								 es_upcast_write(proposal.category, proposal.type, proposal.from, proposal.to,
 												 proposal.source)));
@@ -255,6 +258,28 @@ same_step(const Proposal *proposal)
 
 	return step != NULL && step->to == proposal->to &&
 		strcmp(step->source, proposal->source) == 0 && OidIsValid(step->owner) ? step : NULL;
+}
+
+/* It may be there before all events that it is for; or be mistyped. */
+static void
+notice_unknown(const Proposal *proposal)
+{
+	char	   *near;
+
+	if (proposal->category != NULL && !es_category_is_known(proposal->category))
+	{
+		near = es_category_near(proposal->category);
+		ereport(NOTICE,
+				(errmsg("there are no events yet of category \"%s\", nor is it declared", proposal->category),
+				 near != NULL ? errhint("There are: %s.", near) : 0));
+	}
+	if (!es_type_is_known(proposal->type))
+	{
+		near = es_type_near(NULL, proposal->type);
+		ereport(NOTICE,
+				(errmsg("there are no events yet of type \"%s\", nor is it registered", proposal->type),
+				 near != NULL ? errhint("Registered are: %s.", near) : 0));
+	}
 }
 
 static int64

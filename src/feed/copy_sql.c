@@ -23,6 +23,7 @@
 #include "log/read.h"
 #include "miscadmin.h"
 #include "rules/category_list.h"
+#include "rules/known.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -46,7 +47,6 @@ static void read_request(FunctionCallInfo fcinfo, Request *request);
 static EsCopy *lock_copy(const Request *request);
 static void begin_copy(const Request *request);
 static void check_request(const Request *request);
-static bool is_empty(const char *category);
 static void expect_same(const Request *request, const EsCopy *copy);
 static void expect_own_transactions(FunctionCallInfo fcinfo);
 
@@ -196,26 +196,13 @@ check_request(const Request *request)
 		problems = list_concat(problems, es_mapping_check(request->mapping));
 	es_definition_refuse(problems, psprintf("copy of category \"%s\" to \"%s\"", request->from, request->to),
 						 "Nothing was copied. Mend all of it and try again.");
-	if (!is_empty(request->to))
+	es_category_expect(request->from);
+	if (es_category_has_events(request->to))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("category \"%s\" is not empty", request->to),
 				 errdetail("A copy begins with an empty category, and is the only one to write it."),
 				 errhint("Copy into a category that has no events yet.")));
-}
-
-static bool
-is_empty(const char *category)
-{
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	EsScan	   *scan = es_scan_log(0, PG_INT64_MAX, list_make1(unconstify(char *, category)), snapshot);
-	bool		result;
-
-	es_scan_expect(scan, 1);
-	result = es_scan_next_tuple(scan) == NULL;
-	es_scan_end(scan);
-	UnregisterSnapshot(snapshot);
-	return result;
 }
 
 /* A copy that has begun stays what it is. */

@@ -12,27 +12,15 @@
 #include "log/config.h"
 #include "log/json_walk.h"
 #include "miscadmin.h"
+#include "rules/known.h"
 #include "utils/builtins.h"
-#include "utils/varlena.h"
 
 /* Bytes of failures that an error lists; the rest is counted. */
 #define MAX_DETAIL	8000
 
-/* Types like one that is not registered: so many are named, none longer than this. */
-#define MAX_NEAR	5
-#define MAX_NEAR_LENGTH	255
-
-typedef struct Near
-{
-	char	   *name;
-	int			distance;
-} Near;
-
 int			es_guc_unregistered_types = ES_UNREGISTERED_ALLOW;
 
 static void meet_unregistered(const EsCategory *category, const EsEvent *event);
-static char *near_names(const char *category, const char *type);
-static void insert_near(Near *near, int *count, char *name, int distance);
 static void refuse_version(const EsEventType *type, int32 number);
 static void refuse_data(const EsEventType *type, EsTypeVersion *version, JsonbValue *data, const char *hint);
 static char *list_versions(const EsEventType *type);
@@ -108,7 +96,7 @@ meet_unregistered(const EsCategory *category, const EsEvent *event)
 	if (!category->strict &&
 		!es_event_type_is_news(es_event_text(event, ES_EVENT_CATEGORY), es_event_text(event, ES_EVENT_TYPE)))
 		return;
-	near = near_names(where, name);
+	near = es_type_near(where, name);
 	ereport(category->strict ? ERROR : WARNING,
 			(errcode(ES_ERRCODE_UNKNOWN_EVENT_TYPE),
 			 errmsg("event type \"%s\" is not registered", name),
@@ -117,62 +105,6 @@ meet_unregistered(const EsCategory *category, const EsEvent *event)
 			 errdetail("Category \"%s\" takes it all the same; this session will not be told again.", where),
 			 near != NULL ? errhint("Registered are: %s.", near) :
 			 errhint("Register it with eventsource.register_event_type().")));
-}
-
-/* Registered types that the category knows by almost this name; NULL: there are none. */
-static char *
-near_names(const char *category, const char *type)
-{
-	Near		near[MAX_NEAR];
-	int			count = 0;
-	int			length = strlen(type);
-	int			limit = Max(2, length / 3);
-	StringInfoData list;
-	ListCell   *lc;
-
-	if (length > MAX_NEAR_LENGTH)
-		return NULL;
-	foreach(lc, es_config_names(ES_EVENT_TYPE_KIND))
-	{
-		char	   *name = strchr(lfirst(lc), '-');
-		int			category_len = name == NULL ? 0 : name - (char *) lfirst(lc);
-		int			distance;
-
-		CHECK_FOR_INTERRUPTS();
-		if (name == NULL || strlen(++name) > MAX_NEAR_LENGTH)
-			continue;
-		if (category_len > 0 &&
-			(category_len != (int) strlen(category) || memcmp(lfirst(lc), category, category_len) != 0))
-			continue;
-		distance = varstr_levenshtein_less_equal(type, length, name, strlen(name), 1, 1, 1, limit, true);
-		if (distance <= limit)
-			insert_near(near, &count, name, distance);
-	}
-	if (count == 0)
-		return NULL;
-	initStringInfo(&list);
-	for (int i = 0; i < count; i++)
-		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", near[i].name);
-	return list.data;
-}
-
-/* Keeps them in order of distance, each once. */
-static void
-insert_near(Near *near, int *count, char *name, int distance)
-{
-	int			at = *count;
-
-	for (int i = 0; i < *count; i++)
-		if (strcmp(near[i].name, name) == 0)
-			return;
-	while (at > 0 && near[at - 1].distance > distance)
-		at--;
-	if (at == MAX_NEAR)
-		return;
-	*count = Min(*count + 1, MAX_NEAR);
-	memmove(&near[at + 1], &near[at], (*count - at - 1) * sizeof(Near));
-	near[at].name = name;
-	near[at].distance = distance;
 }
 
 /* ---- refusals ---- */

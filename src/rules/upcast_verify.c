@@ -20,6 +20,7 @@
 #include "log/read.h"
 #include "miscadmin.h"
 #include "rules/event_type.h"
+#include "rules/known.h"
 #include "rules/upcast.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -87,6 +88,10 @@ eventsource_verify_upcasters(PG_FUNCTION_ARGS)
 	EsEvent		event;
 	int64		done = 0;
 
+	if (trial.type != NULL)
+		es_type_expect(trial.type);
+	if (trial.category != NULL)
+		es_category_expect(trial.category);
 	InitMaterializedSRF(fcinfo, 0);
 	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	begin_trial(&trial, snapshot);

@@ -27,7 +27,7 @@ SELECT eventsource.create_upcaster('paid', 1, 2, $$ event.data
 SELECT eventsource.event_catalog();
 SELECT is(eventsource.event_catalog(), eventsource.event_catalog(), 'the same again');
 SELECT ok(eventsource.event_catalog() LIKE '%' || replace(replace(substr(eventsource.event_catalog('order'), 20), '\', '\\'), '_', '\_') || '%', 'of one category: its part');
-SELECT is(eventsource.event_catalog('nothing'), E'# Event catalogue\n\n## Category `nothing`\n\n### Used by\n\n- subscription `` mail `all` `` of events where `event.type <> ''x''`\n', 'of one that is not declared');
+SELECT throws_ok($$ SELECT eventsource.event_catalog('nothing') $$, '42704', 'there is no category "nothing"', 'of one that is not there');
 
 -- What is said cannot become Markdown.
 SELECT is(eventsource.markdown(E' 1. a_b *c* [d](e) <f> `g` |h| ~i~ &amp; #j \\ $k$\n\n# l '), '1\. a\_b \*c\* \[d\](e) \<f\> \`g\` \|h\| \~i\~ \&amp; \#j \\ \$k\$ \# l', 'a text');

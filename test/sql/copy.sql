@@ -2,7 +2,7 @@
 \set own_database copy
 \i test/own_database.sql
 -- Copies of categories: each event once, mapped, through the rules of the new category.
-SELECT plan(60);
+SELECT plan(63);
 -- Settings of who copies say nothing about what is copied.
 SET eventsource.actor = 'copier';
 SET eventsource.reason = 'copying';
@@ -207,6 +207,10 @@ SELECT is(eventsource.copy_category('cpe', 'cpg', '{"made": {"data": "event.data
 RESET ROLE;
 SELECT is((SELECT owner FROM eventsource.category_copies WHERE to_category = 'cpg'), 'copy_admin', 'and owns the copy');
 SELECT count(*) AS n FROM eventsource.append('cpe-1', 'made') \gset
+SELECT eventsource.create_category('cpempty') AS n \gset
+SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpempyt', 'cpx') $$, '42704', 'there is no category "cpempyt"', 'what is not there is not copied');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.copy_category('cpempyt', 'cpx') $$), 'HINT: There are: "cpempty"', 'and what may be meant is named');
+SELECT is(eventsource.copy_category('cpempty', 'cpx'), 0::bigint, 'what is declared is');
 DROP OWNED BY copy_admin;
 DROP ROLE copy_admin;
 SELECT pg_temp.refuses($$ SELECT eventsource.copy_category('cpe', 'cpg') $$, '42704', 'the role that began the copy to category "cpg" is gone', 'whose rights are gone');

@@ -2,7 +2,7 @@
 \set own_database upcast_failures
 \i test/own_database.sql
 -- Upcasters that fail on one event: who is to blame for it, and what followers do; what corrections store; parallel readers; roles that are gone.
-SELECT plan(29);
+SELECT plan(34);
 
 -- It works while it is created, and fails by 0 from then on.
 CREATE FUNCTION share(v int) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT v';
@@ -84,6 +84,18 @@ SELECT is(eventsource.create_upcaster('put', 2, 3, $$ jsonb_build_object('v', (e
 SELECT pg_temp.same_rows('SELECT key, v FROM kept ORDER BY key', $$ VALUES ('1'::text, 221), ('2', 202) $$, 'the projection follows');
 SELECT lives_ok($$ SELECT eventsource.drop_upcaster('put', 2) $$, 'dropped again');
 SELECT pg_temp.same_rows('SELECT key, v FROM kept ORDER BY key', $$ VALUES ('1'::text, 21), ('2', 2) $$, 'down to what is stored');
+
+-- Names that are mistyped.
+SELECT eventsource.register_event_type('order_placed', 'shop', '{"type": "object"}') AS n \gset
+SELECT pg_temp.refuses($$ SELECT * FROM eventsource.verify_upcasters('order_plaed') $$, '42704', 'there is no event type "order_plaed"', 'a type that is not there');
+SELECT matches(pg_temp.refusal($$ SELECT * FROM eventsource.verify_upcasters('order_plaed') $$), 'HINT: Registered are: "order_placed"', 'one that is spelled alike is named');
+SELECT pg_temp.refuses($$ SELECT * FROM eventsource.verify_upcasters(category => 'shpo') $$, '42704', 'there is no category "shpo"', 'a category that is not there');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_upcasters('order_placed', 'shop') $$, 'both are there');
+BEGIN;
+SET client_min_messages = notice;
+SELECT is(eventsource.create_upcaster('order_plaed', 1, 2, 'event.data', 'shpo'), 1::bigint, 'what may come to be is only asked about');
+SET client_min_messages = warning;
+ROLLBACK;
 
 SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain is as it was');
 SELECT is((SELECT count(*) FROM eventsource.upcasters), 4::bigint, 'all are there');
