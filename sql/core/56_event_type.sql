@@ -9,6 +9,11 @@ CREATE FUNCTION eventsource.register_event_type(
 COMMENT ON FUNCTION eventsource.register_event_type(text, text, jsonb, integer, text, text, text, text, jsonb) IS
 	'Registers an event type, or a new version of it; returns the version, which is that of events from now on which do not say theirs. category: for events of this one alone; NULL: of every category that has no registration of this type of its own. schema: a JSON Schema that data must match, fill values included (NULL: any data); an event is judged by the schema of its own version. version: greater than those there are (default: the next). With the same schema as the version it names (default: the latest) nothing new is made, but what else it says is said anew, if it differs. compatibility with the version before (with all, by the suffix _transitive): none, backward (what matched the earlier schema matches this one), forward (the reverse), full (both). subject: expression over event that says whom it is about (default: as its category says). phase: free word for reports. pii: which fields are personal, path -> strategy ({"email": "hash", "address.street": "redact", "phones.*.number": "null"}; * stands for all elements of an array): they are kept apart from data, shown to who may see them alone (grant_personal_data), and can be erased; strategies say what anonymizing makes of them: hash, mask_ip, redact, null, keep. NULL: as in the version before; {}: none. Formats are asserted where eventsource.assert_formats was on when the version was registered. Errors: ZE011 lists every problem; nothing is changed then.';
 
+CREATE FUNCTION eventsource.withdraw_event_type(type text, category text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_withdraw_event_type' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.withdraw_event_type(text, text) IS
+	'Ends a registration: new events of the type are taken as those of types that are not registered, so refused by strict categories (ZE006); elsewhere any data will do, and the version is the latest there was unless they say theirs. Withdrawn for a category, the registration for all does not take its place. Events that are stored keep their versions, schemas (for corrections) and upcasters. register_event_type() registers it again, and its versions go on. Errors: 42704 if it is not registered; if it is withdrawn already, nothing happens.';
+
 -- Each registration is a stream of category $config; a version that was said more
 -- than once is what was said last.
 
@@ -16,7 +21,7 @@ CREATE VIEW eventsource.event_type_versions AS
 SELECT v.type, v.category, v.version,
 	   v.version = max(v.version) OVER (PARTITION BY v.stream) AS is_latest,
 	   v.schema, v.compatibility, v.assert_formats, v.subject, v.description, v.phase,
-	   v.owner, v.registered_by, v.registered_at, v.position, v.pii
+	   v.owner, v.registered_by, v.registered_at, v.position, v.pii, v.is_withdrawn
   FROM (SELECT s.id AS stream,
 			   e.data ->> 'type' AS type,
 			   e.data ->> 'category' AS category,
@@ -32,11 +37,14 @@ SELECT v.type, v.category, v.version,
 			   e.actor AS registered_by,
 			   e.recorded_at AS registered_at,
 			   e.position,
+			   e.type = 'event_type_registered' AS is_version,
+			   last_value(e.type) OVER (PARTITION BY s.id ORDER BY e.version
+					ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) = 'event_type_withdrawn' AS is_withdrawn,
 			   e.version = max(e.version) OVER (PARTITION BY s.id, e.data ->> 'version') AS counts
 		  FROM eventsource.stream s
 		 CROSS JOIN LATERAL eventsource.read_stream(s.name) e
 		 WHERE s.name >= '$config-event_type.' AND s.name < '$config-event_type/') v
- WHERE v.counts;
+ WHERE v.counts AND v.is_version;
 COMMENT ON VIEW eventsource.event_type_versions IS
 	'Registered event types, one row per version.';
 COMMENT ON COLUMN eventsource.event_type_versions.type IS 'The event type.';
@@ -54,10 +62,11 @@ COMMENT ON COLUMN eventsource.event_type_versions.registered_by IS 'Actor who re
 COMMENT ON COLUMN eventsource.event_type_versions.registered_at IS 'When it was registered, or said anew.';
 COMMENT ON COLUMN eventsource.event_type_versions.position IS 'Place of the definition in the log.';
 COMMENT ON COLUMN eventsource.event_type_versions.pii IS 'Personal fields of data: path -> what anonymizing makes of it; NULL: none were ever declared.';
+COMMENT ON COLUMN eventsource.event_type_versions.is_withdrawn IS 'True if the registration was withdrawn: these are the versions of stored events alone.';
 
 CREATE VIEW eventsource.event_types AS
 SELECT v.type, v.category, v.version, v.schema, v.compatibility, v.assert_formats, v.subject, v.description,
-	   v.phase, v.owner, v.registered_by, v.registered_at, v.position, v.pii
+	   v.phase, v.owner, v.registered_by, v.registered_at, v.position, v.pii, v.is_withdrawn
   FROM eventsource.event_type_versions v
  WHERE v.is_latest;
 COMMENT ON VIEW eventsource.event_types IS
@@ -76,3 +85,4 @@ COMMENT ON COLUMN eventsource.event_types.registered_by IS 'Actor who registered
 COMMENT ON COLUMN eventsource.event_types.registered_at IS 'When it was registered, or said anew.';
 COMMENT ON COLUMN eventsource.event_types.position IS 'Place of the definition in the log.';
 COMMENT ON COLUMN eventsource.event_types.pii IS 'Personal fields of data: path -> what anonymizing makes of it; NULL: none were ever declared.';
+COMMENT ON COLUMN eventsource.event_types.is_withdrawn IS 'True if it was withdrawn: new events have no registration.';

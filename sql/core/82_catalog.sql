@@ -215,6 +215,7 @@ BEGIN
 					CASE count(*) WHEN 1 THEN 'the only one' ELSE 'of ' || string_agg(v.value ->> 'version', ', ' ORDER BY (v.value ->> 'version')::int) END,
 					now ->> 'compatibility')
 		   FROM jsonb_array_elements(versions) v HAVING count(*) > 0),
+		CASE WHEN (now ->> 'is_withdrawn')::boolean THEN E'Withdrawn: new events have no registration.\n\n' END,
 		'Subject: ' || eventsource.markdown_code(now ->> 'subject') || E'\n\n',
 		(SELECT E'Older events are read with other data:\n\n'
 				|| string_agg(format(E'- of version %s as of %s: %s\n', u.from_version, u.to_version, eventsource.markdown_code(u.expression)), '' ORDER BY u.from_version) || E'\n'

@@ -277,7 +277,7 @@ emit_choice(ReturnSetInfo *rsinfo, Question *q)
 		values[5] = CStringGetTextDatum(choice->label);
 	q->is_known = q->allowed = true;
 	if (q->category->strict &&
-		es_event_type_get(es_event_text(&q->event, ES_EVENT_CATEGORY), choice->type) == NULL)
+		!es_event_type_is_registered(es_event_text(&q->event, ES_EVENT_CATEGORY), choice->type))
 		q->allowed = false;
 	else if (choice->guard != NULL && !es_machine_attempt(judge, q, &q->refusal))
 	{

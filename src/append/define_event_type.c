@@ -1,6 +1,7 @@
 /*
  * define_event_type.c
- *		register_event_type: versions of event types, with their schemas.
+ *		register_event_type: versions of event types, with their schemas; and
+ *		withdraw_event_type, which ends them for new events.
  *
  * A version is its schema, and never changes: the same schema again is the same
  * version, whose description and the like may be said anew; another schema is a new
@@ -15,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "log/config.h"
+#include "log/json.h"
 #include "miscadmin.h"
 #include "project/rebuild.h"
 #include "rules/category_list.h"
@@ -35,8 +37,10 @@ typedef struct Proposal
 } Proposal;
 
 PG_FUNCTION_INFO_V1(eventsource_register_event_type);
+PG_FUNCTION_INFO_V1(eventsource_withdraw_event_type);
 
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
+static void expect_type(const char *type, const char *example);
 static char *get_text(FunctionCallInfo fcinfo, int arg);
 static List *check_proposal(const Proposal *proposal);
 static List *check_schema(const EsTypeVersion *version);
@@ -87,7 +91,8 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 	{
 		version->number = same->number;
 		version->asserts_formats = same->asserts_formats;
-		if (same_words(version, same) && (version->subject == NULL || OidIsValid(stored->owner)))
+		if (same_words(version, same) && !stored->is_withdrawn &&
+			(version->subject == NULL || OidIsValid(stored->owner)))
 			PG_RETURN_INT32(same->number);
 	}
 	else if (stored != NULL)
@@ -103,9 +108,47 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 		es_machine_refuse(title(&proposal), problems);
 	if (stored != NULL && same == NULL)
 		warn_of_lost_schema(&proposal, stored);
-	es_define(ES_EVENT_TYPE_KIND, name, "event_type_registered",
+	es_define(ES_EVENT_TYPE_KIND, name, ES_EVENT_TYPE_REGISTERED,
 			  es_event_type_write(proposal.category, proposal.type, version));
 	PG_RETURN_INT32(version->number);
+}
+
+/*
+ * withdraw_event_type(type, category): what is stored stays of its versions, and what
+ * is read of it does not change, so that only the type's name is locked
+ */
+Datum
+eventsource_withdraw_event_type(PG_FUNCTION_ARGS)
+{
+	char	   *type = get_text(fcinfo, 0);
+	char	   *category = get_text(fcinfo, 1);
+	char	   *name;
+	EsEventType *stored;
+	JsonbParseState *state = NULL;
+
+	PreventCommandIfReadOnly("eventsource.withdraw_event_type()");
+	expect_type(type, "SELECT eventsource.withdraw_event_type('note_added')");
+	name = es_event_type_definition_name(category, type);
+	es_define_lock(ES_EVENT_TYPE_KIND, name);
+	stored = es_event_type_read(category, type);
+	if (stored == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("event type \"%s\" is not registered", type),
+				 category == NULL ? errdetail("Nobody registered it for all categories.") :
+				 errdetail("Nobody registered it for category \"%s\".", category),
+				 errhint("The view eventsource.event_types lists what is registered, and for which category.")));
+	if (stored->is_withdrawn)
+	{
+		ereport(NOTICE, (errmsg("event type \"%s\" is withdrawn already", type)));
+		PG_RETURN_VOID();
+	}
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	es_json_push_string(&state, "type", type);
+	es_json_push_string(&state, "category", category);
+	(void) es_define(ES_EVENT_TYPE_KIND, name, ES_EVENT_TYPE_WITHDRAWN,
+					 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	PG_RETURN_VOID();
 }
 
 /* ---- the arguments ---- */
@@ -129,12 +172,18 @@ read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 	version->pii = PG_ARGISNULL(8) ? NULL : PG_GETARG_JSONB_P(8);
 	if (version->compatibility == NULL)
 		version->compatibility = "backward";
-	if (proposal->type == NULL)
+	expect_type(proposal->type, "SELECT eventsource.register_event_type('note_added', schema => '{\"type\": \"object\"}')");
+}
+
+static void
+expect_type(const char *type, const char *example)
+{
+	if (type == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("type must not be null"),
 				 errdetail("A registration is of an event type."),
-				 errhint("For example: SELECT eventsource.register_event_type('note_added', schema => '{\"type\": \"object\"}').")));
+				 errhint("For example: %s.", example)));
 }
 
 static char *

@@ -326,7 +326,7 @@ warn_of_unregistered(const char *name)
 		return;
 	initStringInfo(&types);
 	foreach(lc, es_machine_types(machine))
-		if (es_event_type_get(category, lfirst(lc)) == NULL)
+		if (!es_event_type_is_registered(category, lfirst(lc)))
 		appendStringInfo(&types, ", \"%s\"", text_to_cstring(lfirst(lc)));
 	if (types.len > 0)
 		ereport(WARNING,

@@ -68,6 +68,14 @@ es_event_type_get(const text *category, const text *type)
 }
 
 bool
+es_event_type_is_registered(const text *category, const text *type)
+{
+	const EsEventType *registration = es_event_type_get(category, type);
+
+	return registration != NULL && !registration->is_withdrawn;
+}
+
+bool
 es_event_type_is_news(const text *category, const text *type)
 {
 	Key			key;
@@ -200,7 +208,7 @@ compile_subject(EsEventType *type)
 	EsExprScope scope = {.owner = type->owner};
 	const char *source = es_event_type_latest(type)->subject;
 
-	if (source == NULL)
+	if (source == NULL || type->is_withdrawn)
 		return;
 	if (!OidIsValid(type->owner))
 		ereport(ERROR,
@@ -259,7 +267,7 @@ es_event_type_read(const char *category, const char *type)
 	return result;
 }
 
-/* Numbers only grow, but what is there may be said again: the last word is kept. */
+/* Numbers only grow, but what is there may be said again, or all be withdrawn: the last word is kept. */
 static void
 read_versions(EsEventType *type, List *definitions)
 {
@@ -273,6 +281,9 @@ read_versions(EsEventType *type, List *definitions)
 		EsTypeVersion *version;
 		int64		number;
 
+		type->is_withdrawn = strcmp(definition->type, ES_EVENT_TYPE_WITHDRAWN) == 0;
+		if (type->is_withdrawn)
+			continue;
 		if (!es_json_find_number(&definition->data->root, "version", &number))
 			elog(ERROR, "definition of event type \"%s\" at position " INT64_FORMAT " has no version",
 				 type->name, definition->position);

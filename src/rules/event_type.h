@@ -16,7 +16,9 @@
 #include "rules/json_schema.h"
 #include "rules/pii.h"
 
-#define ES_EVENT_TYPE_KIND	"event_type"
+#define ES_EVENT_TYPE_KIND			"event_type"
+#define ES_EVENT_TYPE_REGISTERED	"event_type_registered"
+#define ES_EVENT_TYPE_WITHDRAWN		"event_type_withdrawn"
 
 /* The log keeps an event's schema_version in two bytes. */
 #define ES_MAX_SCHEMA_VERSION	PG_INT16_MAX
@@ -40,6 +42,8 @@ typedef struct EsEventType
 {
 	char	   *category;		/* NULL: every one that has none of its own */
 	char	   *name;
+	bool		is_withdrawn;	/* new events have no registration; what is
+								 * stored is of these versions still */
 	Oid			owner;			/* of the latest version; InvalidOid: gone */
 	EsExpr	   *subject;		/* of the latest version, or NULL */
 	int			n_versions;
@@ -48,8 +52,14 @@ typedef struct EsEventType
 	MemoryContext context;
 } EsEventType;
 
-/* The registration of an event, or NULL.  Valid until the end of the transaction. */
+/*
+ * The registration of a stored event, withdrawn or not, or NULL.  Valid until the end
+ * of the transaction.
+ */
 extern const EsEventType *es_event_type_get(const text *category, const text *type);
+
+/* Has a new event one that is in force? */
+extern bool es_event_type_is_registered(const text *category, const text *type);
 
 /* True the first time that it is asked of a type in this session, more or less. */
 extern bool es_event_type_is_news(const text *category, const text *type);

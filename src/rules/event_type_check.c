@@ -20,7 +20,7 @@
 
 int			es_guc_unregistered_types = ES_UNREGISTERED_ALLOW;
 
-static void meet_unregistered(const EsCategory *category, const EsEvent *event);
+static void meet_unregistered(const EsCategory *category, const EsEvent *event, bool is_withdrawn);
 static void refuse_version(const EsEventType *type, int32 number);
 static void refuse_data(const EsEventType *type, EsTypeVersion *version, JsonbValue *data, const char *hint);
 static char *list_versions(const EsEventType *type);
@@ -30,20 +30,24 @@ const EsEventType *
 es_event_type_admit(const EsCategory *category, EsEvent *event, int32 given)
 {
 	const EsEventType *type = NULL;
+	bool		is_withdrawn = false;
 
 	if (es_event_type_counts(event->flags))
 	{
 		type = es_event_type_get(es_event_text(event, ES_EVENT_CATEGORY),
 								 es_event_text(event, ES_EVENT_TYPE));
-		if (type == NULL && (category->strict || es_guc_unregistered_types != ES_UNREGISTERED_ALLOW))
-			meet_unregistered(category, event);
+		is_withdrawn = type != NULL && type->is_withdrawn;
+		if ((type == NULL || is_withdrawn) &&
+			(category->strict || es_guc_unregistered_types != ES_UNREGISTERED_ALLOW))
+			meet_unregistered(category, event, is_withdrawn);
 	}
+	/* Of a withdrawn type it is what upcasters leave as it is. */
 	if (given == 0)
 		given = type != NULL ? es_event_type_latest(type)->number : 1;
-	else if (type != NULL && es_event_type_version(type, given) == NULL)
+	else if (type != NULL && !is_withdrawn && es_event_type_version(type, given) == NULL)
 		refuse_version(type, given);
 	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(given));
-	return type;
+	return is_withdrawn ? NULL : type;
 }
 
 const text *
@@ -87,7 +91,7 @@ es_event_type_check(const EsEventType *type, const EsEvent *event, const char *h
 /* ---- types that are not registered ---- */
 
 static void
-meet_unregistered(const EsCategory *category, const EsEvent *event)
+meet_unregistered(const EsCategory *category, const EsEvent *event, bool is_withdrawn)
 {
 	char	   *where = text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY));
 	char	   *name = text_to_cstring(es_event_text(event, ES_EVENT_TYPE));
@@ -99,11 +103,13 @@ meet_unregistered(const EsCategory *category, const EsEvent *event)
 	near = es_type_near(where, name);
 	ereport(category->strict ? ERROR : WARNING,
 			(errcode(ES_ERRCODE_UNKNOWN_EVENT_TYPE),
+			 is_withdrawn ? errmsg("event type \"%s\" is not registered any more", name) :
 			 errmsg("event type \"%s\" is not registered", name),
 			 category->strict ?
 			 errdetail("Category \"%s\" is strict: it takes only registered types.", where) :
 			 errdetail("Category \"%s\" takes it all the same; this session will not be told again.", where),
 			 near != NULL ? errhint("Registered are: %s.", near) :
+			 is_withdrawn ? errhint("It was withdrawn; eventsource.register_event_type() registers it again.") :
 			 errhint("Register it with eventsource.register_event_type().")));
 }
 

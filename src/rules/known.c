@@ -126,20 +126,24 @@ registered_categories(void)
 	return result;
 }
 
-/* For a category and for all; NULL: for any. */
+/* For a category and for all; NULL: for any.  Not those that are withdrawn. */
 static List *
 registered_types(const char *category)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, es_config_names(ES_EVENT_TYPE_KIND))
+	foreach(lc, es_config_list(ES_EVENT_TYPE_KIND))
 	{
-		char	   *hyphen = strchr(lfirst(lc), '-');
-		int			length = hyphen == NULL ? -1 : hyphen - (char *) lfirst(lc);
+		EsDefinition *definition = lfirst(lc);
+		char	   *hyphen = strchr(definition->name, '-');
+		int			length = hyphen == NULL ? -1 : hyphen - definition->name;
 
+		if (strcmp(definition->type, ES_EVENT_TYPE_REGISTERED) != 0)
+			continue;
 		if (length == 0 || (length > 0 && category == NULL) ||
-			(length > 0 && length == (int) strlen(category) && memcmp(lfirst(lc), category, length) == 0))
+			(length > 0 && length == (int) strlen(category) &&
+			 memcmp(definition->name, category, length) == 0))
 			result = lappend(result, hyphen + 1);
 	}
 	return result;
@@ -191,7 +195,8 @@ near_names(List *names, const char *name)
 		CHECK_FOR_INTERRUPTS();
 		if (strlen(lfirst(lc)) > MAX_NEAR_LENGTH)
 			continue;
-		distance = varstr_levenshtein_less_equal(name, length, lfirst(lc), strlen(lfirst(lc)), 1, 1, 1, limit, true);
+		distance = varstr_levenshtein_less_equal(name, length, lfirst(lc), strlen(lfirst(lc)), 1, 1, 1,
+												 limit, true);
 		if (distance <= limit)
 			insert_near(near, &count, lfirst(lc), distance);
 	}
