@@ -107,6 +107,12 @@ BEGIN
 			RETURN QUERY SELECT * FROM eventsource.schema_fields(below -> 'items', root, prefix || field || '[].', depth + 1, path || (below #>> '{items,$ref}'));
 		END LOOP;
 	END IF;
+	IF jsonb_typeof(s -> 'required') = 'array' THEN
+		RETURN QUERY SELECT prefix || r, 'any', true, NULL::text
+		  FROM jsonb_array_elements_text(s -> 'required') r
+		 WHERE (jsonb_typeof(s -> 'properties') = 'object' AND (s -> 'properties') ? r) IS NOT TRUE
+		 ORDER BY r COLLATE "C";
+	END IF;
 	IF jsonb_typeof(s -> 'allOf') = 'array' THEN
 		FOR part IN SELECT v FROM jsonb_array_elements(s -> 'allOf') WITH ORDINALITY a (v, n) ORDER BY n LOOP
 			CONTINUE WHEN part ->> '$ref' = ANY (seen);
@@ -116,7 +122,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.schema_fields(jsonb, jsonb, text, integer, text[]) IS
-	'Private, for event_catalog: the fields that a schema names, nested ones by their path.';
+	'Private, for event_catalog: the fields that a schema names, nested ones by their path; one that it names in several places is there more than once.';
 
 CREATE FUNCTION eventsource.schema_sample(schema jsonb, root jsonb, depth integer DEFAULT 0, seen text[] DEFAULT '{#}') RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -206,7 +212,11 @@ DECLARE
 	schema jsonb := nullif(now -> 'schema', 'null');
 	fields text := (SELECT string_agg(format(E'| %s | %s | %s | %s |\n', eventsource.markdown_code(f.name, true), f.type,
 								CASE WHEN f.is_required THEN 'yes' ELSE '' END, coalesce(eventsource.markdown(f.description), '')), '' ORDER BY n)
-					  FROM (SELECT x.*, row_number() OVER () AS n FROM eventsource.schema_fields(schema, schema) x) f);
+					  FROM (SELECT x.name, coalesce(string_agg(DISTINCT x.type, ' and ') FILTER (WHERE x.type <> 'any'), 'any') AS type,
+								   bool_or(x.is_required) AS is_required, (array_agg(x.description ORDER BY x.n) FILTER (WHERE x.description IS NOT NULL))[1] AS description,
+								   min(x.n) AS n
+							  FROM (SELECT y.*, row_number() OVER () AS n FROM eventsource.schema_fields(schema, schema) y) x
+							 GROUP BY x.name) f);
 BEGIN
 	RETURN concat(heading, ' ', eventsource.markdown_code(type), E'\n\n',
 		eventsource.markdown(coalesce(now ->> 'description', schema ->> 'description')) || E'\n\n',

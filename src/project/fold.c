@@ -470,13 +470,12 @@ set_image(EsRow *row, HeapTuple image)
 static void
 note_position(Step *step, EsRow *row)
 {
-	int64		position;
+	int64		position = DatumGetInt64(step->event->value[ES_EVENT_POSITION]);
 	bool		same;
 
+	row->last_position = position;
 	if (!step->fold->is_replay)
 		return;
-	position = DatumGetInt64(step->event->value[ES_EVENT_POSITION]);
-	row->last_position = position;
 	if (step->fold->watch != NULL)
 		step->fold->watch(row, step->fold->watch_arg);
 	if (!step->fold->only_entered)
@@ -542,12 +541,15 @@ write_rows(const EsTarget *target, List *rows, bool at_once)
 {
 	bool		replace = at_once && target->has_other_unique;
 	EsTargetWriter *writer = es_target_begin_write(target);
+	EsRowContext context;
 	ListCell   *lc;
 
+	es_row_begin_context(&context);
 	foreach(lc, rows)
 	{
 		EsRow	   *row = lfirst(lc);
 
+		context.row = row;
 		if (row->target == target && row->changed && row->found != NULL && (row->now == NULL || replace))
 			es_target_delete(writer, row->found);
 	}
@@ -556,6 +558,7 @@ write_rows(const EsTarget *target, List *rows, bool at_once)
 		EsRow	   *row = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
+		context.row = row;
 		if (row->target != target || !row->changed || row->now == NULL)
 			continue;
 		if (row->found == NULL || replace)
@@ -563,6 +566,7 @@ write_rows(const EsTarget *target, List *rows, bool at_once)
 		else if (!es_target_same_image(row->found, row->now))
 			es_target_update(writer, row->found, row->now);
 	}
+	es_row_end_context(&context);
 	es_target_end_write(writer);
 }
 

@@ -17,10 +17,11 @@ typedef struct EsRow
 	HeapTuple	found;			/* as the table has it, NULL: not there */
 	HeapTuple	now;			/* as folded so far, NULL: not there */
 	bool		changed;
+	int64		last_position;	/* of the last event that folded into it; 0:
+								 * none yet */
 
 	/* Of a replay. */
 	bool		compared;		/* the table's row was seen */
-	int64		last_position;	/* of the last event that folded into it */
 	int64		parted_at;		/* of the first event after which it was never
 								 * again as found */
 } EsRow;
@@ -76,6 +77,19 @@ typedef struct EsRowScan
 } EsRowScan;
 
 extern EsRow *es_fold_next_row(EsFold *fold, EsRowScan *scan);
+
+/*
+ * While it is in force, an error says in its CONTEXT which row it met; the caller
+ * sets row (NULL: none).
+ */
+typedef struct EsRowContext
+{
+	ErrorContextCallback callback;
+	const EsRow *row;
+} EsRowContext;
+
+extern void es_row_begin_context(EsRowContext *context);
+extern void es_row_end_context(EsRowContext *context);
 
 /* The locks of shared rows, for all rows of these replays at once. */
 extern void es_fold_lock_rows(List *folds);

@@ -280,7 +280,9 @@ es_replay_check_rows(EsFold *fold)
 	MemoryContext caller = MemoryContextSwitchTo(work);
 	EsRowScan	scan = {0};
 	EsRow	   *row;
+	EsRowContext context;
 
+	es_row_begin_context(&context);
 	while ((row = es_fold_next_row(fold, &scan)) != NULL)
 	{
 		TupleTableSlot *slot;
@@ -290,9 +292,11 @@ es_replay_check_rows(EsFold *fold)
 		slot = MakeSingleTupleTableSlot(row->target->desc, &TTSOpsHeapTuple);
 		ExecStoreHeapTuple(row->now, slot, false);
 		slot_getallattrs(slot);
+		context.row = row;
 		es_target_check_row(row->target, slot);
 		MemoryContextReset(work);
 	}
+	es_row_end_context(&context);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 }

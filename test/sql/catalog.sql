@@ -2,7 +2,7 @@
 \set own_database catalog
 \i test/own_database.sql
 -- The event catalogue: as Markdown, the same each time, for whoever may read.
-SELECT plan(16);
+SELECT plan(17);
 SELECT eventsource.create_state_machine('order', '{"create": {"placed": "NEW"}, "states": {"NEW": {"on": {"paid": {"target": "PAID", "guard": "(event.data ->> ''amount'')::numeric > 0"}, "cancelled": {"target": "CANCELLED", "reason": "required", "label": "given up"}}}, "PAID": {"type": "final"}, "CANCELLED": {"type": "final"}}, "on": {"noted": {}}, "reasons": {"too_late": {"category": "delivery", "label": "Came too late"}, "changed_mind": {"label": "Changed | mind"}}}') > 0 AS n \gset
 SELECT eventsource.create_category('order', 'order', strict => true, subject => $$ 'customer-' || (event.data ->> 'customer') $$) AS n \gset
 SELECT eventsource.register_event_type('placed', 'order', '{"type": "object", "required": ["customer", "lines"], "properties": {"customer": {"type": "string", "description": "Who _orders_ <b>"}, "when": {"type": "string", "format": "date-time"}, "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}}, "channel": {"enum": ["web", "shop|x"]}}, "$defs": {"line": {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}, "n": {"type": "integer", "minimum": 1, "default": 2}}}}}', description => 'An order was placed', phase => 'sale') AS n \gset
@@ -60,6 +60,14 @@ SELECT is(eventsource.schema_sample(s, s), '{"a": "jane@example.com", "b": [7], 
   FROM (SELECT '{"properties": {"a": {"type": "string", "format": "email"}, "b": {"type": "array", "items": {"const": 7}}, "c": {"type": "object", "properties": {"d": {"type": "boolean"}}}, "e": {"type": "integer", "minimum": 3}, "f": {"enum": ["x"]}, "g": {}}, "allOf": [{"properties": {"h": {"type": "string"}}}]}'::jsonb) x (s);
 SELECT is(eventsource.catalog_example('{"type": "string", "pattern": "^[0-9]+$"}', '1'), '', 'no example rather than a wrong one');
 SELECT is(eventsource.catalog_example('{"required": ["a"]}', NULL), '', 'nor one that says nothing');
+
+SELECT is(substring(eventsource.catalog_type('#', 'x', jsonb_build_array(jsonb_build_object('schema', s)), NULL, NULL, NULL) FROM '---\|\n(.*\|\n)'),
+'| `b` | integer | yes | the b |
+| `c` | object |  |  |
+| `c.d` | any | yes |  |
+| `a` | any | yes |  |
+', 'fields that are only required are there, and each once')
+  FROM (SELECT '{"required": ["a", "b"], "properties": {"b": {"type": "integer"}, "c": {"type": "object", "required": ["d"]}}, "allOf": [{"required": ["b"], "properties": {"b": {"description": "the b"}}}]}'::jsonb) x (s);
 
 -- A reader may ask.
 CREATE ROLE catalog_reader;

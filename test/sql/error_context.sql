@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Errors that an event causes somewhere inside say in their CONTEXT where: which expression, which event of a batch.
 BEGIN;
-SELECT plan(31);
+SELECT plan(34);
 
 -- An error with the lines of its context that are ours.
 CREATE FUNCTION pg_temp.failure(command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -15,6 +15,12 @@ EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
 	RETURN concat_ws(E'\n', SQLSTATE, nullif(regexp_replace(context, '\n?(COPY|SQL statement|PL/pgSQL function|SQL function).*', ''), ''));
 END
+$$;
+
+-- The same of a row that the only event of a stream leaves.
+CREATE FUNCTION pg_temp.of_row(state text, projection text, name text) RETURNS text LANGUAGE sql AS $$
+	SELECT format(E'%s\nrow of projection public.%s as the event at position %s leaves it', state, projection, position)
+	  FROM eventsource.events WHERE stream = name
 $$;
 
 SELECT lives_ok($$ SELECT eventsource.create_state_machine('ec', '{
@@ -89,6 +95,18 @@ CREATE TABLE ecsums (key text PRIMARY KEY, n numeric NOT NULL DEFAULT 0);
 SELECT eventsource.create_projection('ecsums', '{ecsum}', '{"added": "n = row.n + (event.data->>''a'')::int"}') AS n \gset
 SELECT version AS n FROM eventsource.append('ecsum-1', 'added', '{"a": 1}') \gset
 SELECT is(pg_temp.failure($$ SELECT eventsource.create_upcaster('added', 1, 2, 'jsonb_build_object(''b'', event.data->''a'')') $$),
-	E'23502\nprojections folded anew by the upcaster of event type "added" from version 1', 'projections that an upcaster folds anew');
+	pg_temp.of_row('23502', 'ecsums', 'ecsum-1') || E'\nprojections folded anew by the upcaster of event type "added" from version 1', 'projections that an upcaster folds anew');
+
+-- Rows that are folded anew, or written.
+SELECT is(pg_temp.failure(format($$ SELECT eventsource.correct_event(%s::bigint, '{}', 'wrong', 'joe') $$, position)),
+	pg_temp.of_row('23502', 'ecsums', 'ecsum-1'), 'a correction that leaves a bad row') FROM eventsource.events WHERE stream = 'ecsum-1';
+CREATE TABLE ecnames (key text PRIMARY KEY, name text UNIQUE);
+SELECT eventsource.create_projection('ecnames', '{ecname}', '{"named": "name = event.data->>''name''"}') AS n \gset
+SELECT version AS n FROM eventsource.append('ecname-1', 'named', '{"name": "a"}') \gset
+SELECT version AS n FROM eventsource.append('ecname-2', 'named', '{"name": "b"}') \gset
+SELECT matches(pg_temp.failure($$ SELECT eventsource.append('ecname-3', 'named', '{"name": "a"}') $$),
+	'^23505\nrow of projection public\.ecnames as the event at position \d+ leaves it$', 'an event that makes a row like another');
+SELECT is(pg_temp.failure(format($$ SELECT eventsource.correct_event(%s::bigint, '{"name": "a"}', 'wrong', 'joe') $$, position)),
+	pg_temp.of_row('23505', 'ecnames', 'ecname-2'), 'a correction that does') FROM eventsource.events WHERE stream = 'ecname-2';
 SELECT * FROM finish();
 ROLLBACK;
