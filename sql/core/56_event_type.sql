@@ -12,7 +12,7 @@ COMMENT ON FUNCTION eventsource.register_event_type(text, text, jsonb, integer, 
 CREATE FUNCTION eventsource.withdraw_event_type(type text, category text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_withdraw_event_type' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.withdraw_event_type(text, text) IS
-	'Ends a registration: new events of the type are taken as those of types that are not registered, so refused by strict categories (ZE006); elsewhere any data will do, and the version is the latest there was unless they say theirs. Withdrawn for a category, the registration for all does not take its place. Events that are stored keep their versions, schemas (for corrections) and upcasters. register_event_type() registers it again, and its versions go on. Errors: 42704 if it is not registered; if it is withdrawn already, nothing happens.';
+	'Ends a registration: new events of the type are taken as those of types that are not registered, so refused by strict categories (ZE006); elsewhere any data will do, and the version is the latest there was unless they say another of them; fields that it says are personal (pii) are so still. Withdrawn for a category, the registration for all does not take its place. Events that are stored keep their versions, schemas (for corrections) and upcasters. register_event_type() registers it again, and its versions go on. Errors: 42704 if it is not registered; if it is withdrawn already, nothing happens.';
 
 -- Each registration is a stream of category $config; a version that was said more
 -- than once is what was said last.

@@ -150,7 +150,7 @@ decide(void *arg)
 	is_filled_in = type != NULL &&
 		es_machine_fills(q->category->machine, es_event_text(&q->event, ES_EVENT_TYPE));
 	if (!is_filled_in)
-		es_event_type_check(type, &q->event, NULL);
+		es_event_type_check(es_event_type_in_force(type), &q->event, NULL);
 	es_personal_take(&q->event, type, &q->draft);
 	stored = q->event;
 	es_reading_upcast(es_reading_begin(), &q->event);
@@ -173,7 +173,7 @@ decide(void *arg)
 	if (is_filled_in)
 	{
 		es_personal_refuse_filled(&stored, type);
-		es_event_type_check(type, es_personal_told(&stored, &told), NULL);
+		es_event_type_check(es_event_type_in_force(type), es_personal_told(&stored, &told), NULL);
 	}
 }
 
@@ -277,7 +277,8 @@ emit_choice(ReturnSetInfo *rsinfo, Question *q)
 		values[5] = CStringGetTextDatum(choice->label);
 	q->is_known = q->allowed = true;
 	if (q->category->strict &&
-		!es_event_type_is_registered(es_event_text(&q->event, ES_EVENT_CATEGORY), choice->type))
+		es_event_type_in_force(es_event_type_get(es_event_text(&q->event, ES_EVENT_CATEGORY),
+												 choice->type)) == NULL)
 		q->allowed = false;
 	else if (choice->guard != NULL && !es_machine_attempt(judge, q, &q->refusal))
 	{

@@ -326,7 +326,7 @@ warn_of_unregistered(const char *name)
 		return;
 	initStringInfo(&types);
 	foreach(lc, es_machine_types(machine))
-		if (!es_event_type_is_registered(category, lfirst(lc)))
+		if (es_event_type_in_force(es_event_type_get(category, lfirst(lc))) == NULL)
 		appendStringInfo(&types, ", \"%s\"", text_to_cstring(lfirst(lc)));
 	if (types.len > 0)
 		ereport(WARNING,

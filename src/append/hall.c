@@ -377,7 +377,7 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 	 * complete.
 	 */
 	if (!is_filled_in)
-		es_event_type_check(type, event, NULL);
+		es_event_type_check(es_event_type_in_force(type), event, NULL);
 	es_personal_take(event, type, draft);
 	if (subject == NULL)
 		subject = es_event_type_subject(type, category, as_read(event, reading));
@@ -398,7 +398,7 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 	if (is_filled_in)
 	{
 		es_personal_refuse_filled(event, type);
-		es_event_type_check(type, es_personal_told(event, &told), NULL);
+		es_event_type_check(es_event_type_in_force(type), es_personal_told(event, &told), NULL);
 	}
 	return category;
 }

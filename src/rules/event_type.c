@@ -68,14 +68,6 @@ es_event_type_get(const text *category, const text *type)
 }
 
 bool
-es_event_type_is_registered(const text *category, const text *type)
-{
-	const EsEventType *registration = es_event_type_get(category, type);
-
-	return registration != NULL && !registration->is_withdrawn;
-}
-
-bool
 es_event_type_is_news(const text *category, const text *type)
 {
 	Key			key;

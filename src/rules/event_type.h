@@ -42,8 +42,9 @@ typedef struct EsEventType
 {
 	char	   *category;		/* NULL: every one that has none of its own */
 	char	   *name;
-	bool		is_withdrawn;	/* new events have no registration; what is
-								 * stored is of these versions still */
+	bool		is_withdrawn;	/* new events need not match it; what its
+								 * versions say of stored ones, and of
+								 * personal fields, holds */
 	Oid			owner;			/* of the latest version; InvalidOid: gone */
 	EsExpr	   *subject;		/* of the latest version, or NULL */
 	int			n_versions;
@@ -58,8 +59,12 @@ typedef struct EsEventType
  */
 extern const EsEventType *es_event_type_get(const text *category, const text *type);
 
-/* Has a new event one that is in force? */
-extern bool es_event_type_is_registered(const text *category, const text *type);
+/* What a new event's data must match: its registration, unless it is withdrawn. */
+static inline const EsEventType *
+es_event_type_in_force(const EsEventType *type)
+{
+	return type != NULL && type->is_withdrawn ? NULL : type;
+}
 
 /* True the first time that it is asked of a type in this session, more or less. */
 extern bool es_event_type_is_news(const text *category, const text *type);
@@ -114,7 +119,8 @@ typedef enum EsUnregistered
 extern int	es_guc_unregistered_types;
 
 /*
- * The registration of an event that is about to be appended; NULL if it has none.
+ * The registration of an event that is about to be appended, withdrawn or not; NULL
+ * if it has none.
  * Sets its schema_version, given (0: not said) or the latest.  Errors: ZE006.
  */
 extern const EsEventType *es_event_type_admit(const EsCategory *category, EsEvent *event, int32 given);

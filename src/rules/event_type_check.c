@@ -30,24 +30,21 @@ const EsEventType *
 es_event_type_admit(const EsCategory *category, EsEvent *event, int32 given)
 {
 	const EsEventType *type = NULL;
-	bool		is_withdrawn = false;
 
 	if (es_event_type_counts(event->flags))
 	{
 		type = es_event_type_get(es_event_text(event, ES_EVENT_CATEGORY),
 								 es_event_text(event, ES_EVENT_TYPE));
-		is_withdrawn = type != NULL && type->is_withdrawn;
-		if ((type == NULL || is_withdrawn) &&
+		if (es_event_type_in_force(type) == NULL &&
 			(category->strict || es_guc_unregistered_types != ES_UNREGISTERED_ALLOW))
-			meet_unregistered(category, event, is_withdrawn);
+			meet_unregistered(category, event, type != NULL);
 	}
-	/* Of a withdrawn type it is what upcasters leave as it is. */
 	if (given == 0)
 		given = type != NULL ? es_event_type_latest(type)->number : 1;
-	else if (type != NULL && !is_withdrawn && es_event_type_version(type, given) == NULL)
+	else if (type != NULL && es_event_type_version(type, given) == NULL)
 		refuse_version(type, given);
 	es_event_set(event, ES_EVENT_SCHEMA_VERSION, Int32GetDatum(given));
-	return is_withdrawn ? NULL : type;
+	return type;
 }
 
 const text *
