@@ -283,6 +283,19 @@ row_disk() { rounds=1 compare 'disk per event, indexes included' bytes '<= 1.10'
 
 row_read() {
 	compare 'reading 1,000 events of the feed' /s '>= 0.80' throughput read 1 off
+	compare 'reading 1,000 events of the view' /s '' throughput view 1 off
+	compare 'the same, with an upcaster for a type that none of them has (plain: without)' /s '' \
+		beside_upcaster view
+	compare 'the same of the feed' /s '' beside_upcaster read
+	beside_upcaster '' plain
+}
+
+# beside_upcaster SCRIPT SIDE: what all readers pay as soon as there is an upcaster.
+beside_upcaster() {
+	local change="create_upcaster('of_no_event', 1, 2, 'event.data')"
+	[ "$2" != plain ] || change="drop_upcaster(type, from_version) FROM eventsource.upcasters WHERE type = 'of_no_event'"
+	sql -c 'SET client_min_messages = warning' -c "SELECT eventsource.$change" >"$work/out"
+	[ -z "$1" ] || throughput "$1" 1 off eventsource
 }
 
 # rebuild_rate SIDE: rebuilds a second of 20,000 rows from 200,000 events among
