@@ -97,8 +97,8 @@ read_part(Reader *reader, Part *part)
 		if (!read_escape(reader, part, &single))
 			return false;
 	}
-	else if (*reader->at < 0x7F &&
-			 (isalnum((unsigned char) *reader->at) || is_one_of(*reader->at, " -_/:@#%&=,;!~'\"<>`")))
+	else if (is_one_of(*reader->at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+					   " -_/:@#%&=,;!~'\"<>`"))
 	{
 		add(part, *reader->at, *reader->at);
 		reader->at++;
