@@ -180,33 +180,72 @@ es_pruned_add_leaves(const EsPrunedLeaves *leaves)
 	table_close(rel, NoLock);
 }
 
-void
-es_pruned_leaves(int64 after, int64 upto, Snapshot snapshot, EsPrunedVisit visit, void *arg)
+struct EsPrunedScan
 {
-	Relation	rel = table_open(es_catalog_oid(ES_REL_PRUNED_LEAF), AccessShareLock);
-	Relation	index = index_open(es_catalog_oid(ES_REL_PRUNED_LEAF_PKEY), AccessShareLock);
-	ScanKeyData keys[2];
+	Relation	rel;
+	Relation	index;			/* NULL: nothing is gone */
 	SysScanDesc scan;
-	HeapTuple	row;
-	bool		more = true;
+	int64		after;
+	int64		upto;
+	EsPrunedLeaves leaves;		/* those that are still to be returned */
+};
 
+EsPrunedScan *
+es_pruned_begin(int64 after, int64 upto)
+{
+	EsPrunedScan *scan = palloc0(sizeof(EsPrunedScan));
+	ScanKeyData keys[2];
+
+	scan->after = after;
+	scan->upto = upto;
+	scan->rel = table_open(es_catalog_oid(ES_REL_PRUNED_LEAF), AccessShareLock);
+	if (RelationGetNumberOfBlocks(scan->rel) == 0)
+		return scan;
+	scan->index = index_open(es_catalog_oid(ES_REL_PRUNED_LEAF_PKEY), AccessShareLock);
 	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(after / ES_PRUNED_BUCKET));
 	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(upto / ES_PRUNED_BUCKET));
-	scan = systable_beginscan_ordered(rel, index, snapshot, 2, keys);
-	while (more && HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
+	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, SnapshotSelf, 2, keys);
+	return scan;
+}
+
+bool
+es_pruned_next(EsPrunedScan *scan, int64 *position, uint8 *hash)
+{
+	EsPrunedLeaves *leaves = &scan->leaves;
+
+	if (scan->index == NULL)
+		return false;
+	for (;;)
 	{
-		EsPrunedLeaves leaves;
+		HeapTuple	row;
 
-		read_leaves(rel, row, &leaves);
-		for (int i = 0; i < ES_PRUNED_BUCKET && more; i++)
+		for (int i = 0; i < ES_PRUNED_BUCKET && leaves->present != 0; i++)
 		{
-			int64		position = leaves.bucket * ES_PRUNED_BUCKET + i;
+			uint32		bit = (uint32) 1 << i;
 
-			if ((leaves.present & ((uint32) 1 << i)) != 0 && position > after && position <= upto)
-				more = visit(position, leaves.hashes[i], arg);
+			if ((leaves->present & bit) == 0)
+				continue;
+			leaves->present &= ~bit;
+			*position = leaves->bucket * ES_PRUNED_BUCKET + i;
+			memcpy(hash, leaves->hashes[i], ES_HASH_SIZE);
+			if (*position > scan->after && *position <= scan->upto)
+				return true;
 		}
+		row = systable_getnext_ordered(scan->scan, ForwardScanDirection);
+		if (!HeapTupleIsValid(row))
+			return false;
+		read_leaves(scan->rel, row, leaves);
 	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+}
+
+void
+es_pruned_end(EsPrunedScan *scan)
+{
+	if (scan->index != NULL)
+	{
+		systable_endscan_ordered(scan->scan);
+		index_close(scan->index, AccessShareLock);
+	}
+	table_close(scan->rel, AccessShareLock);
+	pfree(scan);
 }

@@ -22,10 +22,12 @@ extern void es_pruned_set_head(int64 stream_id, const EsHead *head);
 
 /*
  * Positions and hashes of events that are gone, with after < position <= upto, in
- * order: calls visit() for each until it says false.
+ * order, as it is now: see log/leaves.h.
  */
-typedef bool (*EsPrunedVisit) (int64 position, const uint8 *hash, void *arg);
-extern void es_pruned_leaves(int64 after, int64 upto, Snapshot snapshot, EsPrunedVisit visit, void *arg);
+typedef struct EsPrunedScan EsPrunedScan;
+extern EsPrunedScan *es_pruned_begin(int64 after, int64 upto);
+extern bool es_pruned_next(EsPrunedScan *scan, int64 *position, uint8 *hash);
+extern void es_pruned_end(EsPrunedScan *scan);
 
 /*
  * Adds some of a bucket: of the ES_PRUNED_BUCKET positions from bucket * that on those

@@ -311,6 +311,17 @@ es_vault_erase(int64 position, EsVaultReplace replace, void *arg)
 	return changed;
 }
 
+void
+es_vault_forget(int64 position)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_VAULT), RowExclusiveLock);
+	HeapTuple	old = find(rel, position, SnapshotSelf);
+
+	if (old != NULL)
+		es_catalog_delete(rel, old);
+	table_close(rel, NoLock);
+}
+
 bool
 es_vault_set_state(int64 position, EsVaultState state)
 {

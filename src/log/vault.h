@@ -57,6 +57,9 @@ extern int	es_vault_erase(int64 position, EsVaultReplace replace, void *arg);
 /* Likewise; false if there is no row, or it is in that state. */
 extern bool es_vault_set_state(int64 position, EsVaultState state);
 
+/* Takes away the row of an event that is taken out of the log, if there is one. */
+extern void es_vault_forget(int64 position);
+
 /* What the vault has to say about an event with a commitment. */
 typedef enum EsVaultVerdict
 {

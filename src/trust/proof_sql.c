@@ -12,8 +12,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "log/event.h"
-#include "log/read.h"
+#include "log/leaves.h"
 #include "trust/checkpoint.h"
 #include "trust/tree.h"
 #include "utils/array.h"
@@ -126,17 +125,13 @@ put_path(Proof *proof, EsTree *tree, int64 leaf, int64 from, int64 upto)
 static Datum
 stored_hash(int64 position, Snapshot snapshot)
 {
-	EsScan	   *scan = es_scan_whole_log(position - 1, position, snapshot);
-	HeapTuple	row;
-	uint8		hash[ES_HASH_SIZE];
+	EsLeaves   *leaves = es_leaves_begin(position - 1, position, false, snapshot);
+	EsLeaf		leaf = {0};
 
-	es_scan_expect(scan, 1);
-	es_scan_spare_names(scan);
-	row = es_scan_next_tuple(scan);
-	Assert(row != NULL);
-	es_event_hash(row, hash);
-	es_scan_end(scan);
-	return hash_datum(hash);
+	if (!es_leaves_next(leaves, &leaf))
+		es_tree_report_damage(psprintf("There is no event at position " INT64_FORMAT ".", position));
+	es_leaves_end(leaves);
+	return hash_datum(leaf.entry);
 }
 
 /* inclusion_proof(event_position bigint, tree_size bigint DEFAULT NULL) */

@@ -41,6 +41,7 @@
 #include "log/pruned.h"
 #include "log/read.h"
 #include "log/stream.h"
+#include "log/vault.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
@@ -397,6 +398,7 @@ keep_leaf(Prune *prune, HeapTuple row)
 		flush_leaves(prune);
 	prune->leaves.bucket = position / ES_PRUNED_BUCKET;
 	es_event_read_head(row, &head);
+	es_vault_forget(position);
 	prune->leaves.present |= (uint32) 1 << i;
 	memcpy(prune->leaves.hashes[i], head.hash, ES_HASH_SIZE);
 }

@@ -21,8 +21,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/catalog.h"
-#include "log/event.h"
 #include "log/final.h"
+#include "log/leaves.h"
 #include "log/open.h"
 #include "log/position.h"
 #include "miscadmin.h"
@@ -136,31 +136,27 @@ begin(Sealer *sealer, const EsSeal *seal, Snapshot snapshot)
 static int64
 grow(Sealer *sealer, EsSeal *seal, int64 after, EsFinal *final, int64 max_count)
 {
-	EsScan	   *scan = es_scan_whole_log(after, es_final_upto(final), es_final_snapshot(final));
+	EsLeaves   *leaves = es_leaves_begin(after, es_final_upto(final), false, es_final_snapshot(final));
 	bool		is_checked = false;
 	int64		count = 0;
-	HeapTuple	row;
+	EsLeaf		leaf;
 
-	es_scan_spare_names(scan);
-	while (count < max_count && (row = es_scan_next_tuple(scan)) != NULL)
+	while (count < max_count && es_leaves_next(leaves, &leaf))
 	{
-		int64		position = es_event_position(row);
-		uint8		entry[ES_HASH_SIZE];
-
-		if (position > seal->position)
+		if (leaf.position > seal->position)
 		{
 			if (!is_checked)
 				check_seal(sealer, seal);
 			is_checked = true;
-			es_final_note(final, scan);
+			if (!leaf.is_pruned)
+				es_final_note(final, es_leaves_scan(leaves));
 			count++;
 		}
-		es_event_hash(row, entry);
-		add_leaf(sealer, position, entry);
+		add_leaf(sealer, leaf.position, leaf.entry);
 		if (count > 0)
-			seal->position = position;
+			seal->position = leaf.position;
 	}
-	es_scan_end(scan);
+	es_leaves_end(leaves);
 	if (!is_checked && max_count > 0)
 		check_seal(sealer, seal);
 	return count;

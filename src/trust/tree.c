@@ -13,8 +13,7 @@
 #include "trust/tree.h"
 
 #include "errors.h"
-#include "log/event.h"
-#include "log/read.h"
+#include "log/leaves.h"
 
 /* What is known of one tile. */
 typedef struct Piece
@@ -74,21 +73,14 @@ end_of_tiles(EsTree *tree)
 static int
 read_last_leaves(EsTree *tree, uint8 *hashes)
 {
-	EsScan	   *scan = es_scan_whole_log(end_of_tiles(tree), tree->seal.position, tree->snapshot);
-	HeapTuple	row;
+	EsLeaves   *leaves = es_leaves_begin(end_of_tiles(tree), tree->seal.position, false, tree->snapshot);
+	EsLeaf		leaf;
 	int			expected = tree->seal.size % ES_TILE_WIDTH;
 	int			count = 0;
 
-	es_scan_expect(scan, expected);
-	es_scan_spare_names(scan);
-	for (; (row = es_scan_next_tuple(scan)) != NULL && count < ES_TILE_WIDTH; count++)
-	{
-		uint8		entry[ES_HASH_SIZE];
-
-		es_event_hash(row, entry);
-		es_merkle_leaf(entry, hashes + count * ES_HASH_SIZE);
-	}
-	es_scan_end(scan);
+	for (; count < ES_TILE_WIDTH && es_leaves_next(leaves, &leaf); count++)
+		es_merkle_leaf(leaf.entry, hashes + count * ES_HASH_SIZE);
+	es_leaves_end(leaves);
 	if (count != expected)
 		es_tree_report_damage(psprintf("Up to position " INT64_FORMAT " there should be %d event(s) after the last full tile, and there are %d.",
 									   tree->seal.position, expected, count));
@@ -203,8 +195,8 @@ int64
 es_tree_leaf_at(EsTree *tree, int64 position)
 {
 	EsTile		tile;
-	EsScan	   *scan;
-	HeapTuple	row;
+	EsLeaves   *leaves;
+	EsLeaf		one;
 	int64		after;
 	int64		leaf;
 	bool		found = false;
@@ -221,11 +213,9 @@ es_tree_leaf_at(EsTree *tree, int64 position)
 		after = end_of_tiles(tree);
 		leaf = es_tile_count(tree->seal.size, 0) * ES_TILE_WIDTH - 1;
 	}
-	scan = es_scan_whole_log(after, position, tree->snapshot);
-	es_scan_expect(scan, ES_TILE_WIDTH);
-	es_scan_spare_names(scan);
-	for (; (row = es_scan_next_tuple(scan)) != NULL; leaf++)
-		found = es_event_position(row) == position;
-	es_scan_end(scan);
+	leaves = es_leaves_begin(after, position, false, tree->snapshot);
+	for (; es_leaves_next(leaves, &one); leaf++)
+		found = one.position == position;
+	es_leaves_end(leaves);
 	return found ? leaf : -1;
 }

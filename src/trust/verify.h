@@ -12,6 +12,8 @@ typedef enum EsVerifyStatus
 {
 	ES_VERIFY_OK,
 	ES_VERIFY_REDACTED,			/* its data was erased, lawfully */
+	ES_VERIFY_PRUNED,			/* it is gone, but for its hash, as retention
+								 * has it */
 	ES_VERIFY_TAMPERED
 } EsVerifyStatus;
 

@@ -16,6 +16,7 @@
 #include "funcapi.h"
 #include "log/chain_check.h"
 #include "log/final.h"
+#include "log/leaves.h"
 #include "log/stream.h"
 #include "trust/checkpoint.h"
 #include "trust/verify.h"
@@ -35,6 +36,7 @@ typedef struct Verification
 static const char *const status_names[] = {
 	[ES_VERIFY_OK] = "ok",
 	[ES_VERIFY_REDACTED] = "redacted",
+	[ES_VERIFY_PRUNED] = "pruned",
 	[ES_VERIFY_TAMPERED] = "tampered",
 };
 
@@ -48,9 +50,14 @@ put_row(void *arg, const EsVerified *event, const char *problem)
 
 	if (status == ES_VERIFY_TAMPERED)
 		it->n_tampered++;
-	if (status == ES_VERIFY_OK && !it->all_events)
+	if ((status == ES_VERIFY_OK || status == ES_VERIFY_PRUNED) && !it->all_events)
 		return;
-	if (event != NULL)
+	if (status == ES_VERIFY_PRUNED)
+	{
+		values[0] = Int64GetDatum(event->position);
+		nulls[0] = false;
+	}
+	else if (event != NULL)
 	{
 		values[0] = Int64GetDatum(event->position);
 		values[1] = PointerGetDatum(es_stream_name(event->stream_id));
@@ -90,24 +97,32 @@ judge(EsChainCheck *chain, const EsEvent *event, EsVerified *verified)
 static void
 verify_events(EsFinal *final, EsVerifyTree *tree)
 {
-	EsScan	   *scan = es_scan_whole_log(0, PG_INT64_MAX, es_final_snapshot(final));
+	EsLeaves   *leaves = es_leaves_begin(0, PG_INT64_MAX, true, es_final_snapshot(final));
 	EsChainCheck *chain = es_chain_check_begin(es_final_snapshot(final));
 	MemoryContext per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify",
 													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(per_event);
-	EsEvent		event;
+	EsLeaf		leaf;
 	EsVerified	verified;
 
-	es_scan_as_stored(scan);
-	while (es_scan_next(scan, &event))
+	while (es_leaves_next(leaves, &leaf))
 	{
-		judge(chain, &event, &verified);
+		if (leaf.is_pruned)
+		{
+			verified = (EsVerified)
+			{
+				.position = leaf.position,.status = ES_VERIFY_PRUNED
+			};
+			es_merkle_leaf(leaf.entry, verified.leaf);
+		}
+		else
+			judge(chain, leaf.event, &verified);
 		es_verify_tree_event(tree, &verified);
 		MemoryContextReset(per_event);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(per_event);
-	es_scan_end(scan);
+	es_leaves_end(leaves);
 	es_chain_check_end(chain);
 }
 

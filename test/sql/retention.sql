@@ -2,7 +2,7 @@
 \set own_database retention
 \i test/own_database.sql
 -- How long events are kept: what is archived, what goes, and what is left of it.
-SELECT plan(56);
+SELECT plan(63);
 SET eventsource.segment_size = 100;
 SET timezone = 'UTC';
 
@@ -47,6 +47,9 @@ SELECT eventsource.append('order-1', 'shipped') IS NULL AS done \gset
 SELECT is(max(position), 201::bigint, 'two segments are full') FROM eventsource.events;
 
 CREATE TABLE before_all AS SELECT * FROM eventsource.events;
+SELECT is(size, (SELECT count(*) FROM before_all), 'all is sealed') FROM eventsource.seal();
+CREATE TABLE proofs AS SELECT b.position, p.* FROM before_all b, eventsource.inclusion_proof(b.position) p;
+SELECT eventsource.checkpoint() AS checkpoint \gset
 SELECT is(eventsource.hold('page-7', reason => 'case 1'), true, 'a hold on a stream');
 SELECT is(eventsource.hold('page-7', reason => 'case 1'), false, 'again');
 SELECT is(eventsource.hold(subject => 'page-8', reason => 'case 2'), true, 'on a subject');
@@ -76,6 +79,13 @@ SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('views') $$, 'vie
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('visits') $$, 'so are rows that streams share');
 SELECT is((SELECT sum(n) FROM visits), (SELECT count(*)::numeric FROM expected WHERE category = 'page' AND type = 'viewed'), 'counted');
 SELECT is((SELECT count(*) FROM views), 4::bigint, 'rows of sessions that are left');
+
+SELECT is_empty($$ SELECT * FROM eventsource.verify_log() $$, 'the log verifies');
+SELECT is_empty(format('SELECT * FROM eventsource.verify_log(%L)', :'checkpoint'), 'against a checkpoint from before');
+SELECT is((SELECT count(*) FROM eventsource.verify_log(all_events => true) WHERE status = 'pruned'), (SELECT sum(pruned_events)::bigint FROM eventsource.segments), 'which says what has gone');
+SELECT is_empty($$ SELECT * FROM proofs EXCEPT SELECT b.position, p.* FROM before_all b, eventsource.inclusion_proof(b.position, (SELECT count(*) FROM before_all)) p $$, 'proofs are what they were, of what has gone too');
+SELECT is(p.events, (SELECT count(*) FROM eventsource.events WHERE position > 201), 'and the tree grows on') FROM eventsource.seal() p;
+SELECT is_empty(format('SELECT * FROM eventsource.verify_log(%L)', :'checkpoint'), 'from what was sealed');
 
 -- What is known of what has gone.
 SELECT pg_temp.same_rows($$ SELECT category, subject, total_events, event_types, consent_history -> 0 -> 'data' ->> 'n', jsonb_array_length(consent_history) FROM eventsource.event_summaries WHERE subject IN ('page-5', 'page-6', 'order-1', 'money-1', 'filler-1') ORDER BY category, subject $$,
