@@ -83,17 +83,18 @@ ok(wait_until(sub {
 	$node->psql($db, 'SELECT count(*) FROM eventsource.archive_due()', stdout => \$out, stderr => \$err) == 0;
 }), 'archived while others append');
 $_->quit for @writers;
-is(value(q{SELECT count(*), bool_and(pruned_events > 0) FROM eventsource.segments WHERE state = 'archived'}),
-	'3|t', 'three segments');
+is(value(q{SELECT count(*) >= 3, bool_and(pruned_events > 0) FROM eventsource.segments WHERE state = 'archived'}),
+	't|t', 'all that are full');
+my $end = value(q{SELECT max(upper_bound) FROM eventsource.segments WHERE state = 'archived'});
 is( value(
-		q{SELECT count(*) FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace JOIN eventsource.segments s
+		q{SELECT count(*) = 3 * count(DISTINCT s.lower_bound) FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace JOIN eventsource.segments s
 		ON s.table_name = c.relname OR c.relname LIKE s.table_name || '\_%' WHERE s.state = 'archived' AND t.spcname = 'archive'}),
-	'9', 'with their indexes in the tablespace');
+	't', 'with their indexes in the tablespace');
 is(value(q{SELECT sum(total_events) FROM eventsource.event_summaries WHERE category = 'order'}),
-	value(q{SELECT count(*) FROM eventsource.events WHERE category = 'order' AND position <= 3000}), 'orders are all there, and summarised');
+	value(qq{SELECT count(*) FROM eventsource.events WHERE category = 'order' AND position < $end}), 'orders are all there, and summarised');
 is( value(
-		q{SELECT count(*) FROM eventsource.streams s WHERE s.category = 'page' AND s.version <> (SELECT m.total_events FROM eventsource.event_summaries m WHERE m.subject = s.stream)
-		+ (SELECT count(*) FROM eventsource.events e WHERE e.stream = s.stream AND e.position > 3000)}),
+		qq{SELECT count(*) FROM eventsource.streams s WHERE s.category = 'page' AND s.version <> (SELECT m.total_events FROM eventsource.event_summaries m WHERE m.subject = s.stream)
+		+ (SELECT count(*) FROM eventsource.events e WHERE e.stream = s.stream AND e.position >= $end)}),
 	'0', 'no event was lost between the segments and their summaries');
 check_log('archived');
 is(value(qq{SELECT count(*) FROM eventsource.verify_log('$checkpoint')}), '0', 'a checkpoint from before holds');
@@ -105,7 +106,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE copy');
 command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('copy') ], 'restore');
 for my $query (
 	'SELECT count(*), sum(total_events) FROM eventsource.event_summaries',
-	'SELECT lower_bound, state, pruned_events FROM eventsource.segments WHERE lower_bound <= 3000 ORDER BY 1',
+	'SELECT lower_bound, state, pruned_events FROM eventsource.segments WHERE pruned_events > 0 ORDER BY 1',
 	'SELECT stream, version, state FROM eventsource.streams WHERE category IN (\'page\', \'order\') ORDER BY 1')
 {
 	is($node->safe_psql('copy', $query), value($query), "restored: $query");
