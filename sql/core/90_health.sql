@@ -49,32 +49,16 @@ $$;
 COMMENT ON FUNCTION eventsource.health_feed() IS
 	'Private, for health(): seconds that an open transaction has held the watermark back.';
 
--- Guards: on our own tables and their segments, on the tables of projections and on
--- tracked ones.
-CREATE FUNCTION eventsource.guard_problems() RETURNS SETOF text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-WITH ours AS MATERIALIZED (
-	SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgtype, p.proname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-	 WHERE p.pronamespace = 'eventsource'::regnamespace AND t.tgrelid <> 'eventsource.events'::regclass)
-SELECT format('trigger %I on %s is not ENABLE ALWAYS', tgname, tgrelid::regclass) FROM ours WHERE tgenabled <> 'A'
-UNION ALL
-SELECT format('table %s lacks its %s guard', c.oid::regclass, g.kind)
-  FROM pg_class c CROSS JOIN (VALUES ('row', 1), ('statement', 0)) g (kind, bit)
- WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
-   AND NOT EXISTS (SELECT FROM ours o WHERE o.tgrelid = c.oid AND o.proname = 'guard' AND o.tgtype & 1 = g.bit)
-UNION ALL
-SELECT format('table %s is a projection and lacks its guard: nothing is folded into it', p.name)
-  FROM eventsource.projections p WHERE p.target IS NULL AND to_regclass(p.name) IS NOT NULL
-$$;
-COMMENT ON FUNCTION eventsource.guard_problems() IS
-	'Private, for health(): a line for each guard that is not in place.';
-
 CREATE FUNCTION eventsource.health_guards()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-SELECT 'guards', CASE WHEN count(*) > 0 THEN 'degraded' ELSE 'healthy' END, count(*)::numeric, 0::numeric,
-	   CASE WHEN count(*) > 0 THEN string_agg(problem, '; ' ORDER BY problem) ELSE 'all are in place' END
-  FROM eventsource.guard_problems() problem
+SELECT 'guards', CASE WHEN count(*) FILTER (WHERE NOT g.is_intact) > 0 THEN 'degraded' ELSE 'healthy' END,
+	   count(*) FILTER (WHERE NOT g.is_intact)::numeric, 0::numeric,
+	   concat(coalesce(string_agg(format('%s, %s: %s', g.guard, g.protects, g.detail), '; ' ORDER BY g.guard, g.protects)
+						   FILTER (WHERE NOT g.is_intact), format('all %s are in place', count(*))),
+			  '; DDL is refused by ', CASE WHEN eventsource.is_preloaded() THEN 'the preloaded library'
+										   ELSE 'event triggers, for the library is not preloaded' END)
+  FROM eventsource.check_guards() g
 $$;
 COMMENT ON FUNCTION eventsource.health_guards() IS
 	'Private, for health(): guards that are not in place.';
@@ -310,7 +294,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": guards that are not in place. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,

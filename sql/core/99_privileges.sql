@@ -103,3 +103,8 @@ REVOKE ALL ON ALL TABLES IN SCHEMA eventsource FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA eventsource FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eventsource FROM PUBLIC;
 REVOKE ALL ON SCHEMA eventsource FROM PUBLIC;
+
+-- Last of all: what has been made. Until the log is opened the owner may insert.
+INSERT INTO eventsource.manifest (kind, name, major, digest)
+SELECT m.kind, m.name, pg_catalog.current_setting('server_version_num')::integer / 10000, m.digest
+  FROM eventsource.manifest_now() m;

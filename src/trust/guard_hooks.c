@@ -39,9 +39,11 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(eventsource_guard_ddl);
+PG_FUNCTION_INFO_V1(eventsource_is_preloaded);
 
 static ProcessUtility_hook_type next_utility_hook;
 static object_access_hook_type next_access_hook;
+static bool is_preloaded;
 
 static void judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg);
 static bool is_guarded_class(Oid class);
@@ -83,6 +85,12 @@ eventsource_guard_ddl(PG_FUNCTION_ARGS)
 	else
 		es_append_only_extend(event->parsetree);
 	PG_RETURN_NULL();
+}
+
+Datum
+eventsource_is_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(is_preloaded);
 }
 
 static void
@@ -228,6 +236,7 @@ name_of(Oid class, Oid object, int sub_id)
 void
 es_guard_hooks_init(void)
 {
+	is_preloaded = process_shared_preload_libraries_in_progress;
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = at_utility;
 	next_access_hook = object_access_hook;

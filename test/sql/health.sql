@@ -72,7 +72,7 @@ ROLLBACK TO trapped;
 SAVEPOINT guarded;
 ALTER TABLE health.counter DISABLE TRIGGER USER;
 SELECT is(pg_temp.status_of('guards'), 'degraded', 'a guard that is off');
-SELECT ok(pg_temp.message_of('guards') LIKE 'trigger % on health.counter is not ENABLE ALWAYS%', 'is named');
+SELECT ok(pg_temp.message_of('guards') LIKE 'trigger %, health.counter: is not ENABLE ALWAYS%', 'is named');
 SAVEPOINT whole;
 UPDATE health.counter SET n = n + 1 WHERE key = '2';
 SELECT is(pg_temp.status_of('sample of projections'), 'degraded', 'a row that was changed behind its back');
@@ -111,12 +111,12 @@ SELECT ok(CASE WHEN EXISTS (SELECT FROM eventsource.workers WHERE database = cur
 ROLLBACK TO guarded;
 SELECT eventsource.allow_maintenance('test') \g /dev/null
 DROP TRIGGER guard_statement ON eventsource.word;
-SELECT ok(pg_temp.message_of('guards') LIKE '%table eventsource.word lacks its statement guard%', 'a guard that is gone');
-SELECT results_eq($$ SELECT status, message LIKE '%lacks its statement guard%' FROM eventsource.health_status $$,
+SELECT ok(pg_temp.message_of('guards') LIKE '%statement guard, eventsource.word: is missing%', 'a guard that is gone');
+SELECT results_eq($$ SELECT status, message LIKE '%statement guard, eventsource.word: is missing%' FROM eventsource.health_status $$,
 	$$ VALUES ('degraded', true) $$, 'shows in the one row');
 
 -- One check that fails takes no other along.
-ALTER FUNCTION eventsource.guard_problems() RENAME TO no_guard_problems;
+ALTER FUNCTION eventsource.check_guards() RENAME TO no_check_guards;
 SELECT results_eq($$ SELECT status, count(*) FROM eventsource.health() WHERE status <> 'healthy' GROUP BY 1 $$,
 	$$ VALUES ('unknown', 1::bigint) $$, 'a check that cannot be made');
 

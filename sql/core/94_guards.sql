@@ -1,0 +1,248 @@
+-- What refuses DDL on all this is the hooks of the library; the event triggers of
+-- 95_guards.sql see to it that the library is there.
+
+CREATE FUNCTION eventsource.guard_ddl() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_guard_ddl';
+COMMENT ON FUNCTION eventsource.guard_ddl() IS
+	'Private: event trigger that refuses DDL on what is guarded.';
+
+CREATE FUNCTION eventsource.allow_maintenance(reason text) RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_allow_maintenance';
+COMMENT ON FUNCTION eventsource.allow_maintenance(text) IS
+	'Until the transaction ends (or the savepoint under which it was called is rolled back to), lets it change what is guarded: upgrade or drop the extension, change its objects, put up what was taken down. Appends an event maintenance_allowed, with the reason and the session user, to stream $config-maintenance.guards, and writes a line into the server''s log. Rows stay append-only. For the owner of the extension and superusers. Errors: 42501; 22023 without a reason.';
+
+CREATE FUNCTION eventsource.append_only_guard() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_append_only_guard';
+COMMENT ON FUNCTION eventsource.append_only_guard() IS
+	'Private: trigger of make_append_only().';
+
+CREATE FUNCTION eventsource.make_append_only("table" regclass) RETURNS bigint
+	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_make_append_only';
+COMMENT ON FUNCTION eventsource.make_append_only(regclass) IS
+	'Makes a table of yours append-only, with its partitions and those that it gets later: UPDATE, DELETE and TRUNCATE are refused, whoever tries, and so is DDL that would change its rows, what its columns mean, or its guards (allowed: ADD COLUMN, indexes, new or attached empty partitions, ownership, rights, the name of the table, where and how it is stored). Whoever owns the table can call it again, to put up guards that are missing. Returns the version of the definition. For the owner of the table. Errors: 42501; 42809 for what has no rows of its own that last, a projection, a table with rules or with children.';
+
+CREATE FUNCTION eventsource.drop_append_only(name text) RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_drop_append_only';
+COMMENT ON FUNCTION eventsource.drop_append_only(text) IS
+	'Takes the guards of a table away again that make_append_only() put up, by the name it had then ("schema.table"); the table may be gone. Only after allow_maintenance(), in the same transaction. Errors: ZE001; 42704 if there is no such table.';
+
+CREATE FUNCTION eventsource.is_preloaded() RETURNS boolean
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'eventsource_is_preloaded';
+COMMENT ON FUNCTION eventsource.is_preloaded() IS
+	'Is the library loaded with the server (shared_preload_libraries)? If not, event triggers load it before the first DDL of a session.';
+
+-- What functions and views of ours say, as the install script made them. The text of some
+-- differs between majors; so it is known for the one that they were made under.
+CREATE TABLE eventsource.manifest (
+	kind   text    COLLATE "C" NOT NULL,
+	name   text    COLLATE "C" NOT NULL,
+	major  integer NOT NULL,
+	digest text    COLLATE "C" NOT NULL,
+	CONSTRAINT manifest_pkey PRIMARY KEY (kind, name)
+) USING heap;
+COMMENT ON TABLE eventsource.manifest IS 'Private: what functions and views were made as. Append-only, not dumped.';
+
+CREATE FUNCTION eventsource.manifest_now() RETURNS TABLE (kind text, name text, is_stable boolean, digest text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'function', p.oid::regprocedure::text, p.prosqlbody IS NULL,
+	   md5(row(l.lanname, p.prosecdef, p.proleakproof, p.proisstrict, p.provolatile, p.prokind, p.prosrc, p.probin,
+			   p.proconfig, pg_get_function_sqlbody(p.oid))::text)
+  FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+ WHERE p.pronamespace = 'eventsource'::regnamespace
+UNION ALL
+SELECT 'view', c.oid::regclass::text, false, md5(row(c.reloptions, pg_get_viewdef(c.oid))::text)
+  FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind = 'v'
+$$;
+COMMENT ON FUNCTION eventsource.manifest_now() IS
+	'Private: functions and views of the extension, with a digest of what they say. is_stable: whatever the major.';
+
+-- One row for each guard that a table has, and for each thing that has to be so everywhere.
+CREATE FUNCTION eventsource.guards_on_tables()
+	RETURNS TABLE (guard text, protects text, is_intact boolean, detail text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+WITH RECURSIVE placed AS MATERIALIZED (
+	SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgtype, t.tgqual, p.proname,
+		   CASE WHEN t.tgnargs = 1 THEN convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()) END AS argument
+	  FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+	 WHERE p.pronamespace = 'eventsource'::regnamespace),
+kinds (function, title, bits) AS (
+	VALUES ('guard', 'row guard', 31), ('guard', 'statement guard', 58),
+		   ('append_only_guard', 'row guard', 27), ('append_only_guard', 'statement guard', 58)),
+made AS (	-- tables that are to be append-only, and their partitions
+	SELECT e.data->>'table' AS name,
+		   coalesce((SELECT min(o.tgrelid::bigint)::oid FROM placed o JOIN pg_class c ON c.oid = o.tgrelid
+					  WHERE o.proname = 'append_only_guard' AND o.argument = e.data->>'table' AND NOT c.relispartition),
+					to_regclass(e.data->>'table')) AS relid
+	  FROM (SELECT DISTINCT ON (e.stream) e.* FROM eventsource.events e
+			 WHERE e.category = '$config' AND e.key LIKE 'append\_only.%' ORDER BY e.stream, e.version DESC) e
+	 WHERE e.type = 'append_only_made'),
+tree (relid) AS (
+	SELECT m.relid FROM made m WHERE m.relid IS NOT NULL
+	UNION
+	SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid)
+SELECT k.title, n.relid::regclass::text, coalesce(bool_or(s.is_right AND s.tgenabled = 'A'), false),
+	   CASE WHEN count(s.tgname) = 0 THEN 'is missing'
+			WHEN NOT bool_or(s.is_right) THEN 'is on other events'
+			WHEN NOT bool_or(s.is_right AND s.tgenabled = 'A') THEN 'is not ENABLE ALWAYS'
+			ELSE 'refuses what changes rows' END
+  FROM (SELECT c.oid AS relid, 'guard' AS function FROM pg_class c
+		 WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
+		UNION ALL
+		SELECT t.relid, 'append_only_guard' FROM tree t
+		UNION
+		SELECT o.tgrelid, 'append_only_guard' FROM placed o WHERE o.proname = 'append_only_guard') n
+  JOIN kinds k USING (function)
+  LEFT JOIN LATERAL (SELECT o.tgname, o.tgenabled, o.tgtype & k.bits = k.bits AND o.tgqual IS NULL AS is_right
+					   FROM placed o
+					  WHERE o.tgrelid = n.relid AND o.proname = k.function AND o.tgtype & 1 = k.bits & 1) s ON true
+ GROUP BY k.title, n.relid
+UNION ALL
+SELECT 'append-only table', m.name, m.relid IS NOT NULL,
+	   CASE WHEN m.relid IS NULL THEN 'the table is gone' ELSE 'there is the table' END
+  FROM made m
+UNION ALL
+SELECT 'trigger ' || quote_ident(o.tgname), o.tgrelid::regclass::text, o.tgenabled = 'A',
+	   CASE WHEN o.tgenabled = 'A' THEN 'fires always' ELSE 'is not ENABLE ALWAYS' END
+  FROM placed o
+ WHERE o.proname NOT IN ('guard', 'append_only_guard') AND o.tgrelid <> 'eventsource.events'::regclass
+UNION ALL
+SELECT 'projection guard', p.name, false, 'the table is a projection and lacks its guard: nothing is folded into it'
+  FROM eventsource.projections p WHERE p.target IS NULL AND to_regclass(p.name) IS NOT NULL
+$$;
+COMMENT ON FUNCTION eventsource.guards_on_tables() IS
+	'Private, for check_guards(): the triggers that guard tables.';
+
+CREATE FUNCTION eventsource.guards_of_the_log()
+	RETURNS TABLE (guard text, problem text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+WITH ours AS MATERIALIZED (
+	SELECT c.* FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace),
+extension AS (SELECT e.* FROM pg_extension e WHERE e.extname = 'eventsource'),
+owner AS (SELECT o.relowner AS role FROM ours o WHERE o.oid = 'eventsource.event'::regclass),
+logged AS (SELECT i.inhrelid AS relid FROM pg_inherits i WHERE i.inhparent = 'eventsource.event'::regclass)
+SELECT 'no trigger of others', format('%s on %s', t.tgname, t.tgrelid::regclass)
+  FROM pg_trigger t JOIN ours o ON o.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+ WHERE p.pronamespace <> 'eventsource'::regnamespace
+UNION ALL
+SELECT 'no rule', format('%s on %s', r.rulename, r.ev_class::regclass)
+  FROM pg_rewrite r JOIN ours o ON o.oid = r.ev_class
+ WHERE o.relkind <> 'v' OR r.rulename <> '_RETURN'
+UNION ALL
+SELECT 'no row security', o.oid::regclass::text FROM ours o
+ WHERE o.relrowsecurity OR o.relforcerowsecurity OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = o.oid)
+UNION ALL
+SELECT 'no table of others in the tree', format('%s of %s', i.inhrelid::regclass, i.inhparent::regclass)
+  FROM pg_inherits i
+ WHERE (i.inhrelid IN (SELECT oid FROM ours) OR i.inhparent IN (SELECT oid FROM ours))
+   AND (i.inhparent <> 'eventsource.event'::regclass OR i.inhdetachpending OR i.inhrelid NOT IN (SELECT oid FROM ours))
+UNION ALL
+SELECT 'segments are attached', s.table_name::text FROM eventsource.segments s WHERE NOT s.is_attached
+UNION ALL
+SELECT 'tables as they were made', o.oid::regclass::text FROM ours o LEFT JOIN pg_am a ON a.oid = o.relam
+ WHERE (o.relkind = 'r' AND (a.amname <> 'heap' OR o.relpersistence <> 'p' OR NOT o.relhastriggers))
+	OR (o.relkind = 'p' AND NOT o.relhastriggers)
+	OR o.relkind NOT IN ('r', 'p', 'i', 'I', 'S', 'v', 'c')
+UNION ALL
+SELECT 'indexes', i.indexrelid::regclass::text FROM pg_index i JOIN ours o ON o.oid = i.indrelid
+ WHERE NOT (i.indisvalid AND i.indisready AND i.indislive)
+UNION ALL
+SELECT 'indexes', format('%s lacks one of its two', l.relid::regclass) FROM logged l
+ WHERE 2 > (SELECT count(*) FROM pg_index i WHERE i.indrelid = l.relid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL)
+UNION ALL
+SELECT 'ownership', format('%s belongs to %s', o.oid::regclass, o.relowner::regrole) FROM ours o, owner w
+ WHERE o.relowner <> w.role AND o.relkind IN ('r', 'p', 'S')
+UNION ALL
+SELECT 'ownership', format('%s belongs to %s', p.oid::regprocedure, p.proowner::regrole) FROM pg_proc p, extension e
+ WHERE p.pronamespace = 'eventsource'::regnamespace AND p.proowner <> e.extowner
+UNION ALL
+SELECT 'rights', format('%s for %s on %s', a.privilege_type,
+						CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, o.oid::regclass)
+  FROM ours o CROSS JOIN LATERAL aclexplode(o.relacl) a
+ WHERE a.grantee <> o.relowner AND a.privilege_type <> 'SELECT' AND NOT (o.relkind = 'v' AND a.privilege_type = 'INSERT')
+UNION ALL
+SELECT 'rights', format('%s for %s on column %s of %s', x.privilege_type,
+						CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END, a.attname, o.oid::regclass)
+  FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid CROSS JOIN LATERAL aclexplode(a.attacl) x
+ WHERE x.grantee <> o.relowner AND x.privilege_type <> 'SELECT'
+UNION ALL
+SELECT 'rights', format('%s for %s on the schema', a.privilege_type,
+						CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+  FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a
+ WHERE n.nspname = 'eventsource' AND a.grantee <> n.nspowner AND a.privilege_type <> 'USAGE'
+UNION ALL
+SELECT 'members of the extension', format('%s is none', o.oid::regclass) FROM ours o, extension e
+ WHERE o.relkind IN ('r', 'p', 'S', 'v') AND o.oid NOT IN (SELECT relid FROM logged)
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = o.oid
+					  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'members of the extension', format('%s belongs to extension %s', l.relid::regclass, x.extname)
+  FROM logged l JOIN pg_depend d ON d.objid = l.relid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+  JOIN pg_extension x ON x.oid = d.refobjid
+UNION ALL
+SELECT 'members of the extension', format('%s is none', p.oid::regprocedure) FROM pg_proc p, extension e
+ WHERE p.pronamespace = 'eventsource'::regnamespace
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+					  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'functions and views', CASE WHEN n.name IS NULL THEN format('%s %s is gone', m.kind, m.name)
+								   WHEN m.name IS NULL THEN format('%s %s was not installed', n.kind, n.name)
+								   ELSE format('%s %s is another', n.kind, n.name) END
+  FROM eventsource.manifest_of_the_extension() m FULL JOIN eventsource.manifest_now() n USING (kind, name)
+ WHERE m.digest IS DISTINCT FROM n.digest
+   AND (m.name IS NULL OR n.name IS NULL OR n.is_stable OR m.major = current_setting('server_version_num')::integer / 10000)
+UNION ALL
+SELECT 'event triggers', format('%s %s', t.name, CASE WHEN e.evtname IS NULL THEN 'is missing' ELSE 'is not ENABLE ALWAYS' END)
+  FROM (VALUES ('eventsource_guard_ddl'), ('eventsource_guard_partitions')) t (name)
+  LEFT JOIN pg_event_trigger e ON e.evtname = t.name AND e.evtfoid = 'eventsource.guard_ddl'::regproc
+ WHERE e.evtname IS NULL OR e.evtenabled <> 'A'
+UNION ALL
+SELECT 'event triggers', 'event_triggers is off' WHERE current_setting('event_triggers', true) = 'off'
+UNION ALL
+SELECT 'parameters', format('%s is granted to %s', p.parname, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+  FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
+ WHERE p.parname IN ('session_replication_role', 'allow_system_table_mods', 'event_triggers', 'zero_damaged_pages',
+					 'shared_preload_libraries', 'ignore_system_indexes')
+   AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = a.grantee AND r.rolsuper)
+UNION ALL
+SELECT 'parameters', format('%s for %s', c, coalesce(nullif(s.setrole, 0)::regrole::text, 'all roles'))
+  FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c
+ WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+   AND split_part(c, '=', 1) IN ('session_replication_role', 'allow_system_table_mods', 'event_triggers', 'zero_damaged_pages')
+UNION ALL
+SELECT 'no replication into the log', r.srrelid::regclass::text FROM pg_subscription_rel r JOIN ours o ON o.oid = r.srrelid
+UNION ALL
+SELECT 'no pg_surgery', p.oid::regprocedure::text FROM pg_proc p WHERE p.probin LIKE '%pg\_surgery'
+$$;
+COMMENT ON FUNCTION eventsource.guards_of_the_log() IS
+	'Private, for check_guards(): a row for each thing that is not as it has to be.';
+
+-- The table is nobody's to read; what the install script made is no secret.
+CREATE FUNCTION eventsource.manifest_of_the_extension() RETURNS TABLE (kind text, name text, major integer, digest text)
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SELECT m.kind, m.name, m.major, m.digest FROM eventsource.manifest m
+$$;
+COMMENT ON FUNCTION eventsource.manifest_of_the_extension() IS
+	'Private, for check_guards(): functions and views as the install script made them.';
+
+CREATE FUNCTION eventsource.check_guards()
+	RETURNS TABLE (guard text, protects text, is_intact boolean, detail text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT t.guard, t.protects, t.is_intact, t.detail FROM eventsource.guards_on_tables() t
+UNION ALL
+SELECT k.guard, 'the log', count(p.problem) = 0, coalesce(string_agg(p.problem, ', ' ORDER BY p.problem), k.detail)
+  FROM (VALUES ('no trigger of others', 'only guards fire'), ('no rule', 'statements are what they say'),
+			   ('no row security', 'whoever may read sees all rows'), ('no table of others in the tree', 'its segments are its rows'),
+			   ('segments are attached', 'all of them'), ('tables as they were made', 'permanent, with their triggers'),
+			   ('indexes', 'all are valid'), ('ownership', 'all of it has one owner'), ('rights', 'to read, and to append through the view'),
+			   ('members of the extension', 'all of it'), ('functions and views', 'as they were installed'),
+			   ('event triggers', 'they fire always'), ('parameters', 'none that turns triggers off is given away'),
+			   ('no replication into the log', 'no subscription writes to it'), ('no pg_surgery', 'it is not installed')) k (guard, detail)
+  LEFT JOIN eventsource.guards_of_the_log() p USING (guard)
+ GROUP BY k.guard, k.detail
+UNION ALL
+SELECT 'hooks', 'DDL and catalogs', true,
+	   CASE WHEN eventsource.is_preloaded() THEN 'in every session: the library is preloaded'
+			ELSE 'in sessions that use the log or run DDL: the library is not preloaded, event triggers load it' END
+$$;
+COMMENT ON FUNCTION eventsource.check_guards() IS
+	'Every guard, what it protects, whether it is intact, and what is wrong with it, or how it is: row and statement guards of each table of the log and of each append-only table, triggers of projections and tracked tables; and for the log as a whole triggers and rules of others, row security, inheritance and partitions, persistence, indexes, ownership, rights (also on columns and the schema), membership of the extension, what functions and views say, event triggers, granted and stored parameters that turn triggers off, subscriptions, pg_surgery; and where the hooks are. Also run by health(). What a superuser changed is found as long as he did not change this, too: keep checkpoints elsewhere.';
