@@ -72,7 +72,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 	RETURN ARRAY['create_state_machine', 'create_category', 'register_event_type', 'withdraw_event_type',
 				 'create_upcaster', 'drop_upcaster',
-				 'create_projection', 'drop_projection', 'make_append_only',
+				 'create_projection', 'drop_projection', 'create_masked_view', 'make_append_only',
 				 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
 				 'seal', 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
 				 'run_projections', 'resume_projection',

@@ -20,6 +20,7 @@ typedef struct EsRevision
 	Jsonb	   *data;			/* given; then with what the database fills
 								 * in, and without personal fields */
 	EsPersonal *personal;		/* those, or NULL */
+	const EsPersonal *like;		/* data has such where these are; or NULL */
 	bool		is_void;
 	Jsonb	   *unless;			/* data that need no correction, or NULL */
 	Snapshot	snapshot;		/* taken after the stream was locked */

@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "append/correct.h"
+#include "append/personal.h"
 #include "errors.h"
 #include "log/attempt.h"
 #include "log/correction.h"
@@ -27,7 +28,6 @@
 #include "log/read.h"
 #include "log/reading.h"
 #include "log/stream.h"
-#include "log/vault.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "rules/event_type.h"
@@ -311,20 +311,14 @@ take_personal(Replay *replay, const Version *now)
 	MemoryContext caller = MemoryContextSwitchTo(replay->result);
 	const EsPii *pii = es_event_type_counts(now->event.flags) ? es_event_type_pii_of(&now->event) : NULL;
 	EsEvent		given = now->event;
-	EsVaultRow	known = {0};
-	EsPersonalPath *paths;
-	int			n = pii == NULL ? 0 : pii->n;
+	EsPersonalPath *paths = NULL;
+	int			n = 0;
 
 	es_event_set(&given, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
-	if (given.vault != 0)
-		(void) es_vault_read(given.vault, revision->snapshot, &known);
 	es_reading_restore(&given, ES_READER_ITSELF, revision->snapshot);
-	paths = palloc((n + known.personal.n) * sizeof(EsPersonalPath));
-	if (n > 0)
-		memcpy(paths, pii->path, n * sizeof(EsPersonalPath));
-	for (int i = 0; i < known.personal.n; i++)
-		(void) es_personal_parse(pnstrdup(known.personal.field[i].path, known.personal.field[i].length),
-								 &paths[n++]);
+	paths = es_personal_add_paths(paths, &n, pii);
+	paths = es_personal_add_fields(paths, &n, given.personal);
+	paths = es_personal_add_fields(paths, &n, revision->like);
 	revision->data = es_personal_cut(DatumGetJsonbP(given.value[ES_EVENT_DATA]), paths, n,
 									 &revision->personal);
 	MemoryContextSwitchTo(caller);

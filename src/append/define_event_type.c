@@ -23,6 +23,7 @@
 #include "rules/event_type.h"
 #include "rules/json_schema_compat.h"
 #include "rules/machine.h"
+#include "rules/pii_use.h"
 #include "rules/upcast.h"
 #include "utils/builtins.h"
 
@@ -45,6 +46,7 @@ static char *get_text(FunctionCallInfo fcinfo, int arg);
 static List *check_proposal(const Proposal *proposal);
 static List *check_schema(const EsTypeVersion *version);
 static void compile_subject(void *arg);
+static List *check_subject(const char *subject, const EsPii *pii);
 static void inherit_pii(Proposal *proposal, const EsEventType *stored);
 static const EsTypeVersion *find_version(const Proposal *proposal, const EsEventType *stored);
 static bool same_words(const EsTypeVersion *a, const EsTypeVersion *b);
@@ -54,6 +56,7 @@ static List *check_number(const Proposal *proposal, const EsEventType *stored);
 static List *check_compatibility(const Proposal *proposal, const EsEventType *stored);
 static EsSchema *compile_schema(const EsTypeVersion *version);
 static void warn_of_lost_schema(const Proposal *proposal, const EsEventType *stored);
+static void check_machines(const Proposal *proposal);
 static const char *title(const Proposal *proposal);
 
 /*
@@ -110,6 +113,8 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 		warn_of_lost_schema(&proposal, stored);
 	es_define(ES_EVENT_TYPE_KIND, name, ES_EVENT_TYPE_REGISTERED,
 			  es_event_type_write(proposal.category, proposal.type, version));
+	if (version->pii != NULL && (same == NULL || !same_schema(version->pii, same->pii)))
+		check_machines(&proposal);
 	PG_RETURN_INT32(version->number);
 }
 
@@ -201,6 +206,7 @@ check_proposal(const Proposal *proposal)
 	};
 	const EsTypeVersion *version = &proposal->version;
 	List	   *problems = NIL;
+	const EsPii *pii;
 	List	   *pii_problems = NIL;
 	ListCell   *lc;
 	char	   *problem;
@@ -227,9 +233,11 @@ check_proposal(const Proposal *proposal)
 		problems = lappend(problems, psprintf("description: has more than %d bytes", MAX_DESCRIPTION));
 	if (version->phase != NULL && (version->phase[0] == '\0' || strlen(version->phase) > ES_MAX_WORD))
 		problems = lappend(problems, psprintf("phase: must have 1 to %d bytes", ES_MAX_WORD));
-	(void) es_pii_parse(version->pii, &pii_problems);
+	pii = es_pii_parse(version->pii, &pii_problems);
 	foreach(lc, pii_problems)
 		problems = lappend(problems, psprintf("pii: %s", (char *) lfirst(lc)));
+	if (pii != NULL && version->subject != NULL && problems == NIL)
+		problems = check_subject(version->subject, pii);
 	return problems;
 }
 
@@ -255,6 +263,19 @@ compile_subject(void *arg)
 	EsExprScope scope = {.owner = GetUserId()};
 
 	(void) es_expr_compile(&scope, arg, TEXTOID, -1);
+}
+
+/* It is stored beside the event, and stays. */
+static List *
+check_subject(const char *subject, const EsPii *pii)
+{
+	EsExprScope scope = {.owner = GetUserId()};
+	EsPiiUse	use = {0};
+
+	es_pii_find_use(es_expr_compile(&scope, subject, TEXTOID, -1), pii, &use);
+	return use.names == NULL ? NIL :
+		list_make1(psprintf("subject: cannot see personal field \"%s\"; use an identifier that stays",
+							use.names));
 }
 
 /* ---- beside what is registered ---- */
@@ -387,6 +408,28 @@ warn_of_lost_schema(const Proposal *proposal, const EsEventType *stored)
 				(errmsg("%s takes any data from version %d on", title(proposal), proposal->version.number),
 				 errdetail("Version %d has a schema; this call gave none.", latest->number),
 				 errhint("Give the schema each time; the same one again makes no new version.")));
+}
+
+/* None may decide by what has just become personal. */
+static void
+check_machines(const Proposal *proposal)
+{
+	List	   *problems = NIL;
+	ListCell   *lc;
+
+	foreach(lc, es_config_list("state_machine"))
+	{
+		const EsDefinition *machine = lfirst(lc);
+		ListCell   *line;
+
+		CHECK_FOR_INTERRUPTS();
+		foreach(line, es_machine_check_personal(machine->name,
+												es_machine_definition(machine->name, machine->data)))
+			problems = lappend(problems, psprintf("pii: state machine \"%s\", %s", machine->name,
+												  (char *) lfirst(line)));
+	}
+	if (problems != NIL)
+		es_machine_refuse(title(proposal), problems);
 }
 
 static const char *

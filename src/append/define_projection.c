@@ -25,7 +25,9 @@
 #include "log/segment.h"
 #include "log/trigger.h"
 #include "miscadmin.h"
+#include "log/reading.h"
 #include "project/apply.h"
+#include "project/personal_columns.h"
 #include "project/projection.h"
 #include "project/rebuild.h"
 #include "rules/category.h"
@@ -73,6 +75,7 @@ static bool is_inline_now(const char *name);
 static int64 current_version(const char *name);
 static void expect_version(const EsDefinition *definition);
 static EsProjection *compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definition);
+static void check_personal(const EsProjection *projection, Relation rel);
 static List *check_rest(const Proposal *proposal, Relation rel, EsDefinition *definition);
 static char *qualified_name(Oid relid);
 static bool has_rows(Relation rel);
@@ -324,9 +327,27 @@ compile_proposal(const Proposal *proposal, Relation rel, EsDefinition *definitio
 		projection = es_projection_compile(definition, proposal->target, &problems);
 	if (problems != NIL)
 		es_projection_refuse(RelationGetRelationName(rel), problems);
+	check_personal(projection, rel);
 	projection->is_async = is_async(proposal, projection->sharing);
 	refuse_settings(proposal, projection);
 	return projection;
+}
+
+/* Rules see personal fields as they are: so must who makes them. */
+static void
+check_personal(const EsProjection *projection, Relation rel)
+{
+	EsPersonalColumns found;
+
+	es_personal_columns_find(projection, &found);
+	if (found.problems != NIL)
+		es_projection_refuse(RelationGetRelationName(rel), found.problems);
+	if (found.reads && !es_reading_is_trusted(GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("rules of projection \"%s\" read personal fields", RelationGetRelationName(rel)),
+				 errdetail("They would put them into a table of yours, and you may not see them."),
+				 errhint("Let the owner of the extension call eventsource.grant_personal_data() for your role.")));
 }
 
 static List *

@@ -17,11 +17,13 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "log/reading.h"
 #include "project/rebuild.h"
 #include "rules/category_list.h"
 #include "rules/event_type.h"
 #include "rules/known.h"
 #include "rules/machine.h"
+#include "rules/pii_use.h"
 #include "rules/upcast.h"
 #include "rules/upcast_verify.h"
 #include "utils/builtins.h"
@@ -46,6 +48,7 @@ typedef struct Task
 PG_FUNCTION_INFO_V1(eventsource_create_upcaster);
 PG_FUNCTION_INFO_V1(eventsource_drop_upcaster);
 
+static void expect_trusted(const Proposal *proposal);
 static void expect_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *example);
 static void lock_scope(Proposal *proposal);
 static List *check_names(const Proposal *proposal);
@@ -88,6 +91,7 @@ eventsource_create_upcaster(PG_FUNCTION_ARGS)
 	problems = list_concat(problems, check_expression(&proposal));
 	if (problems != NIL)
 		es_machine_refuse(title(&proposal), problems);
+	expect_trusted(&proposal);
 	same = same_step(&proposal);
 	if (same != NULL)
 		PG_RETURN_INT64(same->version);
@@ -129,6 +133,21 @@ eventsource_drop_upcaster(PG_FUNCTION_ARGS)
 	(void) put_in_force(&proposal, ES_UPCASTER_DROPPED,
 						es_upcast_write(proposal.category, proposal.type, proposal.from, step->to, NULL));
 	PG_RETURN_VOID();
+}
+
+/* The expression sees personal fields as they are, and so may whoever makes it. */
+static void
+expect_trusted(const Proposal *proposal)
+{
+	List	   *categories = proposal->category == NULL ? NIL : list_make1(proposal->category);
+
+	if (es_pii_declared(categories, proposal->type) == NIL || es_reading_is_trusted(GetUserId()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("data of event type \"%s\" has personal fields", proposal->type),
+			 errdetail("The upcaster would see them as they are, and you may not."),
+			 errhint("Let the owner of the extension call eventsource.grant_personal_data() for your role.")));
 }
 
 static void

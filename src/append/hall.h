@@ -47,7 +47,8 @@ typedef struct EsDraft
 								 * must lead (NULL: anywhere) */
 	bool		records_violation;	/* STEP: what the rules forbid is recorded */
 	const text *subject;		/* NULL: as the category says */
-	const EsPii *pii;			/* personal fields, where no type says so */
+	const EsPii *pii;			/* personal fields, besides those of the type */
+	const EsPersonal *like;		/* likewise, where these are */
 	EsPersonal *personal;		/* those that data lacks, already cut out */
 } EsDraft;
 

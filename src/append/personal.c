@@ -14,18 +14,26 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-static const EsPii *pii_of(const EsEvent *event, const EsEventType *type, const EsDraft *draft);
 
 void
 es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft)
 {
-	const EsPii *pii = pii_of(event, type, draft);
+	const EsPii *pii = es_event_type_pii(type, DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
 	Jsonb	   *data = DatumGetJsonbP(event->value[ES_EVENT_DATA]);
+	EsPersonalPath *paths = NULL;
+	int			n = 0;
 
 	if (draft->personal != NULL)
 		event->personal = draft->personal;
-	else if (pii != NULL)
+	else if (draft->pii == NULL && draft->like == NULL && pii != NULL)
 		data = es_personal_cut(data, pii->path, pii->n, &event->personal);
+	else if (draft->pii != NULL || draft->like != NULL)
+	{
+		paths = es_personal_add_paths(paths, &n, pii);
+		paths = es_personal_add_paths(paths, &n, draft->pii);
+		paths = es_personal_add_fields(paths, &n, draft->like);
+		data = es_personal_cut(data, paths, n, &event->personal);
+	}
 	if (event->personal == NULL)
 		return;
 	es_personal_commit(event->personal);
@@ -33,18 +41,34 @@ es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft)
 	es_event_set(event, ES_EVENT_DATA, JsonbPGetDatum(data));
 }
 
-static const EsPii *
-pii_of(const EsEvent *event, const EsEventType *type, const EsDraft *draft)
+EsPersonalPath *
+es_personal_add_paths(EsPersonalPath *paths, int *n, const EsPii *pii)
 {
-	if (draft != NULL && draft->pii != NULL)
-		return draft->pii;
-	return es_event_type_pii(type, DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
+	if (pii == NULL)
+		return paths;
+	paths = paths == NULL ? palloc((*n + pii->n) * sizeof(EsPersonalPath)) :
+		repalloc(paths, (*n + pii->n) * sizeof(EsPersonalPath));
+	memcpy(paths + *n, pii->path, pii->n * sizeof(EsPersonalPath));
+	*n += pii->n;
+	return paths;
+}
+
+EsPersonalPath *
+es_personal_add_fields(EsPersonalPath *paths, int *n, const EsPersonal *fields)
+{
+	if (fields == NULL || fields->n == 0)
+		return paths;
+	paths = paths == NULL ? palloc((*n + fields->n) * sizeof(EsPersonalPath)) :
+		repalloc(paths, (*n + fields->n) * sizeof(EsPersonalPath));
+	for (int i = 0; i < fields->n; i++)
+		(void) es_personal_parse(pnstrdup(fields->field[i].path, fields->field[i].length), &paths[(*n)++]);
+	return paths;
 }
 
 void
 es_personal_refuse_filled(const EsEvent *event, const EsEventType *type)
 {
-	const EsPii *pii = pii_of(event, type, NULL);
+	const EsPii *pii = es_event_type_pii(type, DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
 	EsPersonal *cut;
 
 	if (pii == NULL)

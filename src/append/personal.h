@@ -9,10 +9,14 @@
 #include "rules/event_type.h"
 
 /*
- * Cuts the personal fields out of the event's data, by its type or as the draft says,
+ * Cuts the personal fields out of the event's data, by its type and as the draft says,
  * and commits to them.  Errors: ZE007 where they cannot be told from the rest.
  */
 extern void es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft);
+
+/* For who cuts by more than a type: more paths, palloc'd; either may be NULL. */
+extern EsPersonalPath *es_personal_add_paths(EsPersonalPath *paths, int *n, const EsPii *pii);
+extern EsPersonalPath *es_personal_add_fields(EsPersonalPath *paths, int *n, const EsPersonal *fields);
 
 /* Error (ZE011) if what the machine filled in is such a field. */
 extern void es_personal_refuse_filled(const EsEvent *event, const EsEventType *type);

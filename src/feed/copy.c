@@ -226,6 +226,7 @@ append_copy(Stretch *stretch, const EsMappingTarget *target, const EsEvent *even
 	draft.has_occurred_at = true;
 	draft.occurred_at = DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]);
 	draft.flags = event->flags & ES_EVENT_SYNTHETIC;
+	draft.like = event->personal;
 	es_batch_add(stretch->batch, &draft, &result);
 	stretch->appended++;
 }

@@ -22,13 +22,14 @@
 #include "log/correction.h"
 #include "log/json.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 
-/* The copy of an event, as it is corrected now, its data as stored. */
+/* The copy of an event, as it is corrected now, its data with personal fields, not upcast. */
 typedef struct Found
 {
 	int64		position;
@@ -59,11 +60,11 @@ static void map_event(void *arg);
 static bool is_survived(int sqlstate);
 static void note_stream(Carry *carry, const text *stream);
 static void find_copies(Carry *carry, const text *stream, Snapshot snapshot);
-static void add_found(Carry *carry, const text *stream, const EsEvent *copy);
-static void correct_found(Carry *carry, const EsEvent *correction);
+static void add_found(Carry *carry, const text *stream, EsEvent *copy, Snapshot snapshot);
+static void correct_found(Carry *carry, EsEvent *correction, Snapshot snapshot);
 static int64 source_position(const EsEvent *event);
 static void reconcile(Carry *carry, const EsEvent *correction);
-static void correct_copy(const Found *found, Jsonb *data, const EsEvent *correction);
+static void correct_copy(const Found *found, const EsDraft *wanted, const EsEvent *correction);
 static int	compare_positions(const ListCell *a, const ListCell *b);
 static bool is_same_kind(const Found *found, const EsDraft *wanted);
 static void refuse_other(const Carry *carry, const EsEvent *correction);
@@ -164,6 +165,7 @@ map_event(void *arg)
 		es_draft_init(draft);
 		if (!es_mapping_apply(carry->mapping, lfirst(lc), &event, draft))
 			continue;
+		draft->like = event.personal;
 		carry->wanted = lappend(carry->wanted, draft);
 		note_stream(carry, draft->stream);
 	}
@@ -202,27 +204,28 @@ find_copies(Carry *carry, const text *stream, Snapshot snapshot)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (es_event_is_correction(&event))
-			correct_found(carry, &event);
+			correct_found(carry, &event, snapshot);
 		else if (source_position(&event) == carry->position)
-			add_found(carry, stream, &event);
+			add_found(carry, stream, &event, snapshot);
 	}
 	es_scan_end(scan);
 }
 
 static void
-add_found(Carry *carry, const text *stream, const EsEvent *copy)
+add_found(Carry *carry, const text *stream, EsEvent *copy, Snapshot snapshot)
 {
 	Found	   *found = palloc0(sizeof(Found));
 
 	found->position = DatumGetInt64(copy->value[ES_EVENT_POSITION]);
 	found->stream = stream;
 	found->type = (text *) DatumGetPointer(datumCopy(copy->value[ES_EVENT_TYPE], false, -1));
+	es_reading_restore(copy, ES_READER_ITSELF, snapshot);
 	found->data = DatumGetJsonbPCopy(copy->value[ES_EVENT_DATA]);
 	carry->found = lappend(carry->found, found);
 }
 
 static void
-correct_found(Carry *carry, const EsEvent *correction)
+correct_found(Carry *carry, EsEvent *correction, Snapshot snapshot)
 {
 	int64		position = carry->found == NIL ? 0 : es_copy_corrected(correction);
 	ListCell   *lc;
@@ -234,6 +237,7 @@ correct_found(Carry *carry, const EsEvent *correction)
 		if (found->position != position)
 			continue;
 		found->is_void = (correction->flags & ES_EVENT_VOID) != 0;
+		es_reading_restore(correction, ES_READER_ITSELF, snapshot);
 		found->data = DatumGetJsonbPCopy(correction->value[ES_EVENT_DATA]);
 	}
 }
@@ -266,16 +270,18 @@ reconcile(Carry *carry, const EsEvent *correction)
 			refuse_other(carry, correction);
 	for (int i = 0; i < list_length(carry->found); i++)
 		correct_copy(list_nth(carry->found, i),
-					 count == 0 ? NULL : ((EsDraft *) list_nth(carry->wanted, i))->data, correction);
+					 count == 0 ? NULL : list_nth(carry->wanted, i), correction);
 }
 
-/* data NULL: it does not count. */
+/* wanted NULL: it does not count. */
 static void
-correct_copy(const Found *found, Jsonb *data, const EsEvent *correction)
+correct_copy(const Found *found, const EsDraft *wanted, const EsEvent *correction)
 {
+	Jsonb	   *data = wanted == NULL ? NULL : wanted->data;
 	EsRevision	revision = {.position = found->position,.data = data,.unless = found->data};
 	EsAppended	result;
 
+	revision.like = wanted == NULL ? NULL : wanted->like;
 	if (data == NULL && found->is_void)
 		return;
 	if (data == NULL)

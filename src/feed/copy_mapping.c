@@ -15,6 +15,7 @@
 #include "append/draft.h"
 #include "catalog/pg_type.h"
 #include "log/json.h"
+#include "log/reading.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "rules/expr.h"
@@ -59,6 +60,7 @@ typedef struct Rule
 struct EsMapping
 {
 	const text *to;
+	Oid			owner;			/* whose rights expressions have */
 	int			n_rules;
 	Rule	   *rules;			/* in jsonb's order of keys */
 	List	   *others;			/* targets of types that have no rule */
@@ -123,6 +125,7 @@ es_mapping_compile(Jsonb *mapping, const char *to, Oid owner)
 	EsJsonPair *pairs;
 
 	result->to = cstring_to_text(to);
+	result->owner = owner;
 	result->others = list_make1(palloc0(sizeof(EsMappingTarget)));
 	if (mapping == NULL)
 		return result;
@@ -319,11 +322,30 @@ compare_rules(const void *a, const void *b)
 
 /* ---- applying ---- */
 
+/* What expressions make of personal fields, nobody knows: they need the right. */
+static void
+expect_trusted(const EsMapping *mapping, const EsMappingTarget *target, const EsEvent *event)
+{
+	bool		is_plain = true;
+
+	for (Part part = 0; part < PARTS; part++)
+		is_plain = is_plain && target->part[part] == NULL;
+	if (is_plain || event->personal == NULL || es_reading_is_trusted(mapping->owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("the mapping's expressions may not see the personal fields of event type \"%s\"",
+					text_to_cstring(es_event_text(event, ES_EVENT_TYPE))),
+			 errdetail("They have the rights of the role that began the copy, which may not see personal data."),
+			 errhint("Let the owner of the extension call eventsource.grant_personal_data() for that role.")));
+}
+
 static bool
 fill_draft(const EsMapping *mapping, const EsMappingTarget *target, const EsEvent *event, EsDraft *draft)
 {
 	EsBinding	binding = {.event = event};
 
+	expect_trusted(mapping, target, event);
 	if (target->part[PART_WHEN] != NULL && !es_expr_eval_bool(target->part[PART_WHEN], &binding))
 		return false;
 	draft->stream = new_stream(mapping, target, event);

@@ -11,9 +11,11 @@
 #include "miscadmin.h"
 #include "rules/category_list.h"
 #include "rules/expr.h"
+#include "rules/pii_use.h"
 #include "utils/builtins.h"
 
 static const char *name_problem(const char *name);
+static const char *personal_problem(const char *filter);
 static void compile_filter(void *arg);
 
 void
@@ -28,6 +30,22 @@ es_definition_check(const char *name, ArrayType *category, const char *filter, L
 	problem = filter == NULL ? NULL : es_expr_problem(compile_filter, unconstify(char *, filter));
 	if (problem != NULL)
 		*problems = lappend(*problems, psprintf("filter: %s", problem));
+	else if (filter != NULL && (problem = personal_problem(filter)) != NULL)
+		*problems = lappend(*problems, psprintf("filter: %s", problem));
+}
+
+/* What is delivered must be the same for whoever asks, and after an erasure. */
+static const char *
+personal_problem(const char *filter)
+{
+	EsExprScope scope = {.owner = GetUserId()};
+	EsExpr	   *expr = es_expr_compile(&scope, filter, BOOLOID, -1);
+	EsPiiUse	use = {0};
+	ListCell   *lc;
+
+	foreach(lc, es_pii_declared(NIL, NULL))
+		es_pii_find_use(expr, lfirst(lc), &use);
+	return use.names == NULL ? NULL : psprintf("cannot ask for personal field \"%s\"", use.names);
 }
 
 void

@@ -56,21 +56,25 @@ es_reading_is_trusted(Oid role)
 void
 es_reading_restore(EsEvent *event, Oid reader, Snapshot snapshot)
 {
-	EsVaultRow	row;
+	EsVaultRow *row;
+	EsPersonal	shown;
 
 	if (event->vault == 0)
 		return;
-	if (event->personal != NULL)
-		row.personal = *event->personal;
-	else if (!es_vault_read(event->vault, snapshot, &row) || row.state == ES_VAULT_HIDDEN)
-		row.personal.n = 0;
-	if (OidIsValid(reader) && row.personal.n > 0 && !es_reading_is_trusted(reader))
-		mask(event, &row.personal);
-	if (row.personal.n > 0)
-		es_event_set(event, ES_EVENT_DATA,
-					 JsonbPGetDatum(es_personal_put_back(DatumGetJsonbP(event->value[ES_EVENT_DATA]),
-														 &row.personal)));
+	if (event->personal == NULL)
+	{
+		row = palloc(sizeof(EsVaultRow));
+		if (es_vault_read(event->vault, snapshot, row) && row->state != ES_VAULT_HIDDEN)
+			event->personal = &row->personal;
+	}
 	event->vault = 0;
+	if (event->personal == NULL)
+		return;
+	shown = *event->personal;
+	if (OidIsValid(reader) && !es_reading_is_trusted(reader))
+		mask(event, &shown);
+	es_event_set(event, ES_EVENT_DATA,
+				 JsonbPGetDatum(es_personal_put_back(DatumGetJsonbP(event->value[ES_EVENT_DATA]), &shown)));
 }
 
 /* In a copy; what replaces an erased field is for everybody. */

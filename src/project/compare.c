@@ -113,6 +113,7 @@ eventsource_compare_projection(PG_FUNCTION_ARGS)
 										ALLOCSET_SMALL_SIZES);
 	c.snapshot = RegisterSnapshot(GetActiveSnapshot());
 	c.corrections = es_corrections_load(DT_NOEND, c.snapshot);
+	es_corrections_show(c.corrections, GetUserId());
 	if (is_by_stream(&c))
 		compare_by_stream(&c);
 	else

@@ -24,6 +24,7 @@
 #include "log/correction.h"
 #include "log/guarded.h"
 #include "log/progress.h"
+#include "log/reading.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "rules/category.h"
@@ -52,6 +53,7 @@ typedef struct Comparison
 	EsFilter	filter;
 	Snapshot	snapshot;
 	EsCorrections *corrections;
+	const EsUpcasters *upcasters;
 	EsProgress	progress;
 	MemoryContext rows;			/* of the fold; reset with it */
 	MemoryContext per_event;
@@ -62,7 +64,9 @@ typedef struct Comparison
 	bool		is_over;		/* there is no more to tell of it */
 
 	/* The event at hand. */
-	const EsEvent *event;
+	const EsEvent *event;		/* as guards and the filter see it */
+	const EsPersonal *personal; /* its personal fields, or NULL; then also */
+	Datum		told;			/* its data with them, as folds see it */
 	EsStep		step;
 	EsRefusal	refusal;		/* message NULL: it would be allowed */
 	const text *after;			/* and lead there */
@@ -77,6 +81,7 @@ static EsProjection *open_context(const char *name);
 static void compare_streams(Comparison *c, const char *category);
 static void begin_stream(Comparison *c);
 static void compare_event(Comparison *c, EsEvent *event);
+static void read_event(Comparison *c, EsEvent *event);
 static void judge(Comparison *c);
 static bool leaves_machine(const EsEvent *event);
 static bool is_passed(const Comparison *c);
@@ -105,6 +110,7 @@ eventsource_compare_machine(PG_FUNCTION_ARGS)
 										ALLOCSET_DEFAULT_SIZES);
 	c.snapshot = RegisterSnapshot(GetActiveSnapshot());
 	c.corrections = es_corrections_load(DT_NOEND, c.snapshot);
+	c.upcasters = es_reading_begin();
 	compare_streams(&c, category);
 	UnregisterSnapshot(c.snapshot);
 	return (Datum) 0;
@@ -164,7 +170,7 @@ compare_streams(Comparison *c, const char *category)
 		CHECK_FOR_INTERRUPTS();
 		if (is_first)
 			begin_stream(c);
-		if (!c->is_over && es_corrections_apply(c->corrections, &event))
+		if (!c->is_over && es_corrections_apply_stored(c->corrections, &event))
 			compare_event(c, &event);
 		es_progress_step(&c->progress, 1);
 	}
@@ -192,7 +198,7 @@ compare_event(Comparison *c, EsEvent *event)
 
 	MemoryContextReset(c->per_event);
 	caller = MemoryContextSwitchTo(c->per_event);
-	c->event = event;
+	read_event(c, event);
 	judge(c);
 	if (c->refusal.message == NULL)
 		c->state = c->after;
@@ -202,6 +208,22 @@ compare_event(Comparison *c, EsEvent *event)
 		c->is_over |= !c->all;
 	}
 	MemoryContextSwitchTo(caller);
+}
+
+/* As guards, and the filter, see it; and with its personal fields, as folds do. */
+static void
+read_event(Comparison *c, EsEvent *event)
+{
+	EsEvent		told = *event;
+
+	es_reading_restore(&told, ES_READER_ITSELF, c->snapshot);
+	es_reading_upcast(c->upcasters, event);
+	c->event = event;
+	c->personal = told.personal;
+	if (c->personal == NULL)
+		return;
+	es_reading_upcast(c->upcasters, &told);
+	c->told = told.value[ES_EVENT_DATA];
 }
 
 static void
@@ -291,6 +313,15 @@ step(void *arg)
 	}
 }
 
+/* With the personal fields, which what was filled in stands beside. */
+static Datum
+told_data(const Comparison *c, Jsonb *data)
+{
+	if (compareJsonbContainers(&data->root, &DatumGetJsonbP(c->event->value[ES_EVENT_DATA])->root) == 0)
+		return c->told;
+	return JsonbPGetDatum(es_personal_put_back(data, c->personal));
+}
+
 /* As the event would have been recorded. */
 static void
 fold(Comparison *c, Datum data)
@@ -300,6 +331,8 @@ fold(Comparison *c, Datum data)
 	if (c->fold == NULL)
 		return;
 	event.value[ES_EVENT_DATA] = data;
+	if (c->personal != NULL)
+		event.value[ES_EVENT_DATA] = told_data(c, DatumGetJsonbP(data));
 	event.value[ES_EVENT_FROM_STATE] = PointerGetDatum(c->state);
 	event.isnull[ES_EVENT_FROM_STATE] = c->state == NULL;
 	event.value[ES_EVENT_TO_STATE] = PointerGetDatum(c->after);

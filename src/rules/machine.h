@@ -184,6 +184,9 @@ extern Jsonb *es_machine_fill(EsMachine *machine, const EsStep *step, const EsBi
 extern List *es_machine_check(const char *name, Jsonb *definition, bool is_bound,
 							  TupleDesc context_row);
 
+/* Of these, those about personal fields; expressions that do not compile are left out. */
+extern List *es_machine_check_personal(const char *name, Jsonb *definition);
+
 /* Raises ZE011 with these lines; never returns. */
 extern void es_machine_refuse(const char *what, List *problems);
 

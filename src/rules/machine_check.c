@@ -11,11 +11,14 @@
 
 #include "miscadmin.h"
 #include "rules/machine_table.h"
+#include "rules/pii_use.h"
 #include "utils/builtins.h"
 
 static void check_start(const EsMachine *machine, EsProblems *problems);
 static void check_states(const EsMachine *machine, EsProblems *problems);
 static void check_candidates(const EsMachine *machine, EsProblems *problems);
+static void check_personal(const EsMachine *machine, EsProblems *problems);
+static void check_edge_personal(const EsEdge *edge, List *declared, EsProblems *problems);
 static void check_guard_names(const EsEdge *edge, EsProblems *problems);
 static bool leads_out(const EsMachine *machine, int state);
 static void visit_row(const EsMachine *machine, int state, bool *seen, int *order, int *count);
@@ -35,10 +38,24 @@ es_machine_check(const char *name, Jsonb *definition, bool is_bound, TupleDesc c
 	check_candidates(machine, &problems);
 	es_machine_compile(machine, &scope, ES_COMPILE_CHECK | (is_bound ? 0 : ES_COMPILE_SKIP_ROW),
 					   &problems);
+	check_personal(machine, &problems);
 
 	if (problems.count > ES_PROBLEMS_LISTED)
 		problems.lines = lappend(problems.lines,
 								 psprintf("and %d more", problems.count - ES_PROBLEMS_LISTED));
+	return problems.lines;
+}
+
+List *
+es_machine_check_personal(const char *name, Jsonb *definition)
+{
+	EsProblems	others = {NIL, 0};
+	EsProblems	problems = {NIL, 0};
+	EsMachine  *machine = es_machine_parse(name, definition, &others);
+	EsExprScope scope = {.has_state = true,.owner = GetUserId()};
+
+	es_machine_compile(machine, &scope, ES_COMPILE_CHECK | ES_COMPILE_SKIP_ROW, &others);
+	check_personal(machine, &problems);
 	return problems.lines;
 }
 
@@ -209,6 +226,62 @@ check_guard_names(const EsEdge *edge, EsProblems *problems)
 			if (strcmp(edge->guards[i].name, edge->guards[j].name) == 0)
 				es_machine_problem(problems, "%s.guard: two guards are named \"%s\"",
 								   edge->path, edge->guards[i].name);
+		}
+	}
+}
+
+/*
+ * What decides must decide the same once personal fields are erased: guards and fill
+ * values do not see them, and none may be filled in.
+ */
+static void
+check_personal(const EsMachine *machine, EsProblems *problems)
+{
+	ListCell   *lc;
+
+	foreach(lc, machine->entries)
+	{
+		const EsEntry *entry = lfirst(lc);
+		List	   *declared = es_pii_declared(NIL, text_to_cstring(machine->types.word[entry->type]));
+
+		for (const EsEdge *edge = entry->first; declared != NIL && edge != NULL; edge = edge->next)
+			check_edge_personal(edge, declared, problems);
+	}
+}
+
+static void
+check_edge_personal(const EsEdge *edge, List *declared, EsProblems *problems)
+{
+	ListCell   *lc;
+
+	foreach(lc, declared)
+	{
+		const EsPii *pii = lfirst(lc);
+
+		for (int i = 0; i < edge->nguards; i++)
+		{
+			EsPiiUse	use = {0};
+
+			if (edge->guards[i].expr != NULL)
+				es_pii_find_use(edge->guards[i].expr, pii, &use);
+			if (use.names != NULL)
+				es_machine_problem(problems, "%s.guard, \"%s\": personal field \"%s\" is not seen by guards",
+								   edge->path, edge->guards[i].name, use.names);
+		}
+		for (int i = 0; i < edge->nfills; i++)
+		{
+			EsPiiUse	use = {0};
+
+			if (edge->fills[i].expr != NULL)
+				es_pii_find_use(edge->fills[i].expr, pii, &use);
+			if (use.names != NULL)
+				es_machine_problem(problems, "%s.fill, \"%s\": personal field \"%s\" is not seen here",
+								   edge->path, edge->fills[i].field, use.names);
+			for (int k = 0; k < pii->n; k++)
+				if (pii->path[k].part[0].length == (int) strlen(edge->fills[i].field) &&
+					memcmp(pii->path[k].part[0].name, edge->fills[i].field, pii->path[k].part[0].length) == 0)
+					es_machine_problem(problems, "%s.fill: \"%s\" is, or has in it, a personal field",
+									   edge->path, edge->fills[i].field);
 		}
 	}
 }

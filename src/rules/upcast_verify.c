@@ -18,6 +18,7 @@
 #include "log/position.h"
 #include "log/progress.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "miscadmin.h"
 #include "rules/event_type.h"
 #include "rules/known.h"
@@ -237,6 +238,8 @@ try_event(Trial *trial)
 	error = es_attempt(upcast_and_check, trial, es_error_is_answer);
 	if (error != NULL)
 		trial->problem = es_error_clip(error->message);
+	if (trial->problem != NULL && trial->event->personal != NULL && !es_reading_is_trusted(GetUserId()))
+		trial->problem = pstrdup("fails; what it says is for those who may see personal data");
 	MemoryContextSwitchTo(caller);
 }
 

@@ -1,0 +1,91 @@
+\set ECHO none
+\i test/helpers.sql
+-- Personal fields: definitions that could not bear their erasure, or would leak them, are refused.
+BEGIN;
+SELECT plan(35);
+
+-- What another role is told.
+CREATE FUNCTION pg_temp.as_role(role regrole, command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	EXECUTE format('SET LOCAL ROLE %s', role);
+	EXECUTE command INTO result;
+	RESET ROLE;
+	RETURN result;
+EXCEPTION WHEN OTHERS THEN
+	RESET ROLE;
+	RETURN SQLSTATE || ': ' || SQLERRM;
+END
+$$;
+-- The lines of a refusal's DETAIL.
+CREATE FUNCTION pg_temp.lines(command text) RETURNS text LANGUAGE sql AS $$
+	SELECT split_part(split_part(pg_temp.refusal(command), E'\nDETAIL: ', 2), E'\nHINT: ', 1)
+$$;
+CREATE FUNCTION pg_temp.machine(guard text, fill jsonb DEFAULT NULL) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_strip_nulls(jsonb_build_object('initial', 'NEW', 'states', jsonb_build_object('NEW', jsonb_build_object('on', jsonb_build_object('ordered', jsonb_build_object('target', 'DONE', 'guard', guard, 'fill', fill))), 'DONE', jsonb_build_object('type', 'final'))))
+$$;
+CREATE ROLE es_admin;
+CREATE ROLE es_reader;
+GRANT CREATE ON SCHEMA public TO es_admin;
+SELECT eventsource.grant_admin('es_admin') \g /dev/null
+SELECT eventsource.grant_reader('es_reader') \g /dev/null
+SELECT eventsource.register_event_type('ordered', pii => '{"email": "hash", "address.street": "redact", "lines.*.note": "null"}') \g /dev/null
+
+-- ---- state machines ----
+
+SELECT is(pg_temp.lines(format('SELECT eventsource.create_state_machine(''m'', %L)', pg_temp.machine(guard))), 'states.NEW.on.ordered.guard, "ordered_guard": personal field "' || field || '" is not seen by guards', guard)
+  FROM (VALUES ($$event.data->>'email' <> ''$$, 'email'),
+			   ($$event.data #>> '{address,street}' IS NULL$$, 'address.street'),
+			   ($$(event.data->'address')->>'street' = 'x'$$, 'address.street'),
+			   ($$event.data['email'] = '"x"'$$, 'email'),
+			   ($$event.data->'lines'->0->>'note' = 'x'$$, 'lines.*.note'),
+			   ($$event.data ? 'email'$$, 'email'),
+			   ($$jsonb_extract_path_text(event.data, 'address', 'street') = 'x'$$, 'address.street'),
+			   ($$event.data->>(event.data->>'email') = 'x'$$, 'email')) g (guard, field);
+SELECT lives_ok(format('SELECT eventsource.create_state_machine(''m'', %L)', pg_temp.machine(guard)), guard)
+  FROM (VALUES ($$event.data->>'plan' = 'gold'$$), ($$event.data->'address'->>'city' = 'Ulm'$$), ($$event.data->'address' IS NOT NULL$$), ($$event.data ? 'plan'$$)) g (guard);
+SELECT is(pg_temp.lines(format('SELECT eventsource.create_state_machine(''m'', %L)', pg_temp.machine('true', '{"email": "''x''"}'))), 'states.NEW.on.ordered.fill: "email" is, or has in it, a personal field', 'none is filled in');
+SELECT is(pg_temp.lines(format('SELECT eventsource.create_state_machine(''m'', %L)', pg_temp.machine('true', '{"mail": "event.data->>''email''"}'))), 'states.NEW.on.ordered.fill, "mail": personal field "email" is not seen here', 'nor copied');
+SELECT eventsource.create_state_machine('m', pg_temp.machine($$ event.data->>'age' > '17' $$)) \g /dev/null
+SELECT is(pg_temp.lines($$ SELECT eventsource.register_event_type('ordered', pii => '{"age": "null"}') $$), 'pii: state machine "m", states.NEW.on.ordered.guard, "ordered_guard": personal field "age" is not seen by guards', 'nor becomes personal what a guard asks for');
+SELECT is((SELECT pii -> 'age' FROM eventsource.event_types WHERE type = 'ordered'), NULL, 'nothing is changed then');
+SELECT is(pg_temp.lines($$ SELECT eventsource.register_event_type('left', pii => '{"email": "hash"}', subject => 'event.data->>''email''') $$), 'subject: cannot see personal field "email"; use an identifier that stays', 'a subject is no personal field');
+
+-- ---- projections ----
+
+CREATE TABLE customer (id text PRIMARY KEY, email text, domain text, label text, n int DEFAULT 0, strict text NOT NULL DEFAULT '', code int, city text);
+CREATE FUNCTION pg_temp.define(set text) RETURNS text LANGUAGE sql AS $$
+	SELECT format('SELECT eventsource.create_projection(''customer'', ''{shop}'', %L)', jsonb_build_object('ordered', set))
+$$;
+SELECT is(pg_temp.lines(pg_temp.define($$ strict = event.data->>'email' $$)), 'rule "ordered": column "strict" takes no NULL, which personal field "email" is once it is erased: use coalesce()', 'a column that takes no NULL');
+SELECT is(pg_temp.lines(pg_temp.define($$ strict = 'x' || lower(event.data->'address'->>'street') $$)), 'rule "ordered": column "strict" takes no NULL, which personal field "address.street" is once it is erased: use coalesce()', 'whatever is made of it');
+SELECT is(pg_temp.lines($$ SELECT eventsource.create_projection('customer', '{shop}', '{"ordered": "n = row.n + 1"}', key => '{"id": "event.data->>''email''"}') $$), 'rule "ordered": key "id" is made of personal field "email": once that is erased, its row cannot be found', 'a key');
+SELECT is(pg_temp.as_role('es_admin', 'SELECT 1'), '1', 'roles work here');
+ALTER TABLE customer OWNER TO es_admin;
+SELECT is(pg_temp.as_role('es_admin', pg_temp.define($$ email = event.data->>'email' $$)), '42501: rules of projection "customer" read personal fields', 'who may not see them makes no table of them');
+SELECT is(pg_temp.as_role('es_admin', pg_temp.define($$ label = event.data::text $$)), '42501: rules of projection "customer" read personal fields', 'nor of all data');
+SELECT is(pg_temp.as_role('es_admin', pg_temp.define($$ city = event.data->'address'->>'city' $$)), '1', 'of the rest he may');
+SELECT eventsource.grant_personal_data('es_admin') \g /dev/null
+SELECT isnt(pg_temp.as_role('es_admin', pg_temp.define($$ email = event.data->>'email', domain = split_part(row.email, '@', 2), label = coalesce(event.data->>'email', '?') || row.city, city = event.data->'address'->>'city', n = row.n + 1, strict = coalesce(event.data->>'email', ''), code = length(row.domain) $$)), NULL, 'who may, makes what he likes');
+SELECT pg_temp.same_rows($$ SELECT * FROM eventsource.personal_columns('customer') $$, $$ VALUES ('email', 'text'), ('domain', 'text'), ('label', 'text'), ('strict', 'text'), ('code', 'integer') $$, 'columns that are made of them, directly or not');
+SELECT eventsource.append('shop-1', 'ordered', '{"email": "ann@example.com", "address": {"street": "Elm 5", "city": "Ulm"}}') \g /dev/null
+SELECT eventsource.append('shop-1', 'ordered', '{"email": "ann@example.com", "address": {"street": "Elm 5", "city": "Ulm"}}') \g /dev/null
+SELECT pg_temp.same_rows('SELECT * FROM customer', $$ VALUES ('1', 'ann@example.com', 'example.com', 'ann@example.comUlm', 2, 'ann@example.com', NULL::int, 'Ulm') $$, 'folds see them');
+SELECT is(pg_temp.as_role('es_admin', $$ SELECT eventsource.create_masked_view('customer', 'customer_masked')::text $$), '', 'a masked view');
+GRANT SELECT ON customer_masked TO es_reader;
+SELECT is(pg_temp.as_role('es_reader', 'SELECT row_to_json(m) FROM customer_masked m'), '{"id":"1","email":"***","domain":"***","label":"***","n":2,"strict":"***","code":null,"city":"Ulm"}', 'shows a reader what is not personal');
+SELECT is(pg_temp.as_role('es_admin', 'SELECT email FROM customer_masked m'), 'ann@example.com', 'and all to who may see it');
+SELECT throws_ok($$ SELECT * FROM eventsource.personal_columns('pg_class') $$, '42809', NULL, 'of a projection alone');
+
+-- ---- others ----
+
+SELECT is(pg_temp.lines($$ SELECT eventsource.create_subscription('s', ARRAY['shop'], 'event.data->>''email'' = ''x''') $$), 'filter: cannot ask for personal field "email"', 'filters of subscriptions');
+SELECT eventsource.register_event_type('ordered', version => 2, schema => '{}', compatibility => 'none') \g /dev/null
+SET LOCAL client_min_messages = error;
+SELECT is(pg_temp.as_role('es_reader', $$ SELECT proposed ->> 'email' FROM eventsource.compare_projection('customer', '{"ordered": "email = event.data->>''email''"}') $$), '42501: permission denied for table customer', 'rules to compare see what the caller may');
+GRANT SELECT ON customer TO es_reader;
+SELECT is(pg_temp.as_role('es_reader', $$ SELECT proposed ->> 'city' FROM eventsource.compare_projection('customer', '{"ordered": "city = event.data->>''email''"}') $$), '***', 'and no more');
+SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('customer') $$, 'all is as the events say');
+SELECT * FROM finish();
+ROLLBACK;
