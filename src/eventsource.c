@@ -36,6 +36,7 @@
 #include "trust/guard_hooks.h"
 #include "trust/maintenance.h"
 #include "trust/seal.h"
+#include "trust/erase_personal.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -156,6 +157,7 @@ _PG_init(void)
 	es_pii_init();
 	es_fold_init();
 	es_erasing_init();
+	es_erase_personal_init();
 	es_refold_erased_init();
 	es_draft_register();
 	es_batch_init();

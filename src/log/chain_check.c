@@ -7,8 +7,9 @@
  * stored with the one before, so that one that was changed spoils no other.
  *
  * A tombstone's payload is gone; its hash is what it was, which the next event and
- * the sealed tree are held against.  It is one only if an erasure of its subject that
- * the log tells of came after it.
+ * the sealed tree are held against.  Personal fields may be gone, or replaced, beside
+ * their commitments.  Either is lawful only if an erasure of the subject that the log
+ * tells of came after the event.
  */
 #include "log/chain_check.h"
 
@@ -17,6 +18,7 @@
 #include "log/event.h"
 #include "log/pruned.h"
 #include "log/read.h"
+#include "log/vault.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -29,7 +31,7 @@ struct EsChainCheck
 	/* The subject asked for last: those of one come together, most often. */
 	MemoryContext context;
 	const text *subject;
-	int64		erased_upto;
+	EsErasedUpto erased;
 };
 
 typedef struct ChainEnd
@@ -83,8 +85,8 @@ begin_chain(const EsChainCheck *check, const EsEvent *event, ChainEnd *end)
 	memcpy(end->hash, head.hash, ES_HASH_SIZE);
 }
 
-static bool
-is_accounted_for(EsChainCheck *check, const EsEvent *event)
+static const EsErasedUpto *
+find_erased(EsChainCheck *check, const EsEvent *event)
 {
 	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
 
@@ -94,17 +96,55 @@ is_accounted_for(EsChainCheck *check, const EsEvent *event)
 
 		check->subject = NULL;
 		MemoryContextReset(check->context);
-		check->erased_upto = es_erased_upto(subject, check->snapshot);
+		es_erased_upto(subject, check->snapshot, &check->erased);
 		check->subject = cstring_to_text_with_len(VARDATA_ANY(subject), VARSIZE_ANY_EXHDR(subject));
 		MemoryContextSwitchTo(caller);
 	}
-	return DatumGetInt64(event->value[ES_EVENT_POSITION]) <= check->erased_upto;
+	return &check->erased;
+}
+
+static const char *
+check_hash(EsChainCheck *check, const EsEvent *event, const ChainEnd *end, bool *is_redacted)
+{
+	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
+	uint8		hash[ES_HASH_SIZE];
+
+	if (VARSIZE_ANY_EXHDR(stored) == ES_HASH_SIZE && (event->flags & ES_EVENT_ERASED) != 0)
+	{
+		*is_redacted = true;
+		if (DatumGetInt64(event->value[ES_EVENT_POSITION]) > find_erased(check, event)->payload)
+			return "it is a tombstone, but no erasure of its subject accounts for it";
+		return NULL;
+	}
+	es_chain_hash(event, end->hash, hash);
+	if (VARSIZE_ANY_EXHDR(stored) != ES_HASH_SIZE || memcmp(VARDATA_ANY(stored), hash, ES_HASH_SIZE) != 0)
+		return "hash does not match the event and the one before it";
+	return NULL;
+}
+
+static const char *
+check_personal(EsChainCheck *check, const EsEvent *event, bool *is_redacted)
+{
+	switch (es_vault_verify(event->vault, event->commitment, check->snapshot))
+	{
+		case ES_VAULT_MISSING:
+			return "its personal fields are missing";
+		case ES_VAULT_TAMPERED:
+			return "personal fields are not those that were recorded";
+		case ES_VAULT_REDACTED:
+			*is_redacted = true;
+			if (DatumGetInt64(event->value[ES_EVENT_POSITION]) > find_erased(check, event)->personal)
+				return "personal fields were taken away, but no erasure of its subject accounts for it";
+			return NULL;
+		case ES_VAULT_INTACT:
+			break;
+	}
+	return NULL;
 }
 
 void
 es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *verdict)
 {
-	uint8		hash[ES_HASH_SIZE];
 	bool		found;
 	ChainEnd   *end = hash_search(check->ends, &event->stream_id, HASH_ENTER, &found);
 	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
@@ -114,15 +154,11 @@ es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *
 		begin_chain(check, event, end);
 	verdict->after = end->version;
 	verdict->follows = version == end->version + 1;
-	verdict->is_tombstone = (event->flags & ES_EVENT_ERASED) != 0;
-	verdict->matches = VARSIZE_ANY_EXHDR(stored) == ES_HASH_SIZE;
-	if (verdict->is_tombstone)
-		verdict->matches &= is_accounted_for(check, event);
-	else
-	{
-		es_chain_hash(event, end->hash, hash);
-		verdict->matches &= memcmp(VARDATA_ANY(stored), hash, ES_HASH_SIZE) == 0;
-	}
+	verdict->is_redacted = false;
+	verdict->problem = check_hash(check, event, end, &verdict->is_redacted);
+	if (verdict->problem == NULL && event->commitment != NULL)
+		verdict->problem = check_personal(check, event, &verdict->is_redacted);
+	verdict->matches = verdict->problem == NULL;
 	memcpy(end->hash, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
 	end->version = version;
 }
@@ -133,15 +169,6 @@ es_chain_gap(const EsChainVerdict *verdict, const EsEvent *event)
 	return verdict->follows ? NULL :
 		psprintf("version " INT64_FORMAT " does not follow version " INT64_FORMAT,
 				 DatumGetInt64(event->value[ES_EVENT_VERSION]), verdict->after);
-}
-
-const char *
-es_chain_mismatch(const EsChainVerdict *verdict)
-{
-	if (verdict->matches)
-		return NULL;
-	return verdict->is_tombstone ? "it is a tombstone, but no erasure of its subject accounts for it" :
-		"hash does not match the event and the one before it";
 }
 
 void

@@ -16,9 +16,11 @@ typedef struct EsChainVerdict
 {
 	bool		follows;		/* its version is the next one */
 	bool		matches;		/* its hash is that of the event and the one
-								 * before it; or it is a tombstone that an
-								 * erasure accounts for */
-	bool		is_tombstone;
+								 * before it, and its personal fields are what
+								 * it commits to; but for what erasures
+								 * account for */
+	bool		is_redacted;	/* there is such */
+	const char *problem;		/* why it does not match, or NULL */
 	int64		after;			/* the version before it, 0: it is the first */
 } EsChainVerdict;
 
@@ -32,9 +34,8 @@ extern EsChainCheck *es_chain_check_begin(Snapshot snapshot);
  */
 extern void es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *verdict);
 
-/* What is wrong with its place in the stream, or with its hash; NULL: nothing. */
+/* What is wrong with its place in the stream; NULL: nothing. */
 extern const char *es_chain_gap(const EsChainVerdict *verdict, const EsEvent *event);
-extern const char *es_chain_mismatch(const EsChainVerdict *verdict);
 
 extern void es_chain_check_end(EsChainCheck *check);
 

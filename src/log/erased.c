@@ -249,28 +249,30 @@ es_erased_except(const text *subject)
 
 /* ---- verifying ---- */
 
-int64
-es_erased_upto(const text *subject, Snapshot snapshot)
+void
+es_erased_upto(const text *subject, Snapshot snapshot, EsErasedUpto *upto)
 {
 	EsScan	   *scan = es_scan_stream(es_erasure_stream(subject), 1, false, snapshot);
-	int64		highest = 0;
 	EsEvent		event;
 
+	memset(upto, 0, sizeof(*upto));
 	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
 		Jsonb	   *data = DatumGetJsonbP(event.value[ES_EVENT_DATA]);
-		char	   *mode = es_json_find_string(&data->root, "mode");
-		int64		upto;
+		char	   *name = es_json_find_string(&data->root, "mode");
+		EsErasedMode mode = name == NULL ? ES_ERASED_NOT : es_erased_mode_named(name);
+		int64		position;
 
-		if (es_text_same(es_event_text(&event, ES_EVENT_SUBJECT), subject) && mode != NULL &&
-			es_erased_mode_named(mode) == ES_ERASED_HARD &&
-			strcmp(text_to_cstring(es_event_text(&event, ES_EVENT_TYPE)), ES_ERASURE_COMPLETED) == 0 &&
-			es_json_find_number(&data->root, "upto", &upto))
-			highest = Max(highest, upto);
+		if (mode < ES_ERASED_ANONYMIZE || !es_text_same(es_event_text(&event, ES_EVENT_SUBJECT), subject) ||
+			strcmp(text_to_cstring(es_event_text(&event, ES_EVENT_TYPE)), ES_ERASURE_COMPLETED) != 0 ||
+			!es_json_find_number(&data->root, "upto", &position))
+			continue;
+		upto->personal = Max(upto->personal, position);
+		if (mode == ES_ERASED_HARD)
+			upto->payload = Max(upto->payload, position);
 	}
 	es_scan_end(scan);
-	return highest;
 }
 
 /* ---- end of transactions ---- */

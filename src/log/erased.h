@@ -68,8 +68,14 @@ extern const text *es_erased_except(const text *subject);
 
 /* ---- for who verifies ---- */
 
-/* Up to where events about a subject may be tombstones, as its erasures say; 0: nowhere. */
-extern int64 es_erased_upto(const text *subject, Snapshot snapshot);
+/* Up to which position its erasures account for what is missing; 0: nowhere. */
+typedef struct EsErasedUpto
+{
+	int64		personal;		/* fields taken away, or replaced */
+	int64		payload;		/* tombstones */
+} EsErasedUpto;
+
+extern void es_erased_upto(const text *subject, Snapshot snapshot, EsErasedUpto *upto);
 
 extern void es_erased_init(void);
 

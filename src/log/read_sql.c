@@ -19,7 +19,6 @@
 #include "log/read.h"
 #include "log/result_row.h"
 #include "log/stream.h"
-#include "log/vault.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -233,35 +232,15 @@ put_problem(ReturnSetInfo *rsinfo, const EsEvent *event, const char *problem)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* Fields that were erased are none: what they were is committed to all the same. */
-static void
-check_personal(ReturnSetInfo *rsinfo, const EsEvent *event)
-{
-	switch (es_vault_verify(event->vault, event->commitment, GetActiveSnapshot()))
-	{
-		case ES_VAULT_MISSING:
-			put_problem(rsinfo, event, "its personal fields are missing");
-			break;
-		case ES_VAULT_TAMPERED:
-			put_problem(rsinfo, event, "personal fields are not those that were recorded");
-			break;
-		default:
-			break;
-	}
-}
-
 static void
 put_verdict(ReturnSetInfo *rsinfo, const EsEvent *event, const EsChainVerdict *verdict)
 {
 	const char *gap = es_chain_gap(verdict, event);
-	const char *mismatch = es_chain_mismatch(verdict);
 
 	if (gap != NULL)
 		put_problem(rsinfo, event, gap);
-	if (mismatch != NULL)
-		put_problem(rsinfo, event, mismatch);
-	if (event->commitment != NULL)
-		check_personal(rsinfo, event);
+	if (verdict->problem != NULL)
+		put_problem(rsinfo, event, verdict->problem);
 }
 
 /* Goes through the log once by position. */

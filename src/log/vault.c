@@ -299,7 +299,7 @@ es_vault_erase(int64 position, EsVaultReplace replace, void *arg)
 		EsPersonalField *field = &row.personal.field[i];
 		JsonbValue	value = {.type = jbvNull};
 
-		if (!es_personal_is_original(field) || !replace(&row, field, &value, arg))
+		if (!replace(&row, field, &value, arg))
 			continue;
 		field->value = value;
 		memset(field->salt, 0, ES_HASH_SIZE);

@@ -44,11 +44,10 @@ typedef bool (*EsVaultVisit) (const EsVaultRow *row, void *arg);
 extern void es_vault_visit_subject(const text *subject, Snapshot snapshot, EsVaultVisit visit, void *arg);
 
 /*
- * Erases fields of the event, or replaces them: of each field that is still as it was
- * recorded, replace() says what stands there from now on (a null: nothing), or false
- * to keep it.  Their salts go, what they were committed to stays.  Returns how many
- * fields were changed.  Whoever calls serialises writers of the row, and its
- * snapshot is SnapshotSelf.
+ * Erases fields of the event, or replaces them: replace() says of each field what
+ * stands there from now on (a null: nothing), or false to keep it.  Their salts go,
+ * what they were committed to stays.  Returns how many fields were changed.  Whoever
+ * calls serialises writers of the row, and its snapshot is SnapshotSelf.
  */
 typedef bool (*EsVaultReplace) (const EsVaultRow *row, const EsPersonalField *field, JsonbValue *value,
 								void *arg);

@@ -89,9 +89,9 @@ judge(EsChainCheck *chain, const EsEvent *event, EsVerified *verified)
 	verified->version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	verified->problem = es_chain_gap(&verdict, event);
 	if (verified->problem == NULL)
-		verified->problem = es_chain_mismatch(&verdict);
+		verified->problem = verdict.problem;
 	verified->status = verified->problem != NULL ? ES_VERIFY_TAMPERED :
-		verdict.is_tombstone ? ES_VERIFY_REDACTED : ES_VERIFY_OK;
+		verdict.is_redacted ? ES_VERIFY_REDACTED : ES_VERIFY_OK;
 }
 
 static void
