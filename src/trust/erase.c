@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "trust/erase.h"
 #include "trust/erase_args.h"
+#include "trust/retention.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
@@ -58,11 +59,14 @@ eventsource_erase_subject(PG_FUNCTION_ARGS)
 	es_erasure_expect_right(args.mode);
 	erasing.subject = args.subject;
 	erasing.mode = args.mode;
+	(void) es_retention_lock(true, true);
 	es_erased_lock(args.subject);
 	expect_stronger(args.subject, args.mode);
 	es_erased_mark(args.subject, args.mode);
 	counts = clear_foreign(args.subject, args.mode);
 	find_events(&erasing);
+	if (args.mode != ES_ERASED_SOFT)
+		es_holds_expect_none(args.subject, erasing.streams, erasing.n_streams);
 	counts = list_concat(clear_all(&erasing), counts);
 	expect_something(&erasing, counts);
 	(void) record(&erasing, counts, &args);

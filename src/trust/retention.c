@@ -15,6 +15,7 @@
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/json.h"
+#include "log/stream.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "rules/category.h"
@@ -269,4 +270,32 @@ bool
 es_holds_subject(const EsHolds *holds, const text *subject)
 {
 	return has_name(holds->subjects, subject);
+}
+
+static void
+refuse_held(const char *what, const text *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s \"%s\" is under legal hold", what, text_to_cstring(name)),
+			 errdetail("What is recorded about it must stay as it is while the hold lasts: see eventsource.holds."),
+			 errhint("eventsource.release_hold() ends it; mode soft hides the personal data meanwhile.")));
+}
+
+void
+es_holds_expect_none(const text *subject, const int64 *streams, int64 n_streams)
+{
+	EsHolds    *holds = es_holds_load();
+
+	if (es_holds_subject(holds, subject))
+		refuse_held("subject", subject);
+	if (hash_get_num_entries(holds->streams) == 0)
+		return;
+	for (int64 i = 0; i < n_streams; i++)
+	{
+		const text *name = es_stream_name(streams[i]);
+
+		if (es_holds_stream(holds, name))
+			refuse_held("stream", name);
+	}
 }

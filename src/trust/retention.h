@@ -80,8 +80,15 @@ extern bool es_holds_stream(const EsHolds *holds, const text *stream);
 extern bool es_holds_subject(const EsHolds *holds, const text *subject);
 
 /*
+ * An error (55000) if the subject, or one of the streams (ids), is held.  Whoever erases
+ * asks, under es_retention_lock(true, true).
+ */
+extern void es_holds_expect_none(const text *subject, const int64 *streams, int64 n_streams);
+
+/*
  * Serialises, to the end of the transaction, whoever takes events away; shared: whoever
- * says what may not be taken.  False: somebody else has it, and wait is false.
+ * says what may not be taken, or changes events as they stand, which may not happen
+ * while they are copied.  False: somebody else has it, and wait is false.
  */
 extern bool es_retention_lock(bool shared, bool wait);
 
