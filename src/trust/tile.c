@@ -43,6 +43,8 @@ typedef enum SealColumn
 
 struct EsSealScan
 {
+	MemoryContext context;		/* in which indexes keep things between two
+								 * rows */
 	Relation	rel;
 	Relation	index;
 	SysScanDesc scan;
@@ -99,6 +101,7 @@ open_seals(Snapshot snapshot)
 {
 	EsSealScan *scan = palloc(sizeof(EsSealScan));
 
+	scan->context = CurrentMemoryContext;
 	scan->rel = table_open(es_catalog_oid(ES_REL_SEAL), AccessShareLock);
 	scan->index = index_open(es_catalog_oid(ES_REL_SEAL_PKEY), AccessShareLock);
 	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, snapshot, 0, NULL);
@@ -108,8 +111,10 @@ open_seals(Snapshot snapshot)
 static bool
 next_seal(EsSealScan *scan, ScanDirection direction, EsSeal *seal)
 {
+	MemoryContext caller = MemoryContextSwitchTo(scan->context);
 	HeapTuple	row = systable_getnext_ordered(scan->scan, direction);
 
+	MemoryContextSwitchTo(caller);
 	if (HeapTupleIsValid(row))
 		deform_seal(scan->rel, row, seal);
 	return HeapTupleIsValid(row);

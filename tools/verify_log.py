@@ -1,0 +1,385 @@
+#!/usr/bin/env python3
+"""verify_log.py: verifies an exported event log without a database.
+
+  verify_log.py log EXPORT [CHECKPOINT ...]
+      recomputes the hash of every event, follows the chain of each stream, and
+      compares the Merkle tree with each checkpoint (a file)
+  verify_log.py inclusion CHECKPOINT PROOF
+      checks that a leaf is in the tree of a checkpoint; PROOF is JSON with
+      leaf_index, hash (of the event, hex) and proof (a list of hex hashes)
+  verify_log.py consistency OLD_CHECKPOINT NEW_CHECKPOINT PROOF
+      checks that the one tree begins with the other; PROOF is a JSON list of hex
+      hashes
+
+EXPORT is what SELECT * FROM eventsource.export_log() prints, - for standard input.
+Prints a line for each event that is not ok, then a summary; exits 0 if all is well,
+1 if something was tampered with, 2 if it was called wrongly. Signatures of
+checkpoints are not looked at: check them with the tool that made them.
+
+Python 3, standard library only; written from the documented formats (src/log/chain.c,
+RFC 6962, C2SP tlog-checkpoint) and sharing no code with the extension.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import struct
+import sys
+
+EMPTY_HASH = bytes(32)
+
+
+class Wrong(Exception):
+    """What was handed in cannot be verified, or does not verify."""
+
+
+# ---- the chain: src/log/chain.c says how an event is encoded ----
+
+class Number(str):
+    """A number as it was written: its scale is hashed."""
+
+
+def encode_string(value):
+    data = value.encode("utf-8")
+    return struct.pack(">I", len(data)) + data
+
+
+def encode_json(value):
+    """A JSON value in the chain's encoding; recursion is as deep as the value."""
+    if value is None:
+        return b"n"
+    if value is True:
+        return b"t"
+    if value is False:
+        return b"f"
+    if isinstance(value, Number):
+        return b"#" + encode_string(value)
+    if isinstance(value, str):
+        return b'"' + encode_string(value)
+    if isinstance(value, list):
+        return b"[" + struct.pack(">I", len(value)) + b"".join(map(encode_json, value))
+    keys = sorted(value, key=lambda key: (len(key.encode("utf-8")), key.encode("utf-8")))
+    return b"{" + struct.pack(">I", len(keys)) + b"".join(
+        encode_string(key) + encode_json(value[key]) for key in keys)
+
+
+def field(number, tag, data):
+    if data is None:
+        return struct.pack(">BBI", number, 0, 0)
+    return struct.pack(">BBI", number, ord(tag), len(data)) + data
+
+
+def integer(value):
+    return struct.pack(">q", int(value))
+
+
+def text(value):
+    return None if value is None else value.encode("utf-8")
+
+
+# Number, tag, name in the export, encoding.
+FIELDS = (
+    (1, "i", "position", integer),
+    (2, "t", "stream", text),
+    (5, "t", "subject", text),
+    (6, "i", "version", integer),
+    (7, "t", "type", text),
+    (8, "i", "schema_version", integer),
+    (9, "j", "data", encode_json),
+    (10, "j", "metadata", encode_json),
+    (11, "t", "actor", text),
+    (12, "t", "recorded_by", text),
+    (13, "t", "reason", text),
+    (14, "t", "from_state", text),
+    (15, "t", "to_state", text),
+    (16, "b", "is_synthetic", lambda value: bytes([int(value)])),
+    (17, "z", "occurred_at", integer),
+    (18, "z", "recorded_at", integer),
+    (32, "t", "machine", text),
+)
+MAY_BE_NULL = {"reason", "from_state", "to_state", "machine", "actor", "data", "metadata"}
+
+
+def event_hash(log_id, event, previous):
+    parts = [b"ES\x01", log_id, previous]
+    for number, tag, name, encode in FIELDS:
+        value = event[name]
+        if value is None and name not in MAY_BE_NULL:
+            raise Wrong(f"{name} is null")
+        parts.append(field(number, tag, encode(value)))
+    if int(event["flags"]) != 0:
+        parts.append(field(33, "i", integer(event["flags"])))
+    if event.get("commitment") is not None:
+        parts.append(field(34, "c", bytes.fromhex(event["commitment"])))
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+# ---- the tree: RFC 6962, section 2.1 ----
+
+def leaf_hash(entry):
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left, right):
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """Grows by a leaf at a time; keeps the roots of its perfect trees."""
+
+    def __init__(self):
+        self.size = 0
+        self.nodes = []
+
+    def add(self, leaf):
+        size = self.size
+        while size & 1:
+            leaf = node_hash(self.nodes.pop(), leaf)
+            size >>= 1
+        self.nodes.append(leaf)
+        self.size += 1
+
+    def root(self):
+        if not self.nodes:
+            return hashlib.sha256(b"").digest()
+        root = self.nodes[-1]
+        for node in reversed(self.nodes[:-1]):
+            root = node_hash(node, root)
+        return root
+
+
+def root_of_inclusion(index, size, leaf, proof):
+    """The root that a proof of inclusion leads to: RFC 9162, section 2.1.3.2."""
+    if not 0 <= index < size:
+        raise Wrong(f"there is no leaf {index} in a tree of {size}")
+    node, last = index, size - 1
+    result = leaf
+    for sibling in proof:
+        if last == 0:
+            raise Wrong("the proof is too long")
+        if node & 1 or node == last:
+            result = node_hash(sibling, result)
+            while not node & 1 and node != 0:
+                node >>= 1
+                last >>= 1
+        else:
+            result = node_hash(result, sibling)
+        node >>= 1
+        last >>= 1
+    if last != 0:
+        raise Wrong("the proof is too short")
+    return result
+
+
+def check_consistency(old_size, old_root, new_size, new_root, proof):
+    """RFC 9162, section 2.1.4.2."""
+    if old_size > new_size:
+        raise Wrong(f"the log shrank from {old_size} to {new_size} events")
+    if old_size == new_size or old_size == 0:
+        if proof:
+            raise Wrong("the proof is too long")
+        if old_size == new_size and old_root != new_root:
+            raise Wrong("two trees of the same size have different roots")
+        return
+    proof = list(proof)
+    if old_size & (old_size - 1) == 0:
+        proof.insert(0, old_root)
+    if not proof:
+        raise Wrong("the proof is too short")
+    node, last = old_size - 1, new_size - 1
+    while node & 1:
+        node >>= 1
+        last >>= 1
+    old = new = proof[0]
+    for sibling in proof[1:]:
+        if last == 0:
+            raise Wrong("the proof is too long")
+        if node & 1 or node == last:
+            old = node_hash(sibling, old)
+            new = node_hash(sibling, new)
+            while not node & 1 and node != 0:
+                node >>= 1
+                last >>= 1
+        else:
+            new = node_hash(new, sibling)
+        node >>= 1
+        last >>= 1
+    if last != 0:
+        raise Wrong("the proof is too short")
+    if old != old_root or new != new_root:
+        raise Wrong("the new tree does not begin with the old one")
+
+
+# ---- checkpoints: C2SP tlog-checkpoint ----
+
+class Checkpoint:
+    def __init__(self, path):
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = file.read().split("\n")
+        if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
+            raise Wrong(f"{path}: not a checkpoint")
+        try:
+            self.root = base64.b64decode(lines[2], validate=True)
+        except ValueError:
+            raise Wrong(f"{path}: the root is not base64") from None
+        if len(self.root) != 32 or base64.b64encode(self.root).decode() != lines[2]:
+            raise Wrong(f"{path}: the root is not a hash")
+        self.path = path
+        self.origin = lines[0]
+        self.size = int(lines[1])
+
+
+# ---- the log ----
+
+class Log:
+    """Reads an export, event by event."""
+
+    def __init__(self, checkpoints):
+        self.id = None
+        self.tree = Tree()
+        self.heads = {}
+        self.position = 0
+        self.counts = {"ok": 0, "redacted": 0, "tampered": 0}
+        self.wanted = {}
+        self.roots = {}
+        for checkpoint in checkpoints:
+            self.wanted.setdefault(checkpoint.size, []).append(checkpoint)
+        self.at_size()
+
+    def at_size(self):
+        if self.tree.size in self.wanted:
+            self.roots[self.tree.size] = self.tree.root()
+
+    def header(self, line):
+        log_id = bytes.fromhex(line["log"].replace("-", ""))
+        if int(line["format"]) != 1 or (self.id is not None and self.id != log_id):
+            raise Wrong("the export is of another format, or of several logs")
+        self.id = log_id
+        self.origin = "eventsource/log/" + line["log"]
+
+    def event(self, event):
+        status, problem = "ok", None
+        stream, version, position = event["stream"], int(event["version"]), int(event["position"])
+        stored = bytes.fromhex(event["hash"])
+        last_version, previous = self.heads.get(stream, (0, EMPTY_HASH))
+        if position <= self.position:
+            status, problem = "tampered", f"position does not follow {self.position}"
+        elif version != last_version + 1:
+            status, problem = "tampered", f"version does not follow {last_version}"
+        elif event.get("erased"):
+            status, problem = "redacted", "its data was erased"
+        elif event_hash(self.id, event, previous) != stored:
+            status, problem = "tampered", "hash does not match the event and the one before it"
+        self.heads[stream] = (version, stored)
+        self.position = max(self.position, position)
+        self.tree.add(leaf_hash(stored))
+        self.at_size()
+        self.counts[status] += 1
+        if problem is not None:
+            print(f"{status}: position {position}, {stream} version {version}: {problem}")
+
+    def line(self, line):
+        if "format" in line:
+            self.header(line)
+        elif self.id is None:
+            raise Wrong("the export does not begin with its header")
+        else:
+            self.event(line)
+
+    def compare(self):
+        problems = 0
+        for size, checkpoints in sorted(self.wanted.items()):
+            for checkpoint in checkpoints:
+                problem = None
+                if self.id is not None and checkpoint.origin != self.origin:
+                    problem = f"it is of another log: {checkpoint.origin}"
+                elif size not in self.roots:
+                    problem = f"it is of {size} events, and there are {self.tree.size}"
+                elif self.roots[size] != checkpoint.root:
+                    problem = f"the first {size} events are other ones"
+                if problem is not None:
+                    problems += 1
+                    print(f"tampered: checkpoint {checkpoint.path}: {problem}")
+        return problems
+
+
+def parse(line):
+    return json.loads(line, parse_int=Number, parse_float=Number, parse_constant=refuse_constant)
+
+
+def refuse_constant(name):
+    raise Wrong(f"{name} is no JSON number")
+
+
+def verify_log(path, checkpoint_paths):
+    log = Log([Checkpoint(path) for path in checkpoint_paths])
+    file = sys.stdin if path == "-" else open(path, encoding="utf-8", newline="\n")
+    with file:
+        for number, line in enumerate(file, 1):
+            try:
+                log.line(parse(line))
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError, struct.error, Wrong) as error:
+                raise Wrong(f"line {number}: {error}") from None
+    problems = log.compare()
+    print(f"{log.tree.size} events: " + ", ".join(f"{n} {status}" for status, n in log.counts.items()))
+    print(f"root {base64.b64encode(log.tree.root()).decode()}")
+    return problems == 0 and log.counts["tampered"] == 0
+
+
+def read_json(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def hashes_of(value):
+    result = [bytes.fromhex(item.removeprefix("\\x")) for item in value]
+    if any(len(item) != 32 for item in result):
+        raise Wrong("the proof has something that is no hash")
+    return result
+
+
+def verify_inclusion(checkpoint_path, proof_path):
+    checkpoint, proof = Checkpoint(checkpoint_path), read_json(proof_path)
+    entry = hashes_of([proof["hash"]])[0]
+    root = root_of_inclusion(int(proof["leaf_index"]), checkpoint.size, leaf_hash(entry),
+                             hashes_of(proof["proof"]))
+    if root != checkpoint.root:
+        raise Wrong("the proof does not lead to the root of the checkpoint")
+    print(f"leaf {proof['leaf_index']} is in the tree of {checkpoint.size}")
+    return True
+
+
+def verify_consistency(old_path, new_path, proof_path):
+    old, new = Checkpoint(old_path), Checkpoint(new_path)
+    if old.origin != new.origin:
+        raise Wrong("the checkpoints are of different logs")
+    check_consistency(old.size, old.root, new.size, new.root, hashes_of(read_json(proof_path)))
+    print(f"the tree of {new.size} begins with that of {old.size}")
+    return True
+
+
+def main(arguments):
+    sys.setrecursionlimit(20000)
+    commands = {
+        "log": (1, None, lambda path, *rest: verify_log(path, rest)),
+        "inclusion": (2, 2, verify_inclusion),
+        "consistency": (3, 3, verify_consistency),
+    }
+    command = commands.get(arguments[0]) if arguments else None
+    count = len(arguments) - 1
+    if command is None or count < command[0] or (command[1] is not None and count > command[1]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        return 0 if command[2](*arguments[1:]) else 1
+    except (Wrong, KeyError, TypeError, ValueError) as error:
+        print(f"tampered: {error}")
+        return 1
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
