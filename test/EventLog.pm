@@ -137,6 +137,7 @@ INSERT INTO problem SELECT format('event %s lacks a word', e) FROM ev e
 
 -- The chain holds, and the machines accept what they accepted.
 INSERT INTO problem SELECT format('chain: %s', c) FROM eventsource.verify_chain() c;
+INSERT INTO problem SELECT format('log: %s', v) FROM eventsource.verify_log() v WHERE v.status <> 'redacted';
 DO $$
 DECLARE
 	target text;

@@ -239,6 +239,9 @@ class Log:
         self.id = None
         self.tree = Tree()
         self.heads = {}
+        self.pruned = set()
+        self.redacted = []
+        self.erased_upto = {}
         self.position = 0
         self.counts = {"ok": 0, "redacted": 0, "tampered": 0}
         self.wanted = {}
@@ -263,27 +266,59 @@ class Log:
         stream, version, position = event["stream"], int(event["version"]), int(event["position"])
         stored = bytes.fromhex(event["hash"])
         last_version, previous = self.heads.get(stream, (0, EMPTY_HASH))
+        if stream not in self.heads and "previous" in event:
+            # The stream's first events were pruned; the last of them is among these.
+            previous = bytes.fromhex(event["previous"])
+            last_version = version - 1 if previous in self.pruned else 0
         if position <= self.position:
             status, problem = "tampered", f"position does not follow {self.position}"
         elif version != last_version + 1:
             status, problem = "tampered", f"version does not follow {last_version}"
         elif event.get("erased"):
-            status, problem = "redacted", "its data was erased"
+            self.redacted.append((event["subject"], position, stream, version))
+            status = "redacted"
         elif event_hash(self.id, event, previous) != stored:
             status, problem = "tampered", "hash does not match the event and the one before it"
+        if status == "ok" and event["type"] == "erasure_completed" and stream.startswith("$erasure-") \
+                and event["data"]["mode"] == "hard":
+            upto = int(event["data"]["upto"])
+            self.erased_upto[event["subject"]] = max(upto, self.erased_upto.get(event["subject"], 0))
         self.heads[stream] = (version, stored)
         self.position = max(self.position, position)
-        self.tree.add(leaf_hash(stored))
-        self.at_size()
+        self.leaf(stored)
         self.counts[status] += 1
         if problem is not None:
             print(f"{status}: position {position}, {stream} version {version}: {problem}")
+
+    def leaf(self, entry):
+        self.tree.add(leaf_hash(entry))
+        self.at_size()
+
+    def pruned_event(self, line):
+        entry = bytes.fromhex(line["pruned"])
+        if int(line["position"]) <= self.position or len(entry) != 32:
+            raise Wrong("a pruned event is out of order, or has no hash")
+        self.position = int(line["position"])
+        self.pruned.add(entry)
+        self.leaf(entry)
+
+    def account_for_erased(self):
+        """An event without its data is redacted if an erasure that came later says so."""
+        for subject, position, stream, version in self.redacted:
+            if position <= self.erased_upto.get(subject, 0):
+                continue
+            self.counts["redacted"] -= 1
+            self.counts["tampered"] += 1
+            print(f"tampered: position {position}, {stream} version {version}: "
+                  "its data is gone, but no erasure of its subject accounts for it")
 
     def line(self, line):
         if "format" in line:
             self.header(line)
         elif self.id is None:
             raise Wrong("the export does not begin with its header")
+        elif "pruned" in line:
+            self.pruned_event(line)
         else:
             self.event(line)
 
@@ -321,8 +356,10 @@ def verify_log(path, checkpoint_paths):
                 log.line(parse(line))
             except (KeyError, TypeError, ValueError, AttributeError, RecursionError, struct.error, Wrong) as error:
                 raise Wrong(f"line {number}: {error}") from None
+    log.account_for_erased()
     problems = log.compare()
-    print(f"{log.tree.size} events: " + ", ".join(f"{n} {status}" for status, n in log.counts.items()))
+    print(f"{log.tree.size} events: " + ", ".join(f"{n} {status}" for status, n in log.counts.items()) +
+          (f", {len(log.pruned)} pruned" if log.pruned else ""))
     print(f"root {base64.b64encode(log.tree.root()).decode()}")
     return problems == 0 and log.counts["tampered"] == 0
 

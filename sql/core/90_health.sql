@@ -275,6 +275,28 @@ $$;
 COMMENT ON FUNCTION eventsource.health_parked() IS
 	'Private, for health(): events that subscriptions have parked.';
 
+-- What the events that wait for a seal are, is for the rights of the owner.
+CREATE FUNCTION eventsource.seal_lag(OUT size bigint, OUT last_position bigint, OUT waiting_since timestamptz)
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SELECT s.size, s.position, (SELECT e.recorded_at FROM eventsource.event e WHERE e.position > s.position ORDER BY e.position LIMIT 1)
+  FROM eventsource.seal s ORDER BY s.size DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION eventsource.seal_lag() IS
+	'Private, for health(): how many events are sealed, up to which position, and since when the first one after it has waited; nulls if nothing was sealed yet.';
+
+CREATE FUNCTION eventsource.health_sealing()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'sealing', CASE WHEN age > longest THEN 'degraded' ELSE 'healthy' END, age, longest,
+	   CASE WHEN l.size IS NULL THEN 'nothing was sealed yet: eventsource.seal(), or the worker, does it'
+			ELSE format('%s event(s) are sealed, up to position %s', l.size, l.last_position) END
+  FROM (SELECT s.*, coalesce(round(extract(epoch FROM clock_timestamp() - s.waiting_since), 3), 0) AS age,
+			   trim_scale(extract(epoch FROM current_setting('eventsource.max_seal_lag')::interval)) AS longest
+		  FROM eventsource.seal_lag() s) l
+$$;
+COMMENT ON FUNCTION eventsource.health_sealing() IS
+	'Private, for health(): seconds for which an event has waited to be sealed.';
+
 CREATE FUNCTION eventsource.health()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -283,7 +305,7 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'worker', 'projections', 'sample', 'subscriptions', 'parked'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN
@@ -294,7 +316,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,

@@ -61,6 +61,7 @@ es_leaves_begin(int64 after, int64 upto, bool with_events, Snapshot snapshot)
 bool
 es_leaves_next(EsLeaves *leaves, EsLeaf *leaf)
 {
+	/* Indexes keep things in it from one row to the next. */
 	MemoryContext caller = MemoryContextSwitchTo(leaves->context);
 
 	if (leaves->was_row)
@@ -73,9 +74,11 @@ es_leaves_next(EsLeaves *leaves, EsLeaf *leaf)
 			break;
 		open_segment(leaves);
 	}
-	MemoryContextSwitchTo(caller);
 	if (leaves->row == NULL && !leaves->has_pruned)
+	{
+		MemoryContextSwitchTo(caller);
 		return false;
+	}
 	leaf->is_pruned = leaves->row == NULL ||
 		(leaves->has_pruned && leaves->pruned_position < es_event_position(leaves->row));
 	leaf->event = leaf->is_pruned || !leaves->with_events ? NULL : &leaves->event;
@@ -91,6 +94,7 @@ es_leaves_next(EsLeaves *leaves, EsLeaf *leaf)
 		es_event_hash(leaves->row, leaf->entry);
 		leaves->was_row = true;
 	}
+	MemoryContextSwitchTo(caller);
 	return true;
 }
 

@@ -15,7 +15,9 @@
 #include "lib/stringinfo.h"
 #include "log/chain.h"
 #include "log/final.h"
+#include "log/leaves.h"
 #include "log/open.h"
+#include "log/pruned.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -69,6 +71,22 @@ put_hash(StringInfo line, const char *name, const uint8 *hash)
 	appendStringInfoChar(line, '"');
 }
 
+/* What the chain needs of an event that is not there as it was recorded. */
+static void
+put_chain(StringInfo line, const EsEvent *event)
+{
+	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
+	EsHead		head;
+
+	put_number(line, "flags", es_chain_hashed_flags(event));
+	if (event->commitment != NULL)
+		put_hash(line, "commitment", event->commitment);
+	if ((event->flags & ES_EVENT_ERASED) != 0)
+		put_number(line, "erased", 1);
+	if (version > 1 && es_pruned_head(event->stream_id, &head) && head.version == version - 1)
+		put_hash(line, "previous", head.hash);
+}
+
 static void
 put_event(StringInfo line, const EsEvent *event)
 {
@@ -93,8 +111,17 @@ put_event(StringInfo line, const EsEvent *event)
 	put_number(line, "occurred_at", DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]));
 	put_number(line, "recorded_at", DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]));
 	put_text(line, "machine", event->machine);
-	put_number(line, "flags", es_chain_hashed_flags(event));
+	put_chain(line, event);
 	put_hash(line, "hash", hash);
+	appendStringInfoChar(line, '}');
+}
+
+/* An event that retention took out of the log. */
+static void
+put_pruned(StringInfo line, const EsLeaf *leaf)
+{
+	appendStringInfo(line, "{\"position\":" INT64_FORMAT, leaf->position);
+	put_hash(line, "pruned", leaf->entry);
 	appendStringInfoChar(line, '}');
 }
 
@@ -113,8 +140,8 @@ eventsource_export_log(PG_FUNCTION_ARGS)
 	int64		after = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
 	int64		max_count = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT64(1);
 	EsFinal    *final;
-	EsScan	   *scan;
-	EsEvent		event;
+	EsLeaves   *leaves;
+	EsLeaf		leaf;
 	StringInfoData line;
 	MemoryContext per_event;
 	MemoryContext old;
@@ -122,13 +149,11 @@ eventsource_export_log(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	final = es_final_begin();
-	scan = es_scan_whole_log(after, es_final_upto(final), es_final_snapshot(final));
-	es_scan_expect(scan, max_count);
-	es_scan_as_stored(scan);
+	leaves = es_leaves_begin(after, es_final_upto(final), true, es_final_snapshot(final));
 	initStringInfo(&line);
 	per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource export", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(per_event);
-	while (max_count-- > 0 && es_scan_next(scan, &event))
+	while (max_count-- > 0 && es_leaves_next(leaves, &leaf))
 	{
 		if (!has_header)
 		{
@@ -136,14 +161,19 @@ eventsource_export_log(PG_FUNCTION_ARGS)
 			put_line(result, &line);
 			has_header = true;
 		}
-		es_final_note(final, scan);
 		resetStringInfo(&line);
-		put_event(&line, &event);
+		if (leaf.is_pruned)
+			put_pruned(&line, &leaf);
+		else
+		{
+			put_event(&line, leaf.event);
+			es_final_note(final, es_leaves_scan(leaves));
+		}
 		put_line(result, &line);
 		MemoryContextReset(per_event);
 	}
 	MemoryContextSwitchTo(old);
-	es_scan_end(scan);
+	es_leaves_end(leaves);
 	es_final_end(final);
 	return (Datum) 0;
 }

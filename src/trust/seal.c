@@ -39,6 +39,8 @@
 PG_FUNCTION_INFO_V1(eventsource_seal);
 
 static int	seal_interval;		/* ms; 0: the worker does not seal */
+static int	max_seal_lag;		/* health(), which is written in SQL, asks for
+								 * it */
 
 /* The tree as it grows. */
 typedef struct Sealer
@@ -256,4 +258,9 @@ es_seal_init(void)
 							"0: it does not; seal() does.",
 							&seal_interval, 60000, 0, PG_INT32_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventsource.max_seal_lag",
+							"How long a final event may wait to be sealed before health() calls sealing degraded.",
+							NULL,
+							&max_seal_lag, 3600, 0, PG_INT32_MAX / 1000,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
 }

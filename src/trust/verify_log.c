@@ -52,7 +52,7 @@ put_row(void *arg, const EsVerified *event, const char *problem)
 		it->n_tampered++;
 	if ((status == ES_VERIFY_OK || status == ES_VERIFY_PRUNED) && !it->all_events)
 		return;
-	if (status == ES_VERIFY_PRUNED)
+	if (event != NULL && event->stream_id == 0)
 	{
 		values[0] = Int64GetDatum(event->position);
 		nulls[0] = false;

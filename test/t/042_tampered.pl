@@ -122,7 +122,7 @@ my %fields = (
 	schema_version => '2',
 	flags => 'flags # 1',
 	recorded_at => q(recorded_at + interval '1 us'),
-	occurred => q(occurred || '\x00'),
+	extra => q('\x0000000000000001'),
 	subject => q('door-3'));
 for my $field (sort keys %fields)
 {
@@ -159,7 +159,7 @@ my @cases = (
 	[ 'a tile of events dropped', "DELETE FROM event WHERE position BETWEEN $tile1_first AND $tile1_last", $anywhere, $anywhere ],
 	[ 'the tail cut', "DELETE FROM event WHERE position > $last - 1", '-', '' ],
 	[ 'more of the tail cut', "DELETE FROM event WHERE position >= $in_tile1", '- -', '' ],
-	[ 'one duplicated', "INSERT INTO event SELECT $free, stream, 1000, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags, hash, data, metadata, subject, occurred FROM event WHERE position = $short3",
+	[ 'one duplicated', "INSERT INTO event SELECT $free, stream, 1000, recorded_at, type, actor, recorded_by, from_state, to_state, reason, machine, schema_version, flags, hash, data, metadata, subject, extra FROM event WHERE position = $short3",
 		$anywhere, $anywhere ],
 	[ 'a word', "UPDATE word SET word = 'geschrieben' WHERE word = 'written'", $anywhere, $anywhere ],
 	[ 'the name of a stream', "UPDATE stream SET name = 'note-30' WHERE name = 'note-3'", $note3, $note3 ],
