@@ -8,7 +8,7 @@
 #   BENCH_WARM_UP   length of the run before a row's measurements, on either side (5)
 #   BENCH_ROUNDS    measurements of each side (5)
 #   BENCH_ROWS      only these: append cpu batch copy projection capture
-#                   as_of wal disk read rebuild followed readers latency modes schema
+#                   as_of wal disk read rebuild followed readers latency modes schema proof
 #   BENCH_LONG=1    also "long": 10 million events (adds some ten minutes and 20 GB)
 #   BENCH_OUT       file to add the table to
 #
@@ -23,7 +23,7 @@ export LC_ALL=C
 cd "$(dirname "$0")"
 
 seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5} warm_up=${BENCH_WARM_UP:-5}
-rows=${BENCH_ROWS:-append cpu batch copy projection capture wal disk read rebuild as_of followed readers latency modes schema${BENCH_LONG:+ long}}
+rows=${BENCH_ROWS:-append cpu batch copy projection capture wal disk read rebuild as_of followed readers latency modes schema proof${BENCH_LONG:+ long}}
 
 type=step_done
 data='{"channel": "phone", "outcome": "no answer", "attempt": 3, "agent": "agent-17", "amount": 12.50}'
@@ -314,6 +314,8 @@ row_rebuild() { compare 'rebuild of a projection' '/s' '>= 0.50' rebuild_rate; }
 . ./feed.sh
 # shellcheck source=bench/schema.sh
 . ./schema.sh
+# shellcheck source=bench/proof.sh
+. ./proof.sh
 
 # ---- the long row: one log against a longer one ----
 

@@ -10,7 +10,7 @@ SELECT count(*) AS done FROM generate_series(1, 60) n, eventsource.seal(1 + n % 
 SELECT count(*) AS done FROM generate_series(1, 300) n, eventsource.append('proof-' || n % 9, 'x', jsonb_build_object('n', n)) \gset
 SELECT size AS done FROM eventsource.seal() \gset
 BEGIN;
-SELECT plan(40);
+SELECT plan(45);
 
 -- MTH(D[n]), PATH(m, D[n]) and PROOF(m, D[n]) of RFC 6962, section 2.1, by their recursions.
 CREATE FUNCTION pg_temp.split(n integer) RETURNS integer LANGUAGE sql IMMUTABLE AS
@@ -135,6 +135,21 @@ FROM (SELECT eventsource.checkpoint() AS ok, split_part(eventsource.checkpoint()
 		(replace(ok, root, encode(sha256('x'), 'base64')), 'ZE012', 'the log is not the one that the checkpoint was made of', 'another root'),
 		(regexp_replace(ok, E'\n(\\d+)\n', E'\n1\\1\n'), 'ZE012', 'the log is not the one that the checkpoint was made of', 'a larger log')
 	) v (c, state, message, what);
+
+-- A reader may ask for all of it, and seals nothing.
+CREATE ROLE es_proof_reader;
+SELECT eventsource.grant_reader('es_proof_reader') IS NULL AS done \gset
+GRANT USAGE ON SCHEMA public TO es_proof_reader;
+GRANT SELECT ON leaf TO es_proof_reader;
+SET LOCAL ROLE es_proof_reader;
+SELECT is(count(*), 2::bigint, 'checkpoints and proofs are for readers')
+FROM (SELECT eventsource.checkpoint() WHERE (SELECT cardinality(proof) FROM eventsource.inclusion_proof((SELECT min(position) FROM leaf))) > 0
+	UNION ALL SELECT cardinality(eventsource.consistency_proof(3))::text) p;
+SELECT is_empty($$ SELECT * FROM eventsource.verify_log() $$, 'so is verification');
+SELECT ok(count(*) > 700 AND bool_and((line::jsonb ->> 'position') IS NOT NULL OR line::jsonb ? 'log'), 'and the export') FROM eventsource.export_log() line;
+SELECT throws_ok('SELECT eventsource.seal()', '42501', NULL, 'but not sealing');
+SELECT throws_ok('SELECT hashes FROM eventsource.tile', '42501', NULL, 'nor the tables');
+RESET ROLE;
 
 SELECT * FROM finish();
 ROLLBACK;
