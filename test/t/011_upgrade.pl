@@ -16,6 +16,8 @@ SELECT eventsource.create_projection('counter', '{order}', '{"*": "n = row.n + 1
 SQL
 $old->safe_psql('log', "SELECT eventsource.append('order-' || i % 7, 'placed', jsonb_build_object('i', i), idempotency_key => i::text) FROM generate_series(1, 500) i");
 my $events = $old->safe_psql('log', 'SELECT md5(string_agg(e::text, e.position::text ORDER BY position)) FROM eventsource.events e');
+$old->safe_psql('log', 'SELECT eventsource.seal()');
+my $checkpoint = $old->safe_psql('log', 'SELECT eventsource.checkpoint()') . "\n";
 my $id = $old->safe_psql('log', 'SELECT eventsource.log_id()');
 $old->stop;
 
@@ -32,6 +34,7 @@ $new->start;
 is($new->safe_psql('log', 'SELECT md5(string_agg(e::text, e.position::text ORDER BY position)) FROM eventsource.events e'),
 	$events, 'every event is there');
 is($new->safe_psql('log', 'SELECT eventsource.log_id()'), $id, 'it is the same log');
+is($new->safe_psql('log', "SELECT * FROM eventsource.verify_log(\$c\$$checkpoint\$c\$)"), '', 'it continues its checkpoint');
 is($new->safe_psql('log', "SELECT version FROM eventsource.append('order-1', 'placed')"), 73, 'appending goes on');
 is(problems_of($new, 'log'), '', 'nothing is wrong with the log');
 $new->stop;
