@@ -270,7 +270,8 @@ begin_candidate(Prune *prune, Candidate *candidate, HeapTuple row)
 	candidate->last_version = head.version;
 	candidate->n_positions = 0;
 	candidate->as_a_whole = false;
-	candidate->is_open = candidate->name != NULL && !es_holds_stream(prune->run->holds, candidate->name);
+	candidate->is_open = candidate->name != NULL && !es_holds_stream(prune->run->holds, candidate->name) &&
+		!es_holds_owed(prune->run->holds, candidate->stream_id);
 }
 
 static void

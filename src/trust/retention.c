@@ -11,6 +11,9 @@
  */
 #include "trust/retention.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "common/hashfn.h"
 #include "log/catalog.h"
 #include "log/config.h"
@@ -22,10 +25,15 @@
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* As src/capture has it, which is no room below this one. */
 #define TRACKING_KIND	"tracking"
+
+/* Likewise of src/feed: the column "stream" of eventsource.subscription_parked. */
+#define PARKED_STREAM	12
 
 static EsRetention *read_category(const char *category);
 static EsRetentionTerm *read_term(const EsDefinition *definition);
@@ -33,6 +41,7 @@ static Interval *read_interval(Jsonb *data, const char *key);
 static List *read_types(Jsonb *data, const char *key);
 static void find_kept_types(EsRetentionTerm *term);
 static bool is_tracked(const char *category);
+static void load_owed(EsHolds *holds);
 static HTAB *new_names(const char *what);
 static void add_name(HTAB *names, const text *name);
 static bool has_name(HTAB *names, const text *name);
@@ -208,6 +217,8 @@ es_holds_load(void)
 
 	holds->streams = new_names("eventsource held streams");
 	holds->subjects = new_names("eventsource held subjects");
+	holds->owed = new_names("eventsource owed streams");
+	load_owed(holds);
 	foreach(lc, es_config_list(ES_HOLD_KIND))
 	{
 		EsDefinition *definition = lfirst(lc);
@@ -222,6 +233,31 @@ es_holds_load(void)
 			add_name(holds->subjects, cstring_to_text(subject));
 	}
 	return holds;
+}
+
+/* Streams that parked events keep from being delivered. */
+static void
+load_owed(EsHolds *holds)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SUBSCRIPTION_PARKED), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		bool		isnull;
+		int64		stream_id = DatumGetInt64(heap_getattr(row, PARKED_STREAM, RelationGetDescr(rel), &isnull));
+
+		(void) hash_search(holds->owed, &stream_id, HASH_ENTER, NULL);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+bool
+es_holds_owed(const EsHolds *holds, int64 stream_id)
+{
+	return hash_get_num_entries(holds->owed) > 0 && hash_search(holds->owed, &stream_id, HASH_FIND, NULL) != NULL;
 }
 
 static HTAB *

@@ -71,12 +71,17 @@ typedef struct EsHolds
 	HTAB	   *streams;		/* by hash of the name: who shares one is held
 								 * as well */
 	HTAB	   *subjects;
+	HTAB	   *owed;			/* ids of streams that subscriptions have
+								 * parked events of */
 } EsHolds;
 
 /* What is held; palloc'd in the current context. */
 extern EsHolds *es_holds_load(void);
 extern bool es_holds_any_subject(const EsHolds *holds);
 extern bool es_holds_stream(const EsHolds *holds, const text *stream);
+
+/* Does some subscription still owe events of the stream, as one of them is parked? */
+extern bool es_holds_owed(const EsHolds *holds, int64 stream_id);
 extern bool es_holds_subject(const EsHolds *holds, const text *subject);
 
 /*
