@@ -158,6 +158,7 @@ _PG_init(void)
 	es_fold_init();
 	es_erasing_init();
 	es_erase_personal_init();
+	es_archive_erase_init();
 	es_refold_erased_init();
 	es_draft_register();
 	es_batch_init();

@@ -78,6 +78,7 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_ARCHIVE_PKEY] = "archive_pkey",
 	[ES_REL_SUMMARY] = "summary",
 	[ES_REL_SUMMARY_PKEY] = "summary_pkey",
+	[ES_REL_SUMMARY_SUBJECT_IDX] = "summary_subject_idx",
 	[ES_REL_PRUNED_HEAD] = "pruned_head",
 	[ES_REL_PRUNED_HEAD_PKEY] = "pruned_head_pkey",
 	[ES_REL_PRUNED_LEAF] = "pruned_leaf",

@@ -46,6 +46,9 @@ typedef struct EsArchived
 /* eventsource.archive_tablespace */
 extern char *es_guc_archive_tablespace;
 
+/* Summaries take part when their subject is erased. */
+extern void es_archive_erase_init(void);
+
 /* For the worker: see feed/worker.h. */
 extern long es_archive_duty(void);
 

@@ -246,7 +246,8 @@ load_owed(EsHolds *holds)
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		bool		isnull;
-		int64		stream_id = DatumGetInt64(heap_getattr(row, PARKED_STREAM, RelationGetDescr(rel), &isnull));
+		Datum		stream = heap_getattr(row, PARKED_STREAM, RelationGetDescr(rel), &isnull);
+		int64		stream_id = DatumGetInt64(stream);
 
 		(void) hash_search(holds->owed, &stream_id, HASH_ENTER, NULL);
 	}
@@ -257,7 +258,8 @@ load_owed(EsHolds *holds)
 bool
 es_holds_owed(const EsHolds *holds, int64 stream_id)
 {
-	return hash_get_num_entries(holds->owed) > 0 && hash_search(holds->owed, &stream_id, HASH_FIND, NULL) != NULL;
+	return hash_get_num_entries(holds->owed) > 0 &&
+		hash_search(holds->owed, &stream_id, HASH_FIND, NULL) != NULL;
 }
 
 static HTAB *

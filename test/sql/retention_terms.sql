@@ -2,7 +2,7 @@
 \set own_database retention_terms
 \i test/own_database.sql
 -- Which terms an event has, and what machines, corrections, snapshots and async projections make of streams that lost events.
-SELECT plan(39);
+SELECT plan(41);
 SET eventsource.segment_size = 100;
 
 -- An event keeps the longest term that was in force since it was recorded.
@@ -95,6 +95,18 @@ UPDATE lead SET name = 'c';
 SELECT pg_temp.fill() AS done \gset
 SELECT count(*) AS done FROM eventsource.archive_due() \gset
 SELECT is((SELECT count(*) FROM eventsource.events WHERE category = 'lead'), 4::bigint, 'of a tracked table nothing goes');
+
+-- What a subscription owes, behind an event that is parked, stays.
+SELECT eventsource.set_retention('mail', '0', '0', 'disposable') AS done \gset
+SELECT eventsource.create_subscription('mails', '{mail}', max_attempts => 1) AS done \gset
+SELECT count(eventsource.append('mail-' || n % 2, 'sent')) AS done FROM generate_series(1, 6) n \gset
+SELECT position AS first FROM eventsource.poll('mails', max_count => 1) \gset
+SELECT eventsource.nack('mails', :first, 'broken') IS NULL AS done \gset
+SELECT pg_temp.fill() AS done \gset
+SELECT count(*) AS done FROM eventsource.archive_due() \gset
+SELECT is(pg_temp.left_of('mail'), '{1,1,1}', 'the stream of a parked event');
+SELECT eventsource.redrive('mails', :first) IS NULL AS done \gset
+SELECT is(count(*), 1::bigint, 'which is delivered') FROM eventsource.poll('mails', max_count => 10);
 
 -- A constraint that what is left would break: nothing goes.
 CREATE TABLE account (key text PRIMARY KEY, balance bigint NOT NULL DEFAULT 0 CONSTRAINT not_below CHECK (balance >= 0));
