@@ -108,5 +108,27 @@ $node->command_ok([ 'pg_dump', '-f', "$tmp/latin.sql", $node->connstr('latin') ]
 restore('latin_utf8', "$tmp/latin.sql");
 is($node->safe_psql('latin_utf8', $verify), '', 'and so in UTF-8');
 is($node->safe_psql('latin_utf8', q{SELECT data ->> 'zz' FROM eventsource.events WHERE stream = 'a-1'}), '3', 'and reads');
+# ---- copies ----
+
+$node->safe_psql('log', <<'SQL');
+SELECT eventsource.register_event_type('seen', 'visit', pii => '{"ip": "mask_ip"}');
+SELECT eventsource.append('visit-1', 'seen', '{"ip": "10.1.2.3", "page": "/a"}');
+SELECT eventsource.append('visit-1', 'seen', '{"ip": "10.1.2.4", "page": "/b"}');
+SELECT eventsource.append('visit-2', 'seen', '{"page": "/b"}');
+CREATE ROLE copier;
+SELECT eventsource.grant_admin('copier');
+SQL
+like(error_of($node, 'log', q{SET ROLE copier; SELECT eventsource.copy_category('visit', 'mapped', '{"seen": {"data": "jsonb_build_object(''at'', event.data->''ip'')"}}')}),
+	qr/42501:.*may not see the personal fields/, 'a mapping sees them by the rights of who began the copy');
+$node->safe_psql('log', q{SET ROLE copier; SELECT eventsource.copy_category('visit', 'copied')});
+my $copied = q{SELECT jsonb_agg(e.data ORDER BY position), jsonb_agg(s.data ORDER BY position) FROM eventsource.events e JOIN eventsource.event s USING (position) WHERE e.category = 'copied'};
+is($node->safe_psql('log', $copied),
+	'[{"ip": "10.1.2.3", "page": "/a"}, {"ip": "10.1.2.4", "page": "/b"}, {"page": "/b"}]|[{"page": "/a"}, {"page": "/b"}, {"page": "/b"}]',
+	'a copy keeps them apart, whatever is declared of the new category');
+$node->safe_psql('log', q{SELECT eventsource.correct_event(min(position), '{"ip": "10.9.9.9", "page": "/a"}', 'typo', 'agent:joe') FROM eventsource.events WHERE category = 'visit'});
+$node->safe_psql('log', q{SET ROLE copier; SELECT eventsource.copy_category('visit', 'copied')});
+like($node->safe_psql('log', $copied), qr/"10\.9\.9\.9".*\|(?!.*10\.9)/, 'and so does a correction that is carried over');
+is($node->safe_psql('log', $verify), '', 'all of it verifies');
+is($node->safe_psql('log', q{SET ROLE copier; SELECT DISTINCT data ->> 'ip' FROM eventsource.events WHERE category = 'copied' AND data ? 'ip'}), '***', 'masked');
 $node->stop;
 done_testing();
