@@ -2,7 +2,7 @@
 \set own_database retention
 \i test/own_database.sql
 -- How long events are kept: what is archived, what goes, and what is left of it.
-SELECT plan(66);
+SELECT plan(67);
 SET eventsource.segment_size = 100;
 SET timezone = 'UTC';
 
@@ -114,6 +114,7 @@ SELECT is(eventsource.release_hold('order-2', reason => 'closed'), false, 'once'
 SELECT pg_temp.same_rows('SELECT action, events FROM eventsource.archive_due()', $$ VALUES ('pruned', 2) $$, 'and what was held goes');
 SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain verifies still');
 SELECT is_empty($$ SELECT * FROM eventsource.check_guards() WHERE NOT is_intact $$, 'guards are where they were');
+SELECT is_empty($$ SELECT guard, protects, detail FROM eventsource.check_guards() WHERE NOT is_intact $$, 'all of them');
 SELECT pg_temp.refuses('DELETE FROM eventsource.event_1', 'ZE001', 'DELETE on "eventsource.event_1" is not allowed', 'of segments written anew, too');
 
 -- Erasure reaches what summaries hold of a payload.
