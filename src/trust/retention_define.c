@@ -23,6 +23,9 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+/* Added to any moment of a log it is one that a timestamp can hold. */
+#define MAX_YEARS	10000
+
 PG_FUNCTION_INFO_V1(eventsource_set_retention);
 PG_FUNCTION_INFO_V1(eventsource_hold);
 PG_FUNCTION_INFO_V1(eventsource_release_hold);
@@ -70,12 +73,19 @@ check_intervals(FunctionCallInfo fcinfo, const char *class)
 {
 	static const char *const names[] = {NULL, "detail", "total"};
 	Interval	zero = {0};
+	Interval	longest = {.month = MAX_YEARS * MONTHS_PER_YEAR};
 	List	   *problems = NIL;
 
 	for (int arg = 1; arg <= 2; arg++)
-		if (!PG_ARGISNULL(arg) &&
-			DatumGetBool(DirectFunctionCall2(interval_lt, PG_GETARG_DATUM(arg), IntervalPGetDatum(&zero))))
+	{
+		if (PG_ARGISNULL(arg))
+			continue;
+		if (DatumGetBool(DirectFunctionCall2(interval_lt, PG_GETARG_DATUM(arg), IntervalPGetDatum(&zero))))
 			problems = lappend(problems, psprintf("%s: must not be negative", names[arg]));
+		if (DatumGetBool(DirectFunctionCall2(interval_gt, PG_GETARG_DATUM(arg), IntervalPGetDatum(&longest))))
+			problems = lappend(problems, psprintf("%s: must not exceed %d years; null is for ever", names[arg],
+												  MAX_YEARS));
+	}
 	if (!PG_ARGISNULL(1) && !PG_ARGISNULL(2) &&
 		DatumGetBool(DirectFunctionCall2(interval_lt, PG_GETARG_DATUM(2), PG_GETARG_DATUM(1))))
 		problems = lappend(problems, pstrdup("total: must not be shorter than detail"));

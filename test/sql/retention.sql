@@ -2,7 +2,7 @@
 \set own_database retention
 \i test/own_database.sql
 -- How long events are kept: what is archived, what goes, and what is left of it.
-SELECT plan(67);
+SELECT plan(68);
 SET eventsource.segment_size = 100;
 SET timezone = 'UTC';
 
@@ -13,6 +13,7 @@ SELECT pg_temp.refuses($$ SELECT eventsource.set_retention('page', '2 days', '1 
 SELECT pg_temp.refuses($$ SELECT eventsource.set_retention('page', '-2 days', class => 'odd', audit_types => '{""}') $$, 'ZE011', 'retention of category "page" is not valid', 'nonsense');
 SELECT matches(pg_temp.refusal($$ SELECT eventsource.set_retention('page', '-2 days', class => 'odd', audit_types => '{""}') $$),
 	'detail: must not be negative.class: must be ordinary, disposable or kept.audit_types: a type has 1 to 256 bytes', 'all of it is listed');
+SELECT matches(pg_temp.refusal($$ SELECT eventsource.set_retention('page', total => '200000 years') $$), 'DETAIL: total: must not exceed 10000 years; null is for ever', 'longer than a calendar');
 SELECT pg_temp.refuses($$ SELECT eventsource.set_retention('money', total => '7 years', class => 'kept') $$, 'ZE011', 'retention of category "money" is not valid', 'what is kept has no end');
 SELECT pg_temp.refuses($$ SELECT eventsource.hold() $$, '22023', 'a hold is on either a stream or a subject', 'a hold on nothing');
 SELECT pg_temp.refuses($$ SELECT eventsource.hold('a-1', 'a-1', 'x') $$, '22023', 'a hold is on either a stream or a subject', 'on both');
