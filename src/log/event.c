@@ -105,11 +105,18 @@ form_extra(const EsEvent *event)
 }
 
 static void
-set_extra(EsEvent *event, const FixedColumns *row, const struct varlena *extra)
+set_extra(EsEvent *event, const FixedColumns *row, const struct varlena *stored)
 {
-	es_event_set(event, ES_EVENT_OCCURRED_AT,
-				 TimestampTzGetDatum(es_event_occurred_at(row->recorded_at, (const bytea *) extra)));
-	event->commitment = es_event_commitment((const bytea *) extra);
+	const bytea *extra = (const bytea *) stored;
+	TimestampTz occurred_at = row->recorded_at;
+
+	event->commitment = NULL;
+	if (unlikely(VARSIZE_ANY_EXHDR(extra) > 0))
+	{
+		occurred_at = es_event_occurred_at(row->recorded_at, extra);
+		event->commitment = es_event_commitment(extra);
+	}
+	es_event_set(event, ES_EVENT_OCCURRED_AT, TimestampTzGetDatum(occurred_at));
 	event->vault = event->commitment != NULL ? row->position : 0;
 	event->personal = NULL;
 }
@@ -328,6 +335,11 @@ next_value(const char **place)
 {
 	const char *value = *place;
 
+	if (likely(VARATT_IS_SHORT(value) && !VARATT_IS_EXTERNAL(value)))
+	{
+		*place = value + VARSIZE_SHORT(value);
+		return (const struct varlena *) value;
+	}
 	if (!VARATT_NOT_PAD_BYTE(value))
 		value = (const char *) INTALIGN(value);
 	*place = value + VARSIZE_ANY(value);
@@ -360,7 +372,11 @@ set_value(EsEvent *event, EsEventColumn col, const struct varlena *value, bool p
 {
 	struct varlena *given = unconstify(struct varlena *, value);
 
-	given = packed ? pg_detoast_datum_packed(given) : pg_detoast_datum(given);
+	/* Most are short, and stay so. */
+	if (!packed)
+		given = pg_detoast_datum(given);
+	else if (!VARATT_IS_SHORT(given) || VARATT_IS_EXTERNAL(given))
+		given = pg_detoast_datum_packed(given);
 	event->value[col] = PointerGetDatum(given);
 }
 
@@ -430,20 +446,12 @@ es_event_is_about(HeapTuple tuple, const text *subject, int64 stream)
 	const FixedColumns *row = fixed_columns(tuple);
 	const char *place = (const char *) row + sizeof(FixedColumns);
 	struct varlena *stored;
-	int			len;
 
 	(void) next_value(&place);	/* hash */
 	(void) next_value(&place);	/* data */
 	(void) next_value(&place);	/* metadata */
-	stored = unconstify(struct varlena *, next_value(&place));
-	if (!VARATT_IS_EXTENDED(stored) || VARATT_IS_SHORT(stored))
-		len = VARSIZE_ANY_EXHDR(stored);
-	else
-	{
-		stored = pg_detoast_datum_packed(stored);
-		len = VARSIZE_ANY_EXHDR(stored);
-	}
-	if (len == 0)
+	stored = pg_detoast_datum_packed(unconstify(struct varlena *, next_value(&place)));
+	if (VARSIZE_ANY_EXHDR(stored) == 0)
 		return stream != 0 && row->stream == stream;
 	return es_text_same((const text *) stored, subject);
 }

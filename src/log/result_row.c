@@ -14,27 +14,47 @@
 #include "log/idempotency.h"
 #include "utils/tuplestore.h"
 
+/* Which columns are not null is gathered in a word. */
+#define MAX_COLUMNS	32
+
 struct EsResultRow
 {
 	MemoryContext context;
-	TupleDesc	desc;
+	int			n_columns;
 	int			header_size;
-	Size		fixed_size;		/* of a row but for values of variable length */
-	Size		size;			/* of the buffer */
+	Size		fixed_size;		/* of all columns that have a length, and of
+								 * padding before each column */
+	char	   *limit;			/* end of the buffer but for as much */
 	HeapTupleData tuple;		/* over the buffer */
-	int16		lengths[FLEXIBLE_ARRAY_MEMBER]; /* of the columns' types */
+	int16		lengths[MAX_COLUMNS];	/* of the columns' types */
 };
+
+/* Makes room for so much from a place on, which moves with the row. */
+static char *
+enlarge(EsResultRow *result, char *place, Size size)
+{
+	HeapTupleHeader old = result->tuple.t_data;
+	Size		used = place - (char *) old;
+	Size		whole = Max(2 * (used + size + result->fixed_size), 4096);
+
+	result->tuple.t_data = old == NULL ? MemoryContextAllocHuge(result->context, whole) :
+		repalloc_huge(old, whole);
+	result->limit = (char *) result->tuple.t_data + whole - result->fixed_size;
+	return (char *) result->tuple.t_data + used;
+}
 
 EsResultRow *
 es_result_row_begin(TupleDesc desc)
 {
-	EsResultRow *result = palloc0(offsetof(EsResultRow, lengths) + desc->natts * sizeof(int16));
+	EsResultRow *result = palloc0(sizeof(EsResultRow));
+	HeapTupleHeader header;
 
+	if (desc->natts > MAX_COLUMNS)
+		elog(ERROR, "cannot return rows of %d columns", desc->natts);
 	result->context = CurrentMemoryContext;
-	result->desc = desc;
+	result->n_columns = desc->natts;
 	result->header_size = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
-	/* With padding. */
-	result->fixed_size = result->header_size + desc->natts * 2 * sizeof(int64);
+	result->fixed_size = desc->natts * 2 * sizeof(int64);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -43,75 +63,56 @@ es_result_row_begin(TupleDesc desc)
 			elog(ERROR, "cannot return values of type %u", att->atttypid);
 		result->lengths[i] = att->attlen;
 	}
+	(void) enlarge(result, NULL, result->header_size);
+	header = result->tuple.t_data;
+	memset(header, 0, result->header_size);
+	HeapTupleHeaderSetNatts(header, desc->natts);
+	header->t_infomask = HEAP_HASNULL | HEAP_HASVARWIDTH;
+	header->t_hoff = result->header_size;
 	return result;
 }
 
-/* An upper bound of the row's size. */
-static Size
-measure(const EsResultRow *result, const Datum *values, const bool *nulls)
-{
-	Size		size = result->fixed_size;
-
-	for (int i = 0; i < result->desc->natts; i++)
-		if (result->lengths[i] == -1 && !nulls[i])
-			size += VARSIZE_ANY(DatumGetPointer(values[i]));
-	return size;
-}
-
-static void
-reserve(EsResultRow *result, Size size)
-{
-	HeapTupleHeader header;
-
-	if (size <= result->size)
-		return;
-	if (result->tuple.t_data != NULL)
-		pfree(result->tuple.t_data);
-	result->size = Max(2 * size, 4096);
-	header = MemoryContextAllocHuge(result->context, result->size);
-	memset(header, 0, result->header_size);
-	HeapTupleHeaderSetNatts(header, result->desc->natts);
-	header->t_infomask = HEAP_HASNULL | HEAP_HASVARWIDTH;
-	header->t_hoff = result->header_size;
-	result->tuple.t_data = header;
-}
-
-/* Padding is zero, as everywhere. */
+/* Padding is zero, as everywhere; what is cleared beyond it is written to next. */
 static inline char *
 align(char *place, int alignment)
 {
-	char	   *aligned = (char *) TYPEALIGN(alignment, place);
-
-	while (place < aligned)
-		*place++ = 0;
-	return place;
+	memset(place, 0, sizeof(int64));
+	return (char *) TYPEALIGN(alignment, place);
 }
 
 static inline char *
-put_varlena(char *place, const struct varlena *value)
+put_varlena(EsResultRow *result, char *place, const struct varlena *value)
 {
-	Size		size = VARSIZE_ANY(value);
+	Size		size = VARATT_IS_SHORT(value) ? VARSIZE_SHORT(value) : VARSIZE(value);
 
-	if (VARATT_IS_4B_U(value) && VARATT_CAN_MAKE_SHORT(value))
+	Assert(!VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value));
+	if (unlikely(place + size > result->limit))
+		place = enlarge(result, place, size);
+	if (VARATT_IS_SHORT(value))
+		memcpy(place, value, size);
+	else if (size - VARHDRSZ + VARHDRSZ_SHORT <= VARATT_SHORT_MAX)
 	{
-		size = VARATT_CONVERTED_SHORT_SIZE(value);
+		size = size - VARHDRSZ + VARHDRSZ_SHORT;
 		SET_VARSIZE_SHORT(place, size);
-		memcpy(place + 1, VARDATA(value), size - 1);
-		return place + size;
+		memcpy(place + VARHDRSZ_SHORT, VARDATA(value), size - VARHDRSZ_SHORT);
 	}
-	Assert(VARATT_IS_SHORT(value) || VARATT_IS_4B_U(value));
-	if (!VARATT_IS_SHORT(value))
+	else
+	{
 		place = align(place, ALIGNOF_INT);
-	memcpy(place, value, size);
+		memcpy(place, value, size);
+	}
 	return place + size;
 }
 
 /* What is passed by value is aligned to its length. */
 static inline char *
-put_value(char *place, int length, Datum value)
+put_fixed(char *place, int length, Datum value)
 {
-	if (length == -1)
-		return put_varlena(place, (const struct varlena *) DatumGetPointer(value));
+	if (length == sizeof(char))
+	{
+		*place = DatumGetChar(value);
+		return place + sizeof(char);
+	}
 	place = align(place, length);
 	store_att_byval(place, value, length);
 	return place + length;
@@ -120,23 +121,26 @@ put_value(char *place, int length, Datum value)
 HeapTuple
 es_result_row_form(EsResultRow *result, const Datum *values, const bool *nulls)
 {
-	HeapTuple	tuple = &result->tuple;
-	char	   *place;
-	bits8	   *bitmap;
+	char	   *place = (char *) result->tuple.t_data + result->header_size;
+	int			n = result->n_columns;
+	uint32		present = 0;
 
-	reserve(result, measure(result, values, nulls));
-	place = (char *) tuple->t_data + result->header_size;
-	bitmap = tuple->t_data->t_bits;
-	memset(bitmap, 0, BITMAPLEN(result->desc->natts));
-	for (int i = 0; i < result->desc->natts; i++)
+	for (int i = 0; i < n; i++)
 	{
+		int			length = result->lengths[i];
+
 		if (nulls[i])
 			continue;
-		bitmap[i >> 3] |= 1 << (i & 7);
-		place = put_value(place, result->lengths[i], values[i]);
+		present |= (uint32) 1 << i;
+		if (length == -1)
+			place = put_varlena(result, place, (const struct varlena *) DatumGetPointer(values[i]));
+		else
+			place = put_fixed(place, length, values[i]);
 	}
-	tuple->t_len = place - (char *) tuple->t_data;
-	return tuple;
+	for (int i = 0; i < BITMAPLEN(n); i++)
+		result->tuple.t_data->t_bits[i] = (bits8) (present >> (8 * i));
+	result->tuple.t_len = place - (char *) result->tuple.t_data;
+	return &result->tuple;
 }
 
 void

@@ -73,6 +73,7 @@ static MemoryContext cache_context;
 static HTAB *by_word;
 static idtable_hash * by_id;
 static WordEntry *recent[64];	/* of by_word, found without hashing */
+static IdEntry recent_ids[256]; /* copies out of by_id, likewise */
 static bool has_fresh;			/* holds words of the open transaction */
 static Oid	cached_table;		/* the table the cache was read from */
 
@@ -100,6 +101,7 @@ put_aside(void)
 	by_word = NULL;
 	by_id = NULL;
 	memset(recent, 0, sizeof(recent));
+	memset(recent_ids, 0, sizeof(recent_ids));
 	has_fresh = false;
 }
 
@@ -277,18 +279,37 @@ read_word(int32 id)
 	return result;
 }
 
+/* Keeps what it finds where the next event looks first. */
+static const text *
+find_word(int32 id)
+{
+	IdEntry    *entry = idtable_lookup(by_id, id);
+	IdEntry    *place = &recent_ids[(uint32) id % lengthof(recent_ids)];
+	const text *word = entry != NULL ? entry->word : read_word(id);
+
+	if (word != NULL)
+	{
+		place->id = id;
+		place->word = word;
+	}
+	return word;
+}
+
 void
 es_word_texts(const int32 *ids, const text **words, int count)
 {
 	ensure_cache();
 	for (int i = 0; i < count; i++)
 	{
-		IdEntry    *entry = ids[i] == 0 ? NULL : idtable_lookup(by_id, ids[i]);
+		int32		id = ids[i];
+		const IdEntry *entry = &recent_ids[(uint32) id % lengthof(recent_ids)];
 
-		if (likely(entry != NULL))
+		if (id == 0)
+			words[i] = NULL;
+		else if (likely(entry->id == id))
 			words[i] = entry->word;
 		else
-			words[i] = ids[i] == 0 ? NULL : read_word(ids[i]);
+			words[i] = find_word(id);
 	}
 }
 
