@@ -185,3 +185,16 @@ SELECT plan(1);
 SELECT pg_temp.refuses('SELECT eventsource.erase_subject(''era-1'', ''hard'', ''r'')', '0A000', 'eventsource.erase_subject() needs isolation level READ COMMITTED', 'what is committed while it waits must be seen');
 SELECT * FROM finish();
 ROLLBACK;
+
+-- A row so wide that what it is about is stored apart.
+BEGIN;
+SELECT plan(2);
+CREATE FUNCTION pg_temp.noise(seed int, length int) RETURNS text LANGUAGE sql AS $$
+	SELECT left(string_agg(translate(encode(sha512(n::text::bytea), 'base64'), E'\n', ''), '' ORDER BY n), length) FROM generate_series(seed, seed + 12) n
+$$;
+SELECT eventsource.create_category('erawide', subject => $$event.data->>'customer'$$) AS defined \gset
+SELECT eventsource.append('erawide-1', 'noted', jsonb_build_object('customer', pg_temp.noise(1, 1000)), metadata => jsonb_build_object('note', pg_temp.noise(50, 950))) \g /dev/null
+SELECT is((SELECT affected FROM eventsource.erase_subject(pg_temp.noise(1, 1000), 'hard', 'r') WHERE target = 'events'), 1::bigint, 'its event is found');
+SELECT is((SELECT data FROM eventsource.events WHERE stream = 'erawide-1'), '{}', 'and cleared');
+SELECT * FROM finish();
+ROLLBACK;
