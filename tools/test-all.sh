@@ -14,7 +14,7 @@ majors=${ES_MAJORS:-15 17 18}
 suites='regress isolation segments'
 # Of the TAP tests, those of what differs most between majors: processes, hooks,
 # shared memory, prepared transactions, replication.
-processes=(test/t/{003,013,018,020,022,023,024,028}_*.pl)
+processes=(test/t/{003,013,018,020,022,023,024,028,040}_*.pl)
 passed=0 failed=0 skipped=0 missing=''
 
 main() {

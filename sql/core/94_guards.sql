@@ -52,9 +52,16 @@ SELECT 'function', p.oid::regprocedure::text, p.prosqlbody IS NULL,
 UNION ALL
 SELECT 'view', c.oid::regclass::text, false, md5(row(c.reloptions, pg_get_viewdef(c.oid))::text)
   FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind = 'v'
+UNION ALL
+SELECT 'owner', 'of the tables', true, c.relowner::regrole::text FROM pg_class c WHERE c.oid = 'eventsource.event'::regclass
 $$;
 COMMENT ON FUNCTION eventsource.manifest_now() IS
-	'Private: functions and views of the extension, with a digest of what they say. is_stable: whatever the major.';
+	'Private: functions and views of the extension, with a digest of what they say, and the owner of the tables. is_stable: whatever the major.';
+
+CREATE FUNCTION eventsource.renew_manifest() RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_renew_manifest';
+COMMENT ON FUNCTION eventsource.renew_manifest() IS
+	'After maintenance that changed functions or views of the extension, or who owns its tables: what check_guards() compares them with is made anew from what they are now. Only after allow_maintenance(), in the same transaction. Errors: ZE001.';
 
 -- One row for each guard that a table has, and for each thing that has to be so everywhere.
 CREATE FUNCTION eventsource.guards_on_tables()
@@ -184,7 +191,9 @@ SELECT 'members of the extension', format('%s is none', p.oid::regprocedure) FRO
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 					  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e')
 UNION ALL
-SELECT 'functions and views', CASE WHEN n.name IS NULL THEN format('%s %s is gone', m.kind, m.name)
+SELECT CASE coalesce(m.kind, n.kind) WHEN 'owner' THEN 'ownership' ELSE 'functions and views' END,
+	   CASE WHEN n.kind = 'owner' THEN format('the tables belonged to %s', m.digest)
+								   WHEN n.name IS NULL THEN format('%s %s is gone', m.kind, m.name)
 								   WHEN m.name IS NULL THEN format('%s %s was not installed', n.kind, n.name)
 								   ELSE format('%s %s is another', n.kind, n.name) END
   FROM eventsource.manifest_of_the_extension() m FULL JOIN eventsource.manifest_now() n USING (kind, name)

@@ -93,7 +93,7 @@ COMMENT ON FUNCTION eventsource.eraser_functions() IS
 CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 	RETURN ARRAY['grant_reader', 'grant_writer', 'grant_admin', 'grant_eraser',
-				 'grant_personal_data', 'personal_data', 'allow_maintenance', 'drop_append_only',
+				 'grant_personal_data', 'personal_data', 'allow_maintenance', 'drop_append_only', 'renew_manifest',
 				 'may_erase_softly', 'may_anonymize', 'may_erase_hard',
 				 'writer_functions', 'admin_functions', 'eraser_functions', 'owner_functions']::name[];
 COMMENT ON FUNCTION eventsource.owner_functions() IS

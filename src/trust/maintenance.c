@@ -17,17 +17,24 @@
 #include "catalog/pg_extension.h"
 #include "compat.h"
 #include "eventsource.h"
+#include "executor/spi.h"
+#include "log/catalog.h"
 #include "log/json.h"
 #include "log/open.h"
+#include "nodes/makefuncs.h"
+#include "trust/protected.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(eventsource_allow_maintenance);
+PG_FUNCTION_INFO_V1(eventsource_renew_manifest);
 
 static bool is_allowed;
 static SubTransactionId allowed_in;
 
 static Oid	extension_owner(void);
+static void write_manifest(void *arg);
 static char *checked_reason(FunctionCallInfo fcinfo);
 
 bool
@@ -63,6 +70,42 @@ eventsource_allow_maintenance(PG_FUNCTION_ARGS)
 			(errmsg("eventsource: maintenance allowed to \"%s\" until the end of the transaction: %s",
 					GetUserNameFromId(GetSessionUserId(), false), reason)));
 	PG_RETURN_VOID();
+}
+
+/* renew_manifest() */
+Datum
+eventsource_renew_manifest(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("eventsource.renew_manifest()");
+	if (!is_allowed)
+		es_protected_refuse(ES_PROTECTED_OURS, "renew_manifest()", "the manifest");
+	es_catalog_as_owner(write_manifest, NULL);
+	PG_RETURN_VOID();
+}
+
+/* The old rows go, past the guards; nobody else writes them. */
+static void
+write_manifest(void *arg)
+{
+	Relation	rel = table_openrv(makeRangeVar(ES_SCHEMA, "manifest", -1), ShareRowExclusiveLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		es_catalog_delete(rel, tuple);
+	systable_endscan(scan);
+	if (SPI_execute("SELECT m.kind, m.name, pg_catalog.current_setting('server_version_num')::integer / 10000, m.digest"
+					" FROM eventsource.manifest_now() m", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read what there is");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+		es_catalog_insert(rel, values, nulls);
+	}
+	table_close(rel, NoLock);
 }
 
 static char *
