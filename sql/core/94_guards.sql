@@ -29,7 +29,7 @@ COMMENT ON FUNCTION eventsource.drop_append_only(text) IS
 CREATE FUNCTION eventsource.is_preloaded() RETURNS boolean
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'eventsource_is_preloaded';
 COMMENT ON FUNCTION eventsource.is_preloaded() IS
-	'Is the library loaded with the server (shared_preload_libraries)? If not, event triggers load it before the first DDL of a session.';
+	'Private, for health(): is the library loaded with the server (shared_preload_libraries)? If not, event triggers load it before the first DDL of a session.';
 
 -- What functions and views of ours say, as the install script made them. The text of some
 -- differs between majors; so it is known for the one that they were made under.
