@@ -116,6 +116,17 @@ es_compat_update(ResultRelInfo *rel, ItemPointer tid, TupleTableSlot *slot, ESta
 	return result;
 }
 
+/* 16 renamed the number of a relation's file. */
+static inline Oid
+es_compat_filenumber(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return rel->rd_locator.relNumber;
+#else
+	return rel->rd_node.relNode;
+#endif
+}
+
 /* Which indexes need entries for a row that was written anew. */
 typedef enum EsIndexNeed
 {

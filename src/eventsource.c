@@ -11,6 +11,7 @@
 #include "capture/track.h"
 #include "capture/value.h"
 #include "feed/subscription.h"
+#include "feed/subscription_erase.h"
 #include "feed/worker.h"
 #include "fmgr.h"
 #include "log/bell.h"
@@ -157,6 +158,7 @@ _PG_init(void)
 	es_pii_init();
 	es_fold_init();
 	es_erasing_init();
+	es_subscription_erase_init();
 	es_erase_personal_init();
 	es_archive_erase_init();
 	es_refold_erased_init();

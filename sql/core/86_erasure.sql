@@ -11,6 +11,65 @@ CREATE TABLE eventsource.erased (
 COMMENT ON TABLE eventsource.erased IS 'Private: subjects that are erased, and how. Read the view eventsource.erased_subjects.';
 SELECT pg_catalog.pg_extension_config_dump('eventsource.erased', '');
 
+-- Tables that held what was erased, with the number of the file that they had then:
+-- old versions of rows stay in it until the table is written anew. Not dumped, as a
+-- copy has none.
+CREATE TABLE eventsource.scrub (
+	table_name text        COLLATE "C" NOT NULL,
+	filenode   bigint      NOT NULL,
+	erased_at  timestamptz NOT NULL
+) USING heap;
+COMMENT ON TABLE eventsource.scrub IS 'Private: tables that erasures have touched. Not dumped. Read the view eventsource.scrubs_due.';
+
+CREATE VIEW eventsource.scrubs_due AS
+SELECT s.table_name,
+	   min(s.erased_at) AS erased_at,
+	   pg_catalog.min(pg_catalog.age(s.xmin)) AS age
+  FROM eventsource.scrub s
+ WHERE pg_catalog.pg_relation_filenode(pg_catalog.to_regclass(s.table_name)) = s.filenode::oid
+ GROUP BY s.table_name;
+COMMENT ON VIEW eventsource.scrubs_due IS 'Tables whose files still hold what was erased: see scrub_statements().';
+COMMENT ON COLUMN eventsource.scrubs_due.table_name IS 'The table, with its schema.';
+COMMENT ON COLUMN eventsource.scrubs_due.erased_at IS 'When the first erasure touched it that it was not written anew after.';
+COMMENT ON COLUMN eventsource.scrubs_due.age IS 'How many transactions ago the last one did.';
+
+-- Whoever may still see what was there keeps VACUUM from leaving it out.
+CREATE FUNCTION eventsource.scrub_statements() RETURNS SETOF text
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	youngest integer := (SELECT min(d.age) FROM eventsource.scrubs_due d);
+	holder text;
+BEGIN
+	IF youngest IS NULL THEN
+		RETURN;
+	END IF;
+	SELECT h.what INTO holder
+	  FROM (SELECT format('session %s', a.pid) AS what, age(a.backend_xmin) AS age FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid()
+			UNION ALL SELECT format('prepared transaction %L', p.gid), age(p.transaction) FROM pg_prepared_xacts p
+			UNION ALL SELECT format('replication slot %L', r.slot_name), greatest(age(r.xmin), age(r.catalog_xmin)) FROM pg_replication_slots r) h
+	 WHERE h.age >= youngest
+	 ORDER BY h.age DESC LIMIT 1;
+	IF holder IS NOT NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = 'what was erased can still be seen',
+			DETAIL = format('By %s, whose snapshot is older than an erasure: a table written anew now would keep it.', upper(left(holder, 1)) || substr(holder, 2)),
+			HINT = 'Try again when that has ended.';
+	END IF;
+	-- Statistics first: ANALYZE would leave those of a table that is empty now, and
+	-- those of the log as a whole are not made with a segment's.
+	RETURN QUERY SELECT format('DELETE FROM pg_catalog.pg_statistic WHERE starelid IN (SELECT %1$L::regclass UNION ALL SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid = %1$L::regclass)', t.name)
+				   FROM (SELECT d.table_name AS name FROM eventsource.scrubs_due d UNION ALL SELECT 'eventsource.event') t ORDER BY t.name;
+	RETURN QUERY SELECT format('DELETE FROM pg_catalog.pg_statistic_ext_data WHERE stxoid IN (SELECT oid FROM pg_catalog.pg_statistic_ext WHERE stxrelid = %L::regclass)', d.table_name)
+				   FROM eventsource.scrubs_due d ORDER BY d.table_name;
+	RETURN QUERY SELECT format('VACUUM (FULL, ANALYZE) %s', d.table_name) FROM eventsource.scrubs_due d ORDER BY d.table_name;
+	RETURN NEXT 'VACUUM (FULL) pg_catalog.pg_statistic';
+	RETURN NEXT 'VACUUM (FULL) pg_catalog.pg_statistic_ext_data';
+	RETURN NEXT 'CHECKPOINT';
+END
+$$;
+COMMENT ON FUNCTION eventsource.scrub_statements() IS
+	'What is to be run, by a superuser, so that no file of the database holds what was erased: in psql, SELECT eventsource.scrub_statements() \gexec. Each table is locked while it is written anew. No rows: nothing is due. Nothing is said of WAL, its archive, replicas before they have replayed it, and backups. Errors: 55000 if a transaction, prepared or not, or a replication slot can still see it.';
+
 -- Three rights: to execute these.
 CREATE FUNCTION eventsource.may_erase_softly() RETURNS boolean
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp RETURN true;

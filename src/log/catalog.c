@@ -53,6 +53,7 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_VAULT_SUBJECT_IDX] = "vault_subject_idx",
 	[ES_REL_ERASED] = "erased",
 	[ES_REL_ERASED_PKEY] = "erased_pkey",
+	[ES_REL_SCRUB] = "scrub",
 	[ES_REL_SNAPSHOT] = "snapshot",
 	[ES_REL_SNAPSHOT_PKEY] = "snapshot_pkey",
 	[ES_REL_SUBSCRIPTION_CURSOR] = "subscription_cursor",

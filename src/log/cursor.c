@@ -176,6 +176,47 @@ es_cursor_mend(const char *follower)
 	return was_failed;
 }
 
+List *
+es_cursor_list_failures(void)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_PROJECTION_FAILURE), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	List	   *names = NIL;
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		name = heap_getattr(row, COL_NAME, RelationGetDescr(rel), &isnull);
+
+		names = lappend(names, TextDatumGetCString(name));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return names;
+}
+
+void
+es_cursor_silence(const char *follower)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_PROJECTION_FAILURE), RowExclusiveLock);
+	HeapTuple	old = find_row(rel, ES_REL_PROJECTION_FAILURE_PKEY, follower, SnapshotSelf);
+	Datum		values[FAILURE_COLUMNS];
+	bool		nulls[FAILURE_COLUMNS];
+
+	if (old != NULL)
+	{
+		heap_deform_tuple(old, RelationGetDescr(rel), values, nulls);
+		values[COL_MESSAGE - 1] = CStringGetTextDatum("(erased)");
+		nulls[COL_DETAIL - 1] = true;
+		es_catalog_update(rel, old, values, nulls);
+	}
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
 void
 es_cursor_drop(const char *follower)
 {

@@ -10,6 +10,7 @@
 #define ES_LOG_CURSOR_H
 
 #include "eventsource.h"
+#include "nodes/pg_list.h"
 #include "utils/snapshot.h"
 
 typedef struct EsCursor
@@ -58,6 +59,12 @@ extern void es_cursor_set(const char *follower, int64 position);
 /* Under the lock: it failed; it does so no longer (false: it did not). */
 extern void es_cursor_fail(const char *follower, int64 position, const ErrorData *error);
 extern bool es_cursor_mend(const char *follower);
+
+/* Names of those that failed. List of char *. */
+extern List *es_cursor_list_failures(void);
+
+/* Under the lock: that it failed stays, what was said is forgotten. */
+extern void es_cursor_silence(const char *follower);
 
 /* Under the lock: it follows no more. */
 extern void es_cursor_drop(const char *follower);

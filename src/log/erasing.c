@@ -8,6 +8,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "log/catalog.h"
+#include "log/cursor.h"
 #include "log/erasing.h"
 #include "log/idempotency.h"
 #include "miscadmin.h"
@@ -69,12 +70,19 @@ es_erasing_has_stream(const EsErasing *erasing, int64 stream_id)
 	return low < erasing->n_streams && erasing->streams[low] == stream_id;
 }
 
+void
+es_erasing_touch(const EsErasing *erasing, Oid table)
+{
+	*erasing->touched = list_append_unique_oid(*erasing->touched, table);
+}
+
 /* ---- the log's own part ---- */
 
 static int64
 erase_events(const EsErasing *erasing, void *state)
 {
-	return es_erasing_is_hard(erasing) ? es_tombstone_write(erasing->events, erasing->count) : 0;
+	return !es_erasing_is_hard(erasing) ? 0 :
+		es_tombstone_write(erasing->events, erasing->count, erasing->touched);
 }
 
 /* A key may name a person, and so may what its digest is of. */
@@ -89,6 +97,34 @@ erase_idempotency(const EsErasing *erasing, void *state)
 		if ((erasing->events[i].flags & ES_EVENT_HAS_KEY) != 0 &&
 			es_idempotency_delete(erasing->events[i].stream_id, erasing->events[i].version))
 			count++;
+	}
+	if (count > 0)
+		es_erasing_touch(erasing, es_catalog_oid(ES_REL_IDEMPOTENCY));
+	return count;
+}
+
+/* An error may quote the event that it was raised by. */
+static int64
+erase_failures(const EsErasing *erasing, void *state)
+{
+	int64		count = 0;
+	ListCell   *lc;
+
+	foreach(lc, es_erasing_is_final(erasing) ? es_cursor_list_failures() : NIL)
+	{
+		const char *follower = lfirst(lc);
+		EsFailure	failure;
+
+		if (!es_cursor_read_failure(follower, SnapshotSelf, &failure) ||
+			es_erasing_find(erasing, failure.position) == NULL)
+			continue;
+		(void) es_cursor_lock(follower, true);
+		if (!es_cursor_read_failure(follower, SnapshotSelf, &failure) ||
+			es_erasing_find(erasing, failure.position) == NULL)
+			continue;
+		es_cursor_silence(follower);
+		es_erasing_touch(erasing, es_catalog_oid(ES_REL_PROJECTION_FAILURE));
+		count++;
 	}
 	return count;
 }
@@ -119,6 +155,8 @@ erase_snapshots(const EsErasing *erasing, void *state)
 	}
 	UnregisterSnapshot(snapshot);
 	table_close(rel, NoLock);
+	if (count > 0)
+		es_erasing_touch(erasing, es_catalog_oid(ES_REL_SNAPSHOT));
 	return count;
 }
 
@@ -129,6 +167,7 @@ es_erasing_init(void)
 		{"events", NULL, erase_events},
 		{"idempotency keys", NULL, erase_idempotency},
 		{"snapshots", NULL, erase_snapshots},
+		{"errors of followers", NULL, erase_failures},
 	};
 
 	for (int i = 0; i < (int) lengthof(own); i++)

@@ -20,6 +20,7 @@ typedef struct EsErasing
 	int64	   *streams;		/* that they are in, in order of their ids;
 								 * locked */
 	int			n_streams;
+	List	  **touched;		/* tables that old versions of rows stay in */
 } EsErasing;
 
 /* What is cleared, in the order of registration. */
@@ -43,6 +44,12 @@ extern List *es_eraser_list(void);
 /* Is an event one of those about the subject? */
 extern const EsAbout *es_erasing_find(const EsErasing *erasing, int64 position);
 extern bool es_erasing_has_stream(const EsErasing *erasing, int64 stream_id);
+
+/*
+ * Says that rows of a table were taken away or written anew: what they were stays in
+ * its files until it is rewritten.
+ */
+extern void es_erasing_touch(const EsErasing *erasing, Oid table);
 
 extern void es_erasing_init(void);
 

@@ -72,7 +72,7 @@ is_own(int64 stream_id)
 }
 
 int64
-es_tombstone_write(const EsAbout *events, int64 count)
+es_tombstone_write(const EsAbout *events, int64 count, List **segments)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource tombstones",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -92,6 +92,7 @@ es_tombstone_write(const EsAbout *events, int64 count)
 		if (at == NULL)
 			elog(ERROR, "no segment has position " INT64_FORMAT, events[i].position);
 		upper = at->upper;
+		*segments = list_append_unique_oid(*segments, at->table);
 		es_rows_open(&rows, at->table);
 		(void) es_rows_slots(&rows, 1);
 		index = es_event_open_index(rows.rel, ES_INDEX_POSITION, AccessShareLock);

@@ -6,6 +6,7 @@
 #define ES_LOG_TOMBSTONE_H
 
 #include "eventsource.h"
+#include "nodes/pg_list.h"
 #include "utils/snapshot.h"
 
 /* An event about a subject. */
@@ -25,8 +26,9 @@ extern EsAbout *es_tombstone_find(const text *subject, Snapshot snapshot, int64 
 
 /*
  * Makes tombstones of events, given in order of position, unless they are some
- * already; their streams are locked.  Returns how many.
+ * already; their streams are locked.  Returns how many; the segments are added to a
+ * list of OIDs.
  */
-extern int64 es_tombstone_write(const EsAbout *events, int64 count);
+extern int64 es_tombstone_write(const EsAbout *events, int64 count, List **segments);
 
 #endif							/* ES_LOG_TOMBSTONE_H */

@@ -102,11 +102,15 @@ erase(const EsErasing *erasing, void *state)
 	foreach(lc, erasure->shares)
 	{
 		Share	   *share = lfirst(lc);
+		int64		changed;
 
 		CHECK_FOR_INTERRUPTS();
 		history.stream = share->stream;
 		history.upto = history.corrected_upto = share->upto;
-		written += es_refold_write_from(share->rows, &history);
+		changed = es_refold_write_from(share->rows, &history);
+		if (changed > 0)
+			es_erasing_touch(erasing, share->projection->target->relid);
+		written += changed;
 		CommandCounterIncrement();
 	}
 	UnregisterSnapshot(history.snapshot);

@@ -17,11 +17,14 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "append/hall.h"
+#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/catalog.h"
 #include "log/json.h"
 #include "log/stream.h"
 #include "miscadmin.h"
@@ -29,6 +32,8 @@
 #include "trust/erase_args.h"
 #include "trust/retention.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -44,6 +49,7 @@ static void lock_streams(const EsErasing *erasing);
 static List *clear_all(const EsErasing *erasing);
 static void expect_something(const EsErasing *erasing, List *counts);
 static int64 record(const EsErasing *erasing, List *counts, const EsErasureArgs *args);
+static void note_scrubs(List *tables);
 static void put_counts(FunctionCallInfo fcinfo, List *counts);
 
 /* erase_subject(subject text, mode text, reason text, actor text): target, affected */
@@ -52,6 +58,7 @@ eventsource_erase_subject(PG_FUNCTION_ARGS)
 {
 	EsErasureArgs args;
 	EsErasing	erasing = {0};
+	List	   *touched = NIL;
 	List	   *counts;
 
 	begin("eventsource.erase_subject()");
@@ -59,6 +66,7 @@ eventsource_erase_subject(PG_FUNCTION_ARGS)
 	es_erasure_expect_right(args.mode);
 	erasing.subject = args.subject;
 	erasing.mode = args.mode;
+	erasing.touched = &touched;
 	(void) es_retention_lock(true, true);
 	es_erased_lock(args.subject);
 	expect_stronger(args.subject, args.mode);
@@ -70,6 +78,8 @@ eventsource_erase_subject(PG_FUNCTION_ARGS)
 	counts = list_concat(clear_all(&erasing), counts);
 	expect_something(&erasing, counts);
 	(void) record(&erasing, counts, &args);
+	if (es_erasing_is_final(&erasing))
+		note_scrubs(touched);
 	put_counts(fcinfo, counts);
 	return (Datum) 0;
 }
@@ -81,6 +91,7 @@ eventsource_revert_erasure(PG_FUNCTION_ARGS)
 	EsErasureArgs args;
 	EsErasing	erasing = {0};
 	EsErasedMode mode;
+	List	   *touched = NIL;
 	List	   *counts;
 
 	begin("eventsource.revert_erasure()");
@@ -96,6 +107,7 @@ eventsource_revert_erasure(PG_FUNCTION_ARGS)
 				 errdetail("It was erased in mode %s, which is for good.", es_erased_mode_name(mode)),
 				 errhint("Only mode soft can be reverted.")));
 	erasing.subject = args.subject;
+	erasing.touched = &touched;
 	find_events(&erasing);
 	counts = clear_all(&erasing);
 	es_erased_unmark(args.subject, ES_ERASED_SOFT);
@@ -324,6 +336,33 @@ record(const EsErasing *erasing, List *counts, const EsErasureArgs *args)
 							 erasing->mode == ES_ERASED_NOT ? ES_ERASURE_REVERTED : ES_ERASURE_COMPLETED,
 							 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)),
 							 args->reason, args->actor);
+}
+
+/*
+ * What was there stays in the files until the table is written anew, which its file's
+ * number tells.
+ */
+static void
+note_scrubs(List *tables)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SCRUB), RowExclusiveLock);
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		Oid			table = lfirst_oid(lc);
+		char	   *schema = get_namespace_name(get_rel_namespace(table));
+		Relation	touched = table_open(table, AccessShareLock);
+		bool		nulls[3] = {0};
+		Datum		values[3];
+
+		values[0] = CStringGetTextDatum(quote_qualified_identifier(schema, RelationGetRelationName(touched)));
+		values[1] = Int64GetDatum((int64) es_compat_filenumber(touched));
+		values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+		es_catalog_insert(rel, values, nulls);
+		table_close(touched, NoLock);
+	}
+	table_close(rel, NoLock);
 }
 
 static void

@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
+#include "log/catalog.h"
 #include "log/correction.h"
 #include "log/erasing.h"
 #include "log/json.h"
@@ -104,6 +105,8 @@ erase(const EsErasing *erasing, void *state)
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(work);
 	}
+	if (changed > 0 && es_erasing_is_final(erasing))
+		es_erasing_touch(erasing, es_catalog_oid(ES_REL_VAULT));
 	UnregisterSnapshot(snapshot);
 	explicit_bzero(how.key, sizeof(how.key));
 	MemoryContextDelete(work);
