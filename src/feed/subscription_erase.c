@@ -74,10 +74,10 @@ erase_errors(const EsErasing *erasing, void *state)
 				continue;
 			es_partition_lock(subscription, i);
 			count += visit_partition(erasing, subscription, i, SnapshotSelf, true);
-			es_erasing_touch(erasing, es_catalog_oid(ES_REL_SUBSCRIPTION_CURSOR));
-			es_erasing_touch(erasing, es_catalog_oid(ES_REL_SUBSCRIPTION_PARKED));
 		}
 	}
+	es_erasing_touch_used(erasing, es_catalog_oid(ES_REL_SUBSCRIPTION_CURSOR));
+	es_erasing_touch_used(erasing, es_catalog_oid(ES_REL_SUBSCRIPTION_PARKED));
 	UnregisterSnapshot(snapshot);
 	return count;
 }

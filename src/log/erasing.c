@@ -12,6 +12,7 @@
 #include "log/erasing.h"
 #include "log/idempotency.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -76,6 +77,19 @@ es_erasing_touch(const EsErasing *erasing, Oid table)
 	*erasing->touched = list_append_unique_oid(*erasing->touched, table);
 }
 
+void
+es_erasing_touch_used(const EsErasing *erasing, Oid table)
+{
+	Relation	rel;
+
+	if (!es_erasing_is_final(erasing) || erasing->count == 0)
+		return;
+	rel = table_open(table, AccessShareLock);
+	if (RelationGetNumberOfBlocks(rel) > 0)
+		es_erasing_touch(erasing, table);
+	table_close(rel, AccessShareLock);
+}
+
 /* ---- the log's own part ---- */
 
 static int64
@@ -123,9 +137,9 @@ erase_failures(const EsErasing *erasing, void *state)
 			es_erasing_find(erasing, failure.position) == NULL)
 			continue;
 		es_cursor_silence(follower);
-		es_erasing_touch(erasing, es_catalog_oid(ES_REL_PROJECTION_FAILURE));
 		count++;
 	}
+	es_erasing_touch_used(erasing, es_catalog_oid(ES_REL_PROJECTION_FAILURE));
 	return count;
 }
 
@@ -155,8 +169,7 @@ erase_snapshots(const EsErasing *erasing, void *state)
 	}
 	UnregisterSnapshot(snapshot);
 	table_close(rel, NoLock);
-	if (count > 0)
-		es_erasing_touch(erasing, es_catalog_oid(ES_REL_SNAPSHOT));
+	es_erasing_touch_used(erasing, es_catalog_oid(ES_REL_SNAPSHOT));
 	return count;
 }
 

@@ -51,6 +51,12 @@ extern bool es_erasing_has_stream(const EsErasing *erasing, int64 stream_id);
  */
 extern void es_erasing_touch(const EsErasing *erasing, Oid table);
 
+/*
+ * Likewise of a table whose rows come and go: one that held something may be gone
+ * since long, and is in the file still.  Unless the table never had a row.
+ */
+extern void es_erasing_touch_used(const EsErasing *erasing, Oid table);
+
 extern void es_erasing_init(void);
 
 /* Is nothing left of the payload? */

@@ -97,6 +97,21 @@ es_refold_enter_rows(EsFold *fold, const EsProjection *projection, const EsEvent
 	MemoryContextSwitchTo(caller);
 }
 
+bool
+es_refold_is_empty(const EsRefold *refold)
+{
+	ListCell   *lc;
+
+	foreach(lc, refold->parts)
+	{
+		EsRowScan	rows = {0};
+
+		if (es_fold_next_row(((Part *) lfirst(lc))->fold, &rows) != NULL)
+			return false;
+	}
+	return true;
+}
+
 void
 es_refold_lock(EsRefold *refold)
 {

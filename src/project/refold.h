@@ -24,6 +24,9 @@ extern EsRefold *es_refold_begin_one(EsProjection *projection);
 /* Notes the rows that an event touches: as it was, or as it is corrected. */
 extern void es_refold_note(EsRefold *refold, const EsEvent *event);
 
+/* Were none noted? */
+extern bool es_refold_is_empty(const EsRefold *refold);
+
 /* Locks them where streams share them; before the correction's position is drawn. */
 extern void es_refold_lock(EsRefold *refold);
 

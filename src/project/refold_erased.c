@@ -27,6 +27,7 @@
 #include "log/word.h"
 #include "miscadmin.h"
 #include "project/apply.h"
+#include "project/personal_columns.h"
 #include "project/refold.h"
 #include "project/refold_erased.h"
 #include "storage/lmgr.h"
@@ -51,6 +52,7 @@ typedef struct Erasure
 
 static void *prepare(const EsErasing *erasing);
 static int64 erase(const EsErasing *erasing, void *state);
+static bool may_hold(const EsErasing *erasing, const Share *share);
 static void open_inline(Erasure *erasure);
 static void open_async(Erasure *erasure);
 static void add_projection(Erasure *erasure, EsProjection *projection, int64 upto);
@@ -102,19 +104,34 @@ erase(const EsErasing *erasing, void *state)
 	foreach(lc, erasure->shares)
 	{
 		Share	   *share = lfirst(lc);
-		int64		changed;
 
 		CHECK_FOR_INTERRUPTS();
 		history.stream = share->stream;
 		history.upto = history.corrected_upto = share->upto;
-		changed = es_refold_write_from(share->rows, &history);
-		if (changed > 0)
+		if (may_hold(erasing, share))
 			es_erasing_touch(erasing, share->projection->target->relid);
-		written += changed;
+		written += es_refold_write_from(share->rows, &history);
 		CommandCounterIncrement();
 	}
 	UnregisterSnapshot(history.snapshot);
 	return written;
+}
+
+/*
+ * Did a row ever hold what goes?  That it stays as it is says nothing: its old
+ * versions are in the table's file, those of a softer erasure among them.
+ */
+static bool
+may_hold(const EsErasing *erasing, const Share *share)
+{
+	EsPersonalColumns personal;
+
+	if (es_refold_is_empty(share->rows))
+		return false;
+	if (es_erasing_is_hard(erasing))
+		return true;
+	es_personal_columns_find(share->projection, &personal);
+	return personal.reads;
 }
 
 /* ---- which projections ---- */

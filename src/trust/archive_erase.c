@@ -76,6 +76,8 @@ erase(const EsErasing *erasing, void *state)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, NoLock);
+	if (count > 0)
+		es_erasing_touch(erasing, es_catalog_oid(ES_REL_SUMMARY));
 	return count;
 }
 

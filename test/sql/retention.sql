@@ -2,7 +2,7 @@
 \set own_database retention
 \i test/own_database.sql
 -- How long events are kept: what is archived, what goes, and what is left of it.
-SELECT plan(68);
+SELECT plan(69);
 SET eventsource.segment_size = 100;
 SET timezone = 'UTC';
 
@@ -121,5 +121,6 @@ SELECT pg_temp.refuses('DELETE FROM eventsource.event_1', 'ZE001', 'DELETE on "e
 -- Erasure reaches what summaries hold of a payload.
 SELECT pg_temp.same_rows($$ SELECT affected FROM eventsource.erase_subject('page-5', 'hard', 'asked', 'me') WHERE target = 'event summaries' $$, 'VALUES (1)', 'a summary is cleared');
 SELECT pg_temp.same_rows($$ SELECT total_events, consent_history -> 0 ->> 'type', consent_history -> 0 ? 'data' FROM eventsource.event_summaries WHERE subject = 'page-5' $$, $$ VALUES (5, 'agreed', false) $$, 'of its payload alone');
+SELECT ok('eventsource.summary' = ANY (ARRAY(SELECT table_name FROM eventsource.scrubs_due)), 'its file is to be written anew');
 SELECT pg_temp.same_rows($$ SELECT DISTINCT status FROM eventsource.verify_log() $$, $$ VALUES ('redacted') $$, 'the log verifies');
 \i test/own_database_end.sql
