@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "append/define.h"
+#include "append/personal_rules.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "log/config.h"
@@ -56,7 +57,7 @@ static List *check_number(const Proposal *proposal, const EsEventType *stored);
 static List *check_compatibility(const Proposal *proposal, const EsEventType *stored);
 static EsSchema *compile_schema(const EsTypeVersion *version);
 static void warn_of_lost_schema(const Proposal *proposal, const EsEventType *stored);
-static void check_machines(const Proposal *proposal);
+static void check_readers(const Proposal *proposal);
 static const char *title(const Proposal *proposal);
 
 /*
@@ -114,7 +115,7 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 	es_define(ES_EVENT_TYPE_KIND, name, ES_EVENT_TYPE_REGISTERED,
 			  es_event_type_write(proposal.category, proposal.type, version));
 	if (version->pii != NULL && (same == NULL || !same_schema(version->pii, same->pii)))
-		check_machines(&proposal);
+		check_readers(&proposal);
 	PG_RETURN_INT32(version->number);
 }
 
@@ -410,24 +411,12 @@ warn_of_lost_schema(const Proposal *proposal, const EsEventType *stored)
 				 errhint("Give the schema each time; the same one again makes no new version.")));
 }
 
-/* None may decide by what has just become personal. */
+/* Nobody may decide by what has just become personal, or break once it is erased. */
 static void
-check_machines(const Proposal *proposal)
+check_readers(const Proposal *proposal)
 {
-	List	   *problems = NIL;
-	ListCell   *lc;
+	List	   *problems = es_personal_problems();
 
-	foreach(lc, es_config_list("state_machine"))
-	{
-		const EsDefinition *machine = lfirst(lc);
-		ListCell   *line;
-
-		CHECK_FOR_INTERRUPTS();
-		foreach(line, es_machine_check_personal(machine->name,
-												es_machine_definition(machine->name, machine->data)))
-			problems = lappend(problems, psprintf("pii: state machine \"%s\", %s", machine->name,
-												  (char *) lfirst(line)));
-	}
 	if (problems != NIL)
 		es_machine_refuse(title(proposal), problems);
 }

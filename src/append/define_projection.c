@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "append/define.h"
+#include "append/personal_rules.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "errors.h"
@@ -338,10 +339,14 @@ static void
 check_personal(const EsProjection *projection, Relation rel)
 {
 	EsPersonalColumns found;
+	List	   *problems;
 
 	es_personal_columns_find(projection, &found);
 	if (found.problems != NIL)
 		es_projection_refuse(RelationGetRelationName(rel), found.problems);
+	problems = es_personal_contexts_problems(projection);
+	if (problems != NIL)
+		es_projection_refuse(RelationGetRelationName(rel), problems);
 	if (found.reads && !es_reading_is_trusted(GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -10,6 +10,7 @@
 
 #include "access/table.h"
 #include "append/define.h"
+#include "append/personal_rules.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -128,6 +129,7 @@ check_bound_categories(const char *name, Jsonb *definition)
 		EsDefinition *stored = lfirst(lc);
 		EsCategoryText category;
 		TupleDesc	row = NULL;
+		List	   *lines;
 
 		CHECK_FOR_INTERRUPTS();
 		es_category_read(stored->data, &category);
@@ -135,7 +137,10 @@ check_bound_categories(const char *name, Jsonb *definition)
 			continue;
 		if (category.context != NULL)
 			row = context_columns(es_guarded_relid(category.context));
-		foreach(line, es_machine_check(name, definition, true, row))
+		lines = es_machine_check(name, definition, true, row);
+		if (lines == NIL)
+			lines = es_personal_context_problems(&category, definition, NULL);
+		foreach(line, lines)
 			problems = lappend(problems, psprintf("category %s: %s", stored->name, (char *) lfirst(line)));
 	}
 	return problems;
@@ -254,8 +259,11 @@ check_category(const EsCategoryText *category)
 		TupleDesc	row = category->context == NULL ? NULL
 			: context_columns(es_guarded_relid(category->context));
 
-		problems = es_machine_check(category->state_machine,
-									read_machine(category->state_machine), true, row);
+		Jsonb	   *machine = read_machine(category->state_machine);
+
+		problems = es_machine_check(category->state_machine, machine, true, row);
+		if (problems == NIL)
+			problems = es_personal_context_problems(category, machine, NULL);
 	}
 	if (category->subject != NULL && (problem = es_expr_problem(compile_subject, &task)) != NULL)
 		problems = lappend(problems, psprintf("subject: %s", problem));

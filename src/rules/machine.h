@@ -7,6 +7,7 @@
 
 #include "eventsource.h"
 #include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
 #include "rules/expr.h"
 
 typedef struct EsMachine EsMachine;
@@ -186,6 +187,10 @@ extern List *es_machine_check(const char *name, Jsonb *definition, bool is_bound
 
 /* Of these, those about personal fields; expressions that do not compile are left out. */
 extern List *es_machine_check_personal(const char *name, Jsonb *definition);
+
+/* Likewise: those about personal columns (attribute numbers) of its context. */
+extern List *es_machine_check_personal_row(const char *name, Jsonb *definition, TupleDesc context_row,
+										   const Bitmapset *personal);
 
 /* Raises ZE011 with these lines; never returns. */
 extern void es_machine_refuse(const char *what, List *problems);

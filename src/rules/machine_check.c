@@ -19,6 +19,7 @@ static void check_states(const EsMachine *machine, EsProblems *problems);
 static void check_candidates(const EsMachine *machine, EsProblems *problems);
 static void check_personal(const EsMachine *machine, EsProblems *problems);
 static void check_edge_personal(const EsEdge *edge, List *declared, EsProblems *problems);
+static bool reads_any(const EsExpr *expr, const Bitmapset *columns);
 static void check_guard_names(const EsEdge *edge, EsProblems *problems);
 static bool leads_out(const EsMachine *machine, int state);
 static void visit_row(const EsMachine *machine, int state, bool *seen, int *order, int *count);
@@ -57,6 +58,44 @@ es_machine_check_personal(const char *name, Jsonb *definition)
 	es_machine_compile(machine, &scope, ES_COMPILE_CHECK | ES_COMPILE_SKIP_ROW, &others);
 	check_personal(machine, &problems);
 	return problems.lines;
+}
+
+List *
+es_machine_check_personal_row(const char *name, Jsonb *definition, TupleDesc context_row,
+							  const Bitmapset *personal)
+{
+	EsProblems	others = {NIL, 0};
+	EsProblems	problems = {NIL, 0};
+	EsMachine  *machine = es_machine_parse(name, definition, &others);
+	EsExprScope scope = {.row = context_row,.has_state = true,.owner = GetUserId()};
+	ListCell   *lc;
+
+	es_machine_compile(machine, &scope, ES_COMPILE_CHECK, &others);
+	foreach(lc, machine->entries)
+	{
+		const EsEntry *entry = lfirst(lc);
+
+		for (const EsEdge *edge = entry->first; edge != NULL; edge = edge->next)
+		{
+			for (int i = 0; i < edge->nguards; i++)
+				if (reads_any(edge->guards[i].expr, personal))
+					es_machine_problem(&problems, "%s.guard, \"%s\": reads a column of row that is made of personal fields",
+									   edge->path, edge->guards[i].name);
+			for (int i = 0; i < edge->nfills; i++)
+				if (reads_any(edge->fills[i].expr, personal))
+					es_machine_problem(&problems, "%s.fill, \"%s\": reads a column of row that is made of personal fields",
+									   edge->path, edge->fills[i].field);
+		}
+	}
+	return problems.lines;
+}
+
+static bool
+reads_any(const EsExpr *expr, const Bitmapset *columns)
+{
+	bool		uses_item;
+
+	return expr != NULL && bms_overlap(es_pii_row_columns(expr, &uses_item), columns);
 }
 
 /* States that a definition had and its next version has not, for a message; NULL: none. */

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: definitions that could not bear their erasure, or would leak them, are refused.
 BEGIN;
-SELECT plan(35);
+SELECT plan(41);
 
 -- What another role is told.
 CREATE FUNCTION pg_temp.as_role(role regrole, command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -87,5 +87,25 @@ SELECT is(pg_temp.as_role('es_reader', $$ SELECT proposed ->> 'email' FROM event
 GRANT SELECT ON customer TO es_reader;
 SELECT is(pg_temp.as_role('es_reader', $$ SELECT proposed ->> 'city' FROM eventsource.compare_projection('customer', '{"ordered": "city = event.data->>''email''"}') $$), '***', 'and no more');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('customer') $$, 'all is as the events say');
+
+-- ---- contexts, and what is personal later ----
+
+SELECT eventsource.register_event_type('opened', category => 'desk', pii => '{"email": "hash"}') \g /dev/null
+CREATE TABLE desk (key text PRIMARY KEY, email text, n int NOT NULL DEFAULT 0);
+CREATE FUNCTION pg_temp.desk(guard text, fill jsonb DEFAULT NULL) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_strip_nulls(jsonb_build_object('initial', 'OPEN', 'create', '{"opened": "OPEN"}'::jsonb, 'states', jsonb_build_object('OPEN', jsonb_build_object('on', jsonb_build_object('shut', jsonb_build_object('target', 'DONE', 'guard', guard, 'fill', fill))), 'DONE', jsonb_build_object('type', 'final'))))
+$$;
+SELECT eventsource.create_projection('desk', '{desk}', '{"opened": "email = event.data->>''email''", "*": "n = row.n + 1"}'),
+	eventsource.create_state_machine('desk', pg_temp.desk($$row.email = event.data->>'by'$$, '{"by": "row.email"}')) \g /dev/null
+SELECT is(pg_temp.lines($$ SELECT eventsource.create_category('desk', state_machine => 'desk', context => 'desk') $$), E'states.OPEN.on.shut.guard, "shut_guard": reads a column of row that is made of personal fields\nstates.OPEN.on.shut.fill, "by": reads a column of row that is made of personal fields', 'nor do guards and fill see what a context''s columns make of them');
+SELECT eventsource.create_state_machine('desk', pg_temp.desk('row.n > 0')), eventsource.create_category('desk', state_machine => 'desk', context => 'desk') \g /dev/null
+SELECT matches(pg_temp.lines(format($$ SELECT eventsource.create_state_machine('desk', %L) $$, pg_temp.desk($$row.email <> ''$$))), 'category desk: .*personal', 'not in a later definition');
+SELECT is(pg_temp.lines($$ SELECT eventsource.create_projection('desk', '{desk}', '{"opened": "n = length(event.data->>''email'')"}') $$), 'rule "opened": column "n" takes no NULL, which personal field "email" is once it is erased: use coalesce()', 'a context is a projection like others');
+SELECT matches(pg_temp.lines($$ SELECT eventsource.create_projection('desk', '{desk}', '{"opened": "n = coalesce(length(event.data->>''email''), 0)"}') $$), 'pii: category "desk", states.OPEN.on.shut.guard, "shut_guard": reads a column', 'and what it makes of them no guard may have read before');
+CREATE TABLE late (key text PRIMARY KEY, name text NOT NULL);
+SELECT eventsource.create_projection('late', '{late}', '{"came": "name = event.data->>''name''"}') \g /dev/null
+SELECT is(pg_temp.lines($$ SELECT eventsource.register_event_type('came', category => 'late', pii => '{"name": "null"}') $$), 'pii: projection "public.late", rule "came": column "name" takes no NULL, which personal field "name" is once it is erased: use coalesce()', 'a field that rows could not be without does not become personal');
+SELECT eventsource.create_projection('late', '{late}', '{"came": "name = coalesce(event.data->>''name'', '''')"}') \g /dev/null
+SELECT lives_ok($$ SELECT eventsource.register_event_type('came', category => 'late', pii => '{"name": "null"}') $$, 'until they can');
 SELECT * FROM finish();
 ROLLBACK;

@@ -1,0 +1,24 @@
+/*
+ * personal_rules.h
+ *		What is defined already, and personal fields.
+ */
+#ifndef ES_APPEND_PERSONAL_RULES_H
+#define ES_APPEND_PERSONAL_RULES_H
+
+#include "project/projection.h"
+#include "rules/category.h"
+
+/*
+ * What a state machine reads of personal columns of its category's context: lines.
+ * proposed: the projection, if it is about to be defined; NULL: as it is now.
+ */
+extern List *es_personal_context_problems(const EsCategoryText *category, Jsonb *machine,
+										  const EsProjection *proposed);
+
+/* The same of all categories with this context. */
+extern List *es_personal_contexts_problems(const EsProjection *proposed);
+
+/* Of all that is defined, what could not bear what is personal now. */
+extern List *es_personal_problems(void);
+
+#endif							/* ES_APPEND_PERSONAL_RULES_H */
