@@ -15,6 +15,7 @@ static const EsUpcasters *(*begin_hook) (void);
 static void (*upcast_hook) (const EsUpcasters *upcasters, EsEvent *event);
 static void (*mask_hook) (const EsEvent *event, EsPersonalField *field);
 
+static void restore(EsEvent *event, bool is_masked, Snapshot snapshot);
 static void mask(const EsEvent *event, EsPersonal *personal);
 
 void
@@ -52,15 +53,27 @@ es_reading_is_trusted(Oid role)
 	return OidIsValid(right) && es_compat_may_execute(right, role);
 }
 
-/* That a row is missing is found by verify_chain(); readers miss the fields. */
 void
 es_reading_restore(EsEvent *event, Oid reader, Snapshot snapshot)
+{
+	if (event->vault != 0)
+		restore(event, OidIsValid(reader) && !es_reading_is_trusted(reader), snapshot);
+}
+
+void
+es_reading_restore_masked(EsEvent *event, Snapshot snapshot)
+{
+	if (event->vault != 0)
+		restore(event, true, snapshot);
+}
+
+/* That a row is missing is found by verify_chain(); readers miss the fields. */
+static void
+restore(EsEvent *event, bool is_masked, Snapshot snapshot)
 {
 	EsVaultRow *row;
 	EsPersonal	shown;
 
-	if (event->vault == 0)
-		return;
 	if (event->personal == NULL)
 	{
 		row = palloc(sizeof(EsVaultRow));
@@ -71,7 +84,7 @@ es_reading_restore(EsEvent *event, Oid reader, Snapshot snapshot)
 	if (event->personal == NULL)
 		return;
 	shown = *event->personal;
-	if (OidIsValid(reader) && !es_reading_is_trusted(reader))
+	if (is_masked)
 		mask(event, &shown);
 	es_event_set(event, ES_EVENT_DATA,
 				 JsonbPGetDatum(es_personal_put_back(DatumGetJsonbP(event->value[ES_EVENT_DATA]), &shown)));

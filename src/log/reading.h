@@ -28,6 +28,9 @@
  */
 extern void es_reading_restore(EsEvent *event, Oid reader, Snapshot snapshot);
 
+/* The same for who may not see them, whoever asks. */
+extern void es_reading_restore_masked(EsEvent *event, Snapshot snapshot);
+
 /* May the role see personal fields? */
 extern bool es_reading_is_trusted(Oid role);
 

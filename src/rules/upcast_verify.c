@@ -49,8 +49,11 @@ typedef struct Trial
 	const char *type;			/* NULL: of all types */
 	const char *category;		/* NULL: of all categories */
 	EsCorrections *corrections;
+	Snapshot	snapshot;
 	MemoryContext per_event;
 	EsEvent    *event;
+	EsEvent		veiled;			/* the same, without personal fields or with
+								 * masked ones */
 	const EsUpcastChain *chain;
 	int32		from;			/* its stored version */
 	char	   *problem;		/* of the event tried last; NULL: none */
@@ -68,7 +71,10 @@ typedef struct Sample
 static void begin_trial(Trial *trial, Snapshot snapshot);
 static bool is_candidate(Trial *trial, EsEvent *event);
 static void try_event(Trial *trial);
+static void try_veiled(Trial *trial, const EsEvent *stored);
+static void try(Trial *trial, void (*work) (void *arg));
 static void upcast_and_check(void *arg);
+static void upcast_veiled(void *arg);
 static char *mismatch(const EsUpcastChain *chain, const EsEvent *event);
 static bool is_of_type(const EsEvent *event, const char *type);
 static void put_problem(ReturnSetInfo *result, const Trial *trial);
@@ -205,6 +211,7 @@ begin_trial(Trial *trial, Snapshot snapshot)
 {
 	trial->upcasters = es_reading_begin();
 	trial->corrections = es_corrections_load(DT_NOEND, snapshot);
+	trial->snapshot = snapshot;
 	trial->per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource upcast trial",
 											 ALLOCSET_DEFAULT_SIZES);
 }
@@ -231,16 +238,46 @@ static void
 try_event(Trial *trial)
 {
 	MemoryContext caller = MemoryContextSwitchTo(trial->per_event);
-	ErrorData  *error;
+	EsEvent		stored = *trial->event;
 
-	trial->problem = NULL;
 	trial->tried++;
-	error = es_attempt(upcast_and_check, trial, es_error_is_answer);
-	if (error != NULL)
-		trial->problem = es_error_clip(error->message);
+	trial->problem = NULL;
+	try(trial, upcast_and_check);
 	if (trial->problem != NULL && trial->event->personal != NULL && !es_reading_is_trusted(GetUserId()))
 		trial->problem = pstrdup("fails; what it says is for those who may see personal data");
+	else if (trial->problem == NULL && trial->event->personal != NULL)
+		try_veiled(trial, &stored);
 	MemoryContextSwitchTo(caller);
+}
+
+/* As who decides on it sees it, and who may not see personal data: none may be kept from reading. */
+static void
+try_veiled(Trial *trial, const EsEvent *stored)
+{
+	trial->veiled = *stored;
+	if (!es_corrections_apply_stored(trial->corrections, &trial->veiled))
+		return;
+	try(trial, upcast_veiled);
+	if (trial->problem != NULL)
+	{
+		trial->problem = psprintf("without personal fields: %s", trial->problem);
+		return;
+	}
+	trial->veiled = *stored;
+	(void) es_corrections_apply_stored(trial->corrections, &trial->veiled);
+	es_reading_restore_masked(&trial->veiled, trial->snapshot);
+	try(trial, upcast_veiled);
+	if (trial->problem != NULL)
+		trial->problem = psprintf("with masked personal fields: %s", trial->problem);
+}
+
+static void
+try(Trial *trial, void (*work) (void *arg))
+{
+	ErrorData  *error = es_attempt(work, trial, es_error_is_answer);
+
+	if (error != NULL)
+		trial->problem = es_error_clip(error->message);
 }
 
 static bool
@@ -258,6 +295,15 @@ upcast_and_check(void *arg)
 
 	if (es_corrections_apply(trial->corrections, trial->event))
 		trial->problem = mismatch(trial->chain, trial->event);
+}
+
+/* What it makes of them need not be as its schema says. */
+static void
+upcast_veiled(void *arg)
+{
+	Trial	   *trial = arg;
+
+	es_reading_upcast(trial->upcasters, &trial->veiled);
 }
 
 /* Of the data and the schema of the version that the chain ends at; NULL: it matches. */

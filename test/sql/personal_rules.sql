@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: definitions that could not bear their erasure, or would leak them, are refused.
 BEGIN;
-SELECT plan(41);
+SELECT plan(44);
 
 -- What another role is told.
 CREATE FUNCTION pg_temp.as_role(role regrole, command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -107,5 +107,17 @@ SELECT eventsource.create_projection('late', '{late}', '{"came": "name = event.d
 SELECT is(pg_temp.lines($$ SELECT eventsource.register_event_type('came', category => 'late', pii => '{"name": "null"}') $$), 'pii: projection "public.late", rule "came": column "name" takes no NULL, which personal field "name" is once it is erased: use coalesce()', 'a field that rows could not be without does not become personal');
 SELECT eventsource.create_projection('late', '{late}', '{"came": "name = coalesce(event.data->>''name'', '''')"}') \g /dev/null
 SELECT lives_ok($$ SELECT eventsource.register_event_type('came', category => 'late', pii => '{"name": "null"}') $$, 'until they can');
+
+-- ---- upcasters ----
+
+SELECT eventsource.register_event_type('born', category => 'baby', schema => '{}', pii => '{"day": "redact"}') \g /dev/null
+SELECT eventsource.append('baby-1', 'born', '{"day": "1970-02-03"}') \g /dev/null
+SELECT eventsource.register_event_type('born', category => 'baby', schema => '{"properties": {"year": {"type": ["integer", "null"]}}}', compatibility => 'none') \g /dev/null
+CREATE FUNCTION pg_temp.upcast(expression text) RETURNS text LANGUAGE sql AS $$
+	SELECT format('SELECT eventsource.create_upcaster(''born'', 1, 2, %L, category => ''baby'')', format('event.data || jsonb_build_object(''year'', %s)', expression))
+$$;
+SELECT matches(pg_temp.lines(pg_temp.upcast($$1 / (event.data ? 'day')::int$$)), 'without personal fields: division by zero', 'an upcaster must bear that they are gone');
+SELECT matches(pg_temp.lines(pg_temp.upcast($$extract(year FROM (event.data->>'day')::date)::int$$)), 'with masked personal fields: invalid input syntax for type date: "\*\*\*"', 'and masked, as others could not read the event');
+SELECT lives_ok(pg_temp.upcast($$CASE WHEN event.data->>'day' ~ '^\d' THEN left(event.data->>'day', 4)::int END$$), 'then it is good');
 SELECT * FROM finish();
 ROLLBACK;
