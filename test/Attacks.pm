@@ -160,6 +160,26 @@ sub attacks
 			q{CREATE TABLE forged (LIKE audit); INSERT INTO forged VALUES ('2022-02-02', 'forged'); ALTER TABLE audit ATTACH PARTITION forged FOR VALUES FROM ('2022-01-01') TO ('2023-01-01')}
 		],
 		[ 'the table: DROP', 'DROP TABLE audit CASCADE' ],
+		[
+			'the types of its columns: ALTER TYPE RENAME VALUE (38)', q{ALTER TYPE outcome RENAME VALUE 'paid' TO 'refunded'},
+			before => 'ALTER TABLE audit ADD outcome outcome DEFAULT \'paid\''
+		],
+		[
+			'the types of its columns: UPDATE pg_enum (38)', q{UPDATE pg_enum SET enumlabel = 'refunded' WHERE enumlabel = 'paid'},
+			before => 'ALTER TABLE audit ADD outcome outcome DEFAULT \'paid\''
+		],
+		[
+			'the types of its columns: DROP ATTRIBUTE', 'ALTER TYPE pair DROP ATTRIBUTE b',
+			before => 'ALTER TABLE audit ADD pair pair DEFAULT (1, 2)'
+		],
+		[
+			'its partitions: UNLOGGED',
+			q{CREATE UNLOGGED TABLE forged PARTITION OF audit FOR VALUES FROM ('2022-01-01') TO ('2023-01-01')}
+		],
+		[
+			'its partitions: a foreign table',
+			q{CREATE FOREIGN TABLE forged PARTITION OF audit FOR VALUES FROM ('2022-01-01') TO ('2023-01-01') SERVER elsewhere}
+		],
 		[ 'catalogs: UPDATE pg_trigger', q{UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'audit_1'::regclass} ]);
 	my $heading = '';
 	my @result;

@@ -17,7 +17,7 @@ $$;
 -- Loads the library before the first DDL of a session, where it is not preloaded.
 CREATE EVENT TRIGGER eventsource_guard_ddl ON ddl_command_start EXECUTE FUNCTION eventsource.guard_ddl();
 CREATE EVENT TRIGGER eventsource_guard_partitions ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION eventsource.guard_ddl();
+	WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'ALTER TABLE') EXECUTE FUNCTION eventsource.guard_ddl();
 ALTER EVENT TRIGGER eventsource_guard_ddl ENABLE ALWAYS;
 ALTER EVENT TRIGGER eventsource_guard_partitions ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER eventsource_guard_ddl IS 'Refuses DDL on the event log and on append-only tables.';

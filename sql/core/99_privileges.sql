@@ -105,6 +105,29 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA eventsource FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eventsource FROM PUBLIC;
 REVOKE ALL ON SCHEMA eventsource FROM PUBLIC;
 
+-- Nor to those whom default privileges of the installing role favour.
+DO $$
+DECLARE
+	r name;
+BEGIN
+	FOR r IN SELECT DISTINCT pg_catalog.pg_get_userbyid(a.grantee)
+			   FROM (SELECT c.relacl, c.relowner FROM pg_catalog.pg_class c
+					  WHERE c.relnamespace = 'eventsource'::pg_catalog.regnamespace
+					 UNION ALL
+					 SELECT p.proacl, p.proowner FROM pg_catalog.pg_proc p
+					  WHERE p.pronamespace = 'eventsource'::pg_catalog.regnamespace
+					 UNION ALL
+					 SELECT n.nspacl, n.nspowner FROM pg_catalog.pg_namespace n WHERE n.nspname = 'eventsource') o (acl, owner)
+			  CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) a
+			  WHERE a.grantee <> o.owner AND a.grantee <> 0 LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL TABLES IN SCHEMA eventsource FROM %I', r);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA eventsource FROM %I', r);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL ROUTINES IN SCHEMA eventsource FROM %I', r);
+		EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA eventsource FROM %I', r);
+	END LOOP;
+END
+$$;
+
 -- Last of all: what has been made. Until the log is opened the owner may insert.
 INSERT INTO eventsource.manifest (kind, name, major, digest)
 SELECT m.kind, m.name, pg_catalog.current_setting('server_version_num')::integer / 10000, m.digest

@@ -24,6 +24,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "executor/spi.h"
 #include "log/catalog.h"
 #include "log/event.h"
 #include "log/open.h"
@@ -228,6 +229,29 @@ choose_bounds(int64 position, int segment_size, int64 *lower, int64 *upper)
 	*upper = (to - *lower > segment_size) ? *lower + segment_size : to;
 }
 
+/* Default privileges of the owner's would let others read and write it past all that we grant. */
+static void
+revoke_defaults(const char *name)
+{
+	char	   *query = psprintf("SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'"
+								 " ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END"
+								 " FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
+								 " WHERE c.oid = '%s.%s'::pg_catalog.regclass AND a.grantee <> c.relowner",
+								 ES_SCHEMA, name);
+	SPITupleTable *grantees;
+	uint64		count;
+
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not execute: %s", query);
+	grantees = SPI_tuptable;
+	count = SPI_processed;
+	for (uint64 i = 0; i < count; i++)
+		es_catalog_run("REVOKE ALL ON %s.%s FROM %s", ES_SCHEMA, name,
+					   SPI_getvalue(grantees->vals[i], grantees->tupdesc, 1));
+	SPI_freetuptable(grantees);
+	pfree(query);
+}
+
 static void
 create_segment(int64 lower, int64 upper)
 {
@@ -240,6 +264,7 @@ create_segment(int64 lower, int64 upper)
 	snprintf(name, sizeof(name), "event_" INT64_FORMAT, lower);
 	es_catalog_run("CREATE TABLE %s.%s (LIKE %s.event INCLUDING STORAGE) USING heap",
 				   ES_SCHEMA, name, ES_SCHEMA);
+	revoke_defaults(name);
 	es_catalog_run("ALTER TABLE %s.%s ADD CONSTRAINT %s_pkey PRIMARY KEY (\"position\")",
 				   ES_SCHEMA, name, name);
 	es_catalog_run("CREATE UNIQUE INDEX %s_stream_idx ON %s.%s (stream, version)", name, ES_SCHEMA, name);

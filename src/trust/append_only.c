@@ -184,6 +184,13 @@ check_table(Relation rel)
 		refuse_table(rel, "Its rows do not outlast a session or a crash.", "Make it an ordinary table: ALTER TABLE ... SET LOGGED.");
 	if (es_guarded_is(rel))
 		refuse_table(rel, "It is a projection: events change its rows.", "The events themselves are append-only.");
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (!column->attisdropped && es_protected_is_brief_type(column->atttypid))
+			refuse_table(rel, "A column goes with its temporary type.", "Use types that last.");
+	}
 	if (form->relhasrules)
 		refuse_table(rel, "It has rules, and they could lose what is inserted.", "Drop them: DROP RULE.");
 	if (form->relkind == RELKIND_RELATION &&
@@ -263,6 +270,8 @@ guard_part(Oid relid, const char *name, bool is_new)
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		refuse_table(rel, "It is no table of this database's.", "Use ordinary partitions.");
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		refuse_table(rel, "A crash would empty it.", "Use partitions that are logged.");
 	if (!has_guard(relid, false))
 	{
 		if (is_new && rel->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfBlocks(rel) > 0)
@@ -309,7 +318,9 @@ parent_of_new(Node *statement)
 
 	if (statement == NULL)
 		return NULL;
-	if (IsA(statement, CreateStmt) && ((CreateStmt *) statement)->partbound != NULL)
+	/* The latter begins with the former. */
+	if ((IsA(statement, CreateStmt) || IsA(statement, CreateForeignTableStmt)) &&
+		((CreateStmt *) statement)->partbound != NULL)
 		return linitial(((CreateStmt *) statement)->inhRelations);
 	if (!IsA(statement, AlterTableStmt))
 		return NULL;

@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_enum.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
@@ -65,6 +66,7 @@ static const Watched watched[] = {
 	{EventTriggerRelationId, {Anum_pg_event_trigger_evtfoid}},
 	{NamespaceRelationId, {Anum_pg_namespace_oid}},
 	{ExtensionRelationId, {Anum_pg_extension_oid}},
+	{EnumRelationId, {Anum_pg_enum_enumtypid}},
 	{DependRelationId, {Anum_pg_depend_objid, Anum_pg_depend_refobjid}},
 };
 
@@ -175,7 +177,8 @@ concerns_any(const Watched *catalog, HeapTuple tuple, TupleDesc desc, List *guar
 		bool		isnull;
 		Datum		object = heap_getattr(tuple, catalog->columns[i], desc, &isnull);
 
-		if (list_member_oid(guarded, DatumGetObjectId(object)))
+		if (list_member_oid(guarded, DatumGetObjectId(object)) ||
+			(catalog->catalog == EnumRelationId && es_protected_uses_type(DatumGetObjectId(object))))
 			return true;
 	}
 	return false;

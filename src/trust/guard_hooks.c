@@ -59,7 +59,8 @@ at_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 	Node	   *node = statement->utilityStmt;
 
 	/* Others may end the transaction, and their own text with it. */
-	bool		is_about_table = IsA(node, CreateStmt) || IsA(node, AlterTableStmt);
+	bool		is_about_table = IsA(node, CreateStmt) || IsA(node, CreateForeignTableStmt) ||
+		IsA(node, AlterTableStmt);
 
 	es_guard_judge(node);
 	(next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility)
@@ -195,7 +196,9 @@ is_allowed_on_table(ObjectAccessType access, Oid class, Oid object, int sub_id, 
 		case AttrDefaultRelationId:
 			return true;
 		case TriggerRelationId:
-			return access == OAT_POST_CREATE && es_protected_is_harmless_trigger(object);
+			if (access == OAT_POST_CREATE)
+				return es_protected_is_harmless_trigger(object);
+			return access == OAT_POST_ALTER && es_protected_fires_always(object);
 		default:
 			return false;
 	}

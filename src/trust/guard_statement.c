@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_type.h"
 #include "trust/guard_hooks.h"
 #include "trust/protected.h"
 #include "utils/acl.h"
@@ -22,6 +23,9 @@
 #include "utils/lsyscache.h"
 
 static void judge_alter_table(AlterTableStmt *stmt);
+static void judge_alter_enum(AlterEnumStmt *stmt);
+static void refuse_used_type(Oid type, const char *verb);
+static bool adds_brief_column(AlterTableCmd *cmd);
 static void judge_rename(RenameStmt *stmt);
 static void judge_grant(GrantStmt *stmt);
 static void judge_default_privileges(AlterDefaultPrivilegesStmt *stmt);
@@ -40,6 +44,9 @@ es_guard_judge(Node *statement)
 	{
 		case T_AlterTableStmt:
 			judge_alter_table((AlterTableStmt *) statement);
+			break;
+		case T_AlterEnumStmt:
+			judge_alter_enum((AlterEnumStmt *) statement);
 			break;
 		case T_RenameStmt:
 			judge_rename((RenameStmt *) statement);
@@ -84,12 +91,41 @@ judge_alter_table(AlterTableStmt *stmt)
 		if (protection == ES_PROTECTED_OURS ||
 			(protection == ES_PROTECTED_TABLE && !is_allowed_command(cmd->subtype)))
 			refuse_relation(relid, "ALTER TABLE");
+		if (cmd->subtype == AT_AddColumn && protection == ES_PROTECTED_TABLE && adds_brief_column(cmd))
+			refuse_relation(relid, "ADD COLUMN of a temporary type");
+		if (cmd->subtype == AT_DropColumn && protection == ES_UNPROTECTED && OidIsValid(relid))
+			refuse_used_type(get_rel_type_id(relid), "ALTER");
 		if (cmd->subtype == AT_AddInherit && protection_of((RangeVar *) cmd->def, &other) != ES_UNPROTECTED)
 			refuse_relation(other, "INHERIT");
 		if (cmd->subtype == AT_AttachPartition && protection == ES_UNPROTECTED &&
 			protection_of(((PartitionCmd *) cmd->def)->name, &other) != ES_UNPROTECTED)
 			refuse_relation(other, "ATTACH PARTITION");
 	}
+}
+
+static bool
+adds_brief_column(AlterTableCmd *cmd)
+{
+	TypeName   *name = castNode(ColumnDef, cmd->def)->typeName;
+	Oid			type = name == NULL ? InvalidOid : LookupTypeNameOid(NULL, name, true);
+
+	return OidIsValid(type) && es_protected_is_brief_type(type);
+}
+
+/* Another label, and what was recorded says something else. */
+static void
+judge_alter_enum(AlterEnumStmt *stmt)
+{
+	if (stmt->oldVal != NULL)
+		refuse_used_type(LookupTypeNameOid(NULL, makeTypeNameFromNameList(stmt->typeName), true), "ALTER TYPE");
+}
+
+/* A type that what is guarded has in a column, by itself or within another. */
+static void
+refuse_used_type(Oid type, const char *verb)
+{
+	if (OidIsValid(type) && es_protected_uses_type(type) && es_protected_now())
+		es_protected_refuse(ES_PROTECTED_TABLE, verb, psprintf("%s, the type of a column,", format_type_be(type)));
 }
 
 /* What leaves the rows of a user's append-only table, its columns and its guards as they are. */
@@ -127,6 +163,9 @@ judge_rename(RenameStmt *stmt)
 	switch (protection_of(stmt->relation, &relid))
 	{
 		case ES_UNPROTECTED:
+			if (OidIsValid(relid) &&
+				(stmt->renameType == OBJECT_ATTRIBUTE || stmt->renameType == OBJECT_COLUMN))
+				refuse_used_type(get_rel_type_id(relid), "RENAME");
 			return;
 		case ES_PROTECTED_TABLE:
 			if (stmt->renameType == OBJECT_TABLE)

@@ -10,12 +10,14 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
@@ -24,7 +26,9 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "errors.h"
 #include "eventsource.h"
@@ -32,6 +36,7 @@
 #include "log/open.h"
 #include "log/own_ddl.h"
 #include "log/trigger.h"
+#include "miscadmin.h"
 #include "trust/maintenance.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -137,27 +142,110 @@ is_append_only(Oid relid)
 	return result;
 }
 
-bool
-es_protected_is_harmless_trigger(Oid trigger)
+/* As this command left it.  False if it is not there. */
+static bool
+read_trigger(Oid trigger, FormData_pg_trigger *form)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		result = false;
+	bool		result;
 
 	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
 	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
 	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+	result = HeapTupleIsValid(tuple);
+	if (result)
+		memcpy(form, GETSTRUCT(tuple), offsetof(FormData_pg_trigger, tgattr));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
 
-		result = form->tgfoid == es_catalog_trigger_function("append_only_guard") ||
-			OidIsValid(form->tgparentid);
+bool
+es_protected_is_harmless_trigger(Oid trigger)
+{
+	FormData_pg_trigger form;
+
+	return read_trigger(trigger, &form) &&
+		(form.tgfoid == es_catalog_trigger_function("append_only_guard") || OidIsValid(form.tgparentid));
+}
+
+bool
+es_protected_fires_always(Oid trigger)
+{
+	FormData_pg_trigger form;
+
+	return read_trigger(trigger, &form) && form.tgenabled == TRIGGER_FIRES_ALWAYS;
+}
+
+/* Columns depend on their type, arrays and domains on what they are of; what is composite on itself. */
+bool
+es_protected_uses_type(Oid type)
+{
+	Relation	rel = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		result = false;
+
+	check_stack_depth();
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(TypeRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(type));
+	scan = systable_beginscan(rel, DependReferenceIndexId, true, NULL, 2, keys);
+	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->classid == TypeRelationId)
+			result = es_protected_uses_type(depend->objid);
+		else if (depend->classid == RelationRelationId)
+		{
+			Oid			row_type = get_rel_type_id(depend->objid);
+
+			result = es_protected_relation(depend->objid) != ES_UNPROTECTED ||
+				(OidIsValid(row_type) && row_type != type && es_protected_uses_type(row_type));
+		}
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/* Columns go with their type, and that with its session, without a word to the hooks. */
+bool
+es_protected_is_brief_type(Oid type)
+{
+	static const Belonging in_schema = {
+		TypeRelationId, TypeOidIndexId, Anum_pg_type_typnamespace, NamespaceRelationId
+	};
+	Oid			inner = get_element_type(type);
+	Oid			relid;
+	Relation	rel;
+	bool		result = false;
+
+	check_stack_depth();
+	if (isTempOrTempToastNamespace(owner_of(&in_schema, type, NULL)))
+		return true;
+	if (!OidIsValid(inner))
+		inner = get_range_subtype(type);
+	if (!OidIsValid(inner) && getBaseType(type) != type)
+		inner = getBaseType(type);
+	if (OidIsValid(inner))
+		return es_protected_is_brief_type(inner);
+	relid = get_typ_typrelid(type);
+	if (!OidIsValid(relid))
+		return false;
+	rel = relation_open(relid, AccessShareLock);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel) && !result; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
+
+		result = !column->attisdropped && es_protected_is_brief_type(column->atttypid);
+	}
+	relation_close(rel, NoLock);
 	return result;
 }
 

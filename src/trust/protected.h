@@ -27,6 +27,15 @@ extern EsProtection es_protected_relation(Oid relid);
 /* Is it a trigger that guards, or the clone that a partition has of its parent's? */
 extern bool es_protected_is_harmless_trigger(Oid trigger);
 
+/* Has the command left a trigger that fires always? */
+extern bool es_protected_fires_always(Oid trigger);
+
+/* Has something guarded a column of the type, or of one that is made of it? */
+extern bool es_protected_uses_type(Oid type);
+
+/* Is a type, or part of it, dropped when a session ends? */
+extern bool es_protected_is_brief_type(Oid type);
+
 /* Is it a function that was just made of the library pg_surgery? */
 extern bool es_protected_is_surgery(Oid function);
 

@@ -44,6 +44,7 @@
 #include "log/vault.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/predicate.h"
 #include "storage/procarray.h"
 #include "trust/archive.h"
 #include "utils/builtins.h"
@@ -463,6 +464,7 @@ swap_as_owner(void *arg)
 	Relation	rel = table_open(prune->segment->table, AccessExclusiveLock);
 
 	CheckTableNotInUse(rel, "archive_due");
+	TransferPredicateLocksToHeapRelation(rel);
 	table_close(rel, NoLock);
 	finish_heap_swap(prune->segment->table, prune->new_heap, false, false, false, true, prune->frozen_xid,
 					 prune->min_multi, RELPERSISTENCE_PERMANENT);

@@ -3,9 +3,12 @@
 -- make_append_only(): the protection of the log for a table of the user's, partitioned ones too.
 SELECT eventsource.append('appendonly-1', 'x') IS NULL AS done \gset
 BEGIN;
-SELECT plan(71);
+SELECT plan(88);
 CREATE ROLE ao_owner;
 CREATE ROLE ao_app;
+CREATE FOREIGN DATA WRAPPER ao_wrapper;
+CREATE SERVER ao_server FOREIGN DATA WRAPPER ao_wrapper;
+GRANT USAGE ON FOREIGN SERVER ao_server TO ao_owner;
 SELECT eventsource.grant_admin('ao_owner') IS NULL AS done \gset
 CREATE SCHEMA ao AUTHORIZATION ao_owner;
 GRANT USAGE ON SCHEMA ao TO ao_app;
@@ -20,6 +23,12 @@ CREATE TABLE ao.full_part (LIKE ao.parted);
 INSERT INTO ao.full_part VALUES ('2023-02-02', 'forged');
 CREATE TABLE ao.empty_part (LIKE ao.parted);
 CREATE TABLE ao.heir () INHERITS (ao.audit);
+CREATE TYPE ao.mood AS ENUM ('paid', 'open');
+CREATE TYPE ao.unused AS ENUM ('x');
+CREATE TYPE ao.pair AS (a int, b int);
+CREATE TABLE ao.row_of (a int, b ao.mood);
+CREATE DOMAIN ao.pairs AS ao.pair[];
+CREATE TABLE ao.typed (moods ao.mood[], pairs ao.pairs, whole ao.row_of);
 CREATE FUNCTION ao.lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA ao TO ao_app;
 
@@ -39,6 +48,7 @@ SELECT pg_temp.refuses($$ SELECT eventsource.make_append_only(NULL) $$, '22004',
 SELECT is(eventsource.make_append_only('ao.audit'), 1::bigint, 'a table');
 SELECT is(eventsource.make_append_only('ao.audit'), 1::bigint, 'once more: the same');
 SELECT is(eventsource.make_append_only('ao.parted'), 1::bigint, 'a partitioned one');
+SELECT is(eventsource.make_append_only('ao.typed'), 1::bigint, 'with types of one''s own');
 
 CREATE FUNCTION pg_temp.refused(command text) RETURNS text LANGUAGE sql AS $$
 	SELECT ok(pg_temp.refusal(command) LIKE 'ZE001: % is not allowed%DETAIL: The table is append-only%HINT%', command)
@@ -65,6 +75,25 @@ SELECT pg_temp.refused(command) FROM unnest(ARRAY[
 	'ALTER TABLE ao.parted DETACH PARTITION ao.parted_1', 'ALTER TABLE ao.audit INHERIT ao.other', 'CREATE TABLE ao.child () INHERITS (ao.audit)',
 	'ALTER TABLE ao.parted ATTACH PARTITION ao.full_part FOR VALUES FROM (''2023-01-01'') TO (''2024-01-01'')',
 	'DROP TABLE ao.audit CASCADE', 'DROP TABLE ao.parted_1', 'DROP SCHEMA ao CASCADE', 'ALTER TABLE ao.audit ADD CHECK (false) NOT VALID']) AS command;
+
+-- Nor what its columns mean, by way of their types; nor partitions that a crash would empty, or of another server.
+SELECT pg_temp.refused(command) FROM unnest(ARRAY[
+	'ALTER TYPE ao.mood RENAME VALUE ''paid'' TO ''refunded''', 'ALTER TYPE ao.pair DROP ATTRIBUTE b CASCADE', 'ALTER TYPE ao.pair RENAME ATTRIBUTE b TO c',
+	'ALTER TABLE ao.row_of DROP COLUMN b', 'ALTER TABLE ao.row_of RENAME COLUMN b TO c', 'DROP TYPE ao.mood CASCADE']) AS command;
+SELECT pg_temp.refuses(command, '42809', refusal, command) FROM (VALUES
+	('CREATE UNLOGGED TABLE ao.fleeting PARTITION OF ao.parted FOR VALUES FROM (''2030-01-01'') TO (''2031-01-01'')', 'table "fleeting" cannot be made append-only'),
+	('CREATE FOREIGN TABLE ao.elsewhere PARTITION OF ao.parted FOR VALUES FROM (''2030-01-01'') TO (''2031-01-01'') SERVER ao_server', 'table "elsewhere" cannot be made append-only')) v (command, refusal);
+SELECT lives_ok(command, command) FROM unnest(ARRAY['ALTER TYPE ao.mood ADD VALUE ''late''', 'ALTER TYPE ao.unused RENAME VALUE ''x'' TO ''y''',
+	'ALTER TYPE ao.pair ADD ATTRIBUTE d int', 'ALTER TABLE ao.audit ENABLE ALWAYS TRIGGER eventsource_append_only']) AS command;
+CREATE TYPE pg_temp.mood AS ENUM ('x');
+CREATE DOMAIN ao.moods AS pg_temp.mood[];
+CREATE TYPE ao.brief_pair AS (a int, b ao.moods);
+CREATE TABLE ao.brief_typed (c ao.brief_pair);
+SELECT pg_temp.refused(command) FROM unnest(ARRAY['ALTER TABLE ao.audit ADD m pg_temp.mood', 'ALTER TABLE ao.audit ADD m ao.brief_pair']) AS command;
+SELECT pg_temp.refuses($$ SELECT eventsource.make_append_only('ao.brief_typed') $$, '42809', 'table "brief_typed" cannot be made append-only', 'a column that goes');
+RESET ROLE;
+SELECT is(split_part(pg_temp.refusal($$ UPDATE pg_enum SET enumlabel = 'refunded' WHERE enumlabel = 'paid' $$), ':', 1), 'ZE001', 'labels, in the catalog');
+SET LOCAL ROLE ao_owner;
 
 -- What one may do.
 SELECT lives_ok(command, command) FROM unnest(ARRAY['INSERT INTO ao.audit (what) VALUES (''c'')',
