@@ -25,9 +25,14 @@ static int	compare_containers(JsonbContainer *a, JsonbContainer *b);
 int
 es_json_compare(const JsonbValue *a, const JsonbValue *b)
 {
-	int			a_rank = rank(a);
-	int			b_rank = rank(b);
+	int			a_rank;
+	int			b_rank;
 
+	if (a->type == jbvString && b->type == jbvString)
+		return es_json_compare_keys(a->val.string.val, a->val.string.len,
+									b->val.string.val, b->val.string.len);
+	a_rank = rank(a);
+	b_rank = rank(b);
 	if (a_rank != b_rank)
 		return a_rank < b_rank ? -1 : 1;
 	switch (a->type)
@@ -36,9 +41,6 @@ es_json_compare(const JsonbValue *a, const JsonbValue *b)
 			return 0;
 		case jbvBool:
 			return (int) a->val.boolean - (int) b->val.boolean;
-		case jbvString:
-			return es_json_compare_keys(a->val.string.val, a->val.string.len,
-										b->val.string.val, b->val.string.len);
 		case jbvNumeric:
 			return es_json_compare_numbers(a->val.numeric, b->val.numeric);
 		default:

@@ -21,8 +21,12 @@
 
 static void begin(EsEval *eval, EsSchema *schema, const JsonbValue *value);
 static bool eval_leaf(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
+static bool eval_choice(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
+static bool eval_branch(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place,
+						EsSeen *seen);
 static bool eval_node(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place,
 					  EsSeen *seen);
+static bool eval_scalar(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
 static bool eval_values(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
 static bool eval_number(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
 static bool eval_string(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place);
@@ -76,9 +80,6 @@ bool
 es_schema_eval(EsEval *eval, const EsNode *node, const JsonbValue *value,
 			   const EsPlace *place, EsSeen *seen)
 {
-	EsScope    *scope = eval->scope;
-	bool		valid;
-
 	if (node->is_always)
 		return true;
 	/* There may be millions of leaves, and a number may take long. */
@@ -86,6 +87,16 @@ es_schema_eval(EsEval *eval, const EsNode *node, const JsonbValue *value,
 	eval->steps++;
 	if (node->is_leaf)
 		return eval_leaf(eval, node, value, place);
+	return eval_branch(eval, node, value, place, seen);
+}
+
+/* Not inlined: leaves, of which there are most, need none of it. */
+static pg_noinline bool
+eval_branch(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place, EsSeen *seen)
+{
+	EsScope    *scope = eval->scope;
+	bool		valid;
+
 	check_stack_depth();
 	if (!eval->schema->is_dynamic || node->resource->root != node)
 		return eval_node(eval, node, value, place, seen);
@@ -109,8 +120,18 @@ es_schema_try(EsEval *eval, const EsNode *node, const JsonbValue *value,
 }
 
 /* What most schemas are: those of a string, a number, a boolean. */
-static bool
+static inline bool
 eval_leaf(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place)
+{
+	if (!node->is_never && node->constant == NULL && node->values == NULL &&
+		es_schema_has_type(node->types, value))
+		return eval_scalar(eval, node, value, place);
+	return eval_choice(eval, node, value, place);
+}
+
+/* A leaf that names its values, or that the value does not match. */
+static pg_noinline bool
+eval_choice(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place)
 {
 	bool		valid = true;
 
@@ -124,11 +145,18 @@ eval_leaf(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPla
 				  es_json_kind(value));
 	if ((node->constant != NULL || node->values != NULL) && !eval_values(eval, node, value, place))
 		ES_REFUSE_SILENTLY(eval);
-	if (node->string != NULL && value->type == jbvString)
-		valid &= eval_string(eval, node, value, place);
-	else if (node->number != NULL && value->type == jbvNumeric)
-		valid &= eval_number(eval, node, value, place);
+	valid &= eval_scalar(eval, node, value, place);
 	return valid;
+}
+
+static inline bool
+eval_scalar(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPlace *place)
+{
+	if (value->type == jbvString && node->string != NULL)
+		return eval_string(eval, node, value, place);
+	if (value->type == jbvNumeric && node->number != NULL)
+		return eval_number(eval, node, value, place);
+	return true;
 }
 
 static bool
@@ -164,7 +192,7 @@ eval_rest(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsPla
 	if (node->object != NULL && is_object)
 	{
 		valid = es_schema_eval_object(eval, node, value, place, here);
-		if (valid || eval->is_listing)
+		if (node->object->ndependents > 0 && (valid || eval->is_listing))
 			valid &= es_schema_eval_dependents(eval, node, value, place, here);
 	}
 	else if (node->array != NULL && is_array)
@@ -238,7 +266,7 @@ eval_string(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsP
 
 	/* Characters are counted where the number of bytes does not tell already. */
 	if (length < rules->min_length ||
-		(rules->min_length > 0 && length / MAX_MULTIBYTE_CHAR_LEN < rules->min_length &&
+		(length <= (rules->min_length - 1) * MAX_MULTIBYTE_CHAR_LEN &&
 		 pg_mbstrlen_with_len(bytes, length) < rules->min_length))
 		ES_REFUSE(eval, place, "minLength", "must have at least %lld characters",
 				  (long long) rules->min_length);

@@ -33,6 +33,7 @@ es_schema_eval_object(EsEval *eval, const EsNode *node, const JsonbValue *value,
 	const EsProperty *property = rules->properties;
 	const EsProperty *end = property + rules->nproperties;
 	bool		is_about_all = rules->npatterns > 0 || rules->additional != NULL || rules->names != NULL;
+	bool		is_plain = rules->npatterns == 0 && rules->names == NULL && seen == NULL;
 	int			nrequired = 0;
 	bool		valid = true;
 	EsJsonWalk	walk;
@@ -62,7 +63,9 @@ es_schema_eval_object(EsEval *eval, const EsNode *node, const JsonbValue *value,
 		member.number = walk.next - 1;
 		member.place.key = member.key.val.string.val;
 		member.place.number = member.key.val.string.len;
-		if (!eval_member(eval, rules, schema, &member, seen))
+		if (is_plain && schema != NULL ?
+			!es_schema_eval(eval, schema, &member.value, &member.place, NULL) :
+			!eval_member(eval, rules, schema, &member, seen))
 			ES_REFUSE_SILENTLY(eval);
 	}
 	if (nrequired < rules->nrequired && !eval_required(eval, rules, value, place))

@@ -403,22 +403,18 @@ extern bool es_schema_try(EsEval *eval, const EsNode *node, const JsonbValue *va
 static inline bool
 es_schema_has_type(int types, const JsonbValue *value)
 {
-	switch (value->type)
-	{
-		case jbvNull:
-			return (types & ES_TYPE_NULL) != 0;
-		case jbvBool:
-			return (types & ES_TYPE_BOOLEAN) != 0;
-		case jbvString:
-			return (types & ES_TYPE_STRING) != 0;
-		case jbvNumeric:
-			return (types & ES_TYPE_NUMBER) != 0 ||
-				((types & ES_TYPE_INTEGER) != 0 && es_json_is_integer(value->val.numeric));
-		default:
-			if (JsonContainerIsObject(value->val.binary.data))
-				return (types & ES_TYPE_OBJECT) != 0;
-			return (types & ES_TYPE_ARRAY) != 0;
-	}
+	static const uint8 scalars[] = {
+		[jbvNull] = ES_TYPE_NULL,[jbvString] = ES_TYPE_STRING,
+		[jbvNumeric] = ES_TYPE_NUMBER,[jbvBool] = ES_TYPE_BOOLEAN
+	};
+
+	if (value->type > jbvBool)
+		return (types & (JsonContainerIsObject(value->val.binary.data) ?
+						 ES_TYPE_OBJECT : ES_TYPE_ARRAY)) != 0;
+	if ((types & scalars[value->type]) != 0)
+		return true;
+	return value->type == jbvNumeric && (types & ES_TYPE_INTEGER) != 0 &&
+		es_json_is_integer(value->val.numeric);
 }
 
 /* json_schema_eval_object.c, _array.c */
@@ -452,7 +448,7 @@ extern void es_seen_free(EsSeen *seen);
 
 /* json_schema_error.c */
 extern void es_schema_note(EsEval *eval, const EsPlace *place, const char *keyword,
-						   const char *format,...) pg_attribute_printf(4, 5);
+						   const char *format,...) pg_attribute_printf(4, 5) pg_attribute_cold;
 extern char *es_schema_types_text(int types);
 extern char *es_schema_number_text(Numeric number);
 
