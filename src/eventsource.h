@@ -74,8 +74,8 @@ typedef struct EsEvent
 	const uint8 *commitment;	/* to its personal fields; NULL: it has none */
 	int64		vault;			/* position whose personal fields data lacks;
 								 * 0: it lacks none */
-	struct EsPersonal *personal;	/* those of an event on its way, or that were
-									 * put back; or NULL */
+	struct EsPersonal *personal;	/* those of an event on its way, or that
+									 * were put back; or NULL */
 } EsEvent;
 
 /* What is special about an event; as the log stores it. */
