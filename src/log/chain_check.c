@@ -125,10 +125,12 @@ check_hash(EsChainCheck *check, const EsEvent *event, const ChainEnd *end, bool 
 static const char *
 check_personal(EsChainCheck *check, const EsEvent *event, bool *is_redacted)
 {
-	switch (es_vault_verify(event->vault, event->commitment, check->snapshot))
+	switch (es_vault_verify(event, check->snapshot))
 	{
 		case ES_VAULT_MISSING:
 			return "its personal fields are missing";
+		case ES_VAULT_STRAY:
+			return "its personal fields are kept as those of another stream or subject";
 		case ES_VAULT_TAMPERED:
 			return "personal fields are not those that were recorded";
 		case ES_VAULT_REDACTED:

@@ -355,14 +355,17 @@ write_row(Relation rel, HeapTuple old, const EsVaultRow *row)
 /* ---- comparing ---- */
 
 EsVaultVerdict
-es_vault_verify(int64 position, const uint8 *commitment, Snapshot snapshot)
+es_vault_verify(const EsEvent *event, Snapshot snapshot)
 {
 	EsVaultRow	row;
 
-	if (!es_vault_read(position, snapshot, &row))
+	if (!es_vault_read(event->vault, snapshot, &row))
 		return ES_VAULT_MISSING;
+	if (row.stream_id != event->stream_id ||
+		!es_text_same(row.subject, es_event_text(event, ES_EVENT_SUBJECT)))
+		return ES_VAULT_STRAY;
 	complete(&row.personal);
-	if (memcmp(row.personal.commitment, commitment, ES_HASH_SIZE) != 0)
+	if (memcmp(row.personal.commitment, event->commitment, ES_HASH_SIZE) != 0)
 		return ES_VAULT_TAMPERED;
 	return any_replaced(&row.personal) ? ES_VAULT_REDACTED : ES_VAULT_INTACT;
 }

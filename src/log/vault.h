@@ -59,16 +59,18 @@ extern bool es_vault_set_state(int64 position, EsVaultState state);
 /* Takes away the row of an event that is taken out of the log, if there is one. */
 extern void es_vault_forget(int64 position);
 
-/* What the vault has to say about an event with a commitment. */
+/* What the vault has to say about an event with a commitment, as it is stored. */
 typedef enum EsVaultVerdict
 {
 	ES_VAULT_INTACT,			/* every field is what was recorded */
 	ES_VAULT_REDACTED,			/* some were erased or replaced; the rest is */
 	ES_VAULT_MISSING,			/* there is no row */
+	ES_VAULT_STRAY,				/* it is another stream's or subject's, so
+								 * that no erasure would find it */
 	ES_VAULT_TAMPERED			/* it is not what was committed to */
 } EsVaultVerdict;
 
-extern EsVaultVerdict es_vault_verify(int64 position, const uint8 *commitment, Snapshot snapshot);
+extern EsVaultVerdict es_vault_verify(const EsEvent *event, Snapshot snapshot);
 
 /*
  * The commitment to the personal fields that data has where those of the event are;
