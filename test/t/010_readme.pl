@@ -1,26 +1,29 @@
-# 010_readme.pl: the README cannot rot. Its ```sql blocks run in order, in one
-# session on a fresh server, and must do what the README shows: print the table in
-# the ```text block that follows, and raise the errors that stand as comments
-# ("-- ERROR:  ...") after the statement, no others.
+# 010_readme.pl: README.md and docs/ cannot rot. The ```sql blocks of a page run in
+# order, in one psql session in a database of its own, and must do what the page shows:
+# print the table in the ```text block that follows, and raise the errors that stand as
+# comments ("-- ERROR:  ...") after the statement, no others.
 #
 # What is new in every run (clock times, hashes, the id of the log) is not
-# compared. README_OUT=FILE writes the README as it should be.
+# compared. README_OUT=FILE writes the README as it should be, and the pages into docs/
+# beside it.
 
 use strict;
 use warnings;
 
+use File::Basename;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $file = ($ENV{TESTDIR} // '.') . '/README.md';
-my $readme = slurp_file($file);
-
-# Text, and examples: a ```sql block with the ```text block below it, if any.
-my @parts = split /^(```sql\n.*?^```\n(?:\n```text\n.*?^```\n)?)/ms, $readme;
+chdir($ENV{TESTDIR} // '.') or die;
+my @files = ('README.md', sort grep { $_ ne 'docs/threats.md' } glob 'docs/*.md');
 my $about_message = qr/^--[ ](?:ERROR|DETAIL|HINT|CONTEXT|NOTICE|WARNING|[ ]{4})/;
-
-# ---- run them ----
+my $psql_settings = <<'PSQL';
+\pset format aligned
+\pset tuples_only off
+\pset pager off
+SET timezone = 'UTC';
+PSQL
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init(extra => [ '-E', 'UTF8', '--locale=C' ]);
@@ -29,52 +32,65 @@ $node->start;
 # Examples show the role's name.
 $node->safe_psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN')
   unless $node->safe_psql('postgres', q(SELECT count(*) FROM pg_roles WHERE rolname = 'postgres'));
-$node->safe_psql('postgres', 'CREATE DATABASE shop OWNER postgres');
+$node->safe_psql('postgres', 'CREATE DATABASE "README" OWNER postgres');
+# To have the extension in it takes longer than most pages.
+$node->safe_psql('postgres', 'CREATE DATABASE empty_log OWNER postgres');
+$node->safe_psql('empty_log', 'CREATE EXTENSION eventsource', extra_params => [ '-U', 'postgres' ]);
 
-my $script = <<'PSQL';
-\pset format aligned
-\pset tuples_only off
-\pset pager off
-SET timezone = 'UTC';
-PSQL
-my (%is_example, %first_line);
-for my $n (0 .. $#parts)
+# ---- run and compare ----
+
+# Text, and examples: a ```sql block with the ```text block below it, if any.
+sub parts_of
 {
-	next unless $parts[$n] =~ /\A```sql\n(.*?)^```\n/ms;
-	$is_example{$n} = 1;
-	$script .= "\\echo ==== $n\n\\warn ==== $n\n";
-	$first_line{$n} = ($script =~ tr/\n//) + 1;
-	$script .= $1;
+	return split /^(```sql\n.*?^```\n(?:\n```text\n.*?^```\n)?)/ms, shift;
 }
-my ($stdout, $stderr) = ('', '');
-$node->psql(
-	'shop', $script,
-	stdout => \$stdout,
-	stderr => \$stderr,
-	on_error_stop => 0,
-	extra_params => [ '-U', 'postgres' ]);
-my %stdout = (split /^==== (\d+)\n/m, "$stdout\n")[ 1 .. 2 * keys %is_example ];
-my %stderr = (split /^==== (\d+)\n/m, "$stderr\n")[ 1 .. 2 * keys %is_example ];
 
-# ---- compare ----
+# Runs a page's examples: what each wrote to stdout and to stderr, and its first line.
+sub run_examples
+{
+	my ($database, @parts) = @_;
+	my ($script, %first_line) = ($psql_settings);
+	for my $n (0 .. $#parts)
+	{
+		next unless $parts[$n] =~ /\A```sql\n(.*?)^```\n/ms;
+		$script .= "\\echo ==== $n\n\\warn ==== $n\n";
+		$first_line{$n} = ($script =~ tr/\n//) + 1;
+		$script .= $1;
+	}
+	my ($stdout, $stderr) = ('', '');
+	$node->psql(
+		$database, $script,
+		stdout => \$stdout,
+		stderr => \$stderr,
+		on_error_stop => 0,
+		extra_params => [ '-U', 'postgres' ]);
+	my %stdout = (split /^==== (\d+)\n/m, "$stdout\n", -1)[ 1 .. 2 * keys %first_line ];
+	my %stderr = (split /^==== (\d+)\n/m, "$stderr\n", -1)[ 1 .. 2 * keys %first_line ];
+	return map { $_ => { stdout => $stdout{$_}, stderr => $stderr{$_}, line => $first_line{$_} } } keys %first_line;
+}
 
 # The example as it should be: messages behind their statements, output below.
 sub render
 {
-	my ($n) = @_;
-	my ($sql) = $parts[$n] =~ /\A```sql\n(.*?)^```\n/ms;
+	my ($part, $run) = @_;
+	my ($sql) = $part =~ /\A```sql\n(.*?)^```\n/ms;
 	my (%messages, $line);
-	for my $message (split /\n/, $stderr{$n} // '')
+	for my $message (split /\n/, $run->{stderr} // '')
 	{
 		if ($message =~ s/^psql:<stdin>:(\d+): //)
 		{
-			$line = $1 - $first_line{$n};
+			$line = $1 - $run->{line};
 			push @{ $messages{$line} }, "-- $message\n";
 		}
 		elsif (defined $line && $message ne '')
 		{
 			my $indent = $message =~ /^[A-Z]+: / ? '' : '    ';
 			push @{ $messages{$line} }, "-- $indent$message\n";
+		}
+		elsif ($message ne '')
+		{
+			# Of a file that the example includes.
+			push @{ $messages{0} }, "-- $message\n";
 		}
 	}
 	my ($number, $result) = (0, '');
@@ -84,7 +100,7 @@ sub render
 		$result .= join '', @{ $messages{$number} // [] };
 		$number++;
 	}
-	my $output = $stdout{$n} // 'NOT RUN';
+	my $output = $run->{stdout} // 'NOT RUN';
 	$output =~ s/[ ]+$//mg;
 	$output =~ s/\A\n+|\n+\z//g;
 	$result = "```sql\n$result```\n";
@@ -107,33 +123,58 @@ sub without_what_changes
 	return $text;
 }
 
-my $heading = 'README';
-my $new = '';
-for my $n (0 .. $#parts)
+# Where they agree, a page keeps what it shows of what changes.
+sub check_page
 {
-	if (!$is_example{$n})
+	my ($file, $text, $database) = @_;
+	my @parts = parts_of($text);
+	my %runs = $database ? run_examples($database, @parts) : ();
+	my ($heading, $new) = ($file, '');
+	for my $n (0 .. $#parts)
 	{
-		$heading = $1 while $parts[$n] =~ /^#+ (.*)$/mg;
-		$new .= $parts[$n];
-		next;
+		my $part = $parts[$n];
+		if (!$runs{$n})
+		{
+			$heading = $1 while $part =~ /^#+ (.*)$/mg;
+			$new .= $part;
+			next;
+		}
+		my $rendered = render($part, $runs{$n});
+		my $agrees = is(without_what_changes($rendered), without_what_changes($part), "$file, example $n, under \"$heading\"");
+		$new .= $agrees ? $part : $rendered;
 	}
-	my $rendered = render($n);
-	is(without_what_changes($rendered), without_what_changes($parts[$n]), "example $n, under \"$heading\"");
-	$new .= $rendered;
+	write_page($file, $new) if $ENV{README_OUT};
+	return scalar keys %runs;
 }
-cmp_ok(scalar keys %is_example, '>', 20, 'the examples were found');
 
-if ($ENV{README_OUT})
+sub write_page
 {
-	open my $out, '>', $ENV{README_OUT} or die "$ENV{README_OUT}: $!";
-	print $out $new;
-	close $out;
+	my ($file, $text) = @_;
+	my $out = dirname($ENV{README_OUT}) . "/$file";
+	mkdir dirname($out);
+	open my $handle, '>', $out or die "$out: $!";
+	print $handle $text;
+	close $handle;
 }
+
+my ($examples, $all) = (0, '');
+for my $file (@files)
+{
+	my $text = slurp_file($file);
+	my $database = $text =~ /^```sql$/m ? basename($file, '.md') : undef;
+	if ($database && $file ne 'README.md')
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE \"$database\" OWNER postgres TEMPLATE empty_log");
+	}
+	$examples += check_page($file, $text, $database);
+	$all .= $text;
+}
+cmp_ok($examples, '>', 100, 'the examples were found');
 
 # ---- nothing is left out ----
 
 my $undocumented = $node->safe_psql(
-	'shop', <<'SQL');
+	'empty_log', <<'SQL');
 LOAD 'eventsource';
 SELECT p.proname FROM pg_proc p
  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> 'trigger'::regtype
@@ -145,8 +186,8 @@ SELECT c.relname FROM pg_class c
 UNION
 SELECT name FROM pg_settings WHERE name LIKE 'eventsource.%'
 SQL
-my @missing = grep { my $name = quotemeta; $readme !~ /\b$name\b/ } split /\n/, $undocumented;
-is("@missing", '', 'every public function, view and setting is in the README');
+my @missing = grep { my $name = quotemeta; $all !~ /\b$name\b/ } split /\n/, $undocumented;
+is("@missing", '', 'every public function, view and setting is in README.md or docs/');
 
 $node->stop;
 done_testing();
