@@ -9,6 +9,7 @@
 #include "capture/capture.h"
 #include "capture/snapshot.h"
 #include "capture/track.h"
+#include "capture/track_personal.h"
 #include "capture/value.h"
 #include "feed/subscription.h"
 #include "feed/subscription_erase.h"
@@ -167,6 +168,7 @@ _PG_init(void)
 	es_view_init();
 	es_value_init();
 	es_tracking_init();
+	es_track_personal_init();
 	es_capture_init();
 	es_snapshot_init();
 	es_maintenance_init();

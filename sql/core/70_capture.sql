@@ -9,11 +9,12 @@ CREATE FUNCTION eventsource.track_table(
 	target regclass, category text, key text DEFAULT NULL,
 	state_column name DEFAULT NULL, state_machine text DEFAULT NULL, states jsonb DEFAULT NULL,
 	event_types jsonb DEFAULT NULL, reason_column name DEFAULT NULL, actor_column name DEFAULT NULL,
-	columns name[] DEFAULT NULL, ignore name[] DEFAULT NULL, on_violation text DEFAULT 'refuse')
+	columns name[] DEFAULT NULL, ignore name[] DEFAULT NULL, on_violation text DEFAULT 'refuse',
+	pii jsonb DEFAULT NULL, subject text DEFAULT NULL)
 	RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_track_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION eventsource.track_table(regclass, text, text, name, text, jsonb, jsonb, name, name, name[], name[], text) IS
-	'Puts a table under event sourcing: from now on each change of a row is an event of the stream category-key. Returns the version of the definition; a second call changes it. key: the column, or ''a, b'', that tells rows apart (default: the primary key). state_column, state_machine: changes of that column are transitions of that machine; states: {"word of the table": "STATE"}; event_types: {"column": "event type"} and {"OLD->NEW": "event type"}. reason_column, actor_column: say why and who, else the settings eventsource.reason and eventsource.actor do. columns, ignore: what is captured (default: all). on_violation: ''refuse'' (the change fails) or ''record''. For the table''s owner with the rights of an admin. Errors: ZE011, with all problems listed; 42501.';
+COMMENT ON FUNCTION eventsource.track_table(regclass, text, text, name, text, jsonb, jsonb, name, name, name[], name[], text, jsonb, text) IS
+	'Puts a table under event sourcing: from now on each change of a row is an event of the stream category-key. Returns the version of the definition; a second call changes it. key: the column, or ''a, b'', that tells rows apart (default: the primary key). state_column, state_machine: changes of that column are transitions of that machine; states: {"word of the table": "STATE"}; event_types: {"column": "event type"} and {"OLD->NEW": "event type"}. reason_column, actor_column: say why and who, else the settings eventsource.reason and eventsource.actor do. columns, ignore: what is captured (default: all). on_violation: ''refuse'' (the change fails) or ''record''. pii: personal columns, as {"email": "hash"}, with the strategies of register_event_type(); a column that is not text can have the strategy null alone, an address mask_ip, too; left out, it stays as it was. subject: whom a row is about, a column or an expression over row (default: as the category says, else the stream). For the table''s owner with the rights of an admin. Errors: ZE011, with all problems listed; 42501.';
 
 CREATE FUNCTION eventsource.untrack_table(target regclass) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_untrack_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -23,14 +24,14 @@ COMMENT ON FUNCTION eventsource.untrack_table(regclass) IS
 CREATE FUNCTION eventsource.list_tracked_tables()
 	RETURNS TABLE (target regclass, category text, key name[], state_column name, state_machine text,
 				   reason_column name, actor_column name, columns name[], on_violation text,
-				   owner name, tracked_since timestamptz)
+				   owner name, tracked_since timestamptz, personal_columns name[])
 	AS 'MODULE_PATHNAME', 'eventsource_list_tracked_tables' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.list_tracked_tables() IS
 	'Private, for the view tracked_tables.';
 
 CREATE VIEW eventsource.tracked_tables AS
 SELECT t.target, t.category, t.key, t.state_column, t.state_machine, t.reason_column, t.actor_column,
-	   t.columns, t.on_violation, t.owner, t.tracked_since
+	   t.columns, t.on_violation, t.owner, t.tracked_since, t.personal_columns
   FROM eventsource.list_tracked_tables() t;
 COMMENT ON VIEW eventsource.tracked_tables IS 'Tables whose changes become events, as they are now.';
 COMMENT ON COLUMN eventsource.tracked_tables.target IS 'The table.';
@@ -44,6 +45,7 @@ COMMENT ON COLUMN eventsource.tracked_tables.columns IS 'Columns that are captur
 COMMENT ON COLUMN eventsource.tracked_tables.on_violation IS 'refuse: a change that the machine forbids fails; record: it is recorded.';
 COMMENT ON COLUMN eventsource.tracked_tables.owner IS 'Owner of the table.';
 COMMENT ON COLUMN eventsource.tracked_tables.tracked_since IS 'When track_table() was called first, or again after untrack_table().';
+COMMENT ON COLUMN eventsource.tracked_tables.personal_columns IS 'Columns whose values are personal in events from now on.';
 
 CREATE VIEW eventsource.violations AS
 SELECT e.position, e.stream, e.category, e.key, e.version, e.type, e.from_state, e.to_state,

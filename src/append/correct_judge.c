@@ -88,7 +88,7 @@ static bool is_touched(Replay *replay, const EsMachine *machine, const EsEvent *
 static EsMachine *machine_of(const Replay *replay, const EsEvent *event);
 static void note_state(Replay *replay, int64 position, const text *now, bool is_target);
 static void keep_data(Replay *replay, const EsEvent *then);
-static void expect_same_changes(const EsEvent *now, Jsonb *data);
+static void expect_same_changes(const EsEvent *now, const EsRevision *revision);
 static bool same_member(Jsonb *a, Jsonb *b, const char *name);
 static void expect_same_target(const EsMachine *machine, const EsEvent *now, const EsEvent *then);
 static void refuse_step(EsMachine *machine, const EsStep *step, const EsEvent *event, bool is_target);
@@ -273,7 +273,7 @@ correct_target(Replay *replay, const Version *now, Version *then)
 	{
 		take_personal(replay, now);
 		if ((now->event.flags & ES_EVENT_CAPTURED) != 0)
-			expect_same_changes(&now->event, revision->data);
+			expect_same_changes(&now->event, revision);
 		say(replay, then);
 		decide(replay, now, then, true);
 		if (es_event_type_counts(then->event.flags))
@@ -315,10 +315,13 @@ take_personal(Replay *replay, const Version *now)
 	int			n = 0;
 
 	es_event_set(&given, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
+	given.flags &= ~ES_EVENT_CAPTURED;	/* a null that is given takes a
+										 * field away */
 	es_reading_restore(&given, ES_READER_ITSELF, revision->snapshot);
 	paths = es_personal_add_paths(paths, &n, pii);
 	paths = es_personal_add_fields(paths, &n, given.personal);
 	paths = es_personal_add_fields(paths, &n, revision->like);
+	es_personal_keep_places(paths, n, now->event.flags);
 	revision->data = es_personal_cut(DatumGetJsonbP(given.value[ES_EVENT_DATA]), paths, n,
 									 &revision->personal);
 	MemoryContextSwitchTo(caller);
@@ -466,12 +469,16 @@ keep_data(Replay *replay, const EsEvent *then)
 
 /* What a tracked table held, and where its rows went, is told by the table. */
 static void
-expect_same_changes(const EsEvent *now, Jsonb *data)
+expect_same_changes(const EsEvent *now, const EsRevision *revision)
 {
 	static const char *const members[] = {"changed", "key_changed_from", "key_changed_to"};
+	Jsonb	   *data = revision->personal == NULL ? revision->data :
+		es_personal_put_back(revision->data, revision->personal);
+	EsEvent		held = *now;
 
+	es_reading_restore(&held, ES_READER_ITSELF, revision->snapshot);
 	for (int i = 0; i < (int) lengthof(members); i++)
-		if (!same_member(DatumGetJsonbP(now->value[ES_EVENT_DATA]), data, members[i]))
+		if (!same_member(DatumGetJsonbP(held.value[ES_EVENT_DATA]), data, members[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("\"%s\" of a captured event cannot be corrected", members[i]),

@@ -25,13 +25,15 @@ es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft)
 
 	if (draft->personal != NULL)
 		event->personal = draft->personal;
-	else if (draft->pii == NULL && draft->like == NULL && pii != NULL)
+	else if (pii != NULL && draft->pii == NULL && draft->like == NULL &&
+			 (draft->flags & ES_EVENT_CAPTURED) == 0)
 		data = es_personal_cut(data, pii->path, pii->n, &event->personal);
-	else if (draft->pii != NULL || draft->like != NULL)
+	else if (pii != NULL || draft->pii != NULL || draft->like != NULL)
 	{
 		paths = es_personal_add_paths(paths, &n, pii);
 		paths = es_personal_add_paths(paths, &n, draft->pii);
 		paths = es_personal_add_fields(paths, &n, draft->like);
+		es_personal_keep_places(paths, n, draft->flags);
 		data = es_personal_cut(data, paths, n, &event->personal);
 	}
 	if (event->personal == NULL)
@@ -51,6 +53,14 @@ es_personal_add_paths(EsPersonalPath *paths, int *n, const EsPii *pii)
 	memcpy(paths + *n, pii->path, pii->n * sizeof(EsPersonalPath));
 	*n += pii->n;
 	return paths;
+}
+
+/* What was captured tells by "old" and "new" what became of a row. */
+void
+es_personal_keep_places(EsPersonalPath *paths, int n, int flags)
+{
+	for (int i = 0; i < n; i++)
+		paths[i].keeps_place = (flags & ES_EVENT_CAPTURED) != 0;
 }
 
 EsPersonalPath *

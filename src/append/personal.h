@@ -18,6 +18,9 @@ extern void es_personal_take(EsEvent *event, const EsEventType *type, const EsDr
 extern EsPersonalPath *es_personal_add_paths(EsPersonalPath *paths, int *n, const EsPii *pii);
 extern EsPersonalPath *es_personal_add_fields(EsPersonalPath *paths, int *n, const EsPersonal *fields);
 
+/* Of a captured event (ES_EVENT_*) they leave nulls behind. */
+extern void es_personal_keep_places(EsPersonalPath *paths, int n, int flags);
+
 /* Error (ZE011) if what the machine filled in is such a field. */
 extern void es_personal_refuse_filled(const EsEvent *event, const EsEventType *type);
 

@@ -9,6 +9,7 @@
  * happened, and their times are known; metadata says where they came from.
  */
 #include "capture/backfill.h"
+#include "capture/track_personal.h"
 
 #include "append/draft.h"
 #include "capture/change.h"
@@ -48,6 +49,9 @@ typedef struct History
 	text	   *stream;
 	bool		is_ours;		/* its stream is begun here */
 	const text *state;			/* in which its events left it; NULL: none */
+	const text *subject;		/* of the row as it is now; NULL: none */
+	const EsPii *pii;			/* members of data that are called as personal
+								 * columns are */
 	Jsonb	   *metadata;		/* of its events */
 	char		last[ES_MAX_STREAM_NAME + 1];	/* key before the one at hand */
 } History;
@@ -61,6 +65,7 @@ static void begin_key(History *history, text *key);
 static void end_key(History *history);
 static void add_event(History *history, HeapTuple row, TupleDesc desc);
 static void add_image(History *history);
+static bool read_row(const History *history, Datum **values, bool **nulls);
 static void refuse_end(const History *history, const EsDraft *image);
 static void split_key(const text *key, int count, Datum *parts);
 
@@ -74,6 +79,7 @@ es_backfill_history(EsBackfill *backfill, const char *query, const char *after)
 	bool		at_limit = false;
 
 	history.metadata = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"backfilled\": true}")));
+	history.pii = es_track_personal_members(backfill->tracking->definition);
 	SPI_connect();
 	history.row_plan = prepare_row(backfill->tracking);
 	error_context_stack = &context;
@@ -202,8 +208,11 @@ operator_namespace(Oid operator)
 static void
 begin_key(History *history, text *key)
 {
-	const text *category = history->backfill->tracking->category;
+	const EsTracking *tracking = history->backfill->tracking;
+	const text *category = tracking->category;
 	StringInfoData name;
+	Datum	   *values;
+	bool	   *nulls;
 
 	initStringInfo(&name);
 	appendBinaryStringInfo(&name, VARDATA_ANY(category), VARSIZE_ANY_EXHDR(category));
@@ -212,7 +221,10 @@ begin_key(History *history, text *key)
 	history->key = key;
 	history->stream = cstring_to_text_with_len(name.data, name.len);
 	history->state = NULL;
+	history->subject = NULL;
 	history->is_ours = es_backfill_claim(history->backfill, history->stream);
+	if (history->is_ours && tracking->subject != NULL && read_row(history, &values, &nulls))
+		history->subject = es_tracking_subject(tracking, values, nulls);
 }
 
 static void
@@ -242,6 +254,8 @@ add_event(History *history, HeapTuple row, TupleDesc desc)
 	es_draft_init(&draft);
 	draft.stream = history->stream;
 	draft.metadata = history->metadata;
+	draft.subject = history->subject;
+	draft.pii = history->pii;
 	value = SPI_getbinval(row, desc, COL_AT, &isnull);
 	draft.has_occurred_at = !isnull;
 	draft.occurred_at = isnull ? 0 : DatumGetTimestampTz(value);
@@ -265,25 +279,13 @@ static void
 add_image(History *history)
 {
 	const EsTracking *tracking = history->backfill->tracking;
-	MemoryContext rows = CurrentMemoryContext;
-	Datum		parts[INDEX_MAX_KEYS];
 	Datum	   *values;
 	bool	   *nulls;
 	EsDraft		draft;
 	EsAppended	result;
 
-	split_key(history->key, tracking->nkeys, parts);
-	SPI_execute_plan(history->row_plan, parts, NULL, false, 1);
-	MemoryContextSwitchTo(rows);	/* SPI's own, else */
-	if (SPI_processed == 0)
-	{
-		SPI_freetuptable(SPI_tuptable);
+	if (!read_row(history, &values, &nulls))
 		return;
-	}
-	values = palloc(SPI_tuptable->tupdesc->natts * sizeof(Datum));
-	nulls = palloc(SPI_tuptable->tupdesc->natts * sizeof(bool));
-	heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[0]), SPI_tuptable->tupdesc, values, nulls);
-	SPI_freetuptable(SPI_tuptable);
 	es_change_genesis(tracking, values, nulls, &draft);
 	if (history->state != NULL && draft.to_state != NULL && es_text_same(history->state, draft.to_state))
 		draft.passage = ES_PASSAGE_STAY;
@@ -293,6 +295,28 @@ add_image(History *history)
 		refuse_end(history, &draft);
 	es_backfill_date(history->backfill, values, nulls, &draft);
 	es_backfill_add(history->backfill, &draft, &result);
+}
+
+/* The row that has the key at hand; false: it is gone. */
+static bool
+read_row(const History *history, Datum **values, bool **nulls)
+{
+	MemoryContext rows = CurrentMemoryContext;
+	Datum		parts[INDEX_MAX_KEYS];
+	bool		found;
+
+	split_key(history->key, history->backfill->tracking->nkeys, parts);
+	SPI_execute_plan(history->row_plan, parts, NULL, false, 1);
+	MemoryContextSwitchTo(rows);	/* SPI's own, else */
+	found = SPI_processed > 0;
+	if (found)
+	{
+		*values = palloc(SPI_tuptable->tupdesc->natts * sizeof(Datum));
+		*nulls = palloc(SPI_tuptable->tupdesc->natts * sizeof(bool));
+		heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[0]), SPI_tuptable->tupdesc, *values, *nulls);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return found;
 }
 
 static void

@@ -32,7 +32,7 @@ typedef struct ReasonHelp
 } ReasonHelp;
 
 static void push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRowImage *old,
-						const EsRowImage *new);
+						const EsRowImage *new, bool hides_old);
 static void capture_insert(EsChange *change);
 static void capture_delete(EsChange *change);
 static void capture_update(EsChange *change);
@@ -53,6 +53,12 @@ static Jsonb *data_of_row(const EsTracking *tracking, const EsRowImage *old, con
 static Jsonb *data_of_changes(const EsChange *change, const text *type, bool with_rest);
 
 static const EsRowImage no_row = {NULL, NULL};
+
+static const text *
+subject_of(const EsChange *change, const EsRowImage *row)
+{
+	return es_tracking_subject(change->tracking, row->values, row->nulls);
+}
 
 void
 es_change_capture(const EsTracking *tracking, EsBatch *batch, const EsRowImage *old, const EsRowImage *new)
@@ -156,6 +162,7 @@ change_key(EsChange *change)
 	state = es_word_text(change->head.to_state);
 	drafts[0].data = data_of_row(tracking, &change->old, &no_row, "key_changed_to", new_key);
 	drafts[0].passage = ES_PASSAGE_ENTER;
+	change->about = &change->old;
 	es_change_add(change, &drafts[0]);
 
 	enter_stream(change, &change->new);
@@ -163,7 +170,9 @@ change_key(EsChange *change)
 	drafts[1].data = data_of_row(tracking, &no_row, &row, "key_changed_from", old_key);
 	drafts[1].passage = ES_PASSAGE_ENTER;
 	drafts[1].to_state = state;
+	change->about = &row;
 	es_change_add(change, &drafts[1]);
+	change->about = NULL;
 
 	for (int i = 0; i < tracking->ncolumns; i++)
 	{
@@ -205,6 +214,8 @@ add_changed(EsChange *change)
 	const EsTracking *tracking = change->tracking;
 	bool		first = true;
 
+	change->is_passed_on = tracking->subject != NULL &&
+		!es_text_same(subject_of(change, &change->old), subject_of(change, &change->new));
 	if (has_changed(change, tracking->state_column) &&
 		!es_text_same(es_change_state(change, &change->old), es_change_state(change, &change->new)))
 	{
@@ -326,6 +337,10 @@ es_change_add(EsChange *change, EsDraft *draft)
 
 	draft->stream = change->stream;
 	draft->flags |= ES_EVENT_CAPTURED;
+	draft->pii = change->tracking->pii;
+	if (draft->subject == NULL)
+		draft->subject = subject_of(change, change->about != NULL ? change->about :
+									change->new.values != NULL ? &change->new : &change->old);
 	if (change->category->machine == NULL && draft->reason == NULL)
 		draft->reason = change->reason;
 	es_batch_add(change->batch, draft, &result);
@@ -344,6 +359,8 @@ es_change_genesis(const EsTracking *tracking, const Datum *values, const bool *n
 	draft->type = tracking->created;
 	draft->data = data_of_row(tracking, &no_row, &row, NULL, NULL);
 	draft->flags = ES_EVENT_SYNTHETIC | ES_EVENT_CAPTURED;
+	draft->pii = tracking->pii;
+	draft->subject = es_tracking_subject(tracking, values, nulls);
 	draft->passage = ES_PASSAGE_ENTER;
 	if (es_category_get(tracking->name)->machine != NULL)
 		draft->to_state = es_tracking_state(tracking, values, nulls);
@@ -456,7 +473,7 @@ data_of_row(const EsTracking *tracking, const EsRowImage *old, const EsRowImage 
 		const EsTrackedColumn *column = &tracking->columns[i];
 
 		if (column->captured && !row->nulls[column->attno - 1])
-			push_column(&state, column, old, new);
+			push_column(&state, column, old, new, false);
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	if (extra != NULL)
@@ -479,16 +496,21 @@ data_of_changes(const EsChange *change, const text *type, bool with_rest)
 
 		if (change->changed[i] &&
 			(column->event == NULL ? with_rest : type != NULL && es_text_same(column->event, type)))
-			push_column(&state, column, &change->old, &change->new);
+			push_column(&state, column, &change->old, &change->new,
+						change->is_passed_on && column->is_personal);
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* {"old": v, "new": v} of one column, with "json_null" where it is needed. */
+/*
+ * {"old": v, "new": v} of one column, with "json_null" where it is needed.  What was
+ * personal of somebody is not told in an event about somebody else, where erasing him
+ * would not reach it.
+ */
 static void
 push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRowImage *old,
-			const EsRowImage *new)
+			const EsRowImage *new, bool hides_old)
 {
 	static const char *const members[] = {"old", "new"};
 	const EsRowImage *rows[] = {old, new};
@@ -499,11 +521,15 @@ push_column(JsonbParseState **state, const EsTrackedColumn *column, const EsRowI
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	for (int k = 0; k < 2; k++)
 	{
+		bool		is_hidden = k == 0 && hides_old;
+
 		if (rows[k]->values == NULL)
 			continue;
-		is_json_null[k] = es_value_is_json_null(rows[k]->values[i], rows[k]->nulls[i], column->type);
+		is_json_null[k] = !is_hidden &&
+			es_value_is_json_null(rows[k]->values[i], rows[k]->nulls[i], column->type);
 		es_json_push_key(state, members[k]);
-		es_value_push(state, WJB_VALUE, rows[k]->values[i], rows[k]->nulls[i], column->type);
+		es_value_push(state, WJB_VALUE, is_hidden ? (Datum) 0 : rows[k]->values[i],
+					  is_hidden || rows[k]->nulls[i], column->type);
 	}
 	if (is_json_null[0] || is_json_null[1])
 	{

@@ -28,6 +28,10 @@ typedef struct EsChange
 	EsRowImage	new;
 	bool	   *changed;		/* by column of the tracking; NULL: not an
 								 * update */
+	const EsRowImage *about;	/* whose subject events have; NULL: that of
+								 * the new row, or of the old if there is none */
+	bool		is_passed_on;	/* an update: the row is about somebody else
+								 * now */
 	text	   *stream;
 	EsHead		head;			/* of the stream, as it stands now */
 	const text *actor;			/* or NULL for the default */

@@ -14,6 +14,7 @@
 #include "capture/capture.h"
 #include "capture/define_track.h"
 #include "capture/track_check.h"
+#include "capture/track_personal.h"
 #include "capture/track_text.h"
 #include "catalog/pg_inherits.h"
 #include "errors.h"
@@ -28,7 +29,7 @@
 #include "utils/rel.h"
 
 /* Arguments of track_table() that a second call may forget. */
-#define TRACK_ARGUMENTS	6
+#define TRACK_ARGUMENTS	7
 
 PG_FUNCTION_INFO_V1(eventsource_track_table);
 PG_FUNCTION_INFO_V1(eventsource_untrack_table);
@@ -59,6 +60,7 @@ eventsource_track_table(PG_FUNCTION_ARGS)
 	warn_of_loss(proposal.category, &definition);
 	drop_triggers(rel);
 	version = define(proposal.category, ES_TRACKING_DEFINED, &definition);
+	es_track_personal_refuse(rel);
 	create_triggers(rel, proposal.category);
 	let_owner_attach(rel);
 	table_close(rel, NoLock);
@@ -116,6 +118,8 @@ note_arguments(const EsTrackingText *definition, const char **names)
 		names[4] = "event_types";
 	if (definition->states != NULL)
 		names[5] = "states";
+	if (definition->subject != NULL)
+		names[6] = "subject";
 }
 
 /* untrack_table(target) */

@@ -13,7 +13,9 @@
 #include "access/relation.h"
 #include "capture/history.h"
 #include "errors.h"
+#include "log/reading.h"
 #include "miscadmin.h"
+#include "rules/pii_use.h"
 #include "rules/expr_parts.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -155,6 +157,13 @@ es_history_is_by_stream(const EsHistory *history, bool has_key)
 		return true;
 	return history->projection->sharing == ES_ROW_OF_STREAM ||
 		(history->projection->sharing == ES_ROW_OF_EVENT && !has_key);
+}
+
+Oid
+es_history_reader(const EsHistory *history)
+{
+	return history->tracking == NULL || es_pii_declared(history->categories, NULL) == NIL ||
+		es_reading_is_trusted(GetUserId()) ? ES_READER_ITSELF : GetUserId();
 }
 
 void

@@ -38,6 +38,8 @@ typedef struct EsMoment
 {
 	EsBasis		basis;
 	TimestampTz at;				/* DT_NOEND: now */
+	Oid			reader;			/* whom personal fields are masked for; 0:
+								 * shown */
 } EsMoment;
 
 /* A table whose past can be told. */
@@ -65,6 +67,12 @@ extern EsHistory *es_history_make(Oid relid);
 
 /* True if each of its rows belongs to one stream (which its key must name). */
 extern bool es_history_is_by_stream(const EsHistory *history, bool has_key);
+
+/*
+ * Who asks for it, if personal fields of its events are to be masked for him; else 0.
+ * Rows of a projection are what they are: who may read the table may read its past.
+ */
+extern Oid	es_history_reader(const EsHistory *history);
 
 /* An error unless a stream has at most one row. */
 extern void es_history_expect_single(const EsHistory *history, const char *function);

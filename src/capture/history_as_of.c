@@ -42,6 +42,7 @@ eventsource_as_of(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
+	moment.reader = es_history_reader(history);
 	result = ((ReturnSetInfo *) fcinfo->resultinfo)->setResult;
 	if (!es_history_is_by_stream(history, key != NULL))
 		put_shared(history, key, &moment, snapshot, result);

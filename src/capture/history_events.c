@@ -33,6 +33,7 @@ es_past_begin(List *categories, const EsMoment *moment, Snapshot snapshot)
 	EsPast	   *past = begin(moment, snapshot);
 
 	past->corrections = es_corrections_load(known_at(moment), snapshot);
+	es_corrections_show(past->corrections, moment->reader);
 	past->walk = es_walk_streams_begin(0, PG_INT64_MAX, categories, snapshot);
 	return past;
 }
@@ -48,6 +49,7 @@ es_past_begin_stream(const text *stream, const EsMoment *moment, Snapshot snapsh
 	{
 		past->stream_id = found.id;
 		past->corrections = es_corrections_load_stream(found.id, known_at(moment), snapshot);
+		es_corrections_show(past->corrections, moment->reader);
 	}
 	past->scan = es_scan_stream(stream, 1, false, snapshot);
 	es_scan_as_stored(past->scan);
@@ -61,6 +63,7 @@ es_past_begin_log(List *categories, const EsMoment *moment, Snapshot snapshot)
 	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(EsPastClock)};
 
 	past->corrections = es_corrections_load(known_at(moment), snapshot);
+	es_corrections_show(past->corrections, moment->reader);
 	past->scan = es_scan_log(0, PG_INT64_MAX, categories, snapshot);
 	es_scan_as_stored(past->scan);
 	ctl.hcxt = CurrentMemoryContext;
@@ -196,5 +199,8 @@ es_past_clock(int64 stream_id)
 EsCorrections *
 es_past_corrections(const EsMoment *moment, Snapshot snapshot)
 {
-	return es_corrections_load(known_at(moment), snapshot);
+	EsCorrections *corrections = es_corrections_load(known_at(moment), snapshot);
+
+	es_corrections_show(corrections, moment->reader);
+	return corrections;
 }

@@ -74,6 +74,7 @@ eventsource_row_history(PG_FUNCTION_ARGS)
 	history = es_history_open(PG_GETARG_OID(0), 0, "row_history");
 	es_history_expect_single(history, "row_history");
 	story.history = history;
+	moment.reader = es_history_reader(history);
 	story.before = AllocSetContextCreate(CurrentMemoryContext, "eventsource row before",
 										 ALLOCSET_DEFAULT_SIZES);
 	story.after = AllocSetContextCreate(CurrentMemoryContext, "eventsource row after",

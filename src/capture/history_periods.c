@@ -69,6 +69,7 @@ eventsource_attribute_periods(PG_FUNCTION_ARGS)
 
 	es_history_expect_single(history, "attribute_periods");
 	InitMaterializedSRF(fcinfo, 0);
+	moment.reader = es_history_reader(history);
 	periods.history = history;
 	periods.context = AllocSetContextCreate(CurrentMemoryContext, "eventsource period", ALLOCSET_SMALL_SIZES);
 	snapshot = RegisterSnapshot(GetActiveSnapshot());

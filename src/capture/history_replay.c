@@ -61,6 +61,8 @@ eventsource_replay(PG_FUNCTION_ARGS)
 	}
 	else
 		history = tracked_table(PG_GETARG_TEXT_PP(0));
+	if (history != NULL)
+		moment.reader = es_history_reader(history);
 	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	past = es_past_begin_stream(PG_GETARG_TEXT_PP(0), &moment, snapshot);
 	rows = history == NULL ? NULL : es_past_rows_begin(history);

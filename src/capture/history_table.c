@@ -123,7 +123,11 @@ fold_event(TableFold *fold, StreamRow *stream, HeapTuple tuple)
 		return;
 	MemoryContextReset(fold->scratch);
 	caller = MemoryContextSwitchTo(fold->scratch);
-	es_event_deform_lean(tuple, &event);
+	/* By its words it is known how to mask it. */
+	if (OidIsValid(fold->moment->reader))
+		es_event_deform(tuple, false, &event);
+	else
+		es_event_deform_lean(tuple, &event);
 	if (es_past_count(&stream->clock, fold->moment, fold->corrections, &event) &&
 		(event.flags & ES_EVENT_CAPTURED) != 0)
 		es_tracked_apply(fold->reader, stream->row, fold->rows, &event);

@@ -14,6 +14,7 @@
 #include "capture/value.h"
 #include "log/json.h"
 #include "log/read.h"
+#include "log/reading.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -130,6 +131,7 @@ read_image(const EsChange *change, Image *image)
 	memset(image, 0, sizeof(*image));
 	image->values = palloc0(count * sizeof(JsonbValue));
 	image->json_null = palloc0(count * sizeof(bool));
+	es_scan_show(scan, ES_READER_ITSELF);
 	while (es_scan_next(scan, &event))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -88,7 +88,9 @@ es_snapshot_resume(EsPast *past, const EsHistory *history, EsPastRows *rows)
 	EsPastClock clock = {.stream_id = past->stream_id};
 	Draft		found;
 
-	if (past->stream_id == 0 || es_corrections_touch(past->corrections, past->stream_id) ||
+	/* A snapshot shows all that there is. */
+	if (OidIsValid(past->moment.reader) || past->stream_id == 0 ||
+		es_corrections_touch(past->corrections, past->stream_id) ||
 		(history != NULL && !history->is_single) || !find(history, past, &found))
 		return 0;
 	clock.time = DatumGetTimestampTz(found.values[clock_column(past)]);

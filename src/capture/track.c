@@ -57,7 +57,6 @@ static bool wants_each_row(Relation rel);
 static Oid	root_of(Oid relid);
 static const EsTracking *find_untracked(Oid relid);
 static void append_escaped(StringInfo buf, const text *part);
-static const EsTrackingVersion *version_at(const EsTracking *tracking, int64 position);
 
 const EsTracking *
 es_tracking_of_category(const char *category)
@@ -115,7 +114,7 @@ es_tracking_attno(const EsTracking *tracking, const char *name, int len, int64 p
 {
 	ListCell   *lc;
 
-	foreach(lc, version_at(tracking, position)->text.columns)
+	foreach(lc, es_tracking_version_at(tracking, position)->text.columns)
 	{
 		const EsColumnText *column = lfirst(lc);
 
@@ -136,7 +135,7 @@ es_tracking_had_column(const EsTracking *tracking, AttrNumber attno, int64 posit
 
 	if (column == NULL)
 		return false;
-	foreach(lc, version_at(tracking, position)->text.columns)
+	foreach(lc, es_tracking_version_at(tracking, position)->text.columns)
 	{
 		if (((const EsColumnText *) lfirst(lc))->id == column->id)
 			return true;
@@ -144,9 +143,8 @@ es_tracking_had_column(const EsTracking *tracking, AttrNumber attno, int64 posit
 	return false;
 }
 
-/* The definition that held when the event at a position was captured. */
-static const EsTrackingVersion *
-version_at(const EsTracking *tracking, int64 position)
+const EsTrackingVersion *
+es_tracking_version_at(const EsTracking *tracking, int64 position)
 {
 	const EsTrackingVersion *version = NULL;
 	ListCell   *lc;

@@ -11,6 +11,8 @@
 #include "access/attnum.h"
 #include "access/tupdesc.h"
 #include "nodes/pg_list.h"
+#include "rules/expr.h"
+#include "rules/pii.h"
 #include "utils/rel.h"
 
 /* Kind of the defining streams: "$config-tracking.<category>". */
@@ -28,6 +30,7 @@ typedef struct EsTrackedColumn
 	bool		captured;		/* its changes become events */
 	const text *event;			/* type of the event that its change makes, or
 								 * NULL */
+	bool		is_personal;
 } EsTrackedColumn;
 
 /* A word of the table for a state of the machine. */
@@ -75,6 +78,10 @@ typedef struct EsTracking
 
 	List	   *states;			/* EsTrackedState */
 	List	   *edges;			/* EsTrackedEdge */
+	const EsPii *pii;			/* where events have personal fields from now
+								 * on, or NULL */
+	EsExpr	   *subject;		/* whom a row is about, or NULL */
+	TupleDesc	row;			/* that it sees */
 
 	/* Of the files of capture alone. */
 	const struct EsTrackingText *definition;	/* with the columns of today */
@@ -122,6 +129,9 @@ extern text *es_tracking_key(const EsTracking *tracking, const Datum *values, co
 
 /* "<category>-<key>" */
 extern text *es_tracking_stream(const EsTracking *tracking, const Datum *values, const bool *nulls);
+
+/* Whom a row is about; NULL: its stream, or whom its category says. */
+extern const text *es_tracking_subject(const EsTracking *tracking, const Datum *values, const bool *nulls);
 
 /* The state that a row is in, by its state column; NULL: none. */
 extern const text *es_tracking_state(const EsTracking *tracking, const Datum *values,

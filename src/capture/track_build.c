@@ -8,6 +8,7 @@
 
 #include "access/table.h"
 #include "capture/track.h"
+#include "capture/track_personal.h"
 #include "capture/track_text.h"
 #include "log/catalog.h"
 #include "log/guarded.h"
@@ -28,7 +29,7 @@ static Oid	find_table(const char *category, const EsDefinition *latest,
 					   const EsTrackingText *text, bool *by_name);
 static Oid	find_by_trigger(const char *category, Oid owner, const char *name);
 static bool is_heir(Oid relid, Oid owner);
-static void join_table(EsTracking *tracking, const EsTrackingText *latest, bool by_name);
+static void join_table(EsTracking *tracking, const EsTrackingText *latest, bool by_name, Oid owner);
 static void take_columns(EsTracking *tracking, List *columns, TupleDesc table, const EsTrackingText *latest);
 static List *read_states(Jsonb *object);
 
@@ -57,7 +58,7 @@ es_tracking_build(const char *category, const EsDefinition *latest)
 	if (OidIsValid(tracking->relid))
 	{
 		es_tracking_watch(tracking->relid);
-		join_table(tracking, text, by_name);
+		join_table(tracking, text, by_name, latest->owner);
 	}
 	return tracking;
 }
@@ -105,6 +106,7 @@ read_versions(const char *category)
 		version->recorded_at = DatumGetTimestampTz(event.value[ES_EVENT_RECORDED_AT]);
 		version->type = text_to_cstring(es_event_text(&event, ES_EVENT_TYPE));
 		es_tracking_read(copy, &version->text);
+		version->pii = es_track_personal_paths(&version->text);
 		versions = lappend(versions, version);
 	}
 	es_scan_end(scan);
@@ -176,7 +178,7 @@ is_heir(Oid relid, Oid owner)
 /* ---- the table of today ---- */
 
 static void
-join_table(EsTracking *tracking, const EsTrackingText *latest, bool by_name)
+join_table(EsTracking *tracking, const EsTrackingText *latest, bool by_name, Oid owner)
 {
 	Relation	rel = try_table_open(tracking->relid, AccessShareLock);
 	EsTrackingText *today = palloc(sizeof(EsTrackingText));
@@ -202,6 +204,8 @@ join_table(EsTracking *tracking, const EsTrackingText *latest, bool by_name)
 											  RelationGetRelationName(rel));
 	tracking->definition = today;
 	take_columns(tracking, today->columns, RelationGetDescr(rel), latest);
+	tracking->pii = es_track_personal_paths(today);
+	es_track_personal_compile(tracking, today, rel, owner);
 	table_close(rel, AccessShareLock);
 }
 
@@ -235,6 +239,7 @@ take_columns(EsTracking *tracking, List *columns, TupleDesc table, const EsTrack
 		/* A virtual generated column has no value in the row. */
 		to->captured = !from->is_ignored &&
 			(att->attgenerated == '\0' || att->attgenerated == ATTRIBUTE_GENERATED_STORED);
+		to->is_personal = from->pii != NULL;
 		to->event = from->event == NULL ? NULL : cstring_to_text(from->event);
 		if (from->key > 0)
 			tracking->keys[from->key - 1] = from->attno;

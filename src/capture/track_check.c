@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "capture/change.h"
 #include "capture/track_check.h"
+#include "capture/track_personal.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "executor/spi.h"
@@ -27,7 +28,6 @@ static List *check_category(const char *category);
 static List *check_other(const EsProposal *proposal, Relation rel);
 static void bind_machine(const EsProposal *proposal, List **problems);
 static void start_columns(const EsProposal *proposal, Relation rel, EsTrackingText *definition);
-static EsColumnText *find(EsTrackingText *definition, const char *name);
 static void mark_key(EsTrackingText *definition, List *attnos);
 static EsColumnText *mark(EsTrackingText *definition, const char *argument, const char *name,
 						  List **problems);
@@ -61,6 +61,8 @@ es_proposal_read(FunctionCallInfo fcinfo, EsProposal *proposal)
 	proposal->columns = PG_ARGISNULL(9) ? NULL : PG_GETARG_ARRAYTYPE_P(9);
 	proposal->ignore = PG_ARGISNULL(10) ? NULL : PG_GETARG_ARRAYTYPE_P(10);
 	proposal->on_violation = PG_ARGISNULL(11) ? "refuse" : get_text(fcinfo, 11);
+	proposal->pii = PG_ARGISNULL(12) ? NULL : PG_GETARG_JSONB_P(12);
+	proposal->subject = get_text(fcinfo, 13);
 }
 
 text *
@@ -100,6 +102,7 @@ es_proposal_check(const EsProposal *proposal, Relation rel, EsTrackingText *defi
 		column->is_actor = true;
 	take_lists(proposal, definition, &problems);
 	take_event_types(proposal, definition, &problems);
+	es_track_personal_check(proposal, rel, definition, &problems);
 	if (strcmp(proposal->on_violation, "record") == 0)
 		definition->records_violations = true;
 	else if (strcmp(proposal->on_violation, "refuse") != 0)
@@ -202,8 +205,8 @@ start_columns(const EsProposal *proposal, Relation rel, EsTrackingText *definiti
 	}
 }
 
-static EsColumnText *
-find(EsTrackingText *definition, const char *name)
+EsColumnText *
+es_proposal_column(EsTrackingText *definition, const char *name)
 {
 	ListCell   *lc;
 
@@ -231,7 +234,7 @@ mark_key(EsTrackingText *definition, List *attnos)
 static EsColumnText *
 mark(EsTrackingText *definition, const char *argument, const char *name, List **problems)
 {
-	EsColumnText *column = find(definition, name);
+	EsColumnText *column = es_proposal_column(definition, name);
 
 	if (column == NULL)
 		*problems = lappend(*problems, psprintf("%s: there is no column \"%s\"", argument, name));
@@ -320,7 +323,7 @@ take_event_types(const EsProposal *proposal, EsTrackingText *definition, List **
 	for (int i = 0; i < count; i++)
 	{
 		char	   *key = es_json_string(&pairs[i].key);
-		EsColumnText *column = find(definition, key);
+		EsColumnText *column = es_proposal_column(definition, key);
 		char	   *problem;
 
 		if (pairs[i].value.type != jbvString)

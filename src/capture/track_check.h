@@ -28,6 +28,8 @@ typedef struct EsProposal
 	ArrayType  *columns;
 	ArrayType  *ignore;
 	char	   *on_violation;
+	Jsonb	   *pii;			/* NULL: as it was */
+	char	   *subject;
 } EsProposal;
 
 extern void es_proposal_read(FunctionCallInfo fcinfo, EsProposal *proposal);
@@ -40,6 +42,9 @@ extern text *es_proposal_stream(const EsProposal *proposal);
  * Binds the category to the state machine.  The table is locked.
  */
 extern void es_proposal_check(const EsProposal *proposal, Relation rel, EsTrackingText *definition);
+
+/* The column that is called so, or NULL. */
+extern EsColumnText *es_proposal_column(EsTrackingText *definition, const char *name);
 
 /* track_table_check.c: why a table cannot be tracked.  List of char *. */
 extern List *es_tracking_check_table(Relation rel);

@@ -18,7 +18,7 @@
 
 PG_FUNCTION_INFO_V1(eventsource_list_tracked_tables);
 
-#define LIST_COLUMNS	11
+#define LIST_COLUMNS	12
 
 static void emit(ReturnSetInfo *rsinfo, const EsTracking *tracking);
 static void put_column(const EsTracking *tracking, AttrNumber attno, Datum *value, bool *isnull);
@@ -81,6 +81,11 @@ emit(ReturnSetInfo *rsinfo, const EsTracking *tracking)
 	owner = GetUserNameFromId(es_catalog_relation_owner(tracking->relid), false);
 	values[9] = DirectFunctionCall1(namein, CStringGetDatum(owner));
 	values[10] = TimestampTzGetDatum(tracked_since(tracking));
+	count = 0;
+	for (int i = 0; i < tracking->ncolumns; i++)
+		if (tracking->columns[i].captured && tracking->columns[i].is_personal)
+			names[count++] = NameGetDatum(&tracking->columns[i].name);
+	values[11] = array_of_names(names, count);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -46,6 +46,8 @@ es_tracking_read(Jsonb *data, EsTrackingText *definition)
 			definition->states = to_object(value);
 		else if (strcmp(key, "edges") == 0)
 			definition->edges = to_object(value);
+		else if (strcmp(key, "subject") == 0)
+			definition->subject = es_json_string(value);
 		else if (strcmp(key, "columns") == 0)
 		{
 			JsonbValue *elements;
@@ -91,6 +93,8 @@ read_column(JsonbValue *value, EsColumnText *column)
 			column->is_ignored = to_flag(member);
 		else if (strcmp(key, "event") == 0)
 			column->event = es_json_string(member);
+		else if (strcmp(key, "pii") == 0)
+			column->pii = es_json_string(member);
 	}
 }
 
@@ -128,6 +132,8 @@ es_tracking_write(const char *category, const EsTrackingText *definition)
 		es_json_push_jsonb(&state, "states", definition->states);
 	if (definition->edges != NULL)
 		es_json_push_jsonb(&state, "edges", definition->edges);
+	if (definition->subject != NULL)
+		es_json_push_string(&state, "subject", definition->subject);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -150,6 +156,8 @@ put_column(JsonbParseState **state, const EsColumnText *column)
 		es_json_push_bool(state, "ignored", true);
 	if (column->event != NULL)
 		es_json_push_string(state, "event", column->event);
+	if (column->pii != NULL)
+		es_json_push_string(state, "pii", column->pii);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 

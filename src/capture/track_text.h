@@ -13,6 +13,7 @@
 #include "capture/track.h"
 #include "log/config.h"
 #include "nodes/pg_list.h"
+#include "rules/pii.h"
 
 /* Types of the events of a definition. */
 #define ES_TRACKING_DEFINED	"tracking_defined"	/* by track_table() */
@@ -31,6 +32,7 @@ typedef struct EsColumnText
 	bool		is_actor;
 	bool		is_ignored;
 	char	   *event;			/* or NULL */
+	char	   *pii;			/* strategy of a personal column, or NULL */
 } EsColumnText;
 
 typedef struct EsTrackingText
@@ -44,6 +46,7 @@ typedef struct EsTrackingText
 	bool		records_violations;
 	Jsonb	   *states;			/* {"word": "STATE"} or NULL */
 	Jsonb	   *edges;			/* {"OLD->NEW": "type"} or NULL */
+	char	   *subject;		/* expression over "row", or NULL */
 } EsTrackingText;
 
 /* What a definition said, and from which position on. */
@@ -53,6 +56,7 @@ typedef struct EsTrackingVersion
 	TimestampTz recorded_at;
 	char	   *type;
 	EsTrackingText text;
+	EsPii	   *pii;			/* where its events have personal fields */
 } EsTrackingVersion;
 
 extern void es_tracking_read(Jsonb *data, EsTrackingText *definition);
@@ -68,6 +72,9 @@ extern List *es_tracking_renew(const EsTrackingText *definition, TupleDesc table
 
 /* The edges of event_types.  List of EsTrackedEdge *. */
 extern List *es_tracking_edges(Jsonb *object);
+
+/* track.c: the definition that held when the event at a position was captured. */
+extern const EsTrackingVersion *es_tracking_version_at(const EsTracking *tracking, int64 position);
 
 /* track_build.c: the category's tracking, built from its latest definition. */
 extern EsTracking *es_tracking_build(const char *category, const EsDefinition *latest);

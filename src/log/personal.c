@@ -30,21 +30,22 @@ typedef struct Cutting
 static bool is_number(const char *name, int length);
 static void read_part(const char *name, int length, EsPersonalPart *part);
 static bool is_field(const EsPersonalPath **paths, int n, int depth);
+static bool keeps_place(const EsPersonalPath **paths, int n, int depth);
 static void cut_object(Cutting *cutting, JsonbContainer *object, const EsPersonalPath **paths, int n,
 					   int depth);
 static void cut_array(Cutting *cutting, JsonbContainer *array, const EsPersonalPath **paths, int n,
 					  int depth);
 static void cut_value(Cutting *cutting, JsonbValue *value, const EsPersonalPath **paths, int n, int depth,
-					  const char *name, int length, bool is_element);
+					  const char *name, int length, JsonbIteratorToken leaves);
 static void add_field(Cutting *cutting, const JsonbValue *value);
 static void refuse_obstacle(const EsPersonalPath *path);
 static int	compare_fields(const void *a, const void *b);
 static void fill_object(JsonbParseState **state, JsonbContainer *object, const EsPersonalField *field, int n,
-						int offset, JsonbValue **result);
+						int offset, bool keeps_places, JsonbValue **result);
 static void fill_array(JsonbParseState **state, JsonbContainer *array, const EsPersonalField *field, int n,
-					   int offset, JsonbValue **result);
+					   int offset, bool keeps_places, JsonbValue **result);
 static void fill_container(JsonbParseState **state, JsonbContainer *container, const EsPersonalField *field,
-						   int n, int offset, JsonbValue **result);
+						   int n, int offset, bool keeps_places, JsonbValue **result);
 static int	find_below(const EsPersonalField *field, int n, int offset, const char *name, int length,
 					   int *first);
 static const EsPersonalField *find_leaf(const EsPersonalField *field, int n, int offset, const char *name,
@@ -59,6 +60,7 @@ es_personal_parse(const char *source, EsPersonalPath *path)
 
 	path->source = source;
 	path->n_parts = 0;
+	path->keeps_place = false;
 	path->part = palloc(MAX_PARTS * sizeof(EsPersonalPart));
 	for (;;)
 	{
@@ -160,6 +162,8 @@ es_personal_cut(Jsonb *data, const EsPersonalPath *paths, int n_paths, EsPersona
 	if (cutting.cut->n == 0)
 		return data;
 	es_personal_sort(cutting.cut);
+	for (int i = 0; i < n_paths; i++)
+		cutting.cut->keeps_places |= paths[i].keeps_place;
 	*cut = cutting.cut;
 	return JsonbValueToJsonb(cutting.result);
 }
@@ -181,6 +185,7 @@ cut_object(Cutting *cutting, JsonbContainer *object, const EsPersonalPath **path
 	while (es_json_walk_member(&walk, &key, &value))
 	{
 		int			n_below = 0;
+		bool		leaves_null;
 
 		for (int i = 0; i < n; i++)
 			if (paths[i]->part[depth].length == key.val.string.len &&
@@ -192,9 +197,11 @@ cut_object(Cutting *cutting, JsonbContainer *object, const EsPersonalPath **path
 			pushJsonbValue(&cutting->state, WJB_VALUE, &value);
 			continue;
 		}
-		if (!is_field(below, n_below, depth))
+		leaves_null = keeps_place(below, n_below, depth);
+		if (leaves_null || !is_field(below, n_below, depth))
 			pushJsonbValue(&cutting->state, WJB_KEY, &key);
-		cut_value(cutting, &value, below, n_below, depth, key.val.string.val, key.val.string.len, false);
+		cut_value(cutting, &value, below, n_below, depth, key.val.string.val, key.val.string.len,
+				  leaves_null ? WJB_VALUE : WJB_DONE);
 	}
 	cutting->result = pushJsonbValue(&cutting->state, WJB_END_OBJECT, NULL);
 	pfree(below);
@@ -225,7 +232,7 @@ cut_array(Cutting *cutting, JsonbContainer *array, const EsPersonalPath **paths,
 		if (n_below == 0 || value.type == jbvNull)
 			pushJsonbValue(&cutting->state, WJB_ELEM, &value);
 		else
-			cut_value(cutting, &value, below, n_below, depth, name, pg_ltoa(k, name), true);
+			cut_value(cutting, &value, below, n_below, depth, name, pg_ltoa(k, name), WJB_ELEM);
 	}
 	cutting->result = pushJsonbValue(&cutting->state, WJB_END_ARRAY, NULL);
 	pfree(below);
@@ -241,10 +248,22 @@ is_field(const EsPersonalPath **paths, int n, int depth)
 	return false;
 }
 
-/* A value that is a field, or that paths lead through. */
+static bool
+keeps_place(const EsPersonalPath **paths, int n, int depth)
+{
+	for (int i = 0; i < n; i++)
+		if (paths[i]->n_parts == depth + 1 && paths[i]->keeps_place)
+			return true;
+	return false;
+}
+
+/*
+ * A value that is a field, or that paths lead through.  leaves: as what a field leaves
+ * a null behind; WJB_DONE: it does not.
+ */
 static void
 cut_value(Cutting *cutting, JsonbValue *value, const EsPersonalPath **paths, int n, int depth,
-		  const char *name, int length, bool is_element)
+		  const char *name, int length, JsonbIteratorToken leaves)
 {
 	int			before = cutting->path.len;
 
@@ -256,8 +275,8 @@ cut_value(Cutting *cutting, JsonbValue *value, const EsPersonalPath **paths, int
 		JsonbValue	null = {.type = jbvNull};
 
 		add_field(cutting, value);
-		if (is_element)
-			pushJsonbValue(&cutting->state, WJB_ELEM, &null);
+		if (leaves != WJB_DONE)
+			pushJsonbValue(&cutting->state, leaves, &null);
 	}
 	else if (value->type != jbvBinary)
 		refuse_obstacle(paths[0]);
@@ -368,7 +387,7 @@ es_personal_put_back(Jsonb *data, const EsPersonal *personal)
 
 	if (JB_ROOT_IS_SCALAR(data) || personal->n == 0)
 		return data;
-	fill_container(&state, &data->root, personal->field, personal->n, 0, &result);
+	fill_container(&state, &data->root, personal->field, personal->n, 0, personal->keeps_places, &result);
 	return JsonbValueToJsonb(result);
 }
 
@@ -378,18 +397,18 @@ es_personal_put_back(Jsonb *data, const EsPersonal *personal)
  */
 static void
 fill_container(JsonbParseState **state, JsonbContainer *container, const EsPersonalField *field, int n,
-			   int offset, JsonbValue **result)
+			   int offset, bool keeps_places, JsonbValue **result)
 {
 	check_stack_depth();
 	if (JsonContainerIsObject(container))
-		fill_object(state, container, field, n, offset, result);
+		fill_object(state, container, field, n, offset, keeps_places, result);
 	else
-		fill_array(state, container, field, n, offset, result);
+		fill_array(state, container, field, n, offset, keeps_places, result);
 }
 
 static void
 fill_object(JsonbParseState **state, JsonbContainer *object, const EsPersonalField *field, int n, int offset,
-			JsonbValue **result)
+			bool keeps_places, JsonbValue **result)
 {
 	EsJsonWalk	walk;
 	JsonbValue	key;
@@ -407,11 +426,13 @@ fill_object(JsonbParseState **state, JsonbContainer *object, const EsPersonalFie
 		pushJsonbValue(state, WJB_KEY, &key);
 		if (leaf != NULL)
 			is_there[leaf - field] = true;
+		if (leaf != NULL && keeps_places && value.type == jbvNull)
+			value = leaf->value;
 		below = leaf != NULL ? 0 :
 			find_below(field, n, offset, key.val.string.val, key.val.string.len, &first);
 		if (below > 0 && value.type == jbvBinary)
 			fill_container(state, value.val.binary.data, &field[first], below,
-						   offset + key.val.string.len + 1, result);
+						   offset + key.val.string.len + 1, keeps_places, result);
 		else
 			pushJsonbValue(state, WJB_VALUE, &value);
 	}
@@ -433,7 +454,7 @@ fill_object(JsonbParseState **state, JsonbContainer *object, const EsPersonalFie
 
 static void
 fill_array(JsonbParseState **state, JsonbContainer *array, const EsPersonalField *field, int n, int offset,
-		   JsonbValue **result)
+		   bool keeps_places, JsonbValue **result)
 {
 	EsJsonWalk	walk;
 	JsonbValue	value;
@@ -452,7 +473,8 @@ fill_array(JsonbParseState **state, JsonbContainer *array, const EsPersonalField
 		if (leaf != NULL && value.type == jbvNull)
 			value = leaf->value;
 		if (below > 0 && value.type == jbvBinary)
-			fill_container(state, value.val.binary.data, &field[first], below, offset + length + 1, result);
+			fill_container(state, value.val.binary.data, &field[first], below, offset + length + 1,
+						   keeps_places, result);
 		else
 			pushJsonbValue(state, WJB_ELEM, &value);
 	}

@@ -24,6 +24,7 @@ typedef struct EsPersonalPath
 	const char *source;
 	int			n_parts;
 	EsPersonalPart *part;
+	bool		keeps_place;	/* where it is cut out a null stays */
 } EsPersonalPath;
 
 typedef struct EsPersonalField
@@ -41,6 +42,7 @@ typedef struct EsPersonal
 {
 	int			n;
 	EsPersonalField *field;
+	bool		keeps_places;	/* nulls stand where they were */
 	uint8		commitment[ES_HASH_SIZE];
 } EsPersonal;
 
@@ -55,8 +57,8 @@ extern bool es_personal_overlap(const EsPersonalPath *a, const EsPersonalPath *b
 
 /*
  * Data without the fields that the paths lead to, which are palloc'd with their
- * values; data itself, and *cut NULL, if there are none.  A member goes, of an
- * element a null stays; a null is no field.  Error (ZE007) where something else
+ * values; data itself, and *cut NULL, if there are none.  A member goes (unless its
+ * path keeps the place), of an element a null stays; a null is no field.  Error (ZE007) where something else
  * stands in a path's way: it would stay in the log for good.
  */
 extern Jsonb *es_personal_cut(Jsonb *data, const EsPersonalPath *paths, int n_paths, EsPersonal **cut);

@@ -117,6 +117,12 @@ es_scan_as_stored(EsScan *scan)
 }
 
 void
+es_scan_show(EsScan *scan, Oid reader)
+{
+	scan->reader = reader;
+}
+
+void
 es_scan_spare_names(EsScan *scan)
 {
 	scan->nameless = true;

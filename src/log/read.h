@@ -48,6 +48,9 @@ extern void es_scan_pack(EsScan *scan);
  */
 extern void es_scan_as_stored(EsScan *scan);
 
+/* Whom personal fields are shown to, or masked; else the current user. */
+extern void es_scan_show(EsScan *scan, Oid reader);
+
 /* Likewise: rows alone will be asked for, and never the names of their streams. */
 extern void es_scan_spare_names(EsScan *scan);
 

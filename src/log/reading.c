@@ -84,6 +84,7 @@ restore(EsEvent *event, bool is_masked, Snapshot snapshot)
 	if (event->personal == NULL)
 		return;
 	shown = *event->personal;
+	shown.keeps_places = (event->flags & ES_EVENT_CAPTURED) != 0;
 	if (is_masked)
 		mask(event, &shown);
 	es_event_set(event, ES_EVENT_DATA,

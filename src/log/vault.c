@@ -196,6 +196,7 @@ read_fields(Jsonb *fields, EsPersonal *personal)
 	EsPersonalField *field;
 
 	personal->n = 0;
+	personal->keeps_places = false;
 	personal->field = palloc0(Max(1, JB_ROOT_COUNT(fields)) * sizeof(EsPersonalField));
 	if (!JB_ROOT_IS_OBJECT(fields))
 		return;

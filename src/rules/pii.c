@@ -30,9 +30,47 @@ static const char *const names[] = {
 	[ES_PII_KEEP] = "keep"
 };
 
+static const EsPii *(*captured_hook) (const EsEvent *event);
+static List *(*declared_hook) (List *categories);
+
 static bool find_strategy(const JsonbValue *value, EsPiiStrategy *strategy);
 static char *overlap_problem(const EsPii *pii);
 static void mask(const EsEvent *event, EsPersonalField *field);
+
+void
+es_pii_register_captured(const EsPii *(*of_event) (const EsEvent *event),
+						 List *(*declared) (List *categories))
+{
+	captured_hook = of_event;
+	declared_hook = declared;
+}
+
+List *
+es_pii_declared_captured(List *categories)
+{
+	return declared_hook == NULL ? NIL : declared_hook(categories);
+}
+
+const EsPii *
+es_pii_of_event(const EsEvent *event)
+{
+	const EsPii *type = es_event_type_pii_of(event);
+	const EsPii *captured = (event->flags & ES_EVENT_CAPTURED) == 0 || captured_hook == NULL ? NULL :
+		captured_hook(event);
+	EsPii	   *both;
+
+	if (type == NULL || captured == NULL)
+		return type == NULL ? captured : type;
+	both = palloc(sizeof(EsPii));
+	both->n = type->n + captured->n;
+	both->path = palloc(both->n * sizeof(EsPersonalPath));
+	both->strategy = palloc(both->n * sizeof(EsPiiStrategy));
+	memcpy(both->path, captured->path, captured->n * sizeof(EsPersonalPath));
+	memcpy(both->path + captured->n, type->path, type->n * sizeof(EsPersonalPath));
+	memcpy(both->strategy, captured->strategy, captured->n * sizeof(EsPiiStrategy));
+	memcpy(both->strategy + captured->n, type->strategy, type->n * sizeof(EsPiiStrategy));
+	return both;
+}
 
 void
 es_pii_init(void)
@@ -88,6 +126,14 @@ find_strategy(const JsonbValue *value, EsPiiStrategy *strategy)
 	return false;
 }
 
+bool
+es_pii_is_strategy(const JsonbValue *value)
+{
+	EsPiiStrategy strategy;
+
+	return find_strategy(value, &strategy);
+}
+
 static char *
 overlap_problem(const EsPii *pii)
 {
@@ -116,7 +162,10 @@ es_pii_mask_ip(const char *address, int length)
 	int			family;
 	int			size;
 	int			kept;
+	const char *bits = memchr(address, '/', length);
 
+	if (bits != NULL)
+		length = bits - address;
 	if (length >= (int) sizeof(buffer))
 		return NULL;
 	memcpy(buffer, address, length);
@@ -141,7 +190,7 @@ mask(const EsEvent *event, EsPersonalField *field)
 
 	if (value->type == jbvString)
 	{
-		EsPiiStrategy strategy = es_pii_strategy(es_event_type_pii_of(event), field->path, field->length);
+		EsPiiStrategy strategy = es_pii_strategy(es_pii_of_event(event), field->path, field->length);
 
 		if (strategy == ES_PII_MASK_IP)
 			shown = es_pii_mask_ip(value->val.string.val, value->val.string.len);

@@ -37,10 +37,28 @@ extern EsPii *es_pii_parse(Jsonb *definition, List **problems);
 extern EsPiiStrategy es_pii_strategy(const EsPii *pii, const char *field, int length);
 
 /*
- * The address without its last parts, as text; NULL if it is none.  Used for masks and
+ * The address (of a network, too) without its last parts, as text; NULL if it is none.  Used for masks and
  * for anonymizing.
  */
 extern char *es_pii_mask_ip(const char *address, int length);
+
+/* Is it the name of one? */
+extern bool es_pii_is_strategy(const JsonbValue *value);
+
+/*
+ * What was declared of an event as it is stored, by its type (rules/event_type.h) or
+ * by who captured it; NULL: nothing.
+ */
+extern const EsPii *es_pii_of_event(const EsEvent *event);
+
+/*
+ * Who captures events, and may say that fields of those are personal: what an event
+ * with that flag has, and all that is declared in categories (NIL: in any), as list
+ * of EsPii.
+ */
+extern void es_pii_register_captured(const EsPii *(*of_event) (const EsEvent *event),
+									 List *(*declared) (List *categories));
+extern List *es_pii_declared_captured(List *categories);
 
 /* At module load. */
 extern void es_pii_init(void);

@@ -140,7 +140,7 @@ find_pii(int64 position, Snapshot snapshot)
 	if (!read_event(position, snapshot, &scan, &event))
 		return NULL;
 	if (!es_event_is_correction(&event))
-		pii = es_event_type_pii_of(&event);
+		pii = es_pii_of_event(&event);
 	else if (es_json_find_number(&DatumGetJsonbP(event.value[ES_EVENT_METADATA])->root, "corrects", &corrects) &&
 			 corrects < position)
 		pii = find_pii(corrects, snapshot);
