@@ -1,6 +1,8 @@
 #!/bin/bash
 # chroot.sh make MAJOR: a small Debian with that PostgreSQL, kept between runs.
 # chroot.sh run MAJOR COMMAND ...: runs a command inside, in a copy of the tree.
+# chroot.sh lend MAJOR OLDER: puts the programs of an older major there as well, as its
+# own chroot has them, with what is installed for them.
 #
 # They lie in ES_CACHE (default /var/tmp/eventsource-pg), some 2 GB each;
 # deleting them is safe.
@@ -107,11 +109,33 @@ run() {
 	in_chroot "$dir" "$copy" "$@"
 }
 
+# Without just-in-time compilation, whose library is larger than all the rest. Older
+# programs find a newer libc at home; of other libraries those come along whose names the
+# newer Debian does not know, and so can get in nobody's way.
+lend() {
+	local from=$cache/$2 to=$cache/$1 path name known
+	for path in "/usr/lib/postgresql/$2" "/usr/share/postgresql/$2"; do
+		as_root rm -rf "$to$path"
+		as_root mkdir -p "$to$path"
+		tar -C "$from$path" --exclude=./lib/bitcode --exclude='./lib/llvmjit*' --exclude=./lib/pgxs -cf - . |
+			as_root tar -C "$to$path" -xf -
+	done
+	known=$(in_chroot "$to" / ldconfig -p)
+	# shellcheck disable=SC2016
+	in_chroot "$from" / sh -c 'ldd "$1/postgres" "$1/pg_dump" "$1/psql"' sh "/usr/lib/postgresql/$2/bin" |
+		sed -n 's/^[[:blank:]]*\([^ ]*\) => \(\/[^ ]*\) .*/\1 \2/p' | sort -u |
+		while read -r name path; do
+			[[ $known == *"	$name ("* ]] || as_root cp -L "$from$path" "$to/usr/local/lib/$name"
+		done
+	in_chroot "$to" / ldconfig
+}
+
 export PATH=$PATH:/usr/sbin:/sbin
-command=${1:?make or run} major=${2:?major}
+command=${1:?make, run or lend} major=${2:?major}
 shift 2
 case $command in
 	make) make_chroot "$major" ;;
 	run) run "$major" "$@" ;;
+	lend) lend "$major" "${1:?older major}" ;;
 	*) die "unknown command $command" ;;
 esac

@@ -14,11 +14,11 @@ majors=${ES_MAJORS:-15 17 18}
 suites='regress isolation segments'
 # Of the TAP tests, those of what differs most between majors: processes, hooks,
 # shared memory, prepared transactions, replication.
-processes=(test/t/{003,013,018,020,022,023,024,028,040}_*.pl)
-passed=0 failed=0 skipped=0 missing=''
+processes=(test/t/{003,011,013,018,020,022,023,024,028,04[0-9],05[0-9]}_*.pl)
+passed=0 failed=0 skipped=0 missing='' older='' local_major=''
 
 main() {
-	local local_major major
+	local major
 	log=$(mktemp)
 	trap 'rm -rf "$log" "${checked:-}"' EXIT
 	trap 'exit 130' INT TERM
@@ -66,7 +66,32 @@ run_elsewhere() {
 		return
 	fi
 	leg_elsewhere "PostgreSQL $1" "$1" "$suites"
+	lend_older "$1"
 	leg_elsewhere "processes of PostgreSQL $1" "$1" tap "${processes[@]}"
+}
+
+# For the test that upgrades from one major to the next: those before the newest, as
+# Debian's releases have them. The local one may be a later minor, from whose databases
+# the others' minors cannot upgrade. Newest first: a library that two of them bring is
+# the newer one's.
+lend_older() {
+	local major
+	older=''
+	# shellcheck disable=SC2086
+	[ "$1" = "$(printf '%s\n' $majors | sort -n | tail -n 1)" ] || return 0
+	# shellcheck disable=SC2086
+	for major in $(printf '%s\n' $majors | sort -rn); do
+		if [ "$major" -lt "$1" ] && "$ROOT/tools/chroot.sh" make "$major" && install_elsewhere "$major" &&
+			"$ROOT/tools/chroot.sh" lend "$1" "$major"; then
+			older="/usr/lib/postgresql/$major/bin $older"
+		fi
+	done
+}
+
+# The others were installed by their tests.
+install_elsewhere() {
+	[ "$1" != "$local_major" ] || "$ROOT/tools/chroot.sh" run "$1" make -s -j"$(nproc)" install with_llvm=no \
+		PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config"
 }
 
 # leg_elsewhere LABEL MAJOR PARTS [FILE ...]
@@ -74,7 +99,7 @@ leg_elsewhere() {
 	local label=$1 major=$2 parts=$3
 	shift 3
 	leg "$label" "$ROOT/tools/chroot.sh" run "$major" env -u ES_DATA_DIR \
-		ES_LABEL="$label" ES_PARTS="$parts" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
+		ES_OLDER_MAJORS="$older" ES_LABEL="$label" ES_PARTS="$parts" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
 		PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" tools/test.sh "$@"
 }
 

@@ -351,7 +351,7 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 		  FROM (SELECT 'projection' AS kind, p.name, p.lag, p.lag_seconds, p.status FROM eventsource.projections p
 				 WHERE p.target IS NOT NULL AND p.status IS NOT NULL
 				UNION ALL
-				SELECT 'handler', h.name, h.lag, h.lag_seconds, h.status FROM eventsource.handlers h) f
+				SELECT 'handler' AS kind, h.name, h.lag, h.lag_seconds, h.status FROM eventsource.handlers h) f
 		 CROSS JOIN LATERAL (VALUES (f.kind || '_lag_positions', f.lag::numeric),
 									(f.kind || '_lag_seconds', round(f.lag_seconds::numeric, 3)),
 									(f.kind || '_parked', (f.status = 'parked')::integer)) v (metric, value)
@@ -362,7 +362,7 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 									('subscription_lag_seconds', round(s.lag_seconds::numeric, 3)),
 									('subscription_parked', s.parked)) v (metric, value)
 		UNION ALL
-		SELECT 'worker_passes', w.passes FROM eventsource.workers w WHERE w.database = current_database()) m;
+		SELECT 'worker_passes' AS metric, w.passes FROM eventsource.workers w WHERE w.database = current_database()) m;
 COMMENT ON VIEW eventsource.metrics IS
 	'Numbers to draw over time (time, metric, value), cheap to ask for often. Those of one projection or subscription carry its name: metric{name}.';
 COMMENT ON COLUMN eventsource.metrics.time IS 'Now.';
