@@ -12,6 +12,7 @@
 #include "capture/track_personal.h"
 #include "capture/value.h"
 #include "feed/subscription.h"
+#include "feed/needs.h"
 #include "feed/subscription_erase.h"
 #include "feed/worker.h"
 #include "fmgr.h"
@@ -78,6 +79,7 @@ static const struct config_enum_entry unregistered_types[] = {
 /* health(), which is written in SQL, asks for them with current_setting(). */
 static int	max_feed_lag;
 static int	health_sample;
+static int	max_retention_lag;
 
 static void
 define_settings(void)
@@ -117,6 +119,11 @@ define_settings(void)
 							"0: none.",
 							&health_sample, 10, 0, 10000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventsource.max_retention_lag",
+							"How long something may be past its term of retention before health() calls it degraded.",
+							NULL,
+							&max_retention_lag, 86400, 0, PG_INT32_MAX / 1000,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomBoolVariable("eventsource.assert_formats",
 							 "Whether the formats that a JSON Schema names are asserted.",
 							 "Off: they only describe, as the drafts have it. Asserted are date-time, date, time, email, hostname, ipv4, ipv6, uri and uuid.",
@@ -160,6 +167,7 @@ _PG_init(void)
 	es_fold_init();
 	es_erasing_init();
 	es_subscription_erase_init();
+	es_feed_needs_init();
 	es_erase_personal_init();
 	es_archive_erase_init();
 	es_refold_erased_init();

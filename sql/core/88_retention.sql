@@ -2,13 +2,17 @@
 -- events that are gone.
 
 -- What was found in a full segment, by category (word); written anew when events go.
--- Never dumped: it is found again.
+-- Never dumped: it is found again. looked_at: when it was last looked for what has
+-- expired; held_up: what has, and is there still: [{who, events, since}], since: the
+-- first of them was recorded; NULL: nothing.
 CREATE TABLE eventsource.segment_category (
 	lower_bound       bigint      NOT NULL,
 	category          integer     NOT NULL,
 	events            bigint      NOT NULL,
 	first_recorded_at timestamptz NOT NULL,
 	last_recorded_at  timestamptz NOT NULL,
+	looked_at         timestamptz,
+	held_up           jsonb,
 	CONSTRAINT segment_category_pkey PRIMARY KEY (lower_bound, category)
 ) USING heap;
 COMMENT ON TABLE eventsource.segment_category IS 'Private: what full segments of the log hold, by category. Not dumped.';

@@ -297,6 +297,63 @@ $$;
 COMMENT ON FUNCTION eventsource.health_sealing() IS
 	'Private, for health(): seconds for which an event has waited to be sealed.';
 
+-- Segments that wait to be archived, and events that are past their total and there
+-- still, each with the moment since when. What archive_due() has not looked at yet
+-- waits for it since it came due. Times are those of the policies in force.
+CREATE FUNCTION eventsource.retention_lag()
+	RETURNS TABLE (who text, events numeric, since timestamptz, is_wanted boolean)
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+WITH policy AS MATERIALIZED (
+	SELECT p.category, p.detail, CASE WHEN p.class <> 'kept' THEN p.total END AS total
+	  FROM eventsource.retention_policies p WHERE p.is_current),
+fact AS MATERIALIZED (
+	SELECT f.*, p.detail, p.total
+	  FROM eventsource.segment_category f
+	  JOIN eventsource.word w ON w.id = f.category
+	  LEFT JOIN policy p ON p.category = w.word),
+due AS (
+	SELECT 'archive_due()' AS who, sum(f.events) FILTER (WHERE f.detail IS NOT NULL) AS events,
+		   max(f.last_recorded_at + f.detail) AS since, false AS is_wanted
+	  FROM fact f
+	 WHERE NOT EXISTS (SELECT FROM eventsource.archive a WHERE a.lower_bound = f.lower_bound AND a.archived_at IS NOT NULL)
+	 GROUP BY f.lower_bound
+	UNION ALL
+	SELECT 'archive_due()', f.events, f.first_recorded_at + f.total, false
+	  FROM fact f WHERE f.looked_at IS NULL AND f.total IS NOT NULL
+	UNION ALL
+	SELECT 'archive_due()', NULL, max(g.at) + min(p.term), false
+	  FROM (SELECT least(p.detail, p.total) AS term FROM policy p) p,
+		   (SELECT s.lower_bound, (SELECT e.recorded_at FROM eventsource.event e
+									WHERE e.position < s.upper_bound ORDER BY e.position DESC LIMIT 1) AS at
+			  FROM eventsource.segment s
+			 WHERE s.upper_bound <= (SELECT eventsource.watermark() + 1)
+			   AND NOT EXISTS (SELECT FROM eventsource.segment_category f WHERE f.lower_bound = s.lower_bound)
+			   AND NOT EXISTS (SELECT FROM eventsource.archive a WHERE a.lower_bound = s.lower_bound)) g
+	 GROUP BY g.lower_bound
+	UNION ALL
+	SELECT h.who, h.events, h.since + f.total, h.who = 'a legal hold'
+	  FROM fact f
+	 CROSS JOIN LATERAL jsonb_to_recordset(f.held_up) h (who text, events bigint, since timestamptz)
+	 WHERE f.total IS NOT NULL)
+SELECT d.who, sum(d.events), min(d.since), d.is_wanted FROM due d WHERE d.since <= clock_timestamp() GROUP BY d.who, d.is_wanted
+$$;
+COMMENT ON FUNCTION eventsource.retention_lag() IS
+	'Private, for health(): what is past its term, who keeps it, how many events that is (as far as known), since when, and whether it is meant to be kept (a legal hold).';
+
+CREATE FUNCTION eventsource.health_retention()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'retention', CASE WHEN r.age > r.longest THEN 'degraded' ELSE 'healthy' END, coalesce(r.age, 0), r.longest,
+	   coalesce(r.message, 'nothing is past its term')
+  FROM (SELECT round(extract(epoch FROM clock_timestamp() - min(l.since) FILTER (WHERE NOT l.is_wanted)), 3) AS age,
+			   trim_scale(extract(epoch FROM current_setting('eventsource.max_retention_lag')::interval)) AS longest,
+			   string_agg(format('%s has %s event(s) wait since %s', l.who, coalesce(l.events::text, 'an unknown number of'),
+								 date_trunc('second', l.since)), '; ' ORDER BY l.is_wanted, l.since) AS message
+		  FROM eventsource.retention_lag() l) r
+$$;
+COMMENT ON FUNCTION eventsource.health_retention() IS
+	'Private, for health(): seconds for which something has been past its term and there still, not counting legal holds.';
+
 CREATE FUNCTION eventsource.health()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -305,7 +362,7 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN
@@ -316,7 +373,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. "retention": seconds for which something has been past its term and there still, and who keeps it: archive_due() if nobody has called it, a subscription or another follower of the log that has not dealt with it, a segment that is not full, an older snapshot; threshold eventsource.max_retention_lag; legal holds are told, and count for nothing. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,

@@ -126,6 +126,13 @@ extern void es_partition_delete(const EsSubscription *subscription, int32 partit
 /* What was lent is not lent any more. */
 extern void es_partition_end_lease(EsPartition *part);
 
+/*
+ * By name, as it is committed, and our own: where the partition is that is behind the
+ * others, 0 if there is none; the streams that events were parked of, List of int64 *.
+ */
+extern int64 es_partition_slowest(const char *subscription);
+extern List *es_lane_streams(const char *subscription);
+
 /* Is what is lent with this consumer? */
 extern bool es_partition_is_lent_to(const EsPartition *part, const text *consumer);
 

@@ -401,6 +401,61 @@ begin_scan(EsRelation table, EsRelation index, const EsSubscription *subscriptio
 	return systable_beginscan_ordered(rel, index_rel, snapshot, busy_only ? 3 : 2, keys);
 }
 
+/* All rows of a subscription. */
+static SysScanDesc
+begin_scan_of_all(EsRelation table, EsRelation index, const char *subscription)
+{
+	Relation	rel = table_open(es_catalog_oid(table), AccessShareLock);
+	Relation	index_rel = index_open(es_catalog_oid(index), AccessShareLock);
+	ScanKeyData key;
+
+	ScanKeyInit(&key, PARTITION_SUBSCRIPTION + 1, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(subscription));
+	key.sk_collation = C_COLLATION_OID;
+	return systable_beginscan_ordered(rel, index_rel, SnapshotSelf, 1, &key);
+}
+
+int64
+es_partition_slowest(const char *subscription)
+{
+	SysScanDesc scan = begin_scan_of_all(ES_REL_SUBSCRIPTION_CURSOR, ES_REL_SUBSCRIPTION_CURSOR_PKEY,
+										 subscription);
+	int64		result = PG_INT64_MAX;
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(row, PARTITION_POSITION + 1, RelationGetDescr(scan->heap_rel),
+										 &isnull);
+
+		result = Min(result, DatumGetInt64(value));
+	}
+	end_scan(scan);
+	return result == PG_INT64_MAX ? 0 : result;
+}
+
+List *
+es_lane_streams(const char *subscription)
+{
+	SysScanDesc scan = begin_scan_of_all(ES_REL_SUBSCRIPTION_PARKED, ES_REL_SUBSCRIPTION_PARKED_PKEY,
+										 subscription);
+	List	   *result = NIL;
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		bool		isnull;
+		int64	   *stream_id = palloc(sizeof(int64));
+		Datum		value = heap_getattr(row, LANE_STREAM + 1, RelationGetDescr(scan->heap_rel), &isnull);
+
+		*stream_id = DatumGetInt64(value);
+		result = lappend(result, stream_id);
+	}
+	end_scan(scan);
+	return result;
+}
+
 static void
 end_scan(SysScanDesc scan)
 {

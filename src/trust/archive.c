@@ -19,8 +19,8 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "commands/tablespace.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/catalog.h"
@@ -37,7 +37,6 @@
 
 #define ARCHIVE_COLUMNS		6	/* lower_bound, events, pruned, digest,
 								 * archived_at, pruned_at */
-#define FACT_COLUMNS		5
 #define LOCK_PATIENCE		"500ms"
 
 /* How often the worker looks, when nothing was due. */
@@ -55,8 +54,6 @@ static bool is_due(EsArchiveRun *run, const EsSegment *segment);
 static void archive_segment(EsArchiveRun *run, const EsSegment *segment, EsArchived *archived);
 static void move_segment(void *arg);
 static void put_row(ReturnSetInfo *rsinfo, const EsSegment *segment, const char *action, int64 events);
-static List *read_facts(const EsSegment *segment);
-static void find_facts(void *arg);
 
 /* archive_due(max_segments integer) */
 Datum
@@ -348,95 +345,4 @@ es_archive_write(const EsSegment *segment, const EsArchived *archived)
 	else
 		es_catalog_update(rel, old, values, nulls);
 	table_close(rel, NoLock);
-}
-
-/* ---- what a segment holds ---- */
-
-typedef struct Survey
-{
-	const EsSegment *segment;
-	Relation	rel;
-} Survey;
-
-List *
-es_archive_survey(const EsArchiveRun *run, const EsSegment *segment)
-{
-	List	   *facts = read_facts(segment);
-	Survey		survey = {.segment = segment};
-
-	if (facts != NIL)
-		return facts;
-	survey.rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
-	es_catalog_as_owner(find_facts, &survey);
-	table_close(survey.rel, NoLock);
-	CommandCounterIncrement();
-	return read_facts(segment);
-}
-
-/* In SQL, since a large segment is better gone through by several. */
-static void
-find_facts(void *arg)
-{
-	Survey	   *survey = arg;
-	char	   *query = psprintf("SELECT (stream >> 40)::pg_catalog.int4, pg_catalog.count(*),"
-								 " pg_catalog.min(recorded_at), pg_catalog.max(recorded_at) FROM %s.%s GROUP BY 1",
-								 ES_SCHEMA, quote_identifier(get_rel_name(survey->segment->table)));
-
-	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not execute: %s", query);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		values[FACT_COLUMNS] = {Int64GetDatum(survey->segment->lower)};
-		bool		nulls[FACT_COLUMNS] = {false};
-
-		for (int k = 1; k < FACT_COLUMNS; k++)
-			values[k] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k, &nulls[k]);
-		es_catalog_insert(survey->rel, values, nulls);
-	}
-}
-
-static List *
-read_facts(const EsSegment *segment)
-{
-	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), AccessShareLock);
-	List	   *facts = NIL;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment->lower));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_SEGMENT_CATEGORY_PKEY), true, SnapshotSelf, 1, &key);
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		EsSegmentFact *fact = palloc(sizeof(EsSegmentFact));
-		Datum		values[FACT_COLUMNS];
-		bool		nulls[FACT_COLUMNS];
-
-		heap_deform_tuple(row, RelationGetDescr(rel), values, nulls);
-		fact->category = DatumGetInt32(values[1]);
-		fact->events = DatumGetInt64(values[2]);
-		fact->first_recorded_at = DatumGetTimestampTz(values[3]);
-		fact->last_recorded_at = DatumGetTimestampTz(values[4]);
-		facts = lappend(facts, fact);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return facts;
-}
-
-void
-es_archive_forget_survey(const EsSegment *segment)
-{
-	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment->lower));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_SEGMENT_CATEGORY_PKEY), true, SnapshotSelf, 1, &key);
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-		es_catalog_delete(rel, row);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
 }

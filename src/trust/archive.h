@@ -31,7 +31,21 @@ typedef struct EsSegmentFact
 	int64		events;
 	TimestampTz first_recorded_at;
 	TimestampTz last_recorded_at;
+
+	/* Of the last look for what has expired. */
+	TimestampTz looked_at;		/* 0: there was none */
+	List	   *held_up;		/* of EsHeldUp; written only */
+	int64		due;			/* events that may go now; likewise */
+	int64		last_due;		/* position of the last of them */
 } EsSegmentFact;
+
+/* What has expired, and why it is there still. */
+typedef struct EsHeldUp
+{
+	const char *who;
+	int64		events;
+	TimestampTz since;			/* the first of them was recorded */
+} EsHeldUp;
 
 /* A row of eventsource.archive. */
 typedef struct EsArchived
@@ -60,6 +74,10 @@ extern List *es_archive_survey(const EsArchiveRun *run, const EsSegment *segment
 
 /* It is to be found anew, since events were taken away. */
 extern void es_archive_forget_survey(const EsSegment *segment);
+
+/* Writes down what was seen of a category: held_up, looked_at as of now. */
+extern void es_archive_note_look(const EsArchiveRun *run, const EsSegment *segment,
+								 const EsSegmentFact *fact);
 
 /* What is written about a segment; false if nothing is. */
 extern bool es_archive_read(const EsSegment *segment, EsArchived *archived);

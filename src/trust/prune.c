@@ -4,17 +4,17 @@
  *		them and swapped in, as VACUUM FULL does: same table, same guards, a part of
  *		the log all the while.
  *
- * A stream loses its first events alone, so what is left of it is its end: versions
- * follow each other, and its chain begins with the hash of the last event that went
- * (log/pruned.h).  Of a category that is not disposable it loses all or nothing.  The
- * hash of each event that goes is kept with its position.
+ * A stream loses its first events alone (prune_choose.c), so what is left of it is its
+ * end: versions follow each other, and its chain begins with the hash of the last event
+ * that went (log/pruned.h).  The hash of each event that goes is kept with its position.
  *
  * Locks: who takes events away is alone (es_retention_lock()); erasure takes that
  * lock, too, as nothing may change in the segment while it is copied.  SHARE UPDATE
  * EXCLUSIVE on the segment meanwhile: readers go on, and appenders that look for a
  * head in it.  For the swap ACCESS EXCLUSIVE on this one segment, which is not waited
  * for long, to the end of the transaction.  Rows keep their xmin, so that an older
- * snapshot sees what is left; what has gone is gone for it, too.
+ * snapshot sees what is left; what has gone is gone for it, too.  A segment with old
+ * versions of rows that such a snapshot may see is left for later.
  *
  * An append to a stream at rest, between our look at it and its end, goes on from
  * the last event, whether that is there or was taken away.
@@ -43,74 +43,24 @@
 #include "log/stream.h"
 #include "log/vault.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/predicate.h"
 #include "storage/procarray.h"
-#include "trust/archive.h"
+#include "trust/prune.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-typedef struct Prune
-{
-	const EsArchiveRun *run;
-	const EsSegment *segment;
-	uint8	   *gone;			/* a bit for each position */
-	int64		count;
-	Oid			new_heap;
-
-	/* Of the segment as it is written anew. */
-	TransactionId frozen_xid;
-	MultiXactId min_multi;
-	EsPrunedLeaves leaves;
-} Prune;
-
-/* The stream that is being looked at. */
-typedef struct Candidate
-{
-	int64		stream_id;		/* 0: none */
-	const text *name;
-
-	int64		last_version;	/* that may go; 0: none */
-	bool		as_a_whole;
-	bool		is_open;		/* the next one may go, too */
-	int64	   *positions;
-	int			n_positions;
-	int			max_positions;
-} Candidate;
-
-typedef void (*RowVisit) (Prune *prune, HeapTuple row, void *arg);
-
-static void choose(Prune *prune, int32 category, const EsRetention *retention);
-static void visit_category(Prune *prune, int32 category, RowVisit visit, void *arg);
-static void look_at_row(Prune *prune, HeapTuple row, void *arg);
-static void begin_candidate(Prune *prune, Candidate *candidate, HeapTuple row);
-static void end_candidate(Prune *prune, Candidate *candidate, const EsRetention *retention);
-static bool goes_whole(const Prune *prune, const Candidate *candidate, const EsRetention *retention);
-static bool is_held(const Prune *prune, HeapTuple row);
-static void write_heads(Prune *prune, int32 category);
+static void write_heads(EsPrune *prune, int32 category);
+static bool has_recently_dead(const EsSegment *segment);
+static void hold_all_up(EsPrune *prune, const char *who);
+static void take_away(EsPrune *prune);
 static void copy_segment(void *arg);
 static void swap_segment(void *arg);
 static void drop_snapshots(int64 stream_id);
-
-static inline bool
-is_gone(const Prune *prune, int64 position)
-{
-	int64		i = position - prune->segment->lower;
-
-	return (prune->gone[i / 8] & (1 << (i % 8))) != 0;
-}
-
-static inline void
-note_gone(Prune *prune, int64 position)
-{
-	int64		i = position - prune->segment->lower;
-
-	prune->gone[i / 8] |= 1 << (i % 8);
-	prune->count++;
-}
 
 /* Can anything of it have expired?  The policy in force is among those that count. */
 static bool
@@ -125,10 +75,7 @@ may_have_expired(const EsArchiveRun *run, const EsSegmentFact *fact, const EsRet
 int64
 es_prune_segment(const EsArchiveRun *run, const EsSegment *segment, List **categories)
 {
-	Prune		prune = {.run = run,.segment = segment};
-	List	   *facts = NIL;
-	EsArchived	before;
-	EsArchived	after;
+	EsPrune		prune = {.run = run,.segment = segment};
 	ListCell   *lc;
 
 	foreach(lc, es_archive_survey(run, segment))
@@ -137,71 +84,142 @@ es_prune_segment(const EsArchiveRun *run, const EsSegment *segment, List **categ
 		const EsRetention *retention = es_archive_retention(run, fact->category);
 
 		if (retention != NULL && may_have_expired(run, fact, retention))
-			facts = lappend(facts, fact);
+			prune.facts = lappend(prune.facts, fact);
 	}
-	if (facts == NIL)
+	if (prune.facts == NIL)
 		return 0;
 	prune.gone = MemoryContextAllocExtended(CurrentMemoryContext, (segment->upper - segment->lower) / 8 + 1,
 											MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);
-	foreach(lc, facts)
+	foreach(lc, prune.facts)
 	{
-		int32		category = ((EsSegmentFact *) lfirst(lc))->category;
-		int64		count = prune.count;
+		EsSegmentFact *fact = lfirst(lc);
 
-		choose(&prune, category, es_archive_retention(run, category));
-		if (prune.count > count)
-			*categories = list_append_unique_int(*categories, category);
+		es_prune_choose(&prune, fact);
+		if (fact->due > 0)
+			*categories = list_append_unique_int(*categories, fact->category);
 	}
+	if (prune.count > 0 && has_recently_dead(segment))
+		hold_all_up(&prune, "an older snapshot");
 	if (prune.count > 0)
-	{
-		LockRelationOid(segment->table, ShareUpdateExclusiveLock);
-		es_archive_summarise(run, segment);
-		es_archive_digest(run, segment, true, &before);
-		es_catalog_as_owner(copy_segment, &prune);
-		foreach(lc, facts)
-			write_heads(&prune, ((EsSegmentFact *) lfirst(lc))->category);
-		es_archive_briefly(swap_segment, &prune);
-		es_archive_forget_survey(segment);
-		es_archive_digest(run, segment, true, &after);
-		if (after.events != before.events - prune.count)
-			elog(ERROR, "segment at position " INT64_FORMAT " has " INT64_FORMAT " events left, not " INT64_FORMAT,
-				 segment->lower, after.events, before.events - prune.count);
-		(void) es_archive_read(segment, &before);
-		after.pruned = before.pruned + prune.count;
-		after.archived_at = before.archived_at;
-		after.pruned_at = GetCurrentTimestamp();
-		es_archive_write(segment, &after);
-		CommandCounterIncrement();
-	}
+		take_away(&prune);
+	foreach(lc, prune.facts)
+		es_archive_note_look(run, segment, lfirst(lc));
 	pfree(prune.gone);
 	return prune.count;
 }
 
-/* ---- what goes ---- */
-
-typedef struct Look
-{
-	const EsRetention *retention;
-	Candidate	candidate;
-	MemoryContext context;
-} Look;
-
+/* Nothing goes, for the time being. */
 static void
-choose(Prune *prune, int32 category, const EsRetention *retention)
+hold_all_up(EsPrune *prune, const char *who)
 {
-	Look		look = {.retention = retention};
+	ListCell   *lc;
 
-	look.context = AllocSetContextCreate(CurrentMemoryContext, "eventsource prune stream", ALLOCSET_DEFAULT_SIZES);
-	visit_category(prune, category, look_at_row, &look);
-	end_candidate(prune, &look.candidate, retention);
-	if (look.candidate.positions != NULL)
-		pfree(look.candidate.positions);
-	MemoryContextDelete(look.context);
+	foreach(lc, prune->facts)
+	{
+		EsSegmentFact *fact = lfirst(lc);
+		EsHeldUp   *held;
+
+		if (fact->due == 0)
+			continue;
+		held = palloc(sizeof(EsHeldUp));
+		held->who = who;
+		held->events = fact->due;
+		held->since = fact->first_recorded_at;
+		fact->held_up = lappend(fact->held_up, held);
+	}
+	prune->count = 0;
 }
 
-/* The rows of a category, in order of stream and version. */
 static void
-visit_category(Prune *prune, int32 category, RowVisit visit, void *arg)
+take_away(EsPrune *prune)
+{
+	const EsArchiveRun *run = prune->run;
+	const EsSegment *segment = prune->segment;
+	EsArchived	before;
+	EsArchived	after;
+	ListCell   *lc;
+
+	LockRelationOid(segment->table, ShareUpdateExclusiveLock);
+	es_archive_summarise(run, segment);
+	es_archive_digest(run, segment, true, &before);
+	es_catalog_as_owner(copy_segment, prune);
+	foreach(lc, prune->facts)
+		write_heads(prune, ((EsSegmentFact *) lfirst(lc))->category);
+	es_archive_briefly(swap_segment, prune);
+	es_archive_forget_survey(segment);
+	es_archive_digest(run, segment, true, &after);
+	if (after.events != before.events - prune->count)
+		elog(ERROR, "segment at position " INT64_FORMAT " has " INT64_FORMAT " events left, not " INT64_FORMAT,
+			 segment->lower, after.events, before.events - prune->count);
+	(void) es_archive_read(segment, &before);
+	after.pruned = before.pruned + prune->count;
+	after.archived_at = before.archived_at;
+	after.pruned_at = GetCurrentTimestamp();
+	es_archive_write(segment, &after);
+	CommandCounterIncrement();
+	(void) es_archive_survey(run, segment);
+}
+
+static bool
+has_recently_dead_on(Oid table, Buffer buffer, BlockNumber block, TransactionId oldest)
+{
+	Page		page = BufferGetPage(buffer);
+	bool		found = false;
+
+	if (PageIsAllVisible(page))
+		return false;
+	for (OffsetNumber i = FirstOffsetNumber; i <= PageGetMaxOffsetNumber(page) && !found; i++)
+	{
+		ItemId		item = PageGetItemId(page, i);
+		HeapTupleData row = {.t_tableOid = table};
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		row.t_len = ItemIdGetLength(item);
+		ItemPointerSet(&row.t_self, block, i);
+		switch (HeapTupleSatisfiesVacuum(&row, oldest, buffer))
+		{
+			case HEAPTUPLE_LIVE:
+			case HEAPTUPLE_DEAD:
+				break;
+			default:
+				found = true;
+		}
+	}
+	return found;
+}
+
+/*
+ * Are there versions of rows that an older snapshot may see, and that would not be
+ * in the segment as it is written anew?  An erasure just before leaves them.
+ */
+static bool
+has_recently_dead(const EsSegment *segment)
+{
+	Relation	rel = table_open(segment->table, ShareUpdateExclusiveLock);
+	TransactionId oldest = GetOldestNonRemovableTransactionId(rel);
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+	bool		found = false;
+
+	for (BlockNumber block = 0; block < blocks && !found; block++)
+	{
+		Buffer		buffer;
+
+		CHECK_FOR_INTERRUPTS();
+		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		found = has_recently_dead_on(RelationGetRelid(rel), buffer, block, oldest);
+		UnlockReleaseBuffer(buffer);
+	}
+	FreeAccessStrategy(strategy);
+	table_close(rel, NoLock);
+	return found;
+}
+
+void
+es_prune_visit(EsPrune *prune, int32 category, EsPruneVisit visit, void *arg)
 {
 	Relation	rel = table_open(prune->segment->table, AccessShareLock);
 	Relation	index = es_event_open_index(rel, ES_INDEX_STREAM, AccessShareLock);
@@ -220,104 +238,6 @@ visit_category(Prune *prune, int32 category, RowVisit visit, void *arg)
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
-}
-
-static void
-look_at_row(Prune *prune, HeapTuple row, void *arg)
-{
-	Look	   *look = arg;
-	Candidate  *candidate = &look->candidate;
-	bool		as_a_whole;
-	MemoryContext caller;
-
-	if (es_event_stream_id(row) != candidate->stream_id)
-	{
-		end_candidate(prune, candidate, look->retention);
-		MemoryContextReset(look->context);
-		caller = MemoryContextSwitchTo(look->context);
-		begin_candidate(prune, candidate, row);
-		MemoryContextSwitchTo(caller);
-	}
-	if (!candidate->is_open)
-		return;
-	caller = MemoryContextSwitchTo(look->context);
-	candidate->is_open = es_event_version(row) == candidate->last_version + 1 &&
-		es_retention_is_expired(look->retention, es_event_position(row), es_event_recorded_at(row),
-								es_event_type_id(row), prune->run->now, &as_a_whole) &&
-		!is_held(prune, row);
-	MemoryContextSwitchTo(caller);
-	if (!candidate->is_open)
-		return;
-	candidate->last_version = es_event_version(row);
-	candidate->as_a_whole |= as_a_whole;
-	if (candidate->n_positions == candidate->max_positions)
-	{
-		candidate->max_positions = Max(64, candidate->max_positions * 2);
-		candidate->positions = candidate->positions == NULL ?
-			palloc(candidate->max_positions * sizeof(int64)) :
-			repalloc_huge(candidate->positions, candidate->max_positions * sizeof(int64));
-	}
-	candidate->positions[candidate->n_positions++] = es_event_position(row);
-}
-
-static void
-begin_candidate(Prune *prune, Candidate *candidate, HeapTuple row)
-{
-	EsHead		head = {0};
-
-	candidate->stream_id = es_event_stream_id(row);
-	candidate->name = es_stream_find_name(candidate->stream_id);
-	(void) es_pruned_head(candidate->stream_id, &head);
-	candidate->last_version = head.version;
-	candidate->n_positions = 0;
-	candidate->as_a_whole = false;
-	candidate->is_open = candidate->name != NULL && !es_holds_stream(prune->run->holds, candidate->name) &&
-		!es_holds_owed(prune->run->holds, candidate->stream_id);
-}
-
-static void
-end_candidate(Prune *prune, Candidate *candidate, const EsRetention *retention)
-{
-	if (candidate->n_positions == 0 ||
-		(candidate->as_a_whole && !goes_whole(prune, candidate, retention)))
-		return;
-	for (int i = 0; i < candidate->n_positions; i++)
-		note_gone(prune, candidate->positions[i]);
-	candidate->n_positions = 0;
-}
-
-/* Has all expired that follows in the stream, up to its end? */
-static bool
-goes_whole(const Prune *prune, const Candidate *candidate, const EsRetention *retention)
-{
-	EsScan	   *scan = es_scan_stream(candidate->name, candidate->last_version + 1, false,
-									  es_final_snapshot(prune->run->final));
-	bool		result = candidate->is_open;
-	HeapTuple	row;
-
-	while (result && (row = es_scan_next_tuple(scan)) != NULL)
-	{
-		bool		as_a_whole;
-
-		result = es_event_position(row) <= prune->run->upto &&
-			es_retention_is_expired(retention, es_event_position(row), es_event_recorded_at(row),
-									es_event_type_id(row), prune->run->now, &as_a_whole) &&
-			!is_held(prune, row);
-	}
-	es_scan_end(scan);
-	return result;
-}
-
-/* Is it about somebody who is held? */
-static bool
-is_held(const Prune *prune, HeapTuple row)
-{
-	EsEvent		event;
-
-	if (!es_holds_any_subject(prune->run->holds))
-		return false;
-	es_event_deform(row, true, &event);
-	return es_holds_subject(prune->run->holds, es_event_text(&event, ES_EVENT_SUBJECT));
 }
 
 /* ---- what is left of it ---- */
@@ -339,11 +259,11 @@ write_head(const HeadLook *look)
 }
 
 static void
-look_for_head(Prune *prune, HeapTuple row, void *arg)
+look_for_head(EsPrune *prune, HeapTuple row, void *arg)
 {
 	HeadLook   *look = arg;
 
-	if (!is_gone(prune, es_event_position(row)))
+	if (!es_prune_is_gone(prune, es_event_position(row)))
 		return;
 	if (look->stream_id != es_event_stream_id(row))
 		write_head(look);
@@ -353,11 +273,11 @@ look_for_head(Prune *prune, HeapTuple row, void *arg)
 
 /* How far each stream is gone; what was kept of it besides goes as well. */
 static void
-write_heads(Prune *prune, int32 category)
+write_heads(EsPrune *prune, int32 category)
 {
 	HeadLook	look = {0};
 
-	visit_category(prune, category, look_for_head, &look);
+	es_prune_visit(prune, category, look_for_head, &look);
 	write_head(&look);
 	CommandCounterIncrement();
 }
@@ -382,7 +302,7 @@ drop_snapshots(int64 stream_id)
 /* ---- the segment written anew ---- */
 
 static void
-flush_leaves(Prune *prune)
+flush_leaves(EsPrune *prune)
 {
 	if (prune->leaves.present != 0)
 		es_pruned_add_leaves(&prune->leaves);
@@ -390,7 +310,7 @@ flush_leaves(Prune *prune)
 }
 
 static void
-keep_leaf(Prune *prune, HeapTuple row)
+keep_leaf(EsPrune *prune, HeapTuple row)
 {
 	int64		position = es_event_position(row);
 	int			i = position % ES_PRUNED_BUCKET;
@@ -407,7 +327,7 @@ keep_leaf(Prune *prune, HeapTuple row)
 
 /* By position, so that what is left lies in that order. */
 static void
-copy_rows(Prune *prune, Relation old, RewriteState rewrite)
+copy_rows(EsPrune *prune, Relation old, RewriteState rewrite)
 {
 	Relation	index = es_event_open_index(old, ES_INDEX_POSITION, AccessShareLock);
 	SysScanDesc scan = systable_beginscan_ordered(old, index, es_final_snapshot(prune->run->final), 0, NULL);
@@ -418,7 +338,7 @@ copy_rows(Prune *prune, Relation old, RewriteState rewrite)
 	while (HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (is_gone(prune, es_event_position(row)))
+		if (es_prune_is_gone(prune, es_event_position(row)))
 			keep_leaf(prune, row);
 		else
 		{
@@ -438,7 +358,7 @@ copy_rows(Prune *prune, Relation old, RewriteState rewrite)
 static void
 copy_segment(void *arg)
 {
-	Prune	   *prune = arg;
+	EsPrune    *prune = arg;
 	Relation	old = table_open(prune->segment->table, ShareUpdateExclusiveLock);
 	Relation	new;
 	RewriteState rewrite;
@@ -457,13 +377,39 @@ copy_segment(void *arg)
 	CommandCounterIncrement();
 }
 
+/*
+ * Nobody reads the segment now.  Who has begun to follow the log since we looked, may
+ * have been lent what goes.
+ */
+static void
+expect_not_needed(const EsPrune *prune)
+{
+	EsHolds    *holds = es_holds_load();
+	ListCell   *lc;
+
+	foreach(lc, prune->facts)
+	{
+		const EsSegmentFact *fact = lfirst(lc);
+		const char *who;
+
+		if (fact->due == 0 || es_holds_upto(holds, fact->category, &who) >= fact->last_due)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("%s has begun to need what is to be taken away", who),
+				 errdetail("It was defined anew, or set back, meanwhile."),
+				 errhint("Call eventsource.archive_due() again.")));
+	}
+}
+
 static void
 swap_as_owner(void *arg)
 {
-	Prune	   *prune = arg;
+	EsPrune    *prune = arg;
 	Relation	rel = table_open(prune->segment->table, AccessExclusiveLock);
 
 	CheckTableNotInUse(rel, "archive_due");
+	expect_not_needed(prune);
 	TransferPredicateLocksToHeapRelation(rel);
 	table_close(rel, NoLock);
 	finish_heap_swap(prune->segment->table, prune->new_heap, false, false, false, true, prune->frozen_xid,

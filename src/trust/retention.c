@@ -1,7 +1,7 @@
 /*
  * retention.c
- *		How long events are kept, and what must not go: policies and legal holds
- *		as they were defined, and what they say about an event.
+ *		How long events are kept: policies as they were defined, and what they say
+ *		about an event.
  *
  * A promise is not taken back: an event stays as long as the longest of the terms
  * that were in force since it was recorded.  By position, not by the clock, it is
@@ -11,29 +11,18 @@
  */
 #include "trust/retention.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "common/hashfn.h"
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/json.h"
-#include "log/stream.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "rules/category.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* As src/capture has it, which is no room below this one. */
 #define TRACKING_KIND	"tracking"
-
-/* Likewise of src/feed: the column "stream" of eventsource.subscription_parked. */
-#define PARKED_STREAM	12
 
 static EsRetention *read_category(const char *category);
 static EsRetentionTerm *read_term(const EsDefinition *definition);
@@ -41,10 +30,6 @@ static Interval *read_interval(Jsonb *data, const char *key);
 static List *read_types(Jsonb *data, const char *key);
 static void find_kept_types(EsRetentionTerm *term);
 static bool is_tracked(const char *category);
-static void load_owed(EsHolds *holds);
-static HTAB *new_names(const char *what);
-static void add_name(HTAB *names, const text *name);
-static bool has_name(HTAB *names, const text *name);
 
 bool
 es_retention_lock(bool shared, bool wait)
@@ -205,135 +190,4 @@ es_retention_is_expired(const EsRetention *retention, int64 position, TimestampT
 		was_promised = term->position < position;
 	}
 	return was_promised;
-}
-
-/* ---- legal holds ---- */
-
-EsHolds *
-es_holds_load(void)
-{
-	EsHolds    *holds = palloc(sizeof(EsHolds));
-	ListCell   *lc;
-
-	holds->streams = new_names("eventsource held streams");
-	holds->subjects = new_names("eventsource held subjects");
-	holds->owed = new_names("eventsource owed streams");
-	load_owed(holds);
-	foreach(lc, es_config_list(ES_HOLD_KIND))
-	{
-		EsDefinition *definition = lfirst(lc);
-		char	   *stream = es_json_find_string(&definition->data->root, "stream");
-		char	   *subject = es_json_find_string(&definition->data->root, "subject");
-
-		if (strcmp(definition->type, ES_HOLD_PLACED) != 0)
-			continue;
-		if (stream != NULL)
-			add_name(holds->streams, cstring_to_text(stream));
-		if (subject != NULL)
-			add_name(holds->subjects, cstring_to_text(subject));
-	}
-	return holds;
-}
-
-/* Streams that parked events keep from being delivered. */
-static void
-load_owed(EsHolds *holds)
-{
-	Relation	rel = table_open(es_catalog_oid(ES_REL_SUBSCRIPTION_PARKED), AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
-	HeapTuple	row;
-
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		bool		isnull;
-		Datum		stream = heap_getattr(row, PARKED_STREAM, RelationGetDescr(rel), &isnull);
-		int64		stream_id = DatumGetInt64(stream);
-
-		(void) hash_search(holds->owed, &stream_id, HASH_ENTER, NULL);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-}
-
-bool
-es_holds_owed(const EsHolds *holds, int64 stream_id)
-{
-	return hash_get_num_entries(holds->owed) > 0 &&
-		hash_search(holds->owed, &stream_id, HASH_FIND, NULL) != NULL;
-}
-
-static HTAB *
-new_names(const char *what)
-{
-	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(uint64),.hcxt = CurrentMemoryContext};
-
-	return hash_create(what, 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-static uint64
-hash_name(const text *name)
-{
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), 0);
-}
-
-static void
-add_name(HTAB *names, const text *name)
-{
-	uint64		hash = hash_name(name);
-
-	(void) hash_search(names, &hash, HASH_ENTER, NULL);
-}
-
-static bool
-has_name(HTAB *names, const text *name)
-{
-	uint64		hash = hash_name(name);
-
-	return hash_get_num_entries(names) > 0 && hash_search(names, &hash, HASH_FIND, NULL) != NULL;
-}
-
-bool
-es_holds_any_subject(const EsHolds *holds)
-{
-	return hash_get_num_entries(holds->subjects) > 0;
-}
-
-bool
-es_holds_stream(const EsHolds *holds, const text *stream)
-{
-	return has_name(holds->streams, stream);
-}
-
-bool
-es_holds_subject(const EsHolds *holds, const text *subject)
-{
-	return has_name(holds->subjects, subject);
-}
-
-static void
-refuse_held(const char *what, const text *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("%s \"%s\" is under legal hold", what, text_to_cstring(name)),
-			 errdetail("What is recorded about it must stay as it is while the hold lasts: see eventsource.holds."),
-			 errhint("eventsource.release_hold() ends it; mode soft hides the personal data meanwhile.")));
-}
-
-void
-es_holds_expect_none(const text *subject, const int64 *streams, int64 n_streams)
-{
-	EsHolds    *holds = es_holds_load();
-
-	if (es_holds_subject(holds, subject))
-		refuse_held("subject", subject);
-	if (hash_get_num_entries(holds->streams) == 0)
-		return;
-	for (int64 i = 0; i < n_streams; i++)
-	{
-		const text *name = es_stream_name(streams[i]);
-
-		if (es_holds_stream(holds, name))
-			refuse_held("stream", name);
-	}
 }

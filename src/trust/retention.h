@@ -64,15 +64,16 @@ extern bool es_retention_is_past(TimestampTz recorded_at, const Interval *interv
 extern bool es_retention_is_expired(const EsRetention *retention, int64 position, TimestampTz recorded_at,
 									int32 type, TimestampTz now, bool *as_a_whole);
 
-/* ---- legal holds ---- */
+/* ---- what keeps events that have expired (retention_holds.c) ---- */
 
 typedef struct EsHolds
 {
 	HTAB	   *streams;		/* by hash of the name: who shares one is held
 								 * as well */
 	HTAB	   *subjects;
-	HTAB	   *owed;			/* ids of streams that subscriptions have
-								 * parked events of */
+	HTAB	   *owed;			/* ids of streams that are needed whole, and
+								 * who needs them */
+	List	   *needs;			/* of EsNeed: of all others */
 } EsHolds;
 
 /* What is held; palloc'd in the current context. */
@@ -80,8 +81,14 @@ extern EsHolds *es_holds_load(void);
 extern bool es_holds_any_subject(const EsHolds *holds);
 extern bool es_holds_stream(const EsHolds *holds, const text *stream);
 
-/* Does some subscription still owe events of the stream, as one of them is parked? */
-extern bool es_holds_owed(const EsHolds *holds, int64 stream_id);
+/* Who needs the stream whole, as it has parked an event of it; NULL: nobody. */
+extern const char *es_holds_owed(const EsHolds *holds, int64 stream_id);
+
+/*
+ * Up to which position all who read a category (word) have dealt with it, and who is
+ * behind the others; PG_INT64_MAX and NULL: nobody reads it.
+ */
+extern int64 es_holds_upto(const EsHolds *holds, int32 category, const char **who);
 extern bool es_holds_subject(const EsHolds *holds, const text *subject);
 
 /*

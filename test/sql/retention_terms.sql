@@ -2,7 +2,7 @@
 \set own_database retention_terms
 \i test/own_database.sql
 -- Which terms an event has, and what machines, corrections, snapshots and async projections make of streams that lost events.
-SELECT plan(41);
+SELECT plan(42);
 SET eventsource.segment_size = 100;
 
 -- An event keeps the longest term that was in force since it was recorded.
@@ -102,6 +102,11 @@ SELECT eventsource.create_subscription('mails', '{mail}', max_attempts => 1) AS 
 SELECT count(eventsource.append('mail-' || n % 2, 'sent')) AS done FROM generate_series(1, 6) n \gset
 SELECT position AS first FROM eventsource.poll('mails', max_count => 1) \gset
 SELECT eventsource.nack('mails', :first, 'broken') IS NULL AS done \gset
+SELECT pg_temp.fill() AS done \gset
+SELECT count(*) AS done FROM eventsource.archive_due() \gset
+SELECT is(pg_temp.left_of('mail'), '{0,0,0,1,1,1}', 'what was not delivered yet');
+SELECT max(position) AS last FROM eventsource.poll('mails') \gset
+SELECT eventsource.ack('mails', :last) IS NULL AS done \gset
 SELECT pg_temp.fill() AS done \gset
 SELECT count(*) AS done FROM eventsource.archive_due() \gset
 SELECT is(pg_temp.left_of('mail'), '{1,1,1}', 'the stream of a parked event');

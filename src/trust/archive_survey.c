@@ -1,0 +1,180 @@
+/*
+ * archive_survey.c
+ *		What full segments hold, by category: found once, as nothing is written into
+ *		them any more, and again when events went; and what was seen when they were
+ *		last looked at for what has expired.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "log/catalog.h"
+#include "log/json.h"
+#include "miscadmin.h"
+#include "trust/archive.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define FACT_COLUMNS		7	/* lower_bound, category, events,
+								 * first_recorded_at, last_recorded_at,
+								 * looked_at, held_up */
+#define FACTS_FOUND			5
+
+static List *read_facts(const EsSegment *segment);
+static void find_facts(void *arg);
+static SysScanDesc begin_scan(Relation rel, const EsSegment *segment, const int32 *category);
+
+typedef struct Survey
+{
+	const EsSegment *segment;
+	Relation	rel;
+} Survey;
+
+List *
+es_archive_survey(const EsArchiveRun *run, const EsSegment *segment)
+{
+	List	   *facts = read_facts(segment);
+	Survey		survey = {.segment = segment};
+
+	if (facts != NIL)
+		return facts;
+	survey.rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
+	es_catalog_as_owner(find_facts, &survey);
+	table_close(survey.rel, NoLock);
+	CommandCounterIncrement();
+	return read_facts(segment);
+}
+
+/* In SQL, since a large segment is better gone through by several. */
+static void
+find_facts(void *arg)
+{
+	Survey	   *survey = arg;
+	char	   *query = psprintf("SELECT (stream >> 40)::pg_catalog.int4, pg_catalog.count(*),"
+								 " pg_catalog.min(recorded_at), pg_catalog.max(recorded_at) FROM %s.%s GROUP BY 1",
+								 ES_SCHEMA, quote_identifier(get_rel_name(survey->segment->table)));
+
+	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not execute: %s", query);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		values[FACT_COLUMNS] = {Int64GetDatum(survey->segment->lower)};
+		bool		nulls[FACT_COLUMNS] = {[FACTS_FOUND] = true, true};
+
+		for (int k = 1; k < FACTS_FOUND; k++)
+			values[k] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k, &nulls[k]);
+		es_catalog_insert(survey->rel, values, nulls);
+	}
+}
+
+/* The rows of a segment, or of one category in it. */
+static SysScanDesc
+begin_scan(Relation rel, const EsSegment *segment, const int32 *category)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment->lower));
+	if (category != NULL)
+		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(*category));
+	return systable_beginscan(rel, es_catalog_oid(ES_REL_SEGMENT_CATEGORY_PKEY), true, SnapshotSelf,
+							  category == NULL ? 1 : 2, keys);
+}
+
+static List *
+read_facts(const EsSegment *segment)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), AccessShareLock);
+	List	   *facts = NIL;
+	SysScanDesc scan = begin_scan(rel, segment, NULL);
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		EsSegmentFact *fact = palloc0(sizeof(EsSegmentFact));
+		Datum		values[FACT_COLUMNS];
+		bool		nulls[FACT_COLUMNS];
+
+		heap_deform_tuple(row, RelationGetDescr(rel), values, nulls);
+		fact->category = DatumGetInt32(values[1]);
+		fact->events = DatumGetInt64(values[2]);
+		fact->first_recorded_at = DatumGetTimestampTz(values[3]);
+		fact->last_recorded_at = DatumGetTimestampTz(values[4]);
+		fact->looked_at = nulls[5] ? 0 : DatumGetTimestampTz(values[5]);
+		facts = lappend(facts, fact);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return facts;
+}
+
+/* The facts of a segment, whose rows go with it. */
+void
+es_archive_forget_survey(const EsSegment *segment)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
+	SysScanDesc scan = begin_scan(rel, segment, NULL);
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+		es_catalog_delete(rel, row);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+static Datum
+form_held_up(const List *held_up)
+{
+	JsonbParseState *state = NULL;
+	ListCell   *lc;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	foreach(lc, held_up)
+	{
+		const EsHeldUp *held = lfirst(lc);
+		char		since[MAXDATELEN + 1];
+		int			utc = 0;
+
+		JsonEncodeDateTime(since, TimestampTzGetDatum(held->since), TIMESTAMPTZOID, &utc);
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		es_json_push_string(&state, "who", held->who);
+		es_json_push_number(&state, "events", held->events);
+		es_json_push_string(&state, "since", pstrdup(since));
+		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
+}
+
+void
+es_archive_note_look(const EsArchiveRun *run, const EsSegment *segment, const EsSegmentFact *fact)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
+	SysScanDesc scan = begin_scan(rel, segment, &fact->category);
+	HeapTuple	row = systable_getnext(scan);
+
+	/* None: all of the category has gone. */
+	if (HeapTupleIsValid(row))
+	{
+		Datum		values[FACT_COLUMNS];
+		bool		nulls[FACT_COLUMNS];
+
+		heap_deform_tuple(row, RelationGetDescr(rel), values, nulls);
+		values[5] = TimestampTzGetDatum(run->now);
+		nulls[5] = false;
+		nulls[6] = fact->held_up == NIL;
+		values[6] = nulls[6] ? (Datum) 0 : form_held_up(fact->held_up);
+		es_catalog_update(rel, row, values, nulls);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
