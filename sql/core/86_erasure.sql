@@ -131,7 +131,7 @@ CREATE VIEW eventsource.erasures AS
 SELECT e.position,
 	   e.subject,
 	   t.word AS type,
-	   e.data,
+	   e.data - 'left' AS data,
 	   r.word AS reason,
 	   a.word AS actor,
 	   e.recorded_at

@@ -28,6 +28,12 @@
  * and the event's commitment is
  *	SHA-256(0x11 | number of fields (4 bytes) | those in the order of the paths' bytes).
  * A field and its salt can go; what was committed to stays, and says nothing.
+ *
+ * What an erasure leaves of an event, whose hash is of more than that, has the digest
+ *	SHA-256(0x12 | the hash of it as it stands, with its own stored hash for the
+ *	previous one | number of personal fields (4 bytes) | for each, in order: length of
+ *	its path (4 bytes), path, commitment, 'o' if the value is what was recorded, else 'r'
+ *	and the JSON of what stands there now).
  */
 #include "log/chain.h"
 
@@ -35,6 +41,7 @@
 #include "common/sha2.h"
 #include "lib/stringinfo.h"
 #include "log/open.h"
+#include "log/personal.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -49,6 +56,7 @@
 /* What commitments begin with, so that none can be taken for another. */
 #define COMMIT_FIELD	0x10
 #define COMMIT_EVENT	0x11
+#define DIGEST_LEFT		0x12
 
 #define HMAC_BLOCK		64
 
@@ -490,5 +498,34 @@ es_chain_commit(const uint8 *commits, int count, uint8 *commitment)
 	put_uint32(&buf, count);
 	put_bytes(&buf, commits, count * ES_HASH_SIZE);
 	es_chain_sha256(buf.data, buf.len, commitment);
+	pfree(buf.data);
+}
+
+void
+es_chain_left(const EsEvent *event, const EsPersonal *personal, uint8 *digest)
+{
+	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
+	uint8		own[ES_HASH_SIZE] = {0};
+	uint8		hash[ES_HASH_SIZE];
+	StringInfoData buf;
+
+	memcpy(own, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
+	es_chain_hash(event, own, hash);
+	initStringInfo(&buf);
+	put_char(&buf, DIGEST_LEFT);
+	put_bytes(&buf, hash, ES_HASH_SIZE);
+	put_uint32(&buf, personal == NULL ? 0 : personal->n);
+	for (int i = 0; personal != NULL && i < personal->n; i++)
+	{
+		const EsPersonalField *field = &personal->field[i];
+		bool		is_original = es_personal_is_original(field);
+
+		put_string(&buf, field->path, field->length);
+		put_bytes(&buf, field->commit, ES_HASH_SIZE);
+		put_char(&buf, is_original ? 'o' : 'r');
+		if (!is_original)
+			put_value(&buf, &field->value);
+	}
+	es_chain_sha256(buf.data, buf.len, digest);
 	pfree(buf.data);
 }

@@ -27,6 +27,12 @@ extern void es_chain_commit_field(const uint8 *salt, const char *path, int lengt
 								  uint8 *commit);
 extern void es_chain_commit(const uint8 *commits, int count, uint8 *commitment);
 
+/*
+ * What is left of an event that something was taken from, by its row as it is stored
+ * and its personal fields with their commitments (NULL: it has none, or they are lost).
+ */
+extern void es_chain_left(const EsEvent *event, const struct EsPersonal *personal, uint8 *digest);
+
 /* A string in UTF-8; the one given if it is so already. */
 extern const char *es_chain_utf8(const char *data, int *len);
 

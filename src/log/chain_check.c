@@ -9,12 +9,12 @@
  * A tombstone's payload is gone; its hash is what it was, which the next event and
  * the sealed tree are held against.  Personal fields may be gone, or replaced, beside
  * their commitments.  Either is lawful only if an erasure of the subject that the log
- * tells of came after the event.
+ * tells of came after the event, and has left just that (log/accounts.h).
  */
 #include "log/chain_check.h"
 
+#include "log/accounts.h"
 #include "log/chain.h"
-#include "log/erased.h"
 #include "log/event.h"
 #include "log/pruned.h"
 #include "log/read.h"
@@ -28,10 +28,7 @@ struct EsChainCheck
 	HTAB	   *ends;
 	Snapshot	snapshot;
 
-	/* The subject asked for last: those of one come together, most often. */
-	MemoryContext context;
-	const text *subject;
-	EsErasedUpto erased;
+	EsAccounts *accounts;
 };
 
 typedef struct ChainEnd
@@ -53,8 +50,7 @@ es_chain_check_begin(Snapshot snapshot)
 	ctl.hcxt = CurrentMemoryContext;
 	check->snapshot = snapshot;
 	check->ends = hash_create("eventsource chain ends", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	check->context = AllocSetContextCreate(CurrentMemoryContext, "eventsource erased subject",
-										   ALLOCSET_SMALL_SIZES);
+	check->accounts = es_accounts_begin(snapshot);
 	return check;
 }
 
@@ -85,37 +81,15 @@ begin_chain(const EsChainCheck *check, const EsEvent *event, ChainEnd *end)
 	memcpy(end->hash, head.hash, ES_HASH_SIZE);
 }
 
-static const EsErasedUpto *
-find_erased(EsChainCheck *check, const EsEvent *event)
-{
-	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
-
-	if (!es_text_same(check->subject, subject))
-	{
-		MemoryContext caller = MemoryContextSwitchTo(check->context);
-
-		check->subject = NULL;
-		MemoryContextReset(check->context);
-		es_erased_upto(subject, check->snapshot, &check->erased);
-		check->subject = cstring_to_text_with_len(VARDATA_ANY(subject), VARSIZE_ANY_EXHDR(subject));
-		MemoryContextSwitchTo(caller);
-	}
-	return &check->erased;
-}
-
+/* A tombstone's is not of what is there. */
 static const char *
-check_hash(EsChainCheck *check, const EsEvent *event, const ChainEnd *end, bool *is_redacted)
+check_hash(const EsEvent *event, const ChainEnd *end)
 {
 	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
 	uint8		hash[ES_HASH_SIZE];
 
 	if (VARSIZE_ANY_EXHDR(stored) == ES_HASH_SIZE && (event->flags & ES_EVENT_ERASED) != 0)
-	{
-		*is_redacted = true;
-		if (DatumGetInt64(event->value[ES_EVENT_POSITION]) > find_erased(check, event)->payload)
-			return "it is a tombstone, but no erasure of its subject accounts for it";
 		return NULL;
-	}
 	es_chain_hash(event, end->hash, hash);
 	if (VARSIZE_ANY_EXHDR(stored) != ES_HASH_SIZE || memcmp(VARDATA_ANY(stored), hash, ES_HASH_SIZE) != 0)
 		return "hash does not match the event and the one before it";
@@ -123,9 +97,9 @@ check_hash(EsChainCheck *check, const EsEvent *event, const ChainEnd *end, bool 
 }
 
 static const char *
-check_personal(EsChainCheck *check, const EsEvent *event, bool *is_redacted)
+check_personal(EsVaultVerdict verdict)
 {
-	switch (es_vault_verify(event, check->snapshot))
+	switch (verdict)
 	{
 		case ES_VAULT_MISSING:
 			return "its personal fields are missing";
@@ -134,14 +108,46 @@ check_personal(EsChainCheck *check, const EsEvent *event, bool *is_redacted)
 		case ES_VAULT_TAMPERED:
 			return "personal fields are not those that were recorded";
 		case ES_VAULT_REDACTED:
-			*is_redacted = true;
-			if (DatumGetInt64(event->value[ES_EVENT_POSITION]) > find_erased(check, event)->personal)
-				return "personal fields were taken away, but no erasure of its subject accounts for it";
-			return NULL;
 		case ES_VAULT_INTACT:
 			break;
 	}
 	return NULL;
+}
+
+/* What was erased of it, and only that, is what an erasure of its subject says. */
+static const char *
+check_erasure(EsChainCheck *check, const EsEvent *event, EsVaultVerdict verdict, const EsVaultRow *vault)
+{
+	const text *stream = es_event_text(event, ES_EVENT_STREAM);
+	bool		is_own = stream != NULL && VARDATA_ANY(stream)[0] == '$';
+	EsAccount  *account = is_own ? NULL : es_accounts_find(check->accounts, es_event_text(event, ES_EVENT_SUBJECT));
+	int64		position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
+	bool		is_erased = (event->flags & ES_EVENT_ERASED) != 0;
+	bool		is_final = account != NULL && account->mode != ES_ERASED_NOT;
+	bool		is_hidden = vault != NULL && vault->state == ES_VAULT_HIDDEN;
+	bool		shall_be_hidden = account != NULL && position <= account->hidden_upto;
+	uint8		digest[ES_HASH_SIZE];
+
+	if (is_erased && !(is_final && account->mode == ES_ERASED_HARD && position <= account->upto))
+		return "it is a tombstone, but no erasure of its subject accounts for it";
+	if (verdict == ES_VAULT_REDACTED && !(is_final && position <= account->upto))
+		return "personal fields were taken away, but no erasure of its subject accounts for it";
+	if (is_hidden && !shall_be_hidden)
+		return "personal fields are hidden, but no erasure of its subject accounts for it";
+	if (vault != NULL && !is_hidden && shall_be_hidden)
+		return "personal fields are shown, though an erasure of its subject has hidden them";
+	if (!is_final)
+		return NULL;
+	if (position > account->upto)
+		return "it is about a subject that was erased before";
+	if (!is_erased && account->mode == ES_ERASED_HARD)
+		return "its data is there, though an erasure of its subject has taken it away";
+	if (!is_erased && vault == NULL)
+		return NULL;
+	account->met++;
+	es_chain_left(event, vault == NULL ? NULL : &vault->personal, digest);
+	return es_accounts_has_left(check->accounts, account, digest) ? NULL :
+		"it is not what the erasure of its subject has left";
 }
 
 void
@@ -151,15 +157,21 @@ es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *
 	ChainEnd   *end = hash_search(check->ends, &event->stream_id, HASH_ENTER, &found);
 	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
+	EsVaultVerdict vault = ES_VAULT_INTACT;
+	EsVaultRow	row;
 
 	if (!found)
 		begin_chain(check, event, end);
 	verdict->after = end->version;
 	verdict->follows = version == end->version + 1;
-	verdict->is_redacted = false;
-	verdict->problem = check_hash(check, event, end, &verdict->is_redacted);
+	verdict->problem = check_hash(event, end);
 	if (verdict->problem == NULL && event->commitment != NULL)
-		verdict->problem = check_personal(check, event, &verdict->is_redacted);
+		vault = es_vault_verify(event, check->snapshot, &row);
+	if (verdict->problem == NULL)
+		verdict->problem = check_personal(vault);
+	if (verdict->problem == NULL)
+		verdict->problem = check_erasure(check, event, vault, event->commitment != NULL ? &row : NULL);
+	verdict->is_redacted = (event->flags & ES_EVENT_ERASED) != 0 || vault == ES_VAULT_REDACTED;
 	verdict->matches = verdict->problem == NULL;
 	memcpy(end->hash, VARDATA_ANY(stored), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(stored)));
 	end->version = version;
@@ -173,10 +185,16 @@ es_chain_gap(const EsChainVerdict *verdict, const EsEvent *event)
 				 DatumGetInt64(event->value[ES_EVENT_VERSION]), verdict->after);
 }
 
+EsAccounts *
+es_chain_check_accounts(const EsChainCheck *check)
+{
+	return check->accounts;
+}
+
 void
 es_chain_check_end(EsChainCheck *check)
 {
-	MemoryContextDelete(check->context);
+	es_accounts_end(check->accounts);
 	hash_destroy(check->ends);
 	pfree(check);
 }

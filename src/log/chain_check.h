@@ -37,6 +37,10 @@ extern void es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsCh
 /* What is wrong with its place in the stream; NULL: nothing. */
 extern const char *es_chain_gap(const EsChainVerdict *verdict, const EsEvent *event);
 
+/* Of the erasures that were met on the way. */
+struct EsAccounts;
+extern struct EsAccounts *es_chain_check_accounts(const EsChainCheck *check);
+
 extern void es_chain_check_end(EsChainCheck *check);
 
 #endif							/* ES_LOG_CHAIN_CHECK_H */

@@ -220,9 +220,8 @@ es_config_version_seen(const char *kind, const char *name, Snapshot snapshot)
 	return version;
 }
 
-/* Names of the streams of a kind, in order; at most so many. */
-static List *
-list_streams(const char *prefix, int max)
+List *
+es_config_streams(const char *prefix, int max)
 {
 	int			prefix_len = strlen(prefix);
 	Relation	rel = table_open(es_catalog_oid(ES_REL_STREAM), AccessShareLock);
@@ -256,7 +255,7 @@ list_streams(const char *prefix, int max)
 bool
 es_config_any(const char *kind)
 {
-	return list_streams(psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind), 1) != NIL;
+	return es_config_streams(psprintf("%s-%s.", ES_CONFIG_CATEGORY, kind), 1) != NIL;
 }
 
 List *
@@ -266,7 +265,7 @@ es_config_names(const char *kind)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, list_streams(prefix, PG_INT32_MAX))
+	foreach(lc, es_config_streams(prefix, PG_INT32_MAX))
 		result = lappend(result, text_to_cstring(lfirst(lc)) + strlen(prefix));
 	return result;
 }
@@ -278,7 +277,7 @@ es_config_list(const char *kind)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, list_streams(prefix, PG_INT32_MAX))
+	foreach(lc, es_config_streams(prefix, PG_INT32_MAX))
 	{
 		text	   *stream = lfirst(lc);
 		EsDefinition *definition = read_stream(stream, text_to_cstring(stream) + strlen(prefix), 0);

@@ -46,6 +46,9 @@ extern List *es_config_history(const char *kind, const char *name);
 /* Names of a kind, in order.  List of char *. */
 extern List *es_config_names(const char *kind);
 
+/* Names of all streams that begin so, in order, at most so many.  List of text *. */
+extern List *es_config_streams(const char *prefix, int max);
+
 /* Was anything of this kind ever defined? */
 extern bool es_config_any(const char *kind);
 

@@ -29,8 +29,6 @@
 #include "errors.h"
 #include "log/catalog.h"
 #include "log/erased.h"
-#include "log/json.h"
-#include "log/read.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -250,29 +248,22 @@ es_erased_except(const text *subject)
 /* ---- verifying ---- */
 
 void
-es_erased_upto(const text *subject, Snapshot snapshot, EsErasedUpto *upto)
+es_erased_visit(Snapshot snapshot, EsErasedVisit visit, void *arg)
 {
-	EsScan	   *scan = es_scan_stream(es_erasure_stream(subject), 1, false, snapshot);
-	EsEvent		event;
+	Relation	rel = table_open(es_catalog_oid(ES_REL_ERASED), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, es_catalog_oid(ES_REL_ERASED_PKEY), false, snapshot, 0, NULL);
+	HeapTuple	row;
+	bool		isnull;
 
-	memset(upto, 0, sizeof(*upto));
-	es_scan_as_stored(scan);
-	while (es_scan_next(scan, &event))
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		Jsonb	   *data = DatumGetJsonbP(event.value[ES_EVENT_DATA]);
-		char	   *name = es_json_find_string(&data->root, "mode");
-		EsErasedMode mode = name == NULL ? ES_ERASED_NOT : es_erased_mode_named(name);
-		int64		position;
+		text	   *subject = DatumGetTextPP(heap_getattr(row, COL_SUBJECT, RelationGetDescr(rel), &isnull));
 
-		if (mode < ES_ERASED_ANONYMIZE || !es_text_same(es_event_text(&event, ES_EVENT_SUBJECT), subject) ||
-			strcmp(text_to_cstring(es_event_text(&event, ES_EVENT_TYPE)), ES_ERASURE_COMPLETED) != 0 ||
-			!es_json_find_number(&data->root, "upto", &position))
-			continue;
-		upto->personal = Max(upto->personal, position);
-		if (mode == ES_ERASED_HARD)
-			upto->payload = Max(upto->payload, position);
+		CHECK_FOR_INTERRUPTS();
+		visit(subject, DatumGetInt16(heap_getattr(row, COL_MODE, RelationGetDescr(rel), &isnull)), arg);
 	}
-	es_scan_end(scan);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
 }
 
 /* ---- end of transactions ---- */

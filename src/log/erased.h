@@ -68,14 +68,9 @@ extern const text *es_erased_except(const text *subject);
 
 /* ---- for who verifies ---- */
 
-/* Up to which position its erasures account for what is missing; 0: nowhere. */
-typedef struct EsErasedUpto
-{
-	int64		personal;		/* fields taken away, or replaced */
-	int64		payload;		/* tombstones */
-} EsErasedUpto;
-
-extern void es_erased_upto(const text *subject, Snapshot snapshot, EsErasedUpto *upto);
+/* Calls visit() for each mark that a snapshot sees. */
+typedef void (*EsErasedVisit) (const text *subject, int mode, void *arg);
+extern void es_erased_visit(Snapshot snapshot, EsErasedVisit visit, void *arg);
 
 extern void es_erased_init(void);
 

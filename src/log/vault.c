@@ -356,19 +356,17 @@ write_row(Relation rel, HeapTuple old, const EsVaultRow *row)
 /* ---- comparing ---- */
 
 EsVaultVerdict
-es_vault_verify(const EsEvent *event, Snapshot snapshot)
+es_vault_verify(const EsEvent *event, Snapshot snapshot, EsVaultRow *row)
 {
-	EsVaultRow	row;
-
-	if (!es_vault_read(event->vault, snapshot, &row))
+	if (!es_vault_read(event->vault, snapshot, row))
 		return ES_VAULT_MISSING;
-	if (row.stream_id != event->stream_id ||
-		!es_text_same(row.subject, es_event_text(event, ES_EVENT_SUBJECT)))
+	if (row->stream_id != event->stream_id ||
+		!es_text_same(row->subject, es_event_text(event, ES_EVENT_SUBJECT)))
 		return ES_VAULT_STRAY;
-	complete(&row.personal);
-	if (memcmp(row.personal.commitment, event->commitment, ES_HASH_SIZE) != 0)
+	complete(&row->personal);
+	if (memcmp(row->personal.commitment, event->commitment, ES_HASH_SIZE) != 0)
 		return ES_VAULT_TAMPERED;
-	return any_replaced(&row.personal) ? ES_VAULT_REDACTED : ES_VAULT_INTACT;
+	return any_replaced(&row->personal) ? ES_VAULT_REDACTED : ES_VAULT_INTACT;
 }
 
 const uint8 *

@@ -70,7 +70,8 @@ typedef enum EsVaultVerdict
 	ES_VAULT_TAMPERED			/* it is not what was committed to */
 } EsVaultVerdict;
 
-extern EsVaultVerdict es_vault_verify(const EsEvent *event, Snapshot snapshot);
+/* row: what there is, with commitments, unless it is missing or stray. */
+extern EsVaultVerdict es_vault_verify(const EsEvent *event, Snapshot snapshot, EsVaultRow *row);
 
 /*
  * The commitment to the personal fields that data has where those of the event are;

@@ -24,6 +24,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/accounts.h"
 #include "log/catalog.h"
 #include "log/json.h"
 #include "log/stream.h"
@@ -318,11 +319,13 @@ record(const EsErasing *erasing, List *counts, const EsErasureArgs *args)
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (erasing->mode != ES_ERASED_NOT)
-		es_json_push_string(&state, "mode", es_erased_mode_name(erasing->mode));
+		es_json_push_string(&state, ES_ERASURE_MODE, es_erased_mode_name(erasing->mode));
 	es_json_push_number(&state, "found", erasing->count);
-	es_json_push_number(&state, "upto", erasing->count == 0 ? 0 : erasing->events[erasing->count - 1].position);
+	es_json_push_number(&state, ES_ERASURE_UPTO, erasing->count == 0 ? 0 : erasing->events[erasing->count - 1].position);
 	if (es_erasure_find_request(erasing->subject, &request) && request.mode <= erasing->mode)
 		es_json_push_number(&state, "request", request.position);
+	if (es_erasing_is_final(erasing))
+		es_erasure_push_left(&state, erasing);
 	es_json_push_key(&state, "targets");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	foreach(lc, counts)

@@ -23,6 +23,13 @@ typedef struct EsErasedCount
 extern int64 es_erasure_append(const text *subject, const char *type, Jsonb *data,
 							   const text *reason, const text *actor);
 
+/* ---- erase_left.c ---- */
+
+/* Digests of what is left of the events, as a member of the object that is built. */
+extern void es_erasure_push_left(JsonbParseState **state, const EsErasing *erasing);
+
+/* ---- erase_event.c: cases ---- */
+
 /* A request that is not completed yet. */
 typedef struct EsErasureRequest
 {

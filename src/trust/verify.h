@@ -47,4 +47,12 @@ extern void es_verify_tree_event(EsVerifyTree *tree, const EsVerified *event);
 /* How many leaves there are; root (may be NULL) is what was to be remembered. */
 extern int64 es_verify_tree_end(EsVerifyTree *tree, uint8 *root);
 
+/*
+ * Holds what erasures say against their marks, and against the events that were met
+ * (all of them, unless some are pruned).  Reports what is wrong.
+ */
+struct EsAccounts;
+extern void es_verify_erasures(struct EsAccounts *accounts, Snapshot snapshot, bool any_pruned,
+							   EsVerifyReport report, void *arg);
+
 #endif							/* ES_TRUST_VERIFY_H */

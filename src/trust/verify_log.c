@@ -95,7 +95,7 @@ judge(EsChainCheck *chain, const EsEvent *event, EsVerified *verified)
 }
 
 static void
-verify_events(EsFinal *final, EsVerifyTree *tree)
+verify_events(EsFinal *final, EsVerifyTree *tree, Verification *it)
 {
 	EsLeaves   *leaves = es_leaves_begin(0, PG_INT64_MAX, true, es_final_snapshot(final));
 	EsChainCheck *chain = es_chain_check_begin(es_final_snapshot(final));
@@ -104,6 +104,7 @@ verify_events(EsFinal *final, EsVerifyTree *tree)
 	MemoryContext old = MemoryContextSwitchTo(per_event);
 	EsLeaf		leaf;
 	EsVerified	verified;
+	bool		any_pruned = false;
 
 	while (es_leaves_next(leaves, &leaf))
 	{
@@ -114,6 +115,7 @@ verify_events(EsFinal *final, EsVerifyTree *tree)
 				.position = leaf.position,.status = ES_VERIFY_PRUNED
 			};
 			es_merkle_leaf(leaf.entry, verified.leaf);
+			any_pruned = true;
 		}
 		else
 			judge(chain, leaf.event, &verified);
@@ -123,6 +125,7 @@ verify_events(EsFinal *final, EsVerifyTree *tree)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(per_event);
 	es_leaves_end(leaves);
+	es_verify_erasures(es_chain_check_accounts(chain), es_final_snapshot(final), any_pruned, put_row, it);
 	es_chain_check_end(chain);
 }
 
@@ -159,7 +162,7 @@ eventsource_verify_log(PG_FUNCTION_ARGS)
 	final = es_final_begin();
 	tree = es_verify_tree_begin(es_final_snapshot(final), es_final_upto(final), put_row, &it);
 	es_verify_tree_remember(tree, size);
-	verify_events(final, tree);
+	verify_events(final, tree, &it);
 	leaves = es_verify_tree_end(tree, root);
 	es_final_end(final);
 	if (leaves < size)
