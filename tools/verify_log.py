@@ -24,8 +24,10 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import struct
 import sys
+import tempfile
 
 EMPTY_HASH = bytes(32)
 
@@ -113,6 +115,75 @@ def event_hash(log_id, event, previous):
     if event.get("commitment") is not None:
         parts.append(field(34, "c", bytes.fromhex(event["commitment"])))
     return hashlib.sha256(b"".join(parts)).digest()
+
+
+def left_digest(log_id, event):
+    """Of what an erasure has left of an event: src/log/chain.c."""
+    parts = [b"\x12", event_hash(log_id, event, bytes.fromhex(event["hash"]))]
+    personal = event.get("personal", [])
+    parts.append(struct.pack(">I", len(personal)))
+    for item in personal:
+        parts += [encode_string(item["path"]), bytes.fromhex(item["commit"])]
+        parts += [b"r", encode_json(item["value"])] if "value" in item else [b"o"]
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def is_replaced(event):
+    return any("value" in item for item in event.get("personal", []))
+
+
+def commitment_of(personal):
+    commits = b"".join(bytes.fromhex(item["commit"]) for item in personal)
+    return hashlib.sha256(b"\x11" + struct.pack(">I", len(personal)) + commits).hexdigest()
+
+
+# ---- erasures: what the log says of them, and what they left ----
+
+class Account:
+    """Of one subject: the newest erasure that is for good, and whether it is hidden."""
+
+    def __init__(self):
+        self.mode = None
+        self.upto = self.hidden_upto = self.met = 0
+        self.left = set()
+
+    def enter(self, event):
+        data = event["data"]
+        if event["type"] == "erasure_reverted":
+            self.hidden_upto = 0
+            return
+        self.hidden_upto = int(data["upto"]) if data["mode"] == "soft" else 0
+        if data["mode"] != "soft":
+            self.mode, self.upto = data["mode"], int(data["upto"])
+            hashes = "".join(data["left"])
+            self.left = {hashes[i:i + 64] for i in range(0, len(hashes), 64)}
+
+    def problem(self, event, digest):
+        position = int(event["position"])
+        erased, replaced = event.get("erased"), is_replaced(event)
+        if erased and not (self.mode == "hard" and position <= self.upto):
+            return "it is a tombstone, but no erasure of its subject accounts for it"
+        if replaced and position > self.upto:
+            return "personal fields were taken away, but no erasure of its subject accounts for it"
+        if event.get("hidden") and position > self.hidden_upto:
+            return "personal fields are hidden, but no erasure of its subject accounts for it"
+        if "commitment" in event and not event.get("hidden") and position <= self.hidden_upto:
+            return "personal fields are shown, though an erasure of its subject has hidden them"
+        if self.mode is None:
+            return None
+        if position > self.upto:
+            return "it is about a subject that was erased before"
+        if not erased and self.mode == "hard":
+            return "its data is there, though an erasure of its subject has taken it away"
+        if not erased and "commitment" not in event:
+            return None
+        self.met += 1
+        if digest().hex() not in self.left:
+            return "it is not what the erasure of its subject has left"
+        return None
+
+
+NO_ACCOUNT = Account()
 
 
 # ---- the tree: RFC 6962, section 2.1 ----
@@ -240,8 +311,7 @@ class Log:
         self.tree = Tree()
         self.heads = {}
         self.pruned = set()
-        self.redacted = []
-        self.erased_upto = {}
+        self.accounts = {}
         self.position = 0
         self.counts = {"ok": 0, "redacted": 0, "tampered": 0}
         self.wanted = {}
@@ -274,15 +344,10 @@ class Log:
             status, problem = "tampered", f"position does not follow {self.position}"
         elif version != last_version + 1:
             status, problem = "tampered", f"version does not follow {last_version}"
-        elif event.get("erased"):
-            self.redacted.append((event["subject"], position, stream, version))
-            status = "redacted"
-        elif event_hash(self.id, event, previous) != stored:
+        elif not event.get("erased") and event_hash(self.id, event, previous) != stored:
             status, problem = "tampered", "hash does not match the event and the one before it"
-        if status == "ok" and event["type"] == "erasure_completed" and stream.startswith("$erasure-") \
-                and event["data"]["mode"] == "hard":
-            upto = int(event["data"]["upto"])
-            self.erased_upto[event["subject"]] = max(upto, self.erased_upto.get(event["subject"], 0))
+        if problem is None:
+            status, problem = self.erasure(event)
         self.heads[stream] = (version, stored)
         self.position = max(self.position, position)
         self.leaf(stored)
@@ -302,15 +367,38 @@ class Log:
         self.pruned.add(entry)
         self.leaf(entry)
 
+    def erasure(self, event):
+        """Whether what was taken from an event, and nothing else, is what an erasure says."""
+        account = NO_ACCOUNT
+        if not event["stream"].startswith("$"):
+            account = self.accounts.get(event["subject"], NO_ACCOUNT)
+        if "commitment" in event and "personal" not in event:
+            return "tampered", "its personal fields are missing"
+        if "commitment" in event and commitment_of(event["personal"]) != event["commitment"]:
+            return "tampered", "personal fields are not those that were recorded"
+        problem = account.problem(event, lambda: left_digest(self.id, event))
+        if problem is not None:
+            return "tampered", problem
+        return "redacted" if event.get("erased") or is_replaced(event) else "ok", None
+
+    def look_for_erasure(self, line):
+        """Erasures come after what they erase: they are looked for first."""
+        if '"type":"erasure_' not in line:
+            return
+        event = parse(line)
+        if event.get("stream", "").startswith("$erasure-") \
+                and event["type"] in ("erasure_completed", "erasure_reverted"):
+            self.accounts.setdefault(event["subject"], Account()).enter(event)
+
     def account_for_erased(self):
-        """An event without its data is redacted if an erasure that came later says so."""
-        for subject, position, stream, version in self.redacted:
-            if position <= self.erased_upto.get(subject, 0):
-                continue
-            self.counts["redacted"] -= 1
-            self.counts["tampered"] += 1
-            print(f"tampered: position {position}, {stream} version {version}: "
-                  "its data is gone, but no erasure of its subject accounts for it")
+        """The events that erasures have left are all there, unless some are pruned."""
+        problems = 0
+        for subject, account in sorted(self.accounts.items()):
+            if account.met < len(account.left) and not self.pruned:
+                problems += 1
+                print(f"tampered: {len(account.left) - account.met} event(s) that the erasure of "
+                      f"{subject} has left are missing")
+        return problems
 
     def line(self, line):
         if "format" in line:
@@ -347,17 +435,28 @@ def refuse_constant(name):
     raise Wrong(f"{name} is no JSON number")
 
 
+def open_twice(path):
+    """A file that can be read twice."""
+    if path != "-":
+        return open(path, encoding="utf-8", newline="\n")
+    file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")
+    sys.stdin.reconfigure(encoding="utf-8", newline="\n")
+    shutil.copyfileobj(sys.stdin, file)
+    return file
+
+
 def verify_log(path, checkpoint_paths):
     log = Log([Checkpoint(path) for path in checkpoint_paths])
-    file = sys.stdin if path == "-" else open(path, encoding="utf-8", newline="\n")
-    with file:
-        for number, line in enumerate(file, 1):
-            try:
-                log.line(parse(line))
-            except (KeyError, TypeError, ValueError, AttributeError, RecursionError, struct.error, Wrong) as error:
-                raise Wrong(f"line {number}: {error}") from None
-    log.account_for_erased()
-    problems = log.compare()
+    with open_twice(path) as file:
+        for read in (log.look_for_erasure, lambda line: log.line(parse(line))):
+            file.seek(0)
+            for number, line in enumerate(file, 1):
+                try:
+                    read(line)
+                except (KeyError, TypeError, ValueError, AttributeError, RecursionError, struct.error,
+                        Wrong) as error:
+                    raise Wrong(f"line {number}: {error}") from None
+    problems = log.account_for_erased() + log.compare()
     print(f"{log.tree.size} events: " + ", ".join(f"{n} {status}" for status, n in log.counts.items()) +
           (f", {len(log.pruned)} pruned" if log.pruned else ""))
     print(f"root {base64.b64encode(log.tree.root()).decode()}")

@@ -92,7 +92,8 @@ enter(EsAccounts *accounts, const EsEvent *event)
 {
 	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
 	char	   *type = text_to_cstring(es_event_text(event, ES_EVENT_TYPE));
-	char	   *name = es_json_find_string(&DatumGetJsonbP(event->value[ES_EVENT_DATA])->root, ES_ERASURE_MODE);
+	Jsonb	   *data = DatumGetJsonbP(event->value[ES_EVENT_DATA]);
+	char	   *name = es_json_find_string(&data->root, ES_ERASURE_MODE);
 	EsErasedMode mode = name == NULL ? ES_ERASED_NOT : es_erased_mode_named(name);
 	EsAccount  *account;
 	MemoryContext caller;
@@ -133,6 +134,12 @@ find_position(Jsonb *data)
 	return length > 18 || strspn(digits, "0123456789") != length ? 0 : strtoll(digits, NULL, 10);
 }
 
+static int
+count_digests(const JsonbValue *element)
+{
+	return element->type == jbvString ? element->val.string.len / (2 * ES_HASH_SIZE) : 0;
+}
+
 /* One that says nothing of what it left accounts for nothing. */
 static void
 complete(EsAccount *account, const EsEvent *event, EsErasedMode mode)
@@ -159,7 +166,7 @@ complete(EsAccount *account, const EsEvent *event, EsErasedMode mode)
 		int			n = es_json_elements(left, &elements);
 
 		for (int i = 0; i < n; i++)
-			account->left += elements[i].type == jbvString ? elements[i].val.string.len / (2 * ES_HASH_SIZE) : 0;
+			account->left += count_digests(&elements[i]);
 	}
 }
 
@@ -253,13 +260,13 @@ load(EsAccounts *accounts, EsAccount *account)
 	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event))
 	{
-		JsonbValue *left = es_json_find(&DatumGetJsonbP(event.value[ES_EVENT_DATA])->root, ES_ERASURE_LEFT, &buffer);
-		int			count = left == NULL || !es_json_is_array(left) ? 0 : es_json_elements(left, &elements);
+		Jsonb	   *data = DatumGetJsonbP(event.value[ES_EVENT_DATA]);
+		JsonbValue *left = es_json_find(&data->root, ES_ERASURE_LEFT, &buffer);
+		int			count = left != NULL && es_json_is_array(left) ? es_json_elements(left, &elements) : 0;
 
 		for (int i = 0; i < count; i++)
 		{
-			int			length = elements[i].type != jbvString ? 0 :
-				elements[i].val.string.len / (2 * ES_HASH_SIZE);
+			int			length = count_digests(&elements[i]);
 
 			decode(elements[i].val.string.val, length * ES_HASH_SIZE, account->digests + n * ES_HASH_SIZE);
 			n += length;

@@ -120,7 +120,8 @@ check_erasure(EsChainCheck *check, const EsEvent *event, EsVaultVerdict verdict,
 {
 	const text *stream = es_event_text(event, ES_EVENT_STREAM);
 	bool		is_own = stream != NULL && VARDATA_ANY(stream)[0] == '$';
-	EsAccount  *account = is_own ? NULL : es_accounts_find(check->accounts, es_event_text(event, ES_EVENT_SUBJECT));
+	EsAccount  *account = is_own ? NULL :
+		es_accounts_find(check->accounts, es_event_text(event, ES_EVENT_SUBJECT));
 	int64		position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
 	bool		is_erased = (event->flags & ES_EVENT_ERASED) != 0;
 	bool		is_final = account != NULL && account->mode != ES_ERASED_NOT;

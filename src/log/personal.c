@@ -377,6 +377,15 @@ es_personal_is_original(const EsPersonalField *field)
 	return memcmp(field->salt, none, ES_HASH_SIZE) != 0;
 }
 
+bool
+es_personal_any_replaced(const EsPersonal *personal)
+{
+	for (int i = 0; i < personal->n; i++)
+		if (!es_personal_is_original(&personal->field[i]))
+			return true;
+	return false;
+}
+
 /* ---- putting back ---- */
 
 Jsonb *

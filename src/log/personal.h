@@ -72,6 +72,9 @@ extern void es_personal_commit(EsPersonal *personal);
 /* Is the value what was recorded? */
 extern bool es_personal_is_original(const EsPersonalField *field);
 
+/* Is one of them not? */
+extern bool es_personal_any_replaced(const EsPersonal *personal);
+
 /* Brings fields into their order. */
 extern void es_personal_sort(EsPersonal *personal);
 

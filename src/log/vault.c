@@ -41,7 +41,6 @@ typedef enum Column
 static void form_row(const EsVaultRow *row, Datum *values);
 static Jsonb *form_fields(const EsPersonal *personal);
 static bytea *form_hashes(const EsPersonal *personal, bool salts);
-static bool any_replaced(const EsPersonal *personal);
 static void read_row(Relation rel, HeapTuple tuple, EsVaultRow *row);
 static void read_fields(Jsonb *fields, EsPersonal *personal);
 static void read_hashes(const bytea *salts, const bytea *commits, int64 position, EsPersonal *personal);
@@ -94,7 +93,7 @@ form_row(const EsVaultRow *row, Datum *values)
 	values[COL_SUBJECT] = PointerGetDatum(row->subject);
 	values[COL_FIELDS] = JsonbPGetDatum(form_fields(&row->personal));
 	values[COL_SALTS] = PointerGetDatum(form_hashes(&row->personal, true));
-	values[COL_COMMITS] = PointerGetDatum(!any_replaced(&row->personal) ? es_empty_text() :
+	values[COL_COMMITS] = PointerGetDatum(!es_personal_any_replaced(&row->personal) ? es_empty_text() :
 										  form_hashes(&row->personal, false));
 	values[COL_STATE] = Int16GetDatum((int16) row->state);
 }
@@ -130,15 +129,6 @@ form_hashes(const EsPersonal *personal, bool salts)
 		memcpy(VARDATA(result) + i * ES_HASH_SIZE,
 			   salts ? personal->field[i].salt : personal->field[i].commit, ES_HASH_SIZE);
 	return result;
-}
-
-static bool
-any_replaced(const EsPersonal *personal)
-{
-	for (int i = 0; i < personal->n; i++)
-		if (!es_personal_is_original(&personal->field[i]))
-			return true;
-	return false;
 }
 
 /* ---- reading ---- */
@@ -366,7 +356,7 @@ es_vault_verify(const EsEvent *event, Snapshot snapshot, EsVaultRow *row)
 	complete(&row->personal);
 	if (memcmp(row->personal.commitment, event->commitment, ES_HASH_SIZE) != 0)
 		return ES_VAULT_TAMPERED;
-	return any_replaced(&row->personal) ? ES_VAULT_REDACTED : ES_VAULT_INTACT;
+	return es_personal_any_replaced(&row->personal) ? ES_VAULT_REDACTED : ES_VAULT_INTACT;
 }
 
 const uint8 *

@@ -321,7 +321,8 @@ record(const EsErasing *erasing, List *counts, const EsErasureArgs *args)
 	if (erasing->mode != ES_ERASED_NOT)
 		es_json_push_string(&state, ES_ERASURE_MODE, es_erased_mode_name(erasing->mode));
 	es_json_push_number(&state, "found", erasing->count);
-	es_json_push_number(&state, ES_ERASURE_UPTO, erasing->count == 0 ? 0 : erasing->events[erasing->count - 1].position);
+	es_json_push_number(&state, ES_ERASURE_UPTO,
+						erasing->count == 0 ? 0 : erasing->events[erasing->count - 1].position);
 	if (es_erasure_find_request(erasing->subject, &request) && request.mode <= erasing->mode)
 		es_json_push_number(&state, "request", request.position);
 	if (es_erasing_is_final(erasing))

@@ -49,11 +49,16 @@ digest_of(const EsAbout *about, Snapshot snapshot, uint8 *digest)
 		elog(ERROR, "no event at position " INT64_FORMAT, about->position);
 	if (event.commitment != NULL || (event.flags & ES_EVENT_ERASED) != 0)
 	{
-		/* Where the vault is not what it should be, it will be told, erased or not. */
+		/*
+		 * Where the vault is not what it should be, it will be told, erased
+		 * or not.
+		 */
 		EsVaultVerdict verdict = event.commitment == NULL ? ES_VAULT_MISSING :
 			es_vault_verify(&event, snapshot, &row);
 
-		es_chain_left(&event, verdict == ES_VAULT_MISSING || verdict == ES_VAULT_STRAY ? NULL : &row.personal, digest);
+		es_chain_left(&event,
+					  verdict == ES_VAULT_MISSING || verdict == ES_VAULT_STRAY ? NULL : &row.personal,
+					  digest);
 		is_less = true;
 	}
 	es_scan_end(scan);

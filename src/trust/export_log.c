@@ -18,6 +18,7 @@
 #include "log/leaves.h"
 #include "log/open.h"
 #include "log/pruned.h"
+#include "log/vault.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -71,16 +72,60 @@ put_hash(StringInfo line, const char *name, const uint8 *hash)
 	appendStringInfoChar(line, '"');
 }
 
+/* An object without its last brace. */
+static void
+put_personal_field(StringInfo line, const EsPersonalField *field)
+{
+	JsonbValue	value = field->value;
+	Jsonb	   *json;
+
+	appendStringInfoString(line, "{\"path\":");
+	escape_json(line, pnstrdup(field->path, field->length));
+	put_hash(line, "commit", field->commit);
+	if (es_personal_is_original(field))
+		return;
+	json = JsonbValueToJsonb(&value);
+	put_json(line, "value", JsonbPGetDatum(json));
+}
+
+/*
+ * What personal fields were committed to, which says nothing, and what an erasure has
+ * put in place of some.  Never one as it was recorded.
+ */
+static void
+put_personal(StringInfo line, const EsEvent *event, Snapshot snapshot)
+{
+	EsVaultRow	row;
+	EsVaultVerdict verdict = es_vault_verify(event, snapshot, &row);
+
+	if (verdict == ES_VAULT_MISSING || verdict == ES_VAULT_STRAY)
+		return;
+	if (row.state == ES_VAULT_HIDDEN)
+		put_number(line, "hidden", 1);
+	appendStringInfoString(line, ",\"personal\":[");
+	for (int i = 0; i < row.personal.n; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(line, ',');
+		put_personal_field(line, &row.personal.field[i]);
+		appendStringInfoChar(line, '}');
+	}
+	appendStringInfoChar(line, ']');
+}
+
 /* What the chain needs of an event that is not there as it was recorded. */
 static void
-put_chain(StringInfo line, const EsEvent *event)
+put_chain(StringInfo line, const EsEvent *event, Snapshot snapshot)
 {
 	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	EsHead		head;
 
 	put_number(line, "flags", es_chain_hashed_flags(event));
 	if (event->commitment != NULL)
+	{
 		put_hash(line, "commitment", event->commitment);
+		put_personal(line, event, snapshot);
+	}
 	if ((event->flags & ES_EVENT_ERASED) != 0)
 		put_number(line, "erased", 1);
 	if (version > 1 && es_pruned_head(event->stream_id, &head) && head.version == version - 1)
@@ -88,7 +133,7 @@ put_chain(StringInfo line, const EsEvent *event)
 }
 
 static void
-put_event(StringInfo line, const EsEvent *event)
+put_event(StringInfo line, const EsEvent *event, Snapshot snapshot)
 {
 	uint8		hash[ES_HASH_SIZE] = {0};
 	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
@@ -111,7 +156,7 @@ put_event(StringInfo line, const EsEvent *event)
 	put_number(line, "occurred_at", DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]));
 	put_number(line, "recorded_at", DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]));
 	put_text(line, "machine", event->machine);
-	put_chain(line, event);
+	put_chain(line, event, snapshot);
 	put_hash(line, "hash", hash);
 	appendStringInfoChar(line, '}');
 }
@@ -166,7 +211,7 @@ eventsource_export_log(PG_FUNCTION_ARGS)
 			put_pruned(&line, &leaf);
 		else
 		{
-			put_event(&line, leaf.event);
+			put_event(&line, leaf.event, es_final_snapshot(final));
 			es_final_note(final, es_leaves_scan(leaves));
 		}
 		put_line(result, &line);
