@@ -463,9 +463,19 @@ def verify_log(path, checkpoint_paths):
     return problems == 0 and log.counts["tampered"] == 0
 
 
-def read_json(path):
+class Misuse(Exception):
+    """What was handed in cannot be judged."""
+
+
+def read_proof(path, kind):
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        try:
+            proof = json.load(file)
+        except ValueError as error:
+            raise Misuse(f"{path} is no JSON: {error}") from None
+    if not isinstance(proof, kind) or (kind is dict and not {"leaf_index", "hash", "proof"} <= proof.keys()):
+        raise Misuse(f"{path} is not a proof of this kind")
+    return proof
 
 
 def hashes_of(value):
@@ -476,7 +486,10 @@ def hashes_of(value):
 
 
 def verify_inclusion(checkpoint_path, proof_path):
-    checkpoint, proof = Checkpoint(checkpoint_path), read_json(proof_path)
+    checkpoint, proof = Checkpoint(checkpoint_path), read_proof(proof_path, dict)
+    if proof.get("size", checkpoint.size) != checkpoint.size:
+        raise Misuse(f"the proof is for a tree of {proof['size']}, and the checkpoint is of {checkpoint.size}: "
+                     f"ask for inclusion_proof(position, {checkpoint.size})")
     entry = hashes_of([proof["hash"]])[0]
     root = root_of_inclusion(int(proof["leaf_index"]), checkpoint.size, leaf_hash(entry),
                              hashes_of(proof["proof"]))
@@ -490,7 +503,7 @@ def verify_consistency(old_path, new_path, proof_path):
     old, new = Checkpoint(old_path), Checkpoint(new_path)
     if old.origin != new.origin:
         raise Wrong("the checkpoints are of different logs")
-    check_consistency(old.size, old.root, new.size, new.root, hashes_of(read_json(proof_path)))
+    check_consistency(old.size, old.root, new.size, new.root, hashes_of(read_proof(proof_path, list)))
     print(f"the tree of {new.size} begins with that of {old.size}")
     return True
 
@@ -512,7 +525,7 @@ def main(arguments):
     except (Wrong, KeyError, TypeError, ValueError) as error:
         print(f"tampered: {error}")
         return 1
-    except OSError as error:
+    except (OSError, Misuse) as error:
         print(error, file=sys.stderr)
         return 2
 

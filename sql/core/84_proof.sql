@@ -64,7 +64,7 @@ CREATE FUNCTION eventsource.verify_log(checkpoint text DEFAULT NULL, all_events 
 	RETURNS TABLE (event_position bigint, stream_name text, version bigint, status text, problem text)
 	AS 'MODULE_PATHNAME', 'eventsource_verify_log' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.verify_log(text, boolean) IS
-	'Verifies the whole log: each event against its hash and the one before it in its stream, the hashes against the sealed tree, the tree against a checkpoint that was kept outside. A row for each event that is not ok: status is redacted (its data was erased, and the log says so) or tampered; all_events: also for those that are ok. Rows without a position are of what is no event: events that are missing, tiles, seals. No rows: all is well. Errors: ZE012 if the log is shorter than the checkpoint, or is not the one it was made of; 22023 if it is no checkpoint.';
+	'Verifies the whole log: each event against its hash and the one before it in its stream, the hashes against the sealed tree, the tree against a checkpoint that was kept outside. A row for each event that is not ok: status is redacted (its data was erased, and the log says so) or tampered; all_events: also for those that are ok, or pruned by retention. Rows without a position are of what is no event: events that are missing, tiles, seals. No rows: all is well. Errors: ZE012 if the log is shorter than the checkpoint, or is not the one it was made of; 22023 if it is no checkpoint.';
 
 CREATE FUNCTION eventsource.export_log(after_position bigint DEFAULT 0, max_count bigint DEFAULT NULL)
 	RETURNS SETOF text

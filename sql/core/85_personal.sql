@@ -14,7 +14,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.grant_personal_data(regrole) IS
-	'Lets a role read, and see personal fields as they are; without this right they are masked: *** for a string, its network for an address (strategy mask_ip), left out if anything else. For the owner of the extension and superusers. Errors: 42501.';
+	'Lets a role read, and see personal fields as they are; without this right they are masked: *** for a string, its network for an address (strategy mask_ip), left out if it is no string, or its strategy is null. For the owner of the extension and superusers. Errors: 42501.';
 
 CREATE FUNCTION eventsource.sees_personal_data() RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_sees_personal_data' LANGUAGE C STABLE PARALLEL SAFE;
@@ -34,7 +34,7 @@ DECLARE
 	columns text := (
 		SELECT string_agg(
 				CASE WHEN p.column_name IS NULL THEN format('t.%I', a.attname)
-					 ELSE format('CASE WHEN eventsource.sees_personal_data() THEN t.%1$I ELSE %2$L::%3$s END AS %1$I', a.attname,
+					 ELSE format('CASE WHEN t.%1$I IS NULL OR eventsource.sees_personal_data() THEN t.%1$I ELSE %2$L::%3$s END AS %1$I', a.attname,
 						CASE WHEN y.typcategory = 'S' AND y.typtype = 'b' THEN '***' END, format_type(a.atttypid, a.atttypmod)) END,
 				', ' ORDER BY a.attnum)
 		  FROM pg_attribute a
@@ -53,4 +53,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.create_masked_view(regclass, text) IS
-	'Makes (or makes anew) a view of a projection that shows its personal columns masked to who may not see personal data: *** for text, NULL for other types. view_name: without a schema, beside the table. Grant SELECT on the view, and not on the table; who reads it needs the rights of a reader (grant_reader). The view is yours, and has your rights on the table. Errors: 42809 if the table is no projection.';
+	'Makes (or makes anew) a view of a projection that shows its personal columns masked to who may not see personal data: *** for text, NULL for other types and where nothing is. view_name: without a schema, beside the table. Grant SELECT on the view, and not on the table; who reads it needs the rights of a reader (grant_reader). The view is yours, and has your rights on the table. Errors: 42809 if the table is no projection.';

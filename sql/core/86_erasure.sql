@@ -108,7 +108,7 @@ COMMENT ON FUNCTION eventsource.register_eraser(regprocedure) IS
 CREATE FUNCTION eventsource.drop_eraser(eraser text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_drop_eraser' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.drop_eraser(text) IS
-	'A registered eraser takes part no more; named as the view erasers has it. Errors: 42704.';
+	'A registered eraser takes part no more; named as for register_eraser(), or as the view erasers has it, if the function is gone. Errors: 42704.';
 
 CREATE FUNCTION eventsource.subject_events(subject text) RETURNS SETOF bigint
 	AS 'MODULE_PATHNAME', 'eventsource_subject_events' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;

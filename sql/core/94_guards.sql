@@ -9,7 +9,7 @@ COMMENT ON FUNCTION eventsource.guard_ddl() IS
 CREATE FUNCTION eventsource.allow_maintenance(reason text) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_allow_maintenance';
 COMMENT ON FUNCTION eventsource.allow_maintenance(text) IS
-	'Until the transaction ends (or the savepoint under which it was called is rolled back to), lets it change what is guarded: upgrade or drop the extension, change its objects, put up what was taken down. Appends an event maintenance_allowed, with the reason and the session user, to stream $config-maintenance.guards, and writes a line into the server''s log. Rows stay append-only. For the owner of the extension and superusers. Errors: 42501; 22023 without a reason.';
+	'Until the transaction ends (or the savepoint under which it was called is rolled back to), lets it change what is guarded: upgrade or drop the extension, change its objects, put up what was taken down. Appends an event maintenance_allowed, with the reason and the session user, to stream $config-maintenance.guards, and writes a line into the server''s log. Outside of a transaction block it ends with its own statement, and a NOTICE says so. Rows stay append-only. For the owner of the extension and superusers. Errors: 42501; 22023 without a reason.';
 
 CREATE FUNCTION eventsource.append_only_guard() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_append_only_guard';
@@ -24,7 +24,7 @@ COMMENT ON FUNCTION eventsource.make_append_only(regclass) IS
 CREATE FUNCTION eventsource.drop_append_only(name text) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_drop_append_only';
 COMMENT ON FUNCTION eventsource.drop_append_only(text) IS
-	'Takes the guards of a table away again that make_append_only() put up, by the name it had then ("schema.table"); the table may be gone. Only after allow_maintenance(), in the same transaction. Errors: ZE001; 42704 if there is no such table.';
+	'Takes the guards of a table away again that make_append_only() put up, by its name, or the one it had then ("schema.table") if it is gone. Only after allow_maintenance(), in the same transaction. Errors: ZE001; 42704 if there is no such table.';
 
 CREATE FUNCTION eventsource.is_preloaded() RETURNS boolean
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'eventsource_is_preloaded';

@@ -60,7 +60,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.grant_admin(regrole) IS
-	'Lets a role define categories, state machines and projections, append, and read; not grant these rights to others. For the owner of the extension and superusers. Errors: 42501.';
+	'Lets a role define categories, state machines, event types, projections and all the rest, append, and read; not grant these rights to others. For the owner of the extension and superusers. Errors: 42501.';
 
 CREATE FUNCTION eventsource.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp

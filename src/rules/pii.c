@@ -33,6 +33,7 @@ static const char *const names[] = {
 static const EsPii *(*captured_hook) (const EsEvent *event);
 static List *(*declared_hook) (List *categories);
 
+static char *notation_problem(const char *path);
 static bool find_strategy(const JsonbValue *value, EsPiiStrategy *strategy);
 static char *overlap_problem(const EsPii *pii);
 static void mask(const EsEvent *event, EsPersonalField *field);
@@ -101,7 +102,9 @@ es_pii_parse(Jsonb *definition, List **problems)
 	es_json_walk_begin(&walk, &definition->root);
 	while (es_json_walk_member(&walk, &key, &value))
 	{
-		problem = es_personal_parse(es_json_string(&key), &pii->path[pii->n]);
+		problem = notation_problem(es_json_string(&key));
+		if (problem == NULL)
+			problem = es_personal_parse(es_json_string(&key), &pii->path[pii->n]);
 		if (problem == NULL && !find_strategy(&value, &pii->strategy[pii->n]))
 			problem = pstrdup("the strategy must be hash, mask_ip, redact, null or keep");
 		if (problem != NULL)
@@ -111,6 +114,17 @@ es_pii_parse(Jsonb *definition, List **problems)
 	if (list_length(*problems) == before && (problem = overlap_problem(pii)) != NULL)
 		*problems = lappend(*problems, problem);
 	return list_length(*problems) == before && pii->n > 0 ? pii : NULL;
+}
+
+/* A path that is written as elsewhere would name no field, and what is personal would stay. */
+static char *
+notation_problem(const char *path)
+{
+	if (strcmp(path, "$") == 0 || strncmp(path, "$.", 2) == 0 || strncmp(path, "$[", 2) == 0 ||
+		path[0] == '/' || strstr(path, "[*]") != NULL || strstr(path, "[]") != NULL)
+		return pstrdup("is neither JSONPath nor a JSON pointer: names of members with dots between them, "
+					   "* for all elements of an array, like phones.*.number");
+	return NULL;
 }
 
 static bool

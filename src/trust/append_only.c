@@ -35,6 +35,7 @@
 #include "trust/protected.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/varlena.h"
 
 #define KIND		"append_only"
 #define MADE		"append_only_made"
@@ -57,6 +58,8 @@ static Relation open_own_table(Oid relid);
 static void check_table(Relation rel);
 static void refuse_table(Relation rel, const char *detail, const char *hint);
 static char *definition_name(Relation rel);
+static char *name_when_made(char *name);
+static List *guarded_tables(const char *name, Oid function);
 static const EsDefinition *definition_in_force(const char *name);
 static void guard_table(Relation rel, const char *name);
 static void guard_part(Oid relid, const char *name, bool is_new);
@@ -98,11 +101,12 @@ eventsource_drop_append_only(PG_FUNCTION_ARGS)
 {
 	char	   *name = PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			function = es_catalog_trigger_function("append_only_guard");
-	Oid			relid;
 
 	PreventCommandIfReadOnly("eventsource.drop_append_only()");
 	if (!es_maintenance_is_allowed())
 		es_protected_refuse(ES_PROTECTED_TABLE, "drop_append_only()", psprintf("\"%s\"", name));
+	if (definition_in_force(name) == NULL)
+		name = name_when_made(name);
 	es_define_lock(KIND, name);
 	if (definition_in_force(name) == NULL)
 		ereport(ERROR,
@@ -110,12 +114,7 @@ eventsource_drop_append_only(PG_FUNCTION_ARGS)
 				 errmsg("no table \"%s\" was made append-only", name),
 				 errdetail("No definition has this name."),
 				 errhint("SELECT protects FROM eventsource.check_guards() lists the tables.")));
-	relid = es_guarded_lookup(name);
-	if (OidIsValid(relid))
-	{
-		LockRelationOid(relid, AccessExclusiveLock);
-		es_trigger_drop(find_all_inheritors(relid, AccessExclusiveLock, NULL), function);
-	}
+	es_trigger_drop(guarded_tables(name, function), function);
 	(void) es_define(KIND, name, ENDED, text_member("table", name));
 	PG_RETURN_VOID();
 }
@@ -226,6 +225,50 @@ definition_name(Relation rel)
 }
 
 /* NULL if there is none, or it has ended. */
+/* Of a table that goes by another name now, or whose schema was not given. */
+static char *
+name_when_made(char *name)
+{
+	List	   *names = *name == '\0' ? NIL : textToQualifiedNameList(cstring_to_text(name));
+	Relation	rel = names == NIL ? NULL :
+		relation_openrv_extended(makeRangeVarFromNameList(names), AccessShareLock, true);
+
+	if (rel != NULL)
+	{
+		name = definition_name(rel);
+		relation_close(rel, NoLock);
+	}
+	return name;
+}
+
+/* Those with the guards of a definition, and their partitions, whatever they are called now. */
+static List *
+guarded_tables(const char *name, Oid function)
+{
+	List	   *roots = NIL;
+	List	   *result = NIL;
+	EsTriggerScan scan;
+	Form_pg_trigger trigger;
+	ListCell   *lc;
+
+	es_trigger_begin_scan(&scan, InvalidOid, function);
+	while ((trigger = es_trigger_next(&scan)) != NULL)
+	{
+		const char *argument = es_trigger_argument(&scan);
+
+		if (argument != NULL && strcmp(argument, name) == 0 && !get_rel_relispartition(trigger->tgrelid))
+			roots = list_append_unique_oid(roots, trigger->tgrelid);
+	}
+	es_trigger_end_scan(&scan);
+	foreach(lc, roots)
+	{
+		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+		result = list_concat_unique_oid(result,
+										find_all_inheritors(lfirst_oid(lc), AccessExclusiveLock, NULL));
+	}
+	return result;
+}
+
 static const EsDefinition *
 definition_in_force(const char *name)
 {

@@ -43,6 +43,8 @@ typedef struct Call
 	const char *function;
 } Call;
 
+static bool is_registered(const char *name);
+static char *qualified_name(char *name);
 static Jsonb *definition(const char *function);
 static void expect_eraser(Oid function);
 static Oid	find_function(const EsDefinition *definition);
@@ -63,22 +65,46 @@ eventsource_register_eraser(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(es_define(ERASER_KIND, name, ERASER_DEFINED, definition(name)));
 }
 
+static bool
+is_registered(const char *name)
+{
+	EsDefinition *known = es_config_read(ERASER_KIND, name, 0);
+
+	return known != NULL && strcmp(known->type, ERASER_DEFINED) == 0;
+}
+
+/* The function may be gone: then the name is as it was given. */
+static char *
+qualified_name(char *name)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		function;
+
+	if (strchr(name, '(') == NULL)
+		return name;
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(name);
+	fcinfo->args[0].isnull = false;
+	function = to_regprocedure(fcinfo);
+	return fcinfo->isnull ? name : format_procedure_qualified(DatumGetObjectId(function));
+}
+
 /* drop_eraser(eraser text) */
 Datum
 eventsource_drop_eraser(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	EsDefinition *known;
 
 	PreventCommandIfReadOnly("eventsource.drop_eraser()");
+	if (!is_registered(name))
+		name = qualified_name(name);
 	es_define_lock(ERASER_KIND, name);
-	known = es_config_read(ERASER_KIND, name, 0);
-	if (known == NULL || strcmp(known->type, ERASER_DEFINED) != 0)
+	if (!is_registered(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no eraser \"%s\"", name),
 				 errdetail("It was never registered, or was dropped."),
-				 errhint("Name it as the view eventsource.erasers does: schema.function(text,text).")));
+				 errhint("Name it as register_eraser() was given it, with its arguments, or as the view eventsource.erasers has it.")));
 	(void) es_define(ERASER_KIND, name, ERASER_DROPPED, definition(name));
 	PG_RETURN_VOID();
 }

@@ -66,6 +66,11 @@ eventsource_allow_maintenance(PG_FUNCTION_ARGS)
 	if (!is_allowed)
 		allowed_in = GetCurrentSubTransactionId();
 	is_allowed = true;
+	if (!IsTransactionBlock())
+		ereport(NOTICE,
+				(errmsg("maintenance is allowed for this statement alone"),
+				 errdetail("It ends with the transaction, and no transaction block is open."),
+				 errhint("BEGIN; SELECT eventsource.allow_maintenance(...); what is to be done; COMMIT.")));
 	ereport(LOG,
 			(errmsg("eventsource: maintenance allowed to \"%s\" until the end of the transaction: %s",
 					GetUserNameFromId(GetSessionUserId(), false), reason)));

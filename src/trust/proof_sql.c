@@ -159,10 +159,15 @@ eventsource_inclusion_proof(PG_FUNCTION_ARGS)
 	if (leaf < 0 || leaf >= size)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("no event at position " INT64_FORMAT " is among the sealed", position),
-				 errdetail("The tree of " INT64_FORMAT " leaves goes up to position " INT64_FORMAT " when it has all that is sealed, which are " INT64_FORMAT ".",
-						   size, seal.position, seal.size),
-				 errhint("Events that are final are sealed by eventsource.seal(), or by the worker.")));
+				 errmsg("no event at position " INT64_FORMAT " is in the tree of " INT64_FORMAT " events",
+						position, size),
+				 errdetail("Sealed are " INT64_FORMAT " events, up to position " INT64_FORMAT ".",
+						   seal.size, seal.position),
+				 leaf >= size ?
+				 errhint("The event was sealed later: without tree_size the newest tree is taken.") :
+				 position > seal.position ?
+				 errhint("Events that are final are sealed by eventsource.seal(), or by the worker.") :
+				 errhint("There is no event at this position; rolled back appends leave gaps.")));
 	put_path(proof, tree, leaf, 0, size);
 	es_tree_root(tree, 0, size, root);
 	values[0] = Int64GetDatum(leaf);

@@ -35,6 +35,7 @@ static List *check_types(FunctionCallInfo fcinfo, int arg, const char *name);
 static Jsonb *form_policy(FunctionCallInfo fcinfo, const char *category, const char *class);
 static void push_interval(JsonbParseState **state, const char *key, FunctionCallInfo fcinfo, int arg);
 static void push_types(JsonbParseState **state, const char *key, FunctionCallInfo fcinfo, int arg);
+static void mention_empty_stream(FunctionCallInfo fcinfo);
 static bool change_hold(FunctionCallInfo fcinfo, bool is_placed);
 
 /*
@@ -205,6 +206,19 @@ check_hold_arguments(FunctionCallInfo fcinfo)
 		(void) es_stream_category_length(PG_GETARG_TEXT_PP(0));
 }
 
+/* A hold may come before the first event, but a slip of the pen must not look like one. */
+static void
+mention_empty_stream(FunctionCallInfo fcinfo)
+{
+	EsStream	stream;
+
+	if (!PG_ARGISNULL(0) && !es_stream_find(PG_GETARG_TEXT_PP(0), &stream))
+		ereport(NOTICE,
+				(errmsg("stream \"%s\" has no events yet", text_to_cstring(PG_GETARG_TEXT_PP(0))),
+				 errdetail("The hold is for those to come."),
+				 errhint("If this is not what was meant: eventsource.release_hold().")));
+}
+
 /* Names of streams and subjects may be longer than a definition's: their digest is that. */
 static char *
 hold_name(const char *what, const text *name)
@@ -228,6 +242,8 @@ change_hold(FunctionCallInfo fcinfo, bool is_placed)
 	check_hold_arguments(fcinfo);
 	name = PG_GETARG_TEXT_PP(PG_ARGISNULL(0) ? 1 : 0);
 	definition_name = hold_name(what, name);
+	if (is_placed)
+		mention_empty_stream(fcinfo);
 	(void) es_retention_lock(true, true);
 	es_define_lock(ES_HOLD_KIND, definition_name);
 	definition = es_config_read(ES_HOLD_KIND, definition_name, 0);

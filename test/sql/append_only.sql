@@ -3,7 +3,7 @@
 -- make_append_only(): the protection of the log for a table of the user's, partitioned ones too.
 SELECT eventsource.append('appendonly-1', 'x') IS NULL AS done \gset
 BEGIN;
-SELECT plan(88);
+SELECT plan(89);
 CREATE ROLE ao_owner;
 CREATE ROLE ao_app;
 CREATE FOREIGN DATA WRAPPER ao_wrapper;
@@ -109,6 +109,10 @@ SELECT eventsource.allow_maintenance('test') \g /dev/null
 SELECT pg_temp.refuses($$ SELECT eventsource.drop_append_only('ao.none') $$, '42704', 'no table "ao.none" was made append-only', 'one that is none');
 SELECT eventsource.drop_append_only('ao.parted') \g /dev/null
 SELECT lives_ok('DELETE FROM ao.parted', 'after maintenance it is a table like any other');
+SET search_path = ao, public;
+SELECT eventsource.drop_append_only('audit_log') \g /dev/null
+RESET search_path;
+SELECT lives_ok('DELETE FROM ao.audit_log', 'so is one that goes by another name now, without its schema');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -153,7 +153,7 @@ SELECT is(pg_temp.erase('eracust-2', 'hard'), 'events 6, idempotency keys 1, pro
 SELECT is_empty($$ SELECT * FROM era_mail WHERE customer = 'eracust-2' $$, 'it has cleared its table');
 SELECT is(data::text, '{}', 'what it recorded is erased with the rest') FROM eventsource.events WHERE stream = 'eramail-1';
 SELECT is(pg_temp.erase('eracust-3', 'hard'), 'events 1, public.era_forget(pg_catalog.text,pg_catalog.text) 1', 'a subject may be known to erasers alone');
-SELECT eventsource.drop_eraser('public.era_forget(pg_catalog.text,pg_catalog.text)') \g /dev/null
+SELECT eventsource.drop_eraser('era_forget(text, text)') \g /dev/null
 SELECT pg_temp.refuses('SELECT eventsource.drop_eraser(''public.era_forget(pg_catalog.text,pg_catalog.text)'')', '42704', 'there is no eraser "public.era_forget(pg_catalog.text,pg_catalog.text)"', 'it takes part no more');
 SELECT is_empty('SELECT * FROM eventsource.erasers', 'and is not listed');
 SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all verifies');

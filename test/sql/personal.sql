@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: cut out of data, kept apart, committed to, shown to who may see them.
 BEGIN;
-SELECT plan(52);
+SELECT plan(58);
 
 CREATE FUNCTION pg_temp.stored(n bigint) RETURNS jsonb LANGUAGE sql AS $$ SELECT data FROM eventsource.event WHERE position = n $$;
 CREATE FUNCTION pg_temp.kept(n bigint) RETURNS jsonb LANGUAGE sql AS $$ SELECT fields FROM eventsource.vault WHERE position = n $$;
@@ -41,6 +41,8 @@ SELECT is((SELECT pii ->> 'email' FROM eventsource.event_types WHERE type = 'sig
 SELECT eventsource.register_event_type('signed_up', schema => '{"type": "object", "properties": {"email": {"type": ["string", "null"]}}}', compatibility => 'none') \g /dev/null
 SELECT is((SELECT pii ->> 'email' FROM eventsource.event_types WHERE type = 'signed_up'), 'hash', 'a new version, too');
 SELECT pg_temp.throws_with($$ SELECT eventsource.register_event_type('bad', pii => '{"a": "x", "a..b": "null", "": "null", "c": 1}') $$, 'ZE011', '%"a": the strategy must be hash, mask_ip, redact, null or keep%"a..b": a path is%', 'all that is wrong is listed');
+SELECT pg_temp.throws_with(format($$ SELECT eventsource.register_event_type('bad', pii => '{"%s": "hash"}') $$, path), 'ZE011', '%is neither JSONPath nor a JSON pointer%', path || ' would name no field')
+  FROM (VALUES ('$.email'), ('$'), ('$[0]'), ('/email'), ('phones[*].number'), ('phones[].number')) v (path);
 SELECT pg_temp.throws_with($$ SELECT eventsource.register_event_type('bad', pii => '{"a": "null", "a.b": "null"}') $$, 'ZE011', '%"a" and "a.b"%', 'one may not be a part of another');
 SELECT pg_temp.throws_with($$ SELECT eventsource.register_event_type('bad', pii => '{"a.*.c": "null", "a.3.c": "null"}') $$, 'ZE011', '%"a.%.c" and "a.%.c"%', 'nor be the same');
 SELECT pg_temp.throws_with($$ SELECT eventsource.register_event_type('bad', pii => '["a"]') $$, 'ZE011', '%must be an object%', 'it is an object');

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: definitions that could not bear their erasure, or would leak them, are refused.
 BEGIN;
-SELECT plan(44);
+SELECT plan(45);
 
 -- What another role is told.
 CREATE FUNCTION pg_temp.as_role(role regrole, command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -119,5 +119,7 @@ $$;
 SELECT matches(pg_temp.lines(pg_temp.upcast($$1 / (event.data ? 'day')::int$$)), 'without personal fields: division by zero', 'an upcaster must bear that they are gone');
 SELECT matches(pg_temp.lines(pg_temp.upcast($$extract(year FROM (event.data->>'day')::date)::int$$)), 'with masked personal fields: invalid input syntax for type date: "\*\*\*"', 'and masked, as others could not read the event');
 SELECT lives_ok(pg_temp.upcast($$CASE WHEN event.data->>'day' ~ '^\d' THEN left(event.data->>'day', 4)::int END$$), 'then it is good');
+SELECT eventsource.append('shop-9', 'ordered', '{}') \g /dev/null
+SELECT is(pg_temp.as_role('es_reader', $$ SELECT email FROM customer_masked WHERE id = '9' $$), NULL, 'where nothing is, nothing is masked');
 SELECT * FROM finish();
 ROLLBACK;

@@ -108,8 +108,8 @@ SELECT is(eventsource.consistency_proof(NULL), NULL, 'nothing is known of NULL')
 SELECT pg_temp.refuses('SELECT eventsource.consistency_proof(100000000)', 'ZE012', 'the log has no 100000000 sealed events', 'a log that was larger once');
 SELECT pg_temp.refuses('SELECT eventsource.consistency_proof(3, 2)', '22023', 'old_size must not be above new_size', 'the old is not the larger');
 SELECT pg_temp.refuses(format('SELECT eventsource.inclusion_proof(%s, 10)', (SELECT position FROM leaf WHERE index = 10)), 'P0002',
-	format('no event at position %s is among the sealed', (SELECT position FROM leaf WHERE index = 10)), 'not in a tree that ended before');
-SELECT pg_temp.refuses(format('SELECT eventsource.inclusion_proof(%s)', coalesce(p::text, 'NULL')), 'P0002', format('no event at position %s is among the sealed', coalesce(p, 0)),
+	format('no event at position %s is in the tree of 10 events', (SELECT position FROM leaf WHERE index = 10)), 'not in a tree that ended before');
+SELECT pg_temp.refuses(format('SELECT eventsource.inclusion_proof(%s)', coalesce(p::text, 'NULL')), 'P0002', format('no event at position %s is in the tree of %s events', coalesce(p, 0), current_setting('test.n')),
 	'no event: ' || what)
 FROM (VALUES (0::bigint, 'zero'), (NULL, 'NULL'), (-1, 'negative'), (9223372036854775807, 'the largest')) v (p, what);
 

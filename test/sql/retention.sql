@@ -2,7 +2,7 @@
 \set own_database retention
 \i test/own_database.sql
 -- How long events are kept: what is archived, what goes, and what is left of it.
-SELECT plan(69);
+SELECT plan(71);
 SET eventsource.segment_size = 100;
 SET timezone = 'UTC';
 
@@ -53,6 +53,8 @@ CREATE TABLE proofs AS SELECT b.position, p.* FROM before_all b, eventsource.inc
 SELECT eventsource.checkpoint() AS checkpoint \gset
 SELECT is(eventsource.hold('page-7', reason => 'case 1'), true, 'a hold on a stream');
 SELECT is(eventsource.hold('page-7', reason => 'case 1'), false, 'again');
+SELECT is(eventsource.hold('page-none', reason => 'case 0'), true, 'a hold may come before the first event, but says so');
+SELECT is(eventsource.release_hold('page-none', reason => 'case 0'), true, 'and be released');
 SELECT is(eventsource.hold(subject => 'page-8', reason => 'case 2'), true, 'on a subject');
 SELECT is(eventsource.hold('order-2', reason => 'case 3'), true, 'on an order');
 SELECT pg_temp.same_rows('SELECT stream, subject, reason FROM eventsource.holds ORDER BY reason', $$ VALUES ('page-7', NULL, 'case 1'), (NULL, 'page-8', 'case 2'), ('order-2', NULL, 'case 3') $$, 'holds');

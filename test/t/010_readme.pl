@@ -173,21 +173,66 @@ cmp_ok($examples, '>', 100, 'the examples were found');
 
 # ---- nothing is left out ----
 
-my $undocumented = $node->safe_psql(
-	'empty_log', <<'SQL');
-LOAD 'eventsource';
-SELECT p.proname FROM pg_proc p
- WHERE p.pronamespace = 'eventsource'::regnamespace AND p.prorettype <> 'trigger'::regtype
-   AND coalesce(obj_description(p.oid, 'pg_proc'), '') !~ '^Private'
-UNION
-SELECT c.relname FROM pg_class c
- WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind = 'v'
-   AND coalesce(obj_description(c.oid, 'pg_class'), '') !~ '^Private'
-UNION
-SELECT name FROM pg_settings WHERE name LIKE 'eventsource.%'
-SQL
-my @missing = grep { my $name = quotemeta; $all !~ /\b$name\b/ } split /\n/, $undocumented;
-is("@missing", '', 'every public function, view and setting is in README.md or docs/');
+sub ask
+{
+	return split /\n/, $node->safe_psql('empty_log', "LOAD 'eventsource'; $_[0]");
+}
+
+my $public = q{coalesce(obj_description(oid, tableoid::regclass::name), '') !~ '^Private'};
+my @functions = ask("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'eventsource'::regnamespace
+	AND prorettype <> 'trigger'::regtype AND $public");
+my @views = ask("SELECT relname FROM pg_class WHERE relnamespace = 'eventsource'::regnamespace AND relkind = 'v' AND $public");
+my @missing = grep { $all !~ /\b$_\b/ } @functions, @views;
+is("@missing", '', 'every public function and view is in README.md or docs/');
+
+# What else cannot be shown in a few lines has to be named here.
+my %without_example = map { $_ => 1 } qw(
+  backfill_in_batches copy_category_in_batches drop_snapshots jsonschema_is_valid redrive
+  reset_subscription resume_handler resume_projection untrack_table wait_for_events
+  personal_data categories handlers health_status metrics open_appenders progress violations);
+my $examples_of_all = join '', $all =~ /^```sql\n(.*?)^```$/msg;
+@missing = grep { $examples_of_all !~ /\b$_\b/ && !$without_example{$_} } @functions, @views;
+is("@missing", '', 'each is in an example that runs');
+
+# The first cells of a page's tables, and the cells behind each.
+sub rows_of
+{
+	my ($file) = @_;
+	return map { /^\| `?([\w.]+)[^|]*\| ([^|]*?) \| ([^|]*)/ ? ($1 => [ $2, $3 ]) : () } split /\n/, slurp_file($file);
+}
+
+my %settings = rows_of('docs/settings.md');
+my @settings = ask("SELECT name, CASE WHEN boot_val = '' THEN 'empty' ELSE boot_val END, coalesce(unit, ''), context
+	FROM pg_settings WHERE name LIKE 'eventsource.%' ORDER BY name");
+is(join(' ', sort grep { /^eventsource/ } keys %settings), join(' ', map { (split /\|/)[0] } @settings), 'docs/settings.md has every setting');
+for (@settings)
+{
+	my ($name, $default, $unit, $context) = split /\|/;
+	my $row = $settings{$name} // next;
+	my ($number, $told_unit) = $row->[0] =~ /^(\d+) (ms|s|min|h)$/;
+	my %seconds = (ms => 0.001, s => 1, min => 60, h => 3600);
+	is($told_unit ? $number * $seconds{$told_unit} : $row->[0], $unit ? $default * $seconds{$unit} : $default, "default of $name");
+	is($row->[1] =~ /Superusers set it/ ? 1 : 0, $context eq 'superuser' ? 1 : 0, "who sets $name");
+}
+
+my %errors = rows_of('docs/errors.md');
+my $header = slurp_file('src/errors.h');
+my %codes;
+$codes{"ZE$2$3$4"} = lc $1 while $header =~ /ES_ERRCODE_(\w+)\s+MAKE_SQLSTATE\('Z', 'E', '(\d)', '(\d)', '(\d)'\)/g;
+is(join(' ', sort grep { /^ZE/ } keys %errors), join(' ', sort keys %codes), 'docs/errors.md has every SQLSTATE of ours');
+for (sort keys %codes)
+{
+	like($errors{$_}->[0] // '', qr/^$codes{$_}/, "name of $_");
+}
+
+my %rights = rows_of('docs/privileges.md');
+for my $right ([ grant_writer => 'writer' ], [ grant_admin => 'admin' ], [ grant_eraser => 'eraser' ])
+{
+	my ($grant, $role) = @$right;
+	my @of_role = ask("SELECT unnest(eventsource.${role}_functions()) ORDER BY 1");
+	is(join(' ', sort(($rights{$grant}->[1] // '') =~ /`(\w+)`/g)), "@of_role", "docs/privileges.md: what $grant allows");
+}
+is(join(' ', sort grep { /^grant_/ } keys %rights), join(' ', sort grep { /^grant_/ } @functions), 'every right');
 
 $node->stop;
 done_testing();

@@ -267,7 +267,9 @@ for my $position ($first, $at, $in_tile1, $last)
 {
 	my $proof = sql("SELECT row_to_json(p) FROM eventsource.inclusion_proof($position) p");
 	ok(outside('inclusion', $checkpoint, write_file('proof', $proof)), "the event at $position is in the log");
-	ok(!outside('inclusion', $old, "$dir/proof"), 'by a proof for this checkpoint alone');
+	IPC::Run::run([ 'python3', $verifier, 'inclusion', $old, "$dir/proof" ], '2>', \my $told);
+	is($? >> 8, 2, 'a proof for another checkpoint is no tampering');
+	like($told, qr/^the proof is for a tree of $size, .* ask for inclusion_proof\(position, \d+\)$/, 'and what to ask for is said');
 	ok(!outside('inclusion', $checkpoint, write_file('proof', $proof =~ s/("leaf_index":)(\d+)/$1 . ($2 + 1)/er)), 'at its place alone');
 	ok(!outside('inclusion', $checkpoint, write_file('proof', $proof =~ s/("hash":"\\\\x)(.)/$1 . ($2 eq '0' ? 1 : 0)/er)), 'as it is alone');
 	ok(!outside('inclusion', $checkpoint, write_file('proof', $proof =~ s/,"[^"]*"\]/]/r)), 'with the whole proof');
