@@ -175,6 +175,8 @@ DECLARE
 	looked_at bigint := 0;
 	differing bigint := 0;
 	left_out bigint := 0;
+	trouble text;
+	code text;
 	failed boolean := false;
 	problems text[] := '{}';
 	sample record;
@@ -201,7 +203,17 @@ BEGIN
 			END IF;
 		EXCEPTION WHEN OTHERS THEN
 			failed := true;
-			problems := problems || format('%s could not be compared: %s (%s)', projection, SQLERRM, SQLSTATE);
+			-- It may quote what not everybody may see.
+			trouble := SQLERRM;
+			code := SQLSTATE;
+			BEGIN
+				IF NOT eventsource.sees_personal_data() AND EXISTS (SELECT FROM eventsource.personal_columns(projection)) THEN
+					trouble := '(the error may quote personal fields)';
+				END IF;
+			EXCEPTION WHEN OTHERS THEN
+				trouble := '(the error may quote personal fields)';
+			END;
+			problems := problems || format('%s could not be compared: %s (%s)', projection, trouble, code);
 		END;
 	END LOOP;
 	RETURN QUERY SELECT 'sample of projections',

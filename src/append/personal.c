@@ -10,7 +10,9 @@
 
 #include "append/draft.h"
 #include "errors.h"
+#include "log/reading.h"
 #include "log/vault.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -108,7 +110,8 @@ es_personal_told(EsEvent *event, EsEvent *copy)
 /*
  * A plain digest of personal fields would let anybody who reads it try values; so the
  * salts are in it.  Of a repetition the fields are found by the event's, and salted
- * as these are.
+ * as these are.  Who may not see them is not told whether his are the same: they count
+ * as such, or he could try values one by one.
  */
 void
 es_personal_digest(const EsDraft *draft, const EsEvent *event, uint8 *digest)
@@ -124,6 +127,8 @@ es_personal_digest(const EsDraft *draft, const EsEvent *event, uint8 *digest)
 		else if (!es_vault_read(DatumGetInt64(event->value[ES_EVENT_POSITION]), SnapshotSelf, &row))
 			row.personal.n = 0;
 		commitment = es_vault_commit_again(&row.personal, data, &data);
+		if (!es_reading_is_trusted(GetUserId()))
+			commitment = event->commitment;
 	}
 	es_draft_digest(draft, data, commitment, digest);
 }

@@ -30,6 +30,7 @@
 #include "miscadmin.h"
 #include "rules/category_list.h"
 #include "rules/expr_parts.h"
+#include "rules/pii_use.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -51,6 +52,7 @@ static Oid	find_procedure(const char *function, Oid definer);
 static EsHandler *read_definition(const EsDefinition *definition);
 static void refuse_function(const char *function, const char *detail);
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
+static bool sees_personal(const EsFollower *follower);
 static void expect_current(const EsHandler *handler);
 static void begin_calls(Call *call, const EsHandler *handler);
 static void call_apart(Call *call, const EsEvent *event);
@@ -116,7 +118,8 @@ es_handler_run(const EsHandler *handler, const EsFinal *final, int64 max_events,
 		.size = handler->pace.max_batch,
 		.max_size = handler->pace.max_batch,
 		.arg = unconstify(EsHandler *, handler),
-		.apply = apply_stretch
+		.apply = apply_stretch,
+		.sees_personal = sees_personal
 	};
 
 	es_follow_run(&follower, final, max_events, result);
@@ -168,6 +171,16 @@ refuse_function(const char *function, const char *detail)
 			 errmsg("%s cannot be a handler", function),
 			 errdetail_internal("%s", detail),
 			 errhint("CREATE FUNCTION my_handler(e eventsource.events) RETURNS void ...")));
+}
+
+/* It is shown masks, unless who defined it has the right. */
+static bool
+sees_personal(const EsFollower *follower)
+{
+	const EsHandler *handler = follower->arg;
+
+	return OidIsValid(handler->definer) && es_reading_is_trusted(handler->definer) &&
+		es_pii_declared(handler->categories, NULL) != NIL;
 }
 
 static void

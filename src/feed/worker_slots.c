@@ -12,8 +12,10 @@
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/reading.h"
 #include "log/shared.h"
 #include "miscadmin.h"
+#include "rules/pii_use.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -132,7 +134,8 @@ eventsource_worker_slots(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	may_see_errors = DatumGetBool(DirectFunctionCall2(has_function_privilege_name,
 													  CStringGetTextDatum("eventsource.publish_watermark()"),
-													  CStringGetTextDatum("EXECUTE")));
+													  CStringGetTextDatum("EXECUTE"))) &&
+		(es_reading_is_trusted(GetUserId()) || es_pii_declared(NIL, NULL) == NIL);
 	copy = palloc(sizeof(shared->slots));
 	memcpy(copy, es_worker_slots_lock(false), sizeof(shared->slots));
 	es_worker_slots_unlock();

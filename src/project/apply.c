@@ -20,6 +20,8 @@
 #include "miscadmin.h"
 #include "project/apply_correct.h"
 #include "project/fold_row.h"
+#include "project/personal_columns.h"
+#include "rules/pii_use.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -31,6 +33,7 @@
 #define EVENTS_PER_LOOK	1000
 
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
+static bool sees_personal(const EsFollower *follower);
 static void fold_stretch(EsProjection *projection, EsStretch *stretch, int64 end, bool is_whole);
 
 bool
@@ -90,10 +93,25 @@ es_apply_run(const EsAsync *async, const EsFinal *final, int64 max_events, EsFol
 		.size = async->pace.max_batch,
 		.max_size = Max(MAX_STRETCH, async->pace.max_batch),
 		.arg = unconstify(EsAsync *, async),
-		.apply = apply_stretch
+		.apply = apply_stretch,
+		.sees_personal = sees_personal
 	};
 
 	es_follow_run(&follower, final, max_events, result);
+}
+
+/* Rows have what earlier events had, so the event at hand does not tell. */
+static bool
+sees_personal(const EsFollower *follower)
+{
+	const EsAsync *async = follower->arg;
+	EsProjection *projection = es_projection_get(async->relid);
+	EsPersonalColumns found;
+
+	if (projection == NULL)
+		return es_pii_declared(NIL, NULL) != NIL;
+	es_personal_columns_find(projection, &found);
+	return found.reads;
 }
 
 /*

@@ -26,6 +26,7 @@
 #include "log/correction.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
+#include "project/personal_columns.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -79,6 +80,7 @@ typedef struct Step
 	const EsProjection *projection;
 	const EsRule *rule;
 	const EsEvent *event;
+	bool		hides;			/* what an error quotes */
 } Step;
 
 static void wake(EsFold *fold);
@@ -362,14 +364,15 @@ lock_target(Oid relid)
 static void
 apply_rule(EsFold *fold, const EsProjection *projection, const EsRule *rule, const EsEvent *event)
 {
-	Step		step = {fold, projection, rule, event};
+	Step		step = {.fold = fold,.projection = projection,.rule = rule,.event = event};
 	EsBinding	binding = {.event = event};
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = describe_step,.arg = &step};
 	MemoryContext caller;
 
-	error_context_stack = &context;
 	MemoryContextReset(fold->scratch);
 	caller = MemoryContextSwitchTo(fold->scratch);
+	step.hides = es_personal_columns_hide(projection);
+	error_context_stack = &context;
 	if (rule->each == NULL)
 		apply_once(&step, &binding);
 	else
@@ -544,7 +547,7 @@ write_rows(const EsTarget *target, List *rows, bool at_once)
 	EsRowContext context;
 	ListCell   *lc;
 
-	es_row_begin_context(&context);
+	es_row_begin_context(&context, target);
 	foreach(lc, rows)
 	{
 		EsRow	   *row = lfirst(lc);
@@ -577,6 +580,8 @@ describe_step(void *arg)
 	const text *stream = es_event_text(step->event, ES_EVENT_STREAM);
 	const text *type = es_event_text(step->event, ES_EVENT_TYPE);
 
+	if (step->hides)
+		es_row_hide_error();
 	errcontext("event \"%.*s\" of stream \"%.*s\" (version " INT64_FORMAT ") in projection %s",
 			   (int) VARSIZE_ANY_EXHDR(type), VARDATA_ANY(type),
 			   (int) VARSIZE_ANY_EXHDR(stream), VARDATA_ANY(stream),

@@ -86,10 +86,19 @@ typedef struct EsRowContext
 {
 	ErrorContextCallback callback;
 	const EsRow *row;
+	bool		hides;			/* rows of personal columns are not for who
+								 * asks */
 } EsRowContext;
 
-extern void es_row_begin_context(EsRowContext *context);
+/* target: of all the rows; NULL: they are of several. */
+extern void es_row_begin_context(EsRowContext *context, const EsTarget *target);
 extern void es_row_end_context(EsRowContext *context);
+
+/*
+ * In such a callback: takes away what the error may quote.  What tells which
+ * constraint it was stays, and so does what is no answer of an expression.
+ */
+extern void es_row_hide_error(void);
 
 /* The locks of shared rows, for all rows of these replays at once. */
 extern void es_fold_lock_rows(List *folds);

@@ -18,9 +18,12 @@
 
 #include "log/attempt.h"
 #include "log/position.h"
+#include "log/reading.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+#define CONCEALED "(the error may quote personal fields)"
 
 typedef struct Attempt
 {
@@ -36,7 +39,8 @@ static ErrorData *try_stretch(Attempt *attempt);
 static void apply_stretch(void *arg);
 static bool is_survived(int sqlstate);
 static bool is_to_blame(int sqlstate);
-static char *error_text(const ErrorData *error);
+static char *error_text(const ErrorData *error, bool is_concealed);
+static void conceal(ErrorData *error);
 
 const char *
 es_follow_status_name(EsFollowStatus status)
@@ -98,6 +102,7 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 	while (result->status == ES_FOLLOW_CURRENT && result->position < es_final_upto(final))
 	{
 		ErrorData  *error;
+		bool		is_personal;
 
 		if (max_events > 0 && result->events >= max_events)
 		{
@@ -123,7 +128,10 @@ es_follow_run(const EsFollower *follower, const EsFinal *final, int64 max_events
 		else
 		{
 			result->status = is_to_blame(error->sqlerrcode) ? ES_FOLLOW_PARKED : ES_FOLLOW_RETRY;
-			result->error = error_text(error);
+			is_personal = follower->sees_personal(follower);
+			result->error = error_text(error, is_personal && !es_reading_is_trusted(GetUserId()));
+			if (is_personal)
+				conceal(error);
 			if (result->status == ES_FOLLOW_PARKED)
 				es_cursor_fail(follower->name, attempt.stretch.at, error);
 		}
@@ -200,7 +208,15 @@ is_to_blame(int sqlstate)
 }
 
 static char *
-error_text(const ErrorData *error)
+error_text(const ErrorData *error, bool is_concealed)
 {
-	return pstrdup(error->message == NULL ? "" : error->message);
+	return pstrdup(is_concealed ? CONCEALED : error->message == NULL ? "" : error->message);
+}
+
+static void
+conceal(ErrorData *error)
+{
+	error->message = pstrdup(CONCEALED);
+	error->detail = pstrdup("Who may see personal data (grant_personal_data) is told it by eventsource.run_projections(), "
+							"once this is to be tried again.");
 }

@@ -34,6 +34,13 @@ typedef struct EsFollower
 
 	/* Deals with the next stretch; what it raises is the follower's failure. */
 	void		(*apply) (const struct EsFollower *follower, EsStretch *stretch);
+
+	/*
+	 * Asked of a failure: may what it deals with have personal fields in it?
+	 * Then no text of an error is kept, and it is told to who may see them
+	 * alone.
+	 */
+	bool		(*sees_personal) (const struct EsFollower *follower);
 } EsFollower;
 
 typedef enum EsFollowStatus

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "log/reading.h"
 #include "miscadmin.h"
 #include "project/personal_columns.h"
 #include "rules/pii_use.h"
@@ -41,6 +42,23 @@ es_personal_columns_find(const EsProjection *projection, EsPersonalColumns *foun
 		if (projection->any != NULL)
 			look_at_rule(projection, projection->any, found);
 	} while (bms_num_members(found->columns) > before);
+}
+
+/* Looked at once, and only for who has not the right. */
+bool
+es_personal_columns_hide(const EsProjection *projection)
+{
+	EsPersonalColumns found;
+
+	if (es_reading_is_trusted(GetUserId()))
+		return false;
+	if (!projection->is_looked_at)
+	{
+		es_personal_columns_find(projection, &found);
+		projection->target->sees_personal = found.reads;
+		unconstify(EsProjection *, projection)->is_looked_at = true;
+	}
+	return projection->target->sees_personal;
 }
 
 static void

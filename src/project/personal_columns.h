@@ -19,4 +19,10 @@ typedef struct EsPersonalColumns
 /* By what is registered now.  Everything is palloc'd. */
 extern void es_personal_columns_find(const EsProjection *projection, EsPersonalColumns *found);
 
+/*
+ * Must errors of its rules, and of what they write, be kept from the current user, as
+ * they may quote what he may not see?
+ */
+extern bool es_personal_columns_hide(const EsProjection *projection);
+
 #endif							/* ES_PROJECT_PERSONAL_COLUMNS_H */

@@ -71,6 +71,7 @@ typedef struct EsProjection
 	EsSharing	sharing;		/* of all rules together */
 	const EsRule *stream_row;	/* a rule whose key follows from the stream
 								 * alone, or NULL: then it is no context */
+	bool		is_looked_at;	/* target->sees_personal is known */
 } EsProjection;
 
 /*

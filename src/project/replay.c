@@ -282,7 +282,7 @@ es_replay_check_rows(EsFold *fold)
 	EsRow	   *row;
 	EsRowContext context;
 
-	es_row_begin_context(&context);
+	es_row_begin_context(&context, NULL);
 	while ((row = es_fold_next_row(fold, &scan)) != NULL)
 	{
 		TupleTableSlot *slot;

@@ -39,6 +39,8 @@ typedef struct EsTarget
 	Oid			relid;
 	Oid			owner;
 	char	   *name;			/* for messages: schema.table, quoted */
+	bool		sees_personal;	/* its rules read personal fields: see
+								 * personal_columns.h */
 	TupleDesc	desc;
 	Oid			key_index;
 	int			nkeys;
