@@ -156,7 +156,7 @@ decide(void *arg)
 	es_reading_upcast(es_reading_begin(), &q->event);
 	if (type != NULL && type->subject != NULL)
 		set_subject(q, type);
-	es_erased_refuse(es_event_text(&q->event, ES_EVENT_SUBJECT), false);
+	es_erased_refuse(es_event_text(&q->event, ES_EVENT_SUBJECT), false, ES_ERASED_NOT);
 	machine = q->category->machine;
 	q->step.verdict = ES_LEGAL;
 	if (machine != NULL)

@@ -323,6 +323,7 @@ add_correction(EsBatch *batch, const EsRevision *revision, const text *reason,
 	draft.passage = ES_PASSAGE_ENTER;
 	draft.to_state = revision->final_state;
 	draft.subject = revision->subject;
+	draft.erased_as = revision->erased_as;
 	es_batch_add(batch, &draft, result);
 	correction.position = result->position;
 	correction.upto = revision->upto != 0 ? revision->upto : result->position;

@@ -21,6 +21,7 @@ typedef struct EsRevision
 								 * in, and without personal fields */
 	EsPersonal *personal;		/* those, or NULL */
 	const EsPersonal *like;		/* data has such where these are; or NULL */
+	EsErasedMode erased_as;		/* its subject, when data was read */
 	bool		is_void;
 	Jsonb	   *unless;			/* data that need no correction, or NULL */
 	Snapshot	snapshot;		/* taken after the stream was locked */

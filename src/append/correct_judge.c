@@ -79,6 +79,7 @@ static bool is_of_data(int sqlstate);
 static bool replay_event(Replay *replay, const EsEvent *recorded);
 static bool pass_correction(Replay *replay, const EsEvent *now);
 static void correct_target(Replay *replay, const Version *now, Version *then);
+static const text *subject_of(const Replay *replay, const EsEventType *type, const EsEvent *event);
 static void check_data(const EsRevision *revision, const EsEventType *type, const EsEvent *then);
 static void take_personal(Replay *replay, const Version *now);
 static void say(const Replay *replay, Version *version);
@@ -264,7 +265,6 @@ correct_target(Replay *replay, const Version *now, Version *then)
 {
 	EsRevision *revision = replay->revision;
 	const EsEventType *type = NULL;
-	const text *subject;
 
 	replay->has_begun = true;
 	replay->state = es_event_text(&now->event, ES_EVENT_FROM_STATE);
@@ -280,10 +280,19 @@ correct_target(Replay *replay, const Version *now, Version *then)
 			type = es_event_type_get(es_event_text(&then->event, ES_EVENT_CATEGORY),
 									 es_event_text(&then->event, ES_EVENT_TYPE));
 		check_data(revision, type, &then->event);
-		subject = es_event_type_subject(type, replay->category, &then->event);
-		set_text(&then->event, ES_EVENT_SUBJECT, subject != NULL ? subject : revision->stream);
+		if (es_text_same(es_event_text(&now->event, ES_EVENT_SUBJECT), subject_of(replay, type, &now->event)))
+			set_text(&then->event, ES_EVENT_SUBJECT, subject_of(replay, type, &then->event));
 	}
 	keep_data(replay, &then->event);
+}
+
+/* A subject that is another was given with the event (that of a copy, or of a row), and stays. */
+static const text *
+subject_of(const Replay *replay, const EsEventType *type, const EsEvent *event)
+{
+	const text *subject = es_event_type_subject(type, replay->category, event);
+
+	return subject != NULL ? subject : replay->revision->stream;
 }
 
 /* What is to be stored is judged by the version that the event was stored at. */
@@ -315,8 +324,8 @@ take_personal(Replay *replay, const Version *now)
 	int			n = 0;
 
 	es_event_set(&given, ES_EVENT_DATA, JsonbPGetDatum(revision->data));
-	given.flags &= ~ES_EVENT_CAPTURED;	/* a null that is given takes a
-										 * field away */
+	given.flags &= ~ES_EVENT_CAPTURED;	/* a null that is given takes a field
+										 * away */
 	es_reading_restore(&given, ES_READER_ITSELF, revision->snapshot);
 	paths = es_personal_add_paths(paths, &n, pii);
 	paths = es_personal_add_fields(paths, &n, given.personal);

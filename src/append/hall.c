@@ -383,7 +383,7 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 		subject = es_event_type_subject(type, category, as_read(event, reading));
 	if (subject != NULL)
 		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
-	es_erased_refuse(es_event_text(event, ES_EVENT_SUBJECT), true);
+	es_erased_refuse(es_event_text(event, ES_EVENT_SUBJECT), true, draft->erased_as);
 	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
 		pass_machine(category, event, draft, head);
 	else if (category->machine != NULL)

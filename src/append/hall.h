@@ -6,6 +6,7 @@
 #define ES_APPEND_HALL_H
 
 #include "eventsource.h"
+#include "log/erased.h"
 #include "log/stream.h"
 #include "rules/pii.h"
 
@@ -47,6 +48,8 @@ typedef struct EsDraft
 								 * must lead (NULL: anywhere) */
 	bool		records_violation;	/* STEP: what the rules forbid is recorded */
 	const text *subject;		/* NULL: as the category says */
+	EsErasedMode erased_as;		/* the subject was, when what is said of it
+								 * was read */
 	const EsPii *pii;			/* personal fields, besides those of the type */
 	const EsPersonal *like;		/* likewise, where these are */
 	EsPersonal *personal;		/* those that data lacks, already cut out */

@@ -60,6 +60,7 @@ static void copy_event(Stretch *stretch, EsEvent *event);
 static void append_copy(Stretch *stretch, const EsMappingTarget *target, const EsEvent *event);
 static void carry_correction(Stretch *stretch, const EsEvent *correction);
 static void write_batch(Stretch *stretch);
+static void set_subject(const Stretch *stretch, const EsEvent *event, EsDraft *draft);
 static Jsonb *metadata_with_source(const EsEvent *event);
 static const text *copy_text(const EsEvent *event, EsEventColumn column);
 static void describe_event(void *arg);
@@ -227,6 +228,7 @@ append_copy(Stretch *stretch, const EsMappingTarget *target, const EsEvent *even
 	draft.occurred_at = DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]);
 	draft.flags = event->flags & ES_EVENT_SYNTHETIC;
 	draft.like = event->personal;
+	set_subject(stretch, event, &draft);
 	es_batch_add(stretch->batch, &draft, &result);
 	stretch->appended++;
 }
@@ -275,6 +277,23 @@ metadata_with_source(const EsEvent *event)
 	es_json_push_number(&state, "version", DatumGetInt64(event->value[ES_EVENT_VERSION]));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
+ * Erasing whom the event is about must reach its copies: so whoever it names, or has
+ * personal fields of, stays, whatever the copy's category says.  Of who is erased for
+ * good nothing is left that could name him, and nothing is recorded about him.
+ */
+static void
+set_subject(const Stretch *stretch, const EsEvent *event, EsDraft *draft)
+{
+	const text *subject = es_event_text(event, ES_EVENT_SUBJECT);
+
+	draft->erased_as = es_erased_find(subject, stretch->snapshot);
+	if (draft->erased_as > ES_ERASED_SOFT)
+		draft->subject = draft->stream;
+	else if (event->personal != NULL || !es_text_same(subject, es_event_text(event, ES_EVENT_STREAM)))
+		draft->subject = copy_text(event, ES_EVENT_SUBJECT);
 }
 
 /* The event does not last as long as the batch. */

@@ -64,7 +64,8 @@ static void add_found(Carry *carry, const text *stream, EsEvent *copy, Snapshot 
 static void correct_found(Carry *carry, EsEvent *correction, Snapshot snapshot);
 static int64 source_position(const EsEvent *event);
 static void reconcile(Carry *carry, const EsEvent *correction);
-static void correct_copy(const Found *found, const EsDraft *wanted, const EsEvent *correction);
+static void correct_copy(const Carry *carry, const Found *found, const EsDraft *wanted,
+						 const EsEvent *correction);
 static int	compare_positions(const ListCell *a, const ListCell *b);
 static bool is_same_kind(const Found *found, const EsDraft *wanted);
 static void refuse_other(const Carry *carry, const EsEvent *correction);
@@ -269,20 +270,22 @@ reconcile(Carry *carry, const EsEvent *correction)
 		if (!is_same_kind(list_nth(carry->found, i), list_nth(carry->wanted, i)))
 			refuse_other(carry, correction);
 	for (int i = 0; i < list_length(carry->found); i++)
-		correct_copy(list_nth(carry->found, i),
+		correct_copy(carry, list_nth(carry->found, i),
 					 count == 0 ? NULL : list_nth(carry->wanted, i), correction);
 }
 
 /* wanted NULL: it does not count. */
 static void
-correct_copy(const Found *found, const EsDraft *wanted, const EsEvent *correction)
+correct_copy(const Carry *carry, const Found *found, const EsDraft *wanted, const EsEvent *correction)
 {
 	Jsonb	   *data = wanted == NULL ? NULL : wanted->data;
 	EsRevision	revision = {.position = found->position,.data = data,.unless = found->data};
 	EsAppended	result;
 
 	revision.like = wanted == NULL ? NULL : wanted->like;
-	if (data == NULL && found->is_void)
+	revision.erased_as = es_erased_find(es_event_text(correction, ES_EVENT_SUBJECT), carry->snapshot);
+	/* Nothing is recorded about who is erased for good. */
+	if (revision.erased_as > ES_ERASED_SOFT || (data == NULL && found->is_void))
 		return;
 	if (data == NULL)
 	{

@@ -103,7 +103,7 @@ es_erasure_stream(const text *subject)
 /* ---- appending ---- */
 
 void
-es_erased_refuse(const text *subject, bool is_locked)
+es_erased_refuse(const text *subject, bool is_locked, EsErasedMode known)
 {
 	Relation	rel;
 	SnapshotData dirty;
@@ -120,7 +120,7 @@ es_erased_refuse(const text *subject, bool is_locked)
 		mode = find_mark(rel, subject, &dirty);
 	none_marked = none && is_locked;
 	table_close(rel, AccessShareLock);
-	if (mode == ES_ERASED_NOT || es_text_same(subject, excepted))
+	if (mode <= known || es_text_same(subject, excepted))
 		return;
 	if (TransactionIdIsValid(dirty.xmin))
 		ereport(ERROR,

@@ -35,9 +35,10 @@ extern text *es_erasure_stream(const text *subject);
 /*
  * Error unless events about a subject may be recorded: ZE009 if it is erased,
  * 40001 if somebody is about to.  is_locked: the caller has locked the event's
- * stream; else it is only what he would hear.
+ * stream; else it is only what he would hear.  known: he records again what is left
+ * of the subject, as he saw it erased, and may as long as it is not more than so.
  */
-extern void es_erased_refuse(const text *subject, bool is_locked);
+extern void es_erased_refuse(const text *subject, bool is_locked, EsErasedMode known);
 
 /*
  * How a subject is erased, the strongest way that a snapshot sees (SnapshotSelf
