@@ -186,10 +186,7 @@ my @missing = grep { $all !~ /\b$_\b/ } @functions, @views;
 is("@missing", '', 'every public function and view is in README.md or docs/');
 
 # What else cannot be shown in a few lines has to be named here.
-my %without_example = map { $_ => 1 } qw(
-  backfill_in_batches copy_category_in_batches drop_snapshots jsonschema_is_valid redrive
-  reset_subscription resume_handler resume_projection untrack_table wait_for_events
-  personal_data categories handlers health_status metrics open_appenders progress violations);
+my %without_example = map { $_ => 1 } qw(personal_data resume_handler resume_projection);
 my $examples_of_all = join '', $all =~ /^```sql\n(.*?)^```$/msg;
 @missing = grep { $examples_of_all !~ /\b$_\b/ && !$without_example{$_} } @functions, @views;
 is("@missing", '', 'each is in an example that runs');
@@ -209,8 +206,8 @@ for (@settings)
 {
 	my ($name, $default, $unit, $context) = split /\|/;
 	my $row = $settings{$name} // next;
-	my ($number, $told_unit) = $row->[0] =~ /^(\d+) (ms|s|min|h)$/;
-	my %seconds = (ms => 0.001, s => 1, min => 60, h => 3600);
+	my ($number, $told_unit) = $row->[0] =~ /^(\d+) (ms|s|min|h|d)$/;
+	my %seconds = (ms => 0.001, s => 1, min => 60, h => 3600, d => 86400);
 	is($told_unit ? $number * $seconds{$told_unit} : $row->[0], $unit ? $default * $seconds{$unit} : $default, "default of $name");
 	is($row->[1] =~ /Superusers set it/ ? 1 : 0, $context eq 'superuser' ? 1 : 0, "who sets $name");
 }
