@@ -21,8 +21,10 @@
 #include "log/config.h"
 #include "log/erased.h"
 #include "log/erasing.h"
+#include "log/fence.h"
 #include "log/heads.h"
 #include "log/position.h"
+#include "log/rights.h"
 #include "log/segment.h"
 #include "log/shared.h"
 #include "log/stream.h"
@@ -161,6 +163,8 @@ _PG_init(void)
 	es_position_init();
 	es_erased_init();
 	es_config_init();
+	es_rights_init();
+	es_fence_init();
 	es_expr_init();
 	es_upcast_init();
 	es_pii_init();

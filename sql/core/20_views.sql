@@ -59,7 +59,8 @@ SELECT e.position,
   LEFT JOIN eventsource.word r ON r.id = e.reason
   LEFT JOIN eventsource.word f ON f.id = e.from_state
   LEFT JOIN eventsource.word o ON o.id = e.to_state
-  LEFT JOIN eventsource.idempotency i ON i.stream = e.stream AND i.version = e.version;
+  LEFT JOIN eventsource.idempotency i ON i.stream = e.stream AND i.version = e.version
+ WHERE eventsource.may_read_stream(e.stream);
 
 COMMENT ON VIEW eventsource.events IS
 	'The log, one row per event; order by position (whole log) or version (one stream), never by a clock. INSERT and COPY into it append. UPDATE and DELETE are refused (ZE001).';
@@ -123,7 +124,8 @@ SELECT s.name AS stream,
 	   h.recorded_at AS last_recorded_at
   FROM eventsource.stream s
   LEFT JOIN eventsource.word c ON c.id = (s.id >> 40)::integer
- CROSS JOIN LATERAL eventsource.stream_head(s.id) h;
+ CROSS JOIN LATERAL eventsource.stream_head(s.id) h
+ WHERE eventsource.may_read_stream(s.id);
 COMMENT ON VIEW eventsource.streams IS
 	'One row per stream: its version, state and last event.';
 COMMENT ON COLUMN eventsource.streams.stream IS 'Stream name.';

@@ -22,7 +22,7 @@ SELECT k.corrects AS position,
 	   c.reason, c.actor,
 	   k.recorded_at AS corrected_at,
 	   k.is_current
-  FROM (SELECT x.position, x.corrects, x.is_void, x.recorded_at,
+  FROM (SELECT x.stream, x.position, x.corrects, x.is_void, x.recorded_at,
 			   row_number() OVER w AS number,
 			   lag(x.position) OVER w AS position_before,
 			   lag(x.is_void) OVER w AS was_void,
@@ -33,7 +33,8 @@ SELECT k.corrects AS position,
   LEFT JOIN eventsource.event d ON d.position = k.corrects
   LEFT JOIN eventsource.events c ON c.position = k.position
   LEFT JOIN eventsource.event a ON a.position = k.position
-  LEFT JOIN eventsource.event b ON b.position = k.position_before;
+  LEFT JOIN eventsource.event b ON b.position = k.position_before
+ WHERE eventsource.may_read_stream(k.stream);
 COMMENT ON VIEW eventsource.corrections IS
 	'One row per correction, also those that a later one replaced.';
 COMMENT ON COLUMN eventsource.corrections.position IS 'Place in the log of the corrected event.';

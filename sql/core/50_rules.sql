@@ -194,7 +194,7 @@ SELECT x.position, x.stream, x.category, x.key, x.version, x.type, x.reason, x.a
 		  LEFT JOIN eventsource.word f ON f.id = eventsource.corrected_state(e.stream, e.position, e.from_state, true)
 		  LEFT JOIN eventsource.word o ON o.id = eventsource.corrected_state(e.stream, e.position, e.to_state, false)
 		  LEFT JOIN eventsource.word m ON m.id = e.machine
-		 WHERE (e.flags & 48) = 0
+		 WHERE (e.flags & 48) = 0 AND eventsource.may_read_stream(e.stream)
 		   AND NOT EXISTS (SELECT FROM eventsource.correction v
 							WHERE v.corrects = e.position AND v.is_void
 							  AND NOT EXISTS (SELECT FROM eventsource.correction l

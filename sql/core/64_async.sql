@@ -66,7 +66,7 @@ SELECT d.target,
 	   f.error,
 	   f.detail
   FROM eventsource.projection_definitions() d
-  LEFT JOIN eventsource.events e ON e.position = d.event_position
+  LEFT JOIN eventsource.event e ON e.position = d.event_position
   LEFT JOIN eventsource.follower_states() f ON f.name = 'projection.' || d.name;
 
 COMMENT ON VIEW eventsource.projections IS
@@ -140,7 +140,7 @@ SELECT d.name,
 	   f.error,
 	   f.detail
   FROM eventsource.handler_definitions() d
-  LEFT JOIN eventsource.events e ON e.position = d.event_position
+  LEFT JOIN eventsource.event e ON e.position = d.event_position
   LEFT JOIN eventsource.follower_states() f ON f.name = 'handler.' || d.name;
 
 COMMENT ON VIEW eventsource.handlers IS

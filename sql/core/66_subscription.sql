@@ -117,6 +117,12 @@ CREATE FUNCTION eventsource.subscription_pending(name text, partition integer,
 COMMENT ON FUNCTION eventsource.subscription_pending(text, integer) IS
 	'Private, for views: the first event that a partition of a subscription has not dealt with.';
 
+CREATE FUNCTION eventsource.may_read_subscription(name text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eventsource_may_read_subscription' LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	SUPPORT eventsource.may_read_support;
+COMMENT ON FUNCTION eventsource.may_read_subscription(text) IS
+	'Private, for views: may the current user read the categories of this subscription?';
+
 CREATE VIEW eventsource.subscription_partitions AS
 SELECT c.subscription,
 	   c.partition,
@@ -132,7 +138,8 @@ SELECT c.subscription,
 	   CASE WHEN isfinite(c.retry_at) THEN c.retry_at END AS retry_at,
 	   coalesce(c.error, p.error) AS error
   FROM eventsource.subscription_cursor c
- CROSS JOIN LATERAL eventsource.subscription_pending(c.subscription, c.partition) p;
+ CROSS JOIN LATERAL eventsource.subscription_pending(c.subscription, c.partition) p
+ WHERE eventsource.may_read_subscription(c.subscription);
 COMMENT ON VIEW eventsource.subscription_partitions IS
 	'How far each partition of each subscription has come, who is at it, and what fails there.';
 COMMENT ON COLUMN eventsource.subscription_partitions.subscription IS 'Name of the subscription.';
@@ -161,7 +168,8 @@ SELECT p.subscription,
 	   e.data, e.metadata, e.actor, e.recorded_by, e.reason, e.from_state, e.to_state, e.is_synthetic,
 	   e.occurred_at, e.recorded_at
   FROM eventsource.subscription_parked p
-  JOIN eventsource.events e ON e.position = CASE p.failing WHEN 0 THEN p.origin ELSE p.failing END;
+  JOIN eventsource.events e ON e.position = CASE p.failing WHEN 0 THEN p.origin ELSE p.failing END
+ WHERE eventsource.may_read_stream(p.stream);
 COMMENT ON VIEW eventsource.parked_events IS
 	'The dead letters: events that failed max_attempts times, with the columns of eventsource.events. See redrive and discard.';
 COMMENT ON COLUMN eventsource.parked_events.subscription IS 'Name of the subscription.';
@@ -198,7 +206,8 @@ SELECT d.name,
 		  FROM eventsource.subscription_cursor s
 		 CROSS JOIN LATERAL eventsource.subscription_pending(s.subscription, s.partition) p
 		 WHERE s.subscription = d.name) c
-  LEFT JOIN eventsource.events e ON e.position = d.event_position;
+  LEFT JOIN eventsource.event e ON e.position = d.event_position
+ WHERE eventsource.may_read_subscription(d.name);
 COMMENT ON VIEW eventsource.subscriptions IS
 	'The subscriptions, one row each, as they are defined now, and how far they have come.';
 COMMENT ON COLUMN eventsource.subscriptions.name IS 'Name.';

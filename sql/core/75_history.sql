@@ -57,7 +57,8 @@ SELECT s.name AS stream,
   FROM eventsource.snapshot p
   LEFT JOIN eventsource.stream s ON s.id = p.stream
   LEFT JOIN eventsource.word c ON c.id = (p.stream >> 40)::integer
-  LEFT JOIN eventsource.word t ON t.id = p.state;
+  LEFT JOIN eventsource.word t ON t.id = p.state
+ WHERE eventsource.may_read_stream(p.stream);
 COMMENT ON VIEW eventsource.snapshots IS
 	'What streams had come to at some of their versions, as set_snapshot_policy has it taken. Used by as_of by key and replay where it says the same as a replay of all events would; nothing depends on it.';
 COMMENT ON COLUMN eventsource.snapshots.stream IS 'Stream name.';

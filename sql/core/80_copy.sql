@@ -39,9 +39,10 @@ SELECT d.definition ->> 'from' AS from_category,
   FROM eventsource.category_copy_definitions() d
  CROSS JOIN (SELECT eventsource.watermark() AS watermark) w
   LEFT JOIN eventsource.projection_cursor c ON c.name = 'category_copy.' || d.name
-  LEFT JOIN eventsource.events e ON e.position = d.event_position
+  LEFT JOIN eventsource.event e ON e.position = d.event_position
  CROSS JOIN LATERAL (
-		SELECT EXISTS (SELECT FROM eventsource.read_category(d.definition ->> 'from', c.position, 1)) AS is_behind) p;
+		SELECT EXISTS (SELECT FROM eventsource.read_category(d.definition ->> 'from', c.position, 1)) AS is_behind) p
+ WHERE eventsource.may_read_categories(ARRAY[d.definition ->> 'from', d.name]);
 COMMENT ON VIEW eventsource.category_copies IS
 	'The copies of categories that were begun and not dropped, one row each, and how far they have come.';
 COMMENT ON COLUMN eventsource.category_copies.from_category IS 'The category that is copied.';

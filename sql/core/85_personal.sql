@@ -9,12 +9,15 @@ COMMENT ON FUNCTION eventsource.personal_data() IS
 CREATE FUNCTION eventsource.grant_personal_data(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.grant_reader(role);
+	PERFORM eventsource.expect_owner();
+	IF NOT has_function_privilege(role, 'eventsource.sees_personal_data()', 'EXECUTE') THEN
+		PERFORM eventsource.grant_reader(role);
+	END IF;
 	EXECUTE format('GRANT EXECUTE ON FUNCTION eventsource.personal_data() TO %s', role);
 END
 $$;
 COMMENT ON FUNCTION eventsource.grant_personal_data(regrole) IS
-	'Lets a role read, and see personal fields as they are; without this right they are masked: *** for a string, its network for an address (strategy mask_ip), left out if it is no string, or its strategy is null. For the owner of the extension and superusers. Errors: 42501.';
+	'Lets a role see personal fields of what it may read as they are; one that reads nothing yet reads every category then. Without this right they are masked: *** for a string, its network for an address (strategy mask_ip), left out if it is no string, or its strategy is null. For the owner of the extension and superusers. Errors: 42501.';
 
 CREATE FUNCTION eventsource.sees_personal_data() RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_sees_personal_data' LANGUAGE C STABLE PARALLEL SAFE;

@@ -157,6 +157,7 @@ SELECT w.word AS category,
 		   AS gdpr_audit_trail
   FROM eventsource.summary s
   JOIN eventsource.word w ON w.id = s.category
+ WHERE eventsource.may_read_category(w.word)
  GROUP BY w.word, s.subject;
 COMMENT ON VIEW eventsource.event_summaries IS
 	'What is kept of archived events after they have gone, one row for each category and subject.';

@@ -182,7 +182,7 @@ DECLARE
 	sample record;
 BEGIN
 	FOR projection, definition, is_open IN
-		SELECT p.target, p.version, size > 0 AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
+		SELECT p.target, p.version, size > 0 AND eventsource.may_read_categories(NULL) AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
 						 AND NOT row_security_active(p.target)
 						 AND (SELECT k.key_type IS NOT NULL FROM eventsource.sample_key_type(p.target) k)
 		  FROM eventsource.projections p WHERE p.target IS NOT NULL LOOP
@@ -220,7 +220,7 @@ BEGIN
 		CASE WHEN differing > 0 THEN 'degraded' WHEN failed THEN 'unknown' ELSE 'healthy' END,
 		differing::numeric, 0::numeric,
 		concat_ws('; ', format('%s row(s) folded anew', looked_at), nullif(array_to_string(problems, '; '), ''),
-				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: not keyed by stream, not yours to read, or with a key of somebody''s own type', left_out) END);
+				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: not keyed by stream, not yours to read (or not all categories are), or with a key of somebody''s own type', left_out) END);
 END
 $$;
 COMMENT ON FUNCTION eventsource.health_sample() IS

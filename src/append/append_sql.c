@@ -10,6 +10,7 @@
 #include "funcapi.h"
 #include "log/json.h"
 #include "log/open.h"
+#include "log/rights.h"
 #include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
@@ -84,6 +85,8 @@ eventsource_append(PG_FUNCTION_ARGS)
 	draft.idempotency_key = PG_ARGISNULL(8) ? NULL : PG_GETARG_TEXT_PP(8);
 	if (!PG_ARGISNULL(9))
 		es_draft_set_schema_version(&draft, PG_GETARG_INT32(9));
+	if (draft.stream != NULL)
+		es_rights_expect_write_stream(draft.stream);
 
 	batch = es_batch_begin();
 	es_batch_add(batch, &draft, &result);
@@ -128,6 +131,8 @@ drafts_from_array(Jsonb *events, int *count)
 		context.draft = &drafts[n];
 		context.number = ++n;
 		es_draft_from_json(&drafts[n - 1], v.val.binary.data, n);
+		if (drafts[n - 1].stream != NULL)
+			es_rights_expect_write_stream(drafts[n - 1].stream);
 		context.draft = NULL;
 	}
 	es_draft_end_errors(&context);
@@ -190,6 +195,7 @@ eventsource_lock_stream(PG_FUNCTION_ARGS)
 	desc = result_desc(fcinfo);
 	(void) es_stream_category_length(name);
 	es_draft_refuse_reserved(name);
+	es_rights_expect_write_stream(name);
 	PreventCommandIfReadOnly("eventsource.lock_stream()");
 	es_batch_settle();
 	if (!es_log_is_open())

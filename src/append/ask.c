@@ -19,6 +19,7 @@
 #include "log/pruned.h"
 #include "log/read.h"
 #include "log/reading.h"
+#include "log/rights.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "project/fold.h"
@@ -77,6 +78,7 @@ eventsource_allowed_transitions(PG_FUNCTION_ARGS)
 	es_draft_init(&q.draft);
 	q.draft.stream = PG_GETARG_TEXT_PP(0);
 	q.draft.type = cstring_to_text("?");
+	es_rights_expect_read_stream(q.draft.stream);
 	ask(&q);
 	if (q.category->machine == NULL)
 		return (Datum) 0;
@@ -102,6 +104,8 @@ eventsource_can_append(PG_FUNCTION_ARGS)
 	q.draft.reason = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
 	if (!PG_ARGISNULL(4))
 		es_draft_set_schema_version(&q.draft, PG_GETARG_INT32(4));
+	if (q.draft.stream != NULL)
+		es_rights_expect_read_stream(q.draft.stream);
 	es_batch_settle();
 	q.allowed = es_machine_attempt(decide, &q, &q.refusal) && q.step.verdict == ES_LEGAL;
 	return answer(fcinfo, &q);

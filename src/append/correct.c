@@ -22,6 +22,7 @@
 #include "log/correction.h"
 #include "log/json.h"
 #include "log/read.h"
+#include "log/rights.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -231,12 +232,14 @@ find_event(EsRevision *revision)
 		es_scan_expect(scan, 1);
 		es_scan_as_stored(scan);
 	}
-	if (scan == NULL || !es_scan_next(scan, &event))
+	if (scan == NULL || !es_scan_next(scan, &event) ||
+		!es_rights_reads_stream(es_event_text(&event, ES_EVENT_STREAM)))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("there is no event at position " INT64_FORMAT, revision->position),
 				 errdetail("Positions have gaps, and the event may be of a transaction that is not committed."),
 				 errhint("Look it up: SELECT position FROM eventsource.events WHERE stream = ... .")));
+	es_rights_expect_write_stream(es_event_text(&event, ES_EVENT_STREAM));
 	expect_correctable(&event, revision->is_void);
 	revision->stream = (text *) DatumGetPointer(datumCopy(event.value[ES_EVENT_STREAM], false, -1));
 	revision->stream_id = event.stream_id;

@@ -25,6 +25,7 @@
 #include "log/catalog.h"
 #include "log/event.h"
 #include "log/reading.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
@@ -168,6 +169,8 @@ append_row(TriggerData *trigger)
 	batch = es_batch_of_statement();
 	es_draft_begin_errors(&context);
 	context.draft = &draft;
+	if (draft.stream != NULL)
+		es_rights_expect_write_stream(draft.stream);
 	es_batch_add(batch, &draft, &result);
 	es_draft_end_errors(&context);
 	row = is_copy ? es_batch_blank_row(batch, desc) :

@@ -14,6 +14,7 @@
 #include "capture/history.h"
 #include "errors.h"
 #include "log/reading.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "rules/pii_use.h"
 #include "rules/expr_parts.h"
@@ -53,6 +54,7 @@ es_history_open(Oid relid, AttrNumber column, const char *function)
 				 errhint("From track_table or create_projection on, a table has a history.")));
 	if (history->tracking != NULL && history->tracking->relid != relid)
 		refuse_partition(history);
+	es_rights_expect_read_each(history->categories, psprintf("the history of %s", name));
 	return history;
 }
 

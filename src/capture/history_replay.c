@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/rights.h"
 #include "log/stream.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -53,6 +54,7 @@ eventsource_replay(PG_FUNCTION_ARGS)
 				 errdetail("Argument \"stream\" is null."),
 				 errhint("Name it: eventsource.replay('lead-42').")));
 	(void) es_stream_category_length(PG_GETARG_TEXT_PP(0));
+	es_rights_expect_read_stream(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(3))
 	{
 		history = es_history_open(PG_GETARG_OID(3), 0, "replay");

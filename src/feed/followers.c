@@ -10,6 +10,7 @@
 #include "log/catalog.h"
 #include "log/position.h"
 #include "log/read.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "utils/acl.h"
@@ -55,6 +56,7 @@ eventsource_follower_states(PG_FUNCTION_ARGS)
 		EsAsync    *async = lfirst(lc);
 
 		put_state(result, es_cursor_name("projection", async->name), &async->pace, watermark,
+				  es_rights_reads_all() &&
 				  pg_class_aclcheck(async->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK);
 	}
 	foreach(lc, es_handler_list())

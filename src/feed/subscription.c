@@ -13,6 +13,7 @@
 #include "log/cache.h"
 #include "log/config.h"
 #include "log/json.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -67,6 +68,7 @@ es_subscription_of_consumer(const text *name)
 				 errmsg("permission denied for subscription \"%s\"", subscription->name),
 				 errdetail("It is for members of its owner and of its role of consumers."),
 				 errhint("Let its owner name you: eventsource.create_subscription(..., consumers => ...).")));
+	es_rights_expect_read_each(subscription->categories, psprintf("subscription \"%s\"", subscription->name));
 	return subscription;
 }
 
@@ -81,6 +83,7 @@ es_subscription_of_owner(const text *name)
 				 errmsg("must be owner of subscription \"%s\"", subscription->name),
 				 errdetail("It belongs to role \"%s\".", GetUserNameFromId(subscription->owner, false)),
 				 errhint("Let that role, or a member of it, do it.")));
+	es_rights_expect_read_each(subscription->categories, psprintf("subscription \"%s\"", subscription->name));
 	return subscription;
 }
 

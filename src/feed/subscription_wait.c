@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "log/attempt.h"
 #include "log/bell.h"
+#include "log/rights.h"
 #include "log/shared.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -24,6 +25,7 @@
 
 PG_FUNCTION_INFO_V1(eventsource_wait_for_events);
 PG_FUNCTION_INFO_V1(eventsource_subscription_pending);
+PG_FUNCTION_INFO_V1(eventsource_may_read_subscription);
 
 /* Whom nobody wakes (a consumer at work may give up) looks again after so long. */
 #define BUSY_DELAY	(50 * INT64CONST(1000))
@@ -367,7 +369,8 @@ eventsource_subscription_pending(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	pending.subscription = es_subscription_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	if (pending.subscription != NULL && pending.number < pending.subscription->partitions)
+	if (pending.subscription != NULL && pending.number < pending.subscription->partitions &&
+		es_rights_reads_each(pending.subscription->categories))
 	{
 		pending.final = es_final_begin();
 		error = es_attempt(find_pending, &pending, es_is_of_filter);
@@ -385,6 +388,18 @@ eventsource_subscription_pending(PG_FUNCTION_ARGS)
 		nulls[0] = nulls[1] = false;
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* may_read_subscription(name text) */
+Datum
+eventsource_may_read_subscription(PG_FUNCTION_ARGS)
+{
+	const EsSubscription *subscription;
+
+	if (es_rights_reads_all())
+		PG_RETURN_BOOL(true);
+	subscription = es_subscription_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_BOOL(subscription != NULL && es_rights_reads_each(subscription->categories));
 }
 
 /* The lanes come first in poll: a filter that fails there is an error, too. */

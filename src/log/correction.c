@@ -23,6 +23,8 @@
 #include "log/catalog.h"
 #include "log/read.h"
 #include "log/reading.h"
+#include "log/rights.h"
+#include "log/stream.h"
 #include "log/word.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -116,6 +118,8 @@ eventsource_corrected_state(PG_FUNCTION_ARGS)
 	const StreamCorrections *stream;
 	const Run  *run;
 
+	if (!es_rights_reads_word(ES_STREAM_CATEGORY(PG_GETARG_INT64(0))))
+		PG_RETURN_INT32(PG_GETARG_INT32(2));
 	if (all == NULL || !is_loaded_by(all, GetActiveSnapshot()))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);

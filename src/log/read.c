@@ -23,6 +23,7 @@
 #include "log/event.h"
 #include "log/gather.h"
 #include "log/reading.h"
+#include "log/rights.h"
 #include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
@@ -30,6 +31,8 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#define MAX_VERDICTS	64
 
 /* Whether events of a category (word id) are wanted; ids are few. */
 typedef struct CategoryVerdict
@@ -116,6 +119,21 @@ es_scan_as_stored(EsScan *scan)
 	scan->as_stored = true;
 }
 
+/* Of a limited reader: the categories that he reads, and none of $config. */
+void
+es_scan_for_reader(EsScan *scan)
+{
+	Assert(scan->by_position && scan->categories == NIL);
+	if (es_rights_reads_all())
+		return;
+	scan->whole = false;
+	scan->categories = es_rights_categories();
+	if (scan->verdicts == NULL)
+		scan->verdicts = MemoryContextAlloc(scan->context, MAX_VERDICTS * sizeof(CategoryVerdict));
+	if (scan->categories == NIL)
+		scan->n_segments = 0;
+}
+
 void
 es_scan_show(EsScan *scan, Oid reader)
 {
@@ -177,7 +195,7 @@ es_scan_log(int64 after, int64 upto, List *categories, Snapshot snapshot)
 	EsScan	   *scan = scan_positions(after, upto, snapshot);
 
 	scan->categories = categories;
-	scan->verdicts = MemoryContextAlloc(scan->context, 64 * sizeof(CategoryVerdict));
+	scan->verdicts = MemoryContextAlloc(scan->context, MAX_VERDICTS * sizeof(CategoryVerdict));
 	return scan;
 }
 
@@ -259,7 +277,7 @@ is_wanted(void *arg, int64 stream_id, bool may_look_up)
 	if (!may_look_up)
 		return true;
 	wanted = decide_category(scan, category);
-	if (scan->n_verdicts == 64)
+	if (scan->n_verdicts == MAX_VERDICTS)
 		scan->n_verdicts = 0;
 	scan->verdicts[scan->n_verdicts].category = category;
 	scan->verdicts[scan->n_verdicts++].wanted = wanted;

@@ -51,6 +51,9 @@ extern void es_scan_as_stored(EsScan *scan);
 /* Whom personal fields are shown to, or masked; else the current user. */
 extern void es_scan_show(EsScan *scan, Oid reader);
 
+/* Likewise, for a scan by position: of what the current user may read alone (log/rights.h). */
+extern void es_scan_for_reader(EsScan *scan);
+
 /* Likewise: rows alone will be asked for, and never the names of their streams. */
 extern void es_scan_spare_names(EsScan *scan);
 

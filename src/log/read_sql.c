@@ -18,6 +18,7 @@
 #include "log/pruned.h"
 #include "log/read.h"
 #include "log/result_row.h"
+#include "log/rights.h"
 #include "log/stream.h"
 #include "log/word.h"
 #include "miscadmin.h"
@@ -91,6 +92,7 @@ eventsource_read_stream(PG_FUNCTION_ARGS)
 	int64		max_count = get_max_count(fcinfo, 2);
 
 	(void) es_stream_category_length(stream);
+	es_rights_expect_read_stream(stream);
 	InitMaterializedSRF(fcinfo, 0);
 	put_events((ReturnSetInfo *) fcinfo->resultinfo,
 			   es_scan_stream(stream, backward ? PG_INT64_MAX : from, backward, GetActiveSnapshot()),
@@ -108,6 +110,8 @@ read_final(FunctionCallInfo fcinfo, List *categories, int64 after, int64 max_cou
 	final = es_final_begin();
 	scan = categories == NIL ? es_scan_whole_log(after, es_final_upto(final), es_final_snapshot(final)) :
 		es_scan_log(after, es_final_upto(final), categories, es_final_snapshot(final));
+	if (categories == NIL)
+		es_scan_for_reader(scan);
 	put_events((ReturnSetInfo *) fcinfo->resultinfo, scan, final, 1, max_count);
 	es_final_end(final);
 }
@@ -115,9 +119,10 @@ read_final(FunctionCallInfo fcinfo, List *categories, int64 after, int64 max_cou
 Datum
 eventsource_read_category(PG_FUNCTION_ARGS)
 {
-	text	   *category = get_name(fcinfo, 0, "category");
+	char	   *category = text_to_cstring(get_name(fcinfo, 0, "category"));
 
-	read_final(fcinfo, list_make1(text_to_cstring(category)),
+	es_rights_expect_read(category);
+	read_final(fcinfo, list_make1(category),
 			   PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1), get_max_count(fcinfo, 2));
 	return (Datum) 0;
 }
@@ -139,6 +144,7 @@ eventsource_stream_version(PG_FUNCTION_ARGS)
 	int64		version = 0;
 
 	(void) es_stream_category_length(name);
+	es_rights_expect_read_stream(name);
 	scan = es_scan_stream(name, PG_INT64_MAX, true, GetActiveSnapshot());
 	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event))
@@ -163,7 +169,7 @@ eventsource_stream_head(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (name == NULL)
+	if (name == NULL || !es_rights_reads_stream(name))
 		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 	scan = es_scan_stream(name, PG_INT64_MAX, true, GetActiveSnapshot());
 	es_scan_as_stored(scan);
@@ -204,6 +210,7 @@ eventsource_stored_data(PG_FUNCTION_ARGS)
 	if (position < 1)
 		PG_RETURN_NULL();
 	scan = es_scan_whole_log(position - 1, position, GetActiveSnapshot());
+	es_scan_for_reader(scan);
 	es_scan_expect(scan, 1);
 	es_scan_as_stored(scan);
 	if (es_scan_next(scan, &event))
@@ -258,10 +265,14 @@ eventsource_verify_chain(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	check = es_chain_check_begin(GetActiveSnapshot());
 	if (PG_ARGISNULL(0))
+	{
 		scan = es_scan_whole_log(0, PG_INT64_MAX, GetActiveSnapshot());
+		es_scan_for_reader(scan);
+	}
 	else
 	{
 		(void) es_stream_category_length(PG_GETARG_TEXT_PP(0));
+		es_rights_expect_read_stream(PG_GETARG_TEXT_PP(0));
 		scan = es_scan_stream(PG_GETARG_TEXT_PP(0), 1, false, GetActiveSnapshot());
 	}
 	per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify", ALLOCSET_DEFAULT_SIZES);

@@ -10,6 +10,7 @@
 #include "funcapi.h"
 #include "log/correction.h"
 #include "log/read.h"
+#include "log/rights.h"
 #include "log/stream.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -32,6 +33,7 @@ eventsource_event_marks(PG_FUNCTION_ARGS)
 	EsEvent		event;
 
 	(void) es_stream_category_length(stream);
+	es_rights_expect_read_stream(stream);
 	InitMaterializedSRF(fcinfo, 0);
 	scan = es_scan_stream(stream, 1, false, snapshot);
 	es_scan_pack(scan);

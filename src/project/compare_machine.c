@@ -25,6 +25,7 @@
 #include "log/guarded.h"
 #include "log/progress.h"
 #include "log/reading.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 #include "rules/category.h"
@@ -102,6 +103,7 @@ eventsource_compare_machine(PG_FUNCTION_ARGS)
 	refuse_null(fcinfo);
 	InitMaterializedSRF(fcinfo, 0);
 	category = text_to_cstring(PG_GETARG_TEXT_PP(ARG_CATEGORY));
+	es_rights_expect_read(category);
 	open_rules(&c, category, PG_GETARG_JSONB_P(ARG_DEFINITION));
 	c.all = !PG_ARGISNULL(ARG_ALL) && PG_GETARG_BOOL(ARG_ALL);
 	es_filter_read(&c.filter, fcinfo, ARG_FILTER);

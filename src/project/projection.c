@@ -18,6 +18,7 @@
 #include "errors.h"
 #include "log/cache.h"
 #include "log/guarded.h"
+#include "log/rights.h"
 #include "log/json.h"
 #include "log/open.h"
 #include "log/stream.h"
@@ -177,6 +178,7 @@ EsProjection *
 es_projection_open_to_read(Oid relid, const char *why)
 {
 	char	   *name = get_rel_name(relid);
+	EsProjection *projection;
 
 	if (name != NULL && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -191,7 +193,9 @@ es_projection_open_to_read(Oid relid, const char *why)
 				 errdetail("Rows folded anew are not those that its policies were written for."),
 				 errhint("Let the table's owner do it, or a role that bypasses row security.")));
 	LockRelationOid(relid, AccessShareLock);
-	return es_projection_expect(relid);
+	projection = es_projection_expect(relid);
+	es_rights_expect_read_each(projection->categories, psprintf("projection %s", name));
+	return projection;
 }
 
 EsProjection *

@@ -15,6 +15,7 @@
 #include "lib/stringinfo.h"
 #include "log/config.h"
 #include "log/read.h"
+#include "log/rights.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "rules/event_type.h"
@@ -44,7 +45,10 @@ static void insert_near(Near *near, int *count, char *name, int distance);
 Datum
 eventsource_expect_category(PG_FUNCTION_ARGS)
 {
-	es_category_expect(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *category = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	es_rights_expect_read(category);
+	es_category_expect(category);
 	PG_RETURN_VOID();
 }
 

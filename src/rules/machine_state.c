@@ -10,6 +10,7 @@
 #include "log/correction.h"
 #include "log/pruned.h"
 #include "log/read.h"
+#include "log/rights.h"
 #include "log/stream.h"
 #include "log/word.h"
 #include "miscadmin.h"
@@ -30,8 +31,10 @@ static text *copy_state(const EsEvent *event);
 Datum
 eventsource_current_state(PG_FUNCTION_ARGS)
 {
-	text	   *state = state_as_recorded(PG_GETARG_TEXT_PP(0), DT_NOEND);
+	text	   *state;
 
+	es_rights_expect_read_stream(PG_GETARG_TEXT_PP(0));
+	state = state_as_recorded(PG_GETARG_TEXT_PP(0), DT_NOEND);
 	if (state == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(state);
@@ -46,6 +49,7 @@ eventsource_state_at(PG_FUNCTION_ARGS)
 	char	   *basis = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	text	   *state = NULL;
 
+	es_rights_expect_read_stream(stream);
 	if (strcmp(basis, "recorded") == 0)
 		state = state_as_recorded(stream, at);
 	else if (strcmp(basis, "occurred") == 0)

@@ -16,6 +16,7 @@
 #include "log/attempt.h"
 #include "log/correction.h"
 #include "log/read.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "rules/machine_table.h"
 #include "rules/upcast.h"
@@ -79,6 +80,8 @@ eventsource_verify_transitions(PG_FUNCTION_ARGS)
 	EsScan	   *scan;
 	EsEvent		event;
 
+	if (!PG_ARGISNULL(0))
+		es_rights_expect_read_stream(PG_GETARG_TEXT_PP(0));
 	InitMaterializedSRF(fcinfo, 0);
 	ctl.hcxt = CurrentMemoryContext;
 	replay.tracks = hash_create("eventsource verify transitions", 1024, &ctl,
@@ -93,6 +96,8 @@ eventsource_verify_transitions(PG_FUNCTION_ARGS)
 		scan = es_scan_log(0, PG_INT64_MAX, NIL, snapshot);
 	else
 		scan = es_scan_stream(PG_GETARG_TEXT_PP(0), 1, false, snapshot);
+	if (PG_ARGISNULL(0))
+		es_scan_for_reader(scan);
 	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{

@@ -12,7 +12,9 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/event.h"
+#include "log/rights.h"
 #include "log/stream_name.h"
+#include "log/vault.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -30,6 +32,7 @@ PG_FUNCTION_INFO_V1(eventsource_has_upcaster_support);
 PG_FUNCTION_INFO_V1(eventsource_read_data);
 PG_FUNCTION_INFO_V1(eventsource_upcaster_list);
 
+static bool is_of_readable_stream(int64 position);
 static void set_text(EsEvent *event, EsEventColumn column, const text *value);
 static void put_step(ReturnSetInfo *result, const EsUpcastChain *chain, const EsUpcaster *step);
 
@@ -99,10 +102,22 @@ eventsource_read_data(PG_FUNCTION_ARGS)
 	es_event_set(&event, ES_EVENT_RECORDED_AT, PG_GETARG_DATUM(10));
 	es_event_set(&event, ES_EVENT_OCCURRED_AT,
 				 TimestampTzGetDatum(es_event_occurred_at(PG_GETARG_TIMESTAMPTZ(10), extra)));
+	if (event.vault != 0 && !es_rights_reads_all() && !is_of_readable_stream(event.vault))
+		event.vault = 0;
 	es_reading_restore(&event, GetUserId(), GetActiveSnapshot());
 	if (!event.isnull[ES_EVENT_CATEGORY] && !event.isnull[ES_EVENT_TYPE])
 		es_reading_upcast(upcasters, &event);
 	PG_RETURN_DATUM(event.value[ES_EVENT_DATA]);
+}
+
+/* Whoever calls us by hand can say what he likes of the row. */
+static bool
+is_of_readable_stream(int64 position)
+{
+	EsVaultRow	row;
+
+	return es_vault_read(position, GetActiveSnapshot(), &row) &&
+		es_rights_reads_word(ES_STREAM_CATEGORY(row.stream_id));
 }
 
 static void

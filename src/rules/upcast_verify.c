@@ -18,6 +18,7 @@
 #include "log/position.h"
 #include "log/progress.h"
 #include "log/read.h"
+#include "log/rights.h"
 #include "log/reading.h"
 #include "miscadmin.h"
 #include "rules/event_type.h"
@@ -98,7 +99,10 @@ eventsource_verify_upcasters(PG_FUNCTION_ARGS)
 	if (trial.type != NULL)
 		es_type_expect(trial.type);
 	if (trial.category != NULL)
+	{
+		es_rights_expect_read(trial.category);
 		es_category_expect(trial.category);
+	}
 	InitMaterializedSRF(fcinfo, 0);
 	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	begin_trial(&trial, snapshot);
@@ -106,6 +110,8 @@ eventsource_verify_upcasters(PG_FUNCTION_ARGS)
 	{
 		scan = es_scan_log(0, PG_INT64_MAX, trial.category == NULL ? NIL :
 						   list_make1(unconstify(char *, trial.category)), snapshot);
+		if (trial.category == NULL)
+			es_scan_for_reader(scan);
 		es_scan_as_stored(scan);
 		es_progress_begin(&progress, "verification of upcasters", es_position_last());
 		while (es_scan_next(scan, &event))

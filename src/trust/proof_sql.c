@@ -13,6 +13,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/leaves.h"
+#include "log/read.h"
+#include "log/rights.h"
 #include "trust/checkpoint.h"
 #include "trust/tree.h"
 #include "utils/array.h"
@@ -40,6 +42,22 @@ hash_datum(const uint8 *hash)
 	SET_VARSIZE(value, VARHDRSZ + ES_HASH_SIZE);
 	memcpy(VARDATA(value), hash, ES_HASH_SIZE);
 	return PointerGetDatum(value);
+}
+
+/* What a limited reader does not see is not there. */
+static bool
+is_visible(int64 position, Snapshot snapshot)
+{
+	EsScan	   *scan;
+	bool		result;
+
+	if (es_rights_reads_all())
+		return true;
+	scan = es_scan_whole_log(position - 1, position, snapshot);
+	es_scan_for_reader(scan);
+	result = es_scan_next_tuple(scan) != NULL;
+	es_scan_end(scan);
+	return result;
 }
 
 static void
@@ -156,7 +174,7 @@ eventsource_inclusion_proof(PG_FUNCTION_ARGS)
 	size = get_size(fcinfo, 1, "tree_size", &seal);
 	tree = es_tree_begin(&seal, snapshot);
 	leaf = es_tree_leaf_at(tree, position);
-	if (leaf < 0 || leaf >= size)
+	if (leaf < 0 || leaf >= size || !is_visible(position, snapshot))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("no event at position " INT64_FORMAT " is in the tree of " INT64_FORMAT " events",

@@ -83,7 +83,7 @@ SELECT is_empty($$ SELECT command FROM command WHERE kind = 'touch'
 	AND pg_temp.as_role('es_admin', command) NOT IN ('42501') $$, 'an administrator: no table');
 
 -- Who may call these functions but owns nothing gets one error, not a heap of warnings.
-GRANT EXECUTE ON FUNCTION eventsource.grant_reader(regrole), eventsource.grant_writer(regrole), eventsource.grant_admin(regrole) TO es_admin;
+GRANT EXECUTE ON FUNCTION eventsource.grant_reader(regrole, text[]), eventsource.grant_writer(regrole, text[]), eventsource.grant_admin(regrole) TO es_admin;
 CREATE FUNCTION pg_temp.refusal_as(role text, command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	refusal text;

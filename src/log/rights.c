@@ -1,0 +1,324 @@
+/*
+ * rights.c
+ *		Who may read, and who may append to, which categories.
+ *
+ * One set of answers, for the user who asked last.  Callbacks only mark it stale,
+ * and have plans made anew that went by it.
+ */
+#include "log/rights.h"
+
+#include "compat.h"
+#include "errors.h"
+#include "log/cache.h"
+#include "log/catalog.h"
+#include "log/config.h"
+#include "log/json.h"
+#include "log/stream.h"
+#include "log/word.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
+
+/* What is known of categories by their words, at once. */
+#define MAX_VERDICTS	64
+
+typedef struct Verdict
+{
+	int32		category;
+	bool		reads;
+} Verdict;
+
+static bool is_fresh;			/* the first three are known of this user */
+static Oid	user;
+static Oid	function;			/* whose EXECUTE is the right to read all */
+static bool reads_all;
+static bool writes_all;
+
+static MemoryContext context;	/* NULL: the rest is not known */
+static uint64 generation;		/* that it is of */
+static List *readable;			/* of char * */
+static List *writable;
+static Verdict verdicts[MAX_VERDICTS];
+static int	n_verdicts;
+
+static void find_rights(void);
+static void find_categories(void);
+static void add_categories(List **list, Jsonb *data, const char *member);
+static bool is_among(List *categories, const char *category, int length);
+static bool is_open_definition(const text *stream, int category_length);
+static bool allows(const text *stream, bool to_write);
+ES_NORETURN static void refuse(const char *what, const char *right, const char *grant);
+
+static void
+mark_stale(Datum arg, int cache, uint32 hash)
+{
+	is_fresh = false;
+	if (cache != PROCOID)
+		ResetPlanCache();
+}
+
+/* Is what is known that of the current user, and still so? */
+static inline void
+look(void)
+{
+	if (unlikely(!is_fresh || user != GetUserId()))
+		find_rights();
+}
+
+static void
+find_rights(void)
+{
+	Oid			role = GetUserId();
+	Oid			write_function;
+
+	is_fresh = false;
+	es_cache_put_aside(&context);
+	function = es_catalog_trigger_function(ES_RIGHTS_READ_ALL);
+	write_function = es_catalog_trigger_function(ES_RIGHTS_WRITE_ALL);
+	reads_all = OidIsValid(function) && es_compat_may_execute(function, role);
+	writes_all = OidIsValid(write_function) && es_compat_may_execute(write_function, role);
+	user = role;
+	is_fresh = true;
+}
+
+/* Definitions of all roles are read: they are few. */
+static void
+find_categories(void)
+{
+	uint64		now = es_config_generation();
+	MemoryContext caller;
+	MemoryContext building;
+	List	   *reads = NIL;
+	List	   *writes = NIL;
+	ListCell   *lc;
+
+	look();
+	if (context != NULL && generation == now)
+		return;
+	es_cache_put_aside(&context);
+	building = AllocSetContextCreate(CurrentMemoryContext, "eventsource rights", ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(building);
+	foreach(lc, es_config_list(ES_RIGHTS_KIND))
+	{
+		EsDefinition *definition = lfirst(lc);
+		Oid			role = es_config_role(definition->data, "role");
+
+		if (!OidIsValid(role) || !has_privs_of_role(user, role))
+			continue;
+		add_categories(&reads, definition->data, "read");
+		add_categories(&writes, definition->data, "write");
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextSetParent(building, CacheMemoryContext);
+	context = building;
+	generation = now;
+	readable = reads;
+	writable = writes;
+	n_verdicts = 0;
+}
+
+static void
+add_categories(List **list, Jsonb *data, const char *member)
+{
+	JsonbValue	buffer;
+	JsonbValue *array = es_json_find(&data->root, member, &buffer);
+	JsonbValue *elements;
+	int			count;
+
+	if (array == NULL || !es_json_is_array(array))
+		return;
+	count = es_json_elements(array, &elements);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *category = es_json_string(&elements[i]);
+
+		if (!is_among(*list, category, strlen(category)))
+			*list = lappend(*list, category);
+	}
+}
+
+static bool
+is_among(List *categories, const char *category, int length)
+{
+	ListCell   *lc;
+
+	foreach(lc, categories)
+	{
+		const char *each = lfirst(lc);
+
+		if (strncmp(each, category, length) == 0 && each[length] == '\0')
+			return true;
+	}
+	return false;
+}
+
+bool
+es_rights_reads_all(void)
+{
+	look();
+	return reads_all;
+}
+
+Oid
+es_rights_function(void)
+{
+	look();
+	return function;
+}
+
+bool
+es_rights_reads(const char *category)
+{
+	if (es_rights_reads_all())
+		return true;
+	find_categories();
+	return is_among(readable, category, strlen(category));
+}
+
+bool
+es_rights_reads_word(int32 category)
+{
+	const text *word;
+	Verdict    *verdict;
+
+	if (es_rights_reads_all())
+		return true;
+	find_categories();
+	for (int i = 0; i < n_verdicts; i++)
+		if (verdicts[i].category == category)
+			return verdicts[i].reads;
+	word = es_word_text(category);
+	if (n_verdicts == MAX_VERDICTS)
+		n_verdicts = 0;
+	verdict = &verdicts[n_verdicts];
+	verdict->category = category;
+	verdict->reads = word != NULL && is_among(readable, VARDATA_ANY(word), VARSIZE_ANY_EXHDR(word));
+	n_verdicts++;
+	return verdict->reads;
+}
+
+/* Definitions that views show by reading their streams; none that names a stream or a subject. */
+static bool
+is_open_definition(const text *stream, int category_length)
+{
+	static const char *const open[] = {"-state_machine.", "-category.", "-event_type.", "-retention."};
+	const char *name = VARDATA_ANY(stream);
+	int			length = VARSIZE_ANY_EXHDR(stream);
+
+	if (category_length != (int) strlen(ES_CONFIG_CATEGORY) ||
+		memcmp(name, ES_CONFIG_CATEGORY, category_length) != 0)
+		return false;
+	for (int i = 0; i < (int) lengthof(open); i++)
+	{
+		int			n = strlen(open[i]);
+
+		if (length - category_length > n && memcmp(name + category_length, open[i], n) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+allows(const text *stream, bool to_write)
+{
+	int			length = es_stream_category_length(stream);
+
+	find_categories();
+	return is_among(to_write ? writable : readable, VARDATA_ANY(stream), length) ||
+		(!to_write && is_open_definition(stream, length));
+}
+
+bool
+es_rights_reads_stream(const text *stream)
+{
+	return es_rights_reads_all() || allows(stream, false);
+}
+
+List *
+es_rights_categories(void)
+{
+	find_categories();
+	return readable;
+}
+
+bool
+es_rights_reads_each(List *categories)
+{
+	ListCell   *lc;
+
+	if (es_rights_reads_all())
+		return true;
+	if (categories == NIL)
+		return false;
+	foreach(lc, categories)
+		if (!es_rights_reads(lfirst(lc)))
+		return false;
+	return true;
+}
+
+static void
+refuse(const char *what, const char *right, const char *grant)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for %s", what),
+			 errdetail("Role \"%s\" %s.", GetUserNameFromId(GetUserId(), false), right),
+			 errhint("The owner of the extension gives such rights with eventsource.%s.", grant)));
+}
+
+void
+es_rights_expect_read(const char *category)
+{
+	if (!es_rights_reads(category))
+		refuse(psprintf("category \"%s\"", category), "may read certain categories only, and this is none of them",
+			   psprintf("grant_reader('role', '{%s}')", category));
+}
+
+void
+es_rights_expect_read_each(List *categories, const char *what)
+{
+	if (!es_rights_reads_each(categories))
+		refuse(what, "may not read all categories that it is made of",
+			   "grant_reader('role', '{category, ...}')");
+}
+
+void
+es_rights_expect_read_all(const char *what)
+{
+	if (!es_rights_reads_all())
+		refuse(what, "may read certain categories only, and this goes by all of them",
+			   "grant_reader('role')");
+}
+
+static char *
+category_of(const text *stream)
+{
+	return pnstrdup(VARDATA_ANY(stream), es_stream_category_length(stream));
+}
+
+void
+es_rights_expect_read_stream(const text *stream)
+{
+	if (!es_rights_reads_stream(stream))
+		es_rights_expect_read(category_of(stream));
+}
+
+void
+es_rights_expect_write_stream(const text *stream)
+{
+	look();
+	if (likely(writes_all) || allows(stream, true))
+		return;
+	refuse(psprintf("category \"%s\"", category_of(stream)), "may append to certain categories only, and this is none of them",
+		   psprintf("grant_writer('role', '{%s}')", category_of(stream)));
+}
+
+void
+es_rights_init(void)
+{
+	CacheRegisterSyscacheCallback(PROCOID, mark_stale, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, mark_stale, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, mark_stale, (Datum) 0);
+}
