@@ -122,10 +122,13 @@ CREATE TEMP TABLE ev AS SELECT position, stream, category, version, type, hash F
 CREATE TEMP TABLE feed (n serial PRIMARY KEY, position bigint, stream text, version bigint, hash bytea);
 ANALYZE ev;
 
--- Versions are 1..n, without gap or fork, in order of position; a position is an event's own.
+-- Versions are 1..n (m..n where the first ones were pruned), without gap or fork, in order of
+-- position; a position is an event's own.
+CREATE TEMP TABLE pruned AS SELECT coalesce(sum(pruned_events), 0) > 0 AS is_any FROM eventsource.segments;
 INSERT INTO problem
 SELECT format('stream %s: %s events, versions %s..%s', stream, count(*), min(version), max(version)) FROM ev
- GROUP BY stream HAVING min(version) <> 1 OR max(version) <> count(*) OR count(DISTINCT version) <> count(*);
+ GROUP BY stream HAVING (min(version) <> 1 AND NOT (SELECT is_any FROM pruned))
+	OR max(version) - min(version) + 1 <> count(*) OR count(DISTINCT version) <> count(*);
 INSERT INTO problem
 SELECT format('stream %s: version %s lies before %s', stream, version, before)
   FROM (SELECT stream, version, lag(version) OVER (PARTITION BY stream ORDER BY position) AS before FROM ev) o
@@ -180,7 +183,8 @@ INSERT INTO problem SELECT format('feed out of order at %s', position)
 INSERT INTO problem SELECT format('head of %s: %s', stream, h.version)
   FROM (SELECT stream, max(version) AS version, max(position) AS position FROM ev GROUP BY stream) e
   FULL JOIN eventsource.streams h USING (stream)
- WHERE h.version IS DISTINCT FROM e.version OR h.last_position IS DISTINCT FROM e.position;
+ WHERE (h.version, h.last_position) IS DISTINCT FROM (e.version, e.position)
+   AND NOT (e.version IS NULL AND (SELECT is_any FROM pruned));
 INSERT INTO problem SELECT format('segment %s is not attached', table_name) FROM eventsource.segments
  WHERE NOT is_attached;
 INSERT INTO problem SELECT format('segment %s is not listed', inhrelid::regclass) FROM pg_inherits
