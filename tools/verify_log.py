@@ -12,9 +12,13 @@
       hashes
 
 EXPORT is what SELECT * FROM eventsource.export_log() prints, - for standard input.
+With --key KEY in front (a verifier key as signed_note.py prints it; also more than
+one), each checkpoint must be a note that one of these keys has signed; signatures of
+others, such as witnesses, count for nothing. Without, signatures are not looked at.
+
 Prints a line for each event that is not ok, then a summary; exits 0 if all is well,
-1 if something was tampered with, 2 if it was called wrongly. Signatures of
-checkpoints are not looked at: check them with the tool that made them.
+1 if something was tampered with or is malformed, 2 if it was called wrongly or has to
+do with what it cannot judge.
 
 Python 3, standard library only; written from the documented formats (src/log/chain.c,
 RFC 6962, C2SP tlog-checkpoint) and sharing no code with the extension.
@@ -23,17 +27,18 @@ RFC 6962, C2SP tlog-checkpoint) and sharing no code with the extension.
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 import struct
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from signed_note import Key, Misuse, Wrong, check_signatures, decode_base64, read_note  # noqa: E402
+
 EMPTY_HASH = bytes(32)
-
-
-class Wrong(Exception):
-    """What was handed in cannot be verified, or does not verify."""
 
 
 # ---- the chain: src/log/chain.c says how an event is encoded ----
@@ -72,8 +77,21 @@ def field(number, tag, data):
     return struct.pack(">BBI", number, ord(tag), len(data)) + data
 
 
+def whole(value):
+    """A number, which must be an integer and written as one."""
+    if not isinstance(value, Number) or not re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value):
+        raise Wrong("a number is not an integer")
+    return int(value)
+
+
+def hash_of(value):
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise Wrong("a hash is not one")
+    return bytes.fromhex(value)
+
+
 def integer(value):
-    return struct.pack(">q", int(value))
+    return struct.pack(">q", whole(value))
 
 
 def text(value):
@@ -95,7 +113,7 @@ FIELDS = (
     (13, "t", "reason", text),
     (14, "t", "from_state", text),
     (15, "t", "to_state", text),
-    (16, "b", "is_synthetic", lambda value: bytes([int(value)])),
+    (16, "b", "is_synthetic", lambda value: bytes([whole(value)])),
     (17, "z", "occurred_at", integer),
     (18, "z", "recorded_at", integer),
     (32, "t", "machine", text),
@@ -110,20 +128,20 @@ def event_hash(log_id, event, previous):
         if value is None and name not in MAY_BE_NULL:
             raise Wrong(f"{name} is null")
         parts.append(field(number, tag, encode(value)))
-    if int(event["flags"]) != 0:
+    if whole(event["flags"]) != 0:
         parts.append(field(33, "i", integer(event["flags"])))
     if event.get("commitment") is not None:
-        parts.append(field(34, "c", bytes.fromhex(event["commitment"])))
+        parts.append(field(34, "c", hash_of(event["commitment"])))
     return hashlib.sha256(b"".join(parts)).digest()
 
 
 def left_digest(log_id, event):
     """Of what an erasure has left of an event: src/log/chain.c."""
-    parts = [b"\x12", event_hash(log_id, event, bytes.fromhex(event["hash"]))]
+    parts = [b"\x12", event_hash(log_id, event, hash_of(event["hash"]))]
     personal = event.get("personal", [])
     parts.append(struct.pack(">I", len(personal)))
     for item in personal:
-        parts += [encode_string(item["path"]), bytes.fromhex(item["commit"])]
+        parts += [encode_string(item["path"]), hash_of(item["commit"])]
         parts += [b"r", encode_json(item["value"])] if "value" in item else [b"o"]
     return hashlib.sha256(b"".join(parts)).digest()
 
@@ -133,7 +151,7 @@ def is_replaced(event):
 
 
 def commitment_of(personal):
-    commits = b"".join(bytes.fromhex(item["commit"]) for item in personal)
+    commits = b"".join(hash_of(item["commit"]) for item in personal)
     return hashlib.sha256(b"\x11" + struct.pack(">I", len(personal)) + commits).hexdigest()
 
 
@@ -152,14 +170,14 @@ class Account:
         if event["type"] == "erasure_reverted":
             self.hidden_upto = 0
             return
-        self.hidden_upto = int(data["upto"]) if data["mode"] == "soft" else 0
+        self.hidden_upto = whole(data["upto"]) if data["mode"] == "soft" else 0
         if data["mode"] != "soft":
-            self.mode, self.upto = data["mode"], int(data["upto"])
+            self.mode, self.upto = data["mode"], whole(data["upto"])
             hashes = "".join(data["left"])
-            self.left = {hashes[i:i + 64] for i in range(0, len(hashes), 64)}
+            self.left = {hash_of(hashes[i:i + 64]).hex() for i in range(0, len(hashes), 64)}
 
     def problem(self, event, digest):
-        position = int(event["position"])
+        position = whole(event["position"])
         erased, replaced = event.get("erased"), is_replaced(event)
         if erased and not (self.mode == "hard" and position <= self.upto):
             return "it is a tombstone, but no erasure of its subject accounts for it"
@@ -284,17 +302,20 @@ def check_consistency(old_size, old_root, new_size, new_root, proof):
 
 # ---- checkpoints: C2SP tlog-checkpoint ----
 
+KEYS = []  # those that must have signed
+
+
 class Checkpoint:
     def __init__(self, path):
-        with open(path, encoding="utf-8", newline="") as file:
-            lines = file.read().split("\n")
-        if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
+        text, signatures = read_note(path)
+        lines = text.split("\n")
+        if len(lines) < 4 or lines[0] == "" or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]) \
+                or any(ord(c) < 32 for line in lines for c in line):
             raise Wrong(f"{path}: not a checkpoint")
-        try:
-            self.root = base64.b64decode(lines[2], validate=True)
-        except ValueError:
-            raise Wrong(f"{path}: the root is not base64") from None
-        if len(self.root) != 32 or base64.b64encode(self.root).decode() != lines[2]:
+        if KEYS:
+            check_signatures(path, text, signatures, KEYS)
+        self.root = decode_base64(lines[2])
+        if len(self.root) != 32:
             raise Wrong(f"{path}: the root is not a hash")
         self.path = path
         self.origin = lines[0]
@@ -325,20 +346,22 @@ class Log:
             self.roots[self.tree.size] = self.tree.root()
 
     def header(self, line):
+        if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", line["log"]):
+            raise Wrong("the identity of the log is not one")
         log_id = bytes.fromhex(line["log"].replace("-", ""))
-        if int(line["format"]) != 1 or (self.id is not None and self.id != log_id):
+        if whole(line["format"]) != 1 or (self.id is not None and self.id != log_id):
             raise Wrong("the export is of another format, or of several logs")
         self.id = log_id
         self.origin = "eventsource/log/" + line["log"]
 
     def event(self, event):
         status, problem = "ok", None
-        stream, version, position = event["stream"], int(event["version"]), int(event["position"])
-        stored = bytes.fromhex(event["hash"])
+        stream, version, position = event["stream"], whole(event["version"]), whole(event["position"])
+        stored = hash_of(event["hash"])
         last_version, previous = self.heads.get(stream, (0, EMPTY_HASH))
         if stream not in self.heads and "previous" in event:
             # The stream's first events were pruned; the last of them is among these.
-            previous = bytes.fromhex(event["previous"])
+            previous = hash_of(event["previous"])
             last_version = version - 1 if previous in self.pruned else 0
         if position <= self.position:
             status, problem = "tampered", f"position does not follow {self.position}"
@@ -360,10 +383,10 @@ class Log:
         self.at_size()
 
     def pruned_event(self, line):
-        entry = bytes.fromhex(line["pruned"])
-        if int(line["position"]) <= self.position or len(entry) != 32:
-            raise Wrong("a pruned event is out of order, or has no hash")
-        self.position = int(line["position"])
+        entry = hash_of(line["pruned"])
+        if whole(line["position"]) <= self.position:
+            raise Wrong("a pruned event is out of order")
+        self.position = whole(line["position"])
         self.pruned.add(entry)
         self.leaf(entry)
 
@@ -428,7 +451,16 @@ class Log:
 
 
 def parse(line):
-    return json.loads(line, parse_int=Number, parse_float=Number, parse_constant=refuse_constant)
+    return json.loads(line, parse_int=Number, parse_float=Number, parse_constant=refuse_constant,
+                      object_pairs_hook=members)
+
+
+def members(pairs):
+    """Of two members of the same name one reader of JSON may take the one, another the other."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise Wrong("an object has two members of the same name")
+    return result
 
 
 def refuse_constant(name):
@@ -453,8 +485,7 @@ def verify_log(path, checkpoint_paths):
             for number, line in enumerate(file, 1):
                 try:
                     read(line)
-                except (KeyError, TypeError, ValueError, AttributeError, RecursionError, struct.error,
-                        Wrong) as error:
+                except MALFORMED as error:
                     raise Wrong(f"line {number}: {error}") from None
     problems = log.account_for_erased() + log.compare()
     print(f"{log.tree.size} events: " + ", ".join(f"{n} {status}" for status, n in log.counts.items()) +
@@ -463,14 +494,10 @@ def verify_log(path, checkpoint_paths):
     return problems == 0 and log.counts["tampered"] == 0
 
 
-class Misuse(Exception):
-    """What was handed in cannot be judged."""
-
-
 def read_proof(path, kind):
     with open(path, encoding="utf-8") as file:
         try:
-            proof = json.load(file)
+            proof = parse(file.read())
         except ValueError as error:
             raise Misuse(f"{path} is no JSON: {error}") from None
     if not isinstance(proof, kind) or (kind is dict and not {"leaf_index", "hash", "proof"} <= proof.keys()):
@@ -479,19 +506,18 @@ def read_proof(path, kind):
 
 
 def hashes_of(value):
-    result = [bytes.fromhex(item.removeprefix("\\x")) for item in value]
-    if any(len(item) != 32 for item in result):
-        raise Wrong("the proof has something that is no hash")
-    return result
+    if not isinstance(value, list):
+        raise Wrong("the proof is no list")
+    return [hash_of(item.removeprefix("\\x")) for item in value]
 
 
 def verify_inclusion(checkpoint_path, proof_path):
     checkpoint, proof = Checkpoint(checkpoint_path), read_proof(proof_path, dict)
-    if proof.get("size", checkpoint.size) != checkpoint.size:
+    if "size" in proof and whole(proof["size"]) != checkpoint.size:
         raise Misuse(f"the proof is for a tree of {proof['size']}, and the checkpoint is of {checkpoint.size}: "
                      f"ask for inclusion_proof(position, {checkpoint.size})")
     entry = hashes_of([proof["hash"]])[0]
-    root = root_of_inclusion(int(proof["leaf_index"]), checkpoint.size, leaf_hash(entry),
+    root = root_of_inclusion(whole(proof["leaf_index"]), checkpoint.size, leaf_hash(entry),
                              hashes_of(proof["proof"]))
     if root != checkpoint.root:
         raise Wrong("the proof does not lead to the root of the checkpoint")
@@ -508,21 +534,31 @@ def verify_consistency(old_path, new_path, proof_path):
     return True
 
 
+# What malformed input runs into.
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, struct.error, Wrong)
+
+COMMANDS = {
+    "log": (1, None, lambda path, *rest: verify_log(path, rest)),
+    "inclusion": (2, 2, verify_inclusion),
+    "consistency": (3, 3, verify_consistency),
+}
+
+
 def main(arguments):
     sys.setrecursionlimit(20000)
-    commands = {
-        "log": (1, None, lambda path, *rest: verify_log(path, rest)),
-        "inclusion": (2, 2, verify_inclusion),
-        "consistency": (3, 3, verify_consistency),
-    }
-    command = commands.get(arguments[0]) if arguments else None
-    count = len(arguments) - 1
-    if command is None or count < command[0] or (command[1] is not None and count > command[1]):
-        print(__doc__, file=sys.stderr)
-        return 2
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    KEYS.clear()
     try:
+        while len(arguments) > 1 and arguments[0] == "--key":
+            KEYS.append(Key(arguments[1]))
+            arguments = arguments[2:]
+        command = COMMANDS.get(arguments[0]) if arguments else None
+        count = len(arguments) - 1
+        if command is None or count < command[0] or (command[1] is not None and count > command[1]):
+            raise Misuse(__doc__)
         return 0 if command[2](*arguments[1:]) else 1
-    except (Wrong, KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         print(f"tampered: {error}")
         return 1
     except (OSError, Misuse) as error:
