@@ -204,11 +204,13 @@ SELECT jsonb_build_object(
 	'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - '{is_upcast}'::text[] ORDER BY e.position), '[]')
 				 FROM eventsource.subject_events(export_subject.subject) p
 				 JOIN eventsource.events e ON e.position = p),
+	'event_summaries', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'subject' ORDER BY m.category), '[]')
+						  FROM eventsource.event_summaries m WHERE m.subject = export_subject.subject),
 	'erasures', (SELECT coalesce(jsonb_agg(to_jsonb(r) - 'subject' ORDER BY r.position), '[]')
 				   FROM eventsource.erasures r WHERE r.subject = export_subject.subject))
 $$;
 COMMENT ON FUNCTION eventsource.export_subject(text) IS
-	'All that the log holds about one subject, as one JSON document: its events in order, with the fields that you may see, and what was done to erase it. Goes through the whole log.';
+	'All that the log holds about one subject, as one JSON document: its events in order, with the fields that you may see, what is kept in summaries of archived events, and what was done to erase it. Goes through the whole log.';
 
 CREATE FUNCTION eventsource.eraser_definitions()
 	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)

@@ -261,7 +261,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'create_handler', 'drop_handler', 'resume_handler',
 				 'create_subscription', 'drop_subscription', 'reset_subscription',
 				 'copy_category', 'copy_category_in_batches', 'drop_category_copy',
-				 'set_retention', 'hold', 'release_hold', 'archive_due',
+				 'set_retention', 'hold', 'release_hold', 'archive_due', 'archive_due_in_batches',
 				 'register_eraser', 'drop_eraser']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';

@@ -53,6 +53,8 @@ static void lock_targets(const text *category);
 static void enter_key(const Datum *key, void *arg);
 static EsRefold *make_refold(List *projections);
 static int64 refold(Part *part, const EsRefoldHistory *history);
+static void fold_scan(EsFold *fold, EsScan *scan, const EsCorrections *corrections,
+					  const EsRefoldHistory *history);
 static int64 compare_rows(EsFold *fold);
 
 EsRefold *
@@ -226,7 +228,7 @@ refold(Part *part, const EsRefoldHistory *history)
 		scan = es_scan_stream(history->stream, 1, false, history->snapshot);
 		corrections = es_corrections_load_stream_upto(found.id, history->corrected_upto, history->snapshot);
 	}
-	es_refold_scan(part->fold, scan, corrections, history->upto);
+	fold_scan(part->fold, scan, corrections, history);
 	changed = compare_rows(part->fold);
 	es_replay_check_rows(part->fold);
 	es_fold_flush(part->fold);
@@ -236,14 +238,26 @@ refold(Part *part, const EsRefoldHistory *history)
 void
 es_refold_scan(EsFold *fold, EsScan *scan, const EsCorrections *corrections, int64 upto)
 {
+	EsRefoldHistory history = {.upto = upto};
+
+	fold_scan(fold, scan, corrections, &history);
+}
+
+static void
+fold_scan(EsFold *fold, EsScan *scan, const EsCorrections *corrections, const EsRefoldHistory *history)
+{
 	EsEvent		event;
 
 	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
+		int64		position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
+
 		CHECK_FOR_INTERRUPTS();
-		if (DatumGetInt64(event.value[ES_EVENT_POSITION]) > upto)
+		if (position > history->upto)
 			break;
+		if (history->is_gone != NULL && history->is_gone(history->arg, position))
+			continue;
 		if (es_corrections_apply(corrections, &event))
 			es_fold_apply(fold, &event);
 	}

@@ -44,6 +44,9 @@ typedef struct EsRefoldHistory
 								 * shared */
 	int64		upto;			/* events at or below */
 	int64		corrected_upto; /* by corrections at or below */
+	bool		(*is_gone) (void *arg, int64 position); /* events left out; or
+														 * NULL */
+	void	   *arg;
 } EsRefoldHistory;
 
 /* Returns how many rows were written. */

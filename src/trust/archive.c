@@ -8,26 +8,26 @@
  * guards, so that whoever reads finds it as before.  First it is verified and
  * summarised; its digest is written down, and holds after it was moved.
  *
- * One at a time runs, under es_retention_lock(), in one transaction: an error or a
- * crash leaves all as it was.  A move waits for readers of the segment, but not for
- * long; nothing but they and the segment's new readers waits for it.
+ * One at a time runs, under es_retention_lock(), in one transaction, or in one for each
+ * segment: an error or a crash leaves all as it was.  A move waits for readers of the
+ * segment, but not for long; nothing but they and the segment's new readers waits for it.
  *
  * Memory: a context for each segment.
  */
 #include "trust/archive.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "commands/tablespace.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "log/attempt.h"
 #include "log/catalog.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -35,23 +35,38 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-#define ARCHIVE_COLUMNS		6	/* lower_bound, events, pruned, digest,
-								 * archived_at, pruned_at */
-#define LOCK_PATIENCE		"500ms"
+
+/* For how long a lock is waited for: apart, and in line with others behind. */
+#define PATIENCE_MS			400
+#define NAP_MS				10
+#define LINE_PATIENCE		"100ms"
 
 /* How often the worker looks, when nothing was due. */
 #define DUTY_INTERVAL_MS	60000
 
 PG_FUNCTION_INFO_V1(eventsource_archive_due);
+PG_FUNCTION_INFO_V1(eventsource_archive_due_in_batches);
 
 char	   *es_guc_archive_tablespace;
 
-static int64 run_all(int64 max_segments, bool wait, ReturnSetInfo *rsinfo);
+/* Goes over the segments once, in many transactions. */
+typedef struct Round
+{
+	int64		from;			/* the next segment's lower bound */
+	int64		done;			/* segments with something done */
+	bool		is_busy;		/* the last one: somebody else was at it */
+	bool		is_over;
+} Round;
+
+static int64 read_max_segments(FunctionCallInfo fcinfo);
+static void expect_own_transactions(FunctionCallInfo fcinfo);
+static void run_all(int64 max_segments, ReturnSetInfo *rsinfo);
+static void go_on(Round *round, bool wait, bool is_patient);
 static void find_full_segments(EsArchiveRun *run);
-static int64 archive_segments(EsArchiveRun *run, int64 max_segments, ReturnSetInfo *rsinfo);
-static int64 prune_segments(EsArchiveRun *run, int64 max_segments, ReturnSetInfo *rsinfo);
+static bool archive_segment(EsArchiveRun *run, const EsSegment *segment, ReturnSetInfo *rsinfo);
+static bool prune_segment(EsArchiveRun *run, const EsSegment *segment, ReturnSetInfo *rsinfo);
 static bool is_due(EsArchiveRun *run, const EsSegment *segment);
-static void archive_segment(EsArchiveRun *run, const EsSegment *segment, EsArchived *archived);
+static void put_into_archive(EsArchiveRun *run, const EsSegment *segment, EsArchived *archived);
 static void move_segment(void *arg);
 static void put_row(ReturnSetInfo *rsinfo, const EsSegment *segment, const char *action, int64 events);
 
@@ -59,61 +74,193 @@ static void put_row(ReturnSetInfo *rsinfo, const EsSegment *segment, const char 
 Datum
 eventsource_archive_due(PG_FUNCTION_ARGS)
 {
-	int64		max_segments = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
+	int64		max_segments = read_max_segments(fcinfo);
 
 	PreventCommandIfReadOnly("eventsource.archive_due()");
-	PreventCommandDuringRecovery("eventsource.archive_due()");
+	InitMaterializedSRF(fcinfo, 0);
+	run_all(max_segments, (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+static int64
+read_max_segments(FunctionCallInfo fcinfo)
+{
+	int64		max_segments = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
+
 	if (max_segments < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_segments must not be negative"),
 				 errdetail("It is " INT64_FORMAT ".", max_segments),
 				 errhint("NULL means all.")));
-	InitMaterializedSRF(fcinfo, 0);
-	(void) run_all(max_segments, true, (ReturnSetInfo *) fcinfo->resultinfo);
-	return (Datum) 0;
+	return max_segments;
 }
 
-/* For the worker: one segment at a time. */
+/* CALL archive_due_in_batches(max_segments) */
+Datum
+eventsource_archive_due_in_batches(PG_FUNCTION_ARGS)
+{
+	int64		max_segments = read_max_segments(fcinfo);
+	Round		round = {0};
+	int64		busy = 0;
+
+	PreventCommandIfReadOnly("eventsource.archive_due_in_batches()");
+	expect_own_transactions(fcinfo);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	do
+	{
+		MemoryContext procedure = CurrentMemoryContext;
+		MemoryContext batch = AllocSetContextCreate(procedure, "eventsource archive batch", ALLOCSET_DEFAULT_SIZES);
+
+		EnsurePortalSnapshotExists();
+		MemoryContextSwitchTo(batch);
+		go_on(&round, true, false);
+		MemoryContextSwitchTo(procedure);
+		MemoryContextDelete(batch);
+		busy += round.is_busy;
+		SPI_commit();
+	} while (!round.is_over && round.done < max_segments);
+	SPI_finish();
+	ereport(NOTICE, (errmsg(INT64_FORMAT " segments were archived or pruned", round.done)));
+	if (busy > 0)
+		ereport(NOTICE,
+				(errmsg(INT64_FORMAT " segments were left alone, as others read them or write what follows from them", busy),
+				 errhint("Call it again later.")));
+	PG_RETURN_NULL();
+}
+
+/* For the worker: one segment at a time, in rounds. */
 long
 es_archive_duty(void)
 {
-	static TimestampTz looked_at;
+	static TimestampTz began_at;
+	static Round round;			/* outlives errors: then goes on behind them */
 	TimestampTz now = GetCurrentTimestamp();
-	long		waited = looked_at == 0 || looked_at > now ? DUTY_INTERVAL_MS :
-		TimestampDifferenceMilliseconds(looked_at, now);
+	long		waited = began_at == 0 || began_at > now ? DUTY_INTERVAL_MS :
+		TimestampDifferenceMilliseconds(began_at, now);
 
-	if (waited < DUTY_INTERVAL_MS)
-		return DUTY_INTERVAL_MS - waited;
-	if (run_all(1, false, NULL) > 0)
-		return 0;
-	looked_at = now;
-	return DUTY_INTERVAL_MS;
+	if (round.from == 0 || round.is_over)
+	{
+		if (waited < DUTY_INTERVAL_MS)
+			return DUTY_INTERVAL_MS - waited;
+		began_at = now;
+		memset(&round, 0, sizeof(round));
+	}
+	go_on(&round, false, true);
+	return round.is_over ? DUTY_INTERVAL_MS : 0;
 }
 
-/* What is due; how many segments it was. */
-static int64
-run_all(int64 max_segments, bool wait, ReturnSetInfo *rsinfo)
+static bool
+begin_run(EsArchiveRun *run, bool wait)
+{
+	if (!es_retention_lock(false, wait))
+		return false;
+	run->retentions = es_retention_load();
+	if (run->retentions == NIL)
+		return false;
+	run->holds = es_holds_load();
+	run->now = GetCurrentTimestamp();
+	run->final = es_final_begin();
+	find_full_segments(run);
+	PushActiveSnapshot(es_final_snapshot(run->final));
+	return true;
+}
+
+static void
+end_run(EsArchiveRun *run)
+{
+	PopActiveSnapshot();
+	es_final_end(run->final);
+}
+
+/* ---- all at once ---- */
+
+static void
+run_all(int64 max_segments, ReturnSetInfo *rsinfo)
 {
 	EsArchiveRun run = {0};
-	int64		done;
+	int64		done = 0;
 
-	if (!es_retention_lock(false, wait))
-		return 0;
-	run.retentions = es_retention_load();
-	if (run.retentions == NIL)
-		return 0;
-	run.holds = es_holds_load();
-	run.now = GetCurrentTimestamp();
-	run.final = es_final_begin();
-	find_full_segments(&run);
-	PushActiveSnapshot(es_final_snapshot(run.final));
-	done = archive_segments(&run, max_segments, rsinfo);
-	done += prune_segments(&run, max_segments - done, rsinfo);
-	PopActiveSnapshot();
-	es_final_end(run.final);
-	return done;
+	if (!begin_run(&run, true))
+		return;
+	for (int i = 0; i < run.n_segments && done < max_segments; i++)
+		done += archive_segment(&run, &run.segments[i], rsinfo);
+	for (int i = 0; i < run.n_segments && done < max_segments; i++)
+		done += prune_segment(&run, &run.segments[i], rsinfo);
+	end_run(&run);
 }
+
+/* ---- a transaction for each segment ---- */
+
+typedef struct Turn
+{
+	EsArchiveRun *run;
+	const EsSegment *segment;
+	int			done;
+} Turn;
+
+static void
+take_turn(void *arg)
+{
+	Turn	   *turn = arg;
+
+	turn->done = archive_segment(turn->run, turn->segment, NULL);
+	turn->done += prune_segment(turn->run, turn->segment, NULL);
+}
+
+/* It was somebody else's turn. */
+static bool
+is_busy(int sqlstate)
+{
+	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
+}
+
+/*
+ * Goes on with the round, up to the next segment with something to do, which is all
+ * that is done in this transaction.
+ */
+static void
+go_on(Round *round, bool wait, bool is_patient)
+{
+	EsArchiveRun run = {.is_patient = is_patient};
+	bool		did_much = false;
+
+	round->is_busy = false;
+	round->is_over = true;
+	if (!begin_run(&run, wait))
+		return;
+	for (int i = 0; i < run.n_segments && !did_much; i++)
+	{
+		Turn		turn = {.run = &run,.segment = &run.segments[i]};
+
+		if (turn.segment->lower < round->from)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		round->from = turn.segment->upper;
+		round->is_busy = es_attempt(take_turn, &turn, is_busy) != NULL;
+		round->done += !round->is_busy && turn.done > 0;
+		did_much = round->is_busy || turn.done > 0 || run.has_surveyed;
+	}
+	round->is_over = !did_much;
+	end_run(&run);
+}
+
+/* A procedure that commits must have been called outside a transaction block. */
+static void
+expect_own_transactions(FunctionCallInfo fcinfo)
+{
+	CallContext *call = (CallContext *) fcinfo->context;
+
+	if (call == NULL || !IsA(call, CallContext) || call->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("archive_due_in_batches cannot run inside a transaction block"),
+				 errdetail("It commits after each segment."),
+				 errhint("CALL it by itself, or SELECT eventsource.archive_due() for one transaction.")));
+}
+
+/* ---- segments ---- */
 
 static void
 find_full_segments(EsArchiveRun *run)
@@ -130,51 +277,38 @@ find_full_segments(EsArchiveRun *run)
 	}
 }
 
-static int64
-archive_segments(EsArchiveRun *run, int64 max_segments, ReturnSetInfo *rsinfo)
+/* True if it was archived now. */
+static bool
+archive_segment(EsArchiveRun *run, const EsSegment *segment, ReturnSetInfo *rsinfo)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource archive", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(work);
-	int64		done = 0;
+	EsArchived	archived = {0};
+	bool		result;
 
-	for (int i = 0; i < run->n_segments && done < max_segments; i++)
+	CHECK_FOR_INTERRUPTS();
+	result = (!es_archive_read(segment, &archived) || archived.archived_at == 0) && is_due(run, segment);
+	if (result)
 	{
-		const EsSegment *segment = &run->segments[i];
-		EsArchived	archived = {0};
-
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(work);
-		if ((es_archive_read(segment, &archived) && archived.archived_at != 0) || !is_due(run, segment))
-			continue;
-		archive_segment(run, segment, &archived);
+		put_into_archive(run, segment, &archived);
 		put_row(rsinfo, segment, "archived", archived.events);
-		done++;
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
-	return done;
+	return result;
 }
 
-static int64
-prune_segments(EsArchiveRun *run, int64 max_segments, ReturnSetInfo *rsinfo)
+/* True if events were taken out of it. */
+static bool
+prune_segment(EsArchiveRun *run, const EsSegment *segment, ReturnSetInfo *rsinfo)
 {
-	List	   *categories = NIL;
-	int64		done = 0;
+	int64		count;
 
-	for (int i = 0; i < run->n_segments && done < max_segments; i++)
-	{
-		int64		count;
-
-		CHECK_FOR_INTERRUPTS();
-		count = es_prune_segment(run, &run->segments[i], &categories);
-		if (count == 0)
-			continue;
-		put_row(rsinfo, &run->segments[i], "pruned", count);
-		done++;
-	}
-	if (done > 0)
-		es_prune_refold(categories);
-	return done;
+	CHECK_FOR_INTERRUPTS();
+	count = es_prune_segment(run, segment);
+	if (count > 0)
+		put_row(rsinfo, segment, "pruned", count);
+	return count > 0;
 }
 
 const EsRetention *
@@ -216,7 +350,7 @@ is_due(EsArchiveRun *run, const EsSegment *segment)
 }
 
 static void
-archive_segment(EsArchiveRun *run, const EsSegment *segment, EsArchived *archived)
+put_into_archive(EsArchiveRun *run, const EsSegment *segment, EsArchived *archived)
 {
 	EsArchived	after;
 
@@ -225,7 +359,8 @@ archive_segment(EsArchiveRun *run, const EsSegment *segment, EsArchived *archive
 	es_archive_summarise(run, segment);
 	if (es_guc_archive_tablespace[0] != '\0')
 	{
-		es_archive_briefly(move_segment, unconstify(EsSegment *, segment));
+		es_archive_lock(segment->table, AccessExclusiveLock);
+		es_catalog_as_owner(move_segment, unconstify(EsSegment *, segment));
 		es_archive_digest(run, segment, false, &after);
 		if (after.events != archived->events || memcmp(after.digest, archived->digest, ES_HASH_SIZE) != 0)
 			elog(ERROR, "segment at position " INT64_FORMAT " is not the same after it was moved", segment->lower);
@@ -240,14 +375,47 @@ es_archive_briefly(void (*fn) (void *arg), void *arg)
 {
 	int			nest_level = NewGUCNestLevel();
 
-	(void) set_config_option("lock_timeout", LOCK_PATIENCE, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+	(void) set_config_option("lock_timeout", LINE_PATIENCE, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 							 true, 0, false);
 	fn(arg);
 	AtEOXact_GUC(true, nest_level);
 }
 
+typedef struct Wanted
+{
+	Oid			table;
+	LOCKMODE	mode;
+} Wanted;
+
 static void
-move_as_owner(void *arg)
+lock_table(void *arg)
+{
+	const Wanted *wanted = arg;
+
+	LockRelationOid(wanted->table, wanted->mode);
+}
+
+/*
+ * First without standing in line, where others would stand behind us; then, since
+ * where many come and go there is no gap, for a moment.
+ */
+void
+es_archive_lock(Oid table, LOCKMODE mode)
+{
+	Wanted		wanted = {table, mode};
+
+	for (int waited = 0; waited < PATIENCE_MS; waited += NAP_MS)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConditionalLockRelationOid(table, mode))
+			return;
+		pg_usleep(NAP_MS * 1000L);
+	}
+	es_archive_briefly(lock_table, &wanted);
+}
+
+static void
+move_segment(void *arg)
 {
 	const EsSegment *segment = arg;
 	const char *tablespace = quote_identifier(es_guc_archive_tablespace);
@@ -266,12 +434,6 @@ move_as_owner(void *arg)
 }
 
 static void
-move_segment(void *arg)
-{
-	es_catalog_as_owner(move_as_owner, arg);
-}
-
-static void
 put_row(ReturnSetInfo *rsinfo, const EsSegment *segment, const char *action, int64 events)
 {
 	Datum		values[4] = {Int64GetDatum(segment->lower), Int64GetDatum(segment->upper),
@@ -280,69 +442,4 @@ put_row(ReturnSetInfo *rsinfo, const EsSegment *segment, const char *action, int
 
 	if (rsinfo != NULL)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/* ---- eventsource.archive ---- */
-
-/* A copy of the row of a segment; NULL if there is none. */
-static HeapTuple
-find_row(Relation rel, const EsSegment *segment)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment->lower));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_ARCHIVE_PKEY), true, SnapshotSelf, 1, &key);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-		row = heap_copytuple(row);
-	systable_endscan(scan);
-	return row;
-}
-
-bool
-es_archive_read(const EsSegment *segment, EsArchived *archived)
-{
-	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), AccessShareLock);
-	HeapTuple	row = find_row(rel, segment);
-	Datum		values[ARCHIVE_COLUMNS];
-	bool		nulls[ARCHIVE_COLUMNS];
-
-	memset(archived, 0, sizeof(*archived));
-	if (row != NULL)
-	{
-		bytea	   *digest;
-
-		heap_deform_tuple(row, RelationGetDescr(rel), values, nulls);
-		archived->events = DatumGetInt64(values[1]);
-		archived->pruned = DatumGetInt64(values[2]);
-		digest = DatumGetByteaPP(values[3]);
-		memcpy(archived->digest, VARDATA_ANY(digest), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(digest)));
-		archived->archived_at = nulls[4] ? 0 : DatumGetTimestampTz(values[4]);
-		archived->pruned_at = nulls[5] ? 0 : DatumGetTimestampTz(values[5]);
-	}
-	table_close(rel, AccessShareLock);
-	return row != NULL;
-}
-
-void
-es_archive_write(const EsSegment *segment, const EsArchived *archived)
-{
-	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), RowExclusiveLock);
-	HeapTuple	old = find_row(rel, segment);
-	bytea	   *digest = palloc(VARHDRSZ + ES_HASH_SIZE);
-	Datum		values[ARCHIVE_COLUMNS] = {Int64GetDatum(segment->lower), Int64GetDatum(archived->events),
-		Int64GetDatum(archived->pruned), PointerGetDatum(digest), TimestampTzGetDatum(archived->archived_at),
-	TimestampTzGetDatum(archived->pruned_at)};
-	bool		nulls[ARCHIVE_COLUMNS] = {false, false, false, false, archived->archived_at == 0,
-	archived->pruned_at == 0};
-
-	SET_VARSIZE(digest, VARHDRSZ + ES_HASH_SIZE);
-	memcpy(VARDATA(digest), archived->digest, ES_HASH_SIZE);
-	if (old == NULL)
-		es_catalog_insert(rel, values, nulls);
-	else
-		es_catalog_update(rel, old, values, nulls);
-	table_close(rel, NoLock);
 }

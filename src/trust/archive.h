@@ -10,6 +10,7 @@
 #include "log/final.h"
 #include "log/segment.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "trust/retention.h"
 
 /* One run, in one transaction, under es_retention_lock(). */
@@ -22,6 +23,8 @@ typedef struct EsArchiveRun
 	EsSegment  *segments;		/* the full ones, in order */
 	int			n_segments;
 	int64		upto;			/* below the first that is not full */
+	bool		is_patient;		/* what was looked at need not be, again */
+	bool		has_surveyed;	/* a segment, for the first time */
 } EsArchiveRun;
 
 /* What a segment holds of one category (word). */
@@ -34,6 +37,7 @@ typedef struct EsSegmentFact
 
 	/* Of the last look for what has expired. */
 	TimestampTz looked_at;		/* 0: there was none */
+	bool		is_held_up;		/* something had expired, and stayed */
 	List	   *held_up;		/* of EsHeldUp; written only */
 	int64		due;			/* events that may go now; likewise */
 	int64		last_due;		/* position of the last of them */
@@ -70,7 +74,7 @@ extern long es_archive_duty(void);
 extern const EsRetention *es_archive_retention(const EsArchiveRun *run, int32 category);
 
 /* What a full segment holds, found once.  List of EsSegmentFact. */
-extern List *es_archive_survey(const EsArchiveRun *run, const EsSegment *segment);
+extern List *es_archive_survey(EsArchiveRun *run, const EsSegment *segment);
 
 /* It is to be found anew, since events were taken away. */
 extern void es_archive_forget_survey(const EsSegment *segment);
@@ -94,18 +98,21 @@ extern void es_archive_digest(const EsArchiveRun *run, const EsSegment *segment,
  * Writes summaries of the events of those categories that have a policy, and none in
  * this segment yet.
  */
-extern void es_archive_summarise(const EsArchiveRun *run, const EsSegment *segment);
+extern void es_archive_summarise(EsArchiveRun *run, const EsSegment *segment);
 
 /*
- * Takes what has expired out of a segment, and notes the categories (words) of what
- * has gone; how many events.
+ * Takes what has expired out of a segment, and folds the projections that read it from
+ * what is left; how many events.
  */
-extern int64 es_prune_segment(const EsArchiveRun *run, const EsSegment *segment, List **categories);
+extern int64 es_prune_segment(EsArchiveRun *run, const EsSegment *segment);
 
-/* Folds the projections that read these categories from what is left. */
-extern void es_prune_refold(List *categories);
+/*
+ * Locks a table to the end of the transaction; an error (55P03) if that is not to be
+ * had within a moment, in which others hardly wait for us.
+ */
+extern void es_archive_lock(Oid table, LOCKMODE mode);
 
-/* Runs fn; an error (55P03) if a lock that it needs is not to be had within a moment. */
+/* Runs fn, where no lock is waited for longer than others may be kept waiting. */
 extern void es_archive_briefly(void (*fn) (void *arg), void *arg);
 
 #endif							/* ES_TRUST_ARCHIVE_H */

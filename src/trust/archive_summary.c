@@ -254,7 +254,7 @@ summarise_as_owner(void *arg)
 }
 
 void
-es_archive_summarise(const EsArchiveRun *run, const EsSegment *segment)
+es_archive_summarise(EsArchiveRun *run, const EsSegment *segment)
 {
 	Summary		summary = {.segment = segment};
 	Words		categories = {0};

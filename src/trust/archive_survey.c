@@ -1,8 +1,9 @@
 /*
  * archive_survey.c
- *		What full segments hold, by category: found once, as nothing is written into
- *		them any more, and again when events went; and what was seen when they were
- *		last looked at for what has expired.
+ *		What is written down of segments: what full ones hold, by category,
+ *		found once, as nothing is written into them any more, and again when events
+ *		went; what was seen when they were last looked at for what has expired; and
+ *		which are archived or pruned (eventsource.archive).
  */
 #include "postgres.h"
 
@@ -28,6 +29,8 @@
 								 * first_recorded_at, last_recorded_at,
 								 * looked_at, held_up */
 #define FACTS_FOUND			5
+#define ARCHIVE_COLUMNS		6	/* lower_bound, events, pruned, digest,
+								 * archived_at, pruned_at */
 
 static List *read_facts(const EsSegment *segment);
 static void find_facts(void *arg);
@@ -40,7 +43,7 @@ typedef struct Survey
 } Survey;
 
 List *
-es_archive_survey(const EsArchiveRun *run, const EsSegment *segment)
+es_archive_survey(EsArchiveRun *run, const EsSegment *segment)
 {
 	List	   *facts = read_facts(segment);
 	Survey		survey = {.segment = segment};
@@ -51,7 +54,9 @@ es_archive_survey(const EsArchiveRun *run, const EsSegment *segment)
 	es_catalog_as_owner(find_facts, &survey);
 	table_close(survey.rel, NoLock);
 	CommandCounterIncrement();
-	return read_facts(segment);
+	facts = read_facts(segment);
+	run->has_surveyed |= facts != NIL;
+	return facts;
 }
 
 /* In SQL, since a large segment is better gone through by several. */
@@ -108,6 +113,7 @@ read_facts(const EsSegment *segment)
 		fact->events = DatumGetInt64(values[2]);
 		fact->first_recorded_at = DatumGetTimestampTz(values[3]);
 		fact->last_recorded_at = DatumGetTimestampTz(values[4]);
+		fact->is_held_up = !nulls[6];
 		fact->looked_at = nulls[5] ? 0 : DatumGetTimestampTz(values[5]);
 		facts = lappend(facts, fact);
 	}
@@ -177,4 +183,69 @@ es_archive_note_look(const EsArchiveRun *run, const EsSegment *segment, const Es
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+/* ---- eventsource.archive ---- */
+
+/* A copy of the row of a segment; NULL if there is none. */
+static HeapTuple
+find_row(Relation rel, const EsSegment *segment)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment->lower));
+	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_ARCHIVE_PKEY), true, SnapshotSelf, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+		row = heap_copytuple(row);
+	systable_endscan(scan);
+	return row;
+}
+
+bool
+es_archive_read(const EsSegment *segment, EsArchived *archived)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), AccessShareLock);
+	HeapTuple	row = find_row(rel, segment);
+	Datum		values[ARCHIVE_COLUMNS];
+	bool		nulls[ARCHIVE_COLUMNS];
+
+	memset(archived, 0, sizeof(*archived));
+	if (row != NULL)
+	{
+		bytea	   *digest;
+
+		heap_deform_tuple(row, RelationGetDescr(rel), values, nulls);
+		archived->events = DatumGetInt64(values[1]);
+		archived->pruned = DatumGetInt64(values[2]);
+		digest = DatumGetByteaPP(values[3]);
+		memcpy(archived->digest, VARDATA_ANY(digest), Min(ES_HASH_SIZE, VARSIZE_ANY_EXHDR(digest)));
+		archived->archived_at = nulls[4] ? 0 : DatumGetTimestampTz(values[4]);
+		archived->pruned_at = nulls[5] ? 0 : DatumGetTimestampTz(values[5]);
+	}
+	table_close(rel, AccessShareLock);
+	return row != NULL;
+}
+
+void
+es_archive_write(const EsSegment *segment, const EsArchived *archived)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), RowExclusiveLock);
+	HeapTuple	old = find_row(rel, segment);
+	bytea	   *digest = palloc(VARHDRSZ + ES_HASH_SIZE);
+	Datum		values[ARCHIVE_COLUMNS] = {Int64GetDatum(segment->lower), Int64GetDatum(archived->events),
+		Int64GetDatum(archived->pruned), PointerGetDatum(digest), TimestampTzGetDatum(archived->archived_at),
+	TimestampTzGetDatum(archived->pruned_at)};
+	bool		nulls[ARCHIVE_COLUMNS] = {false, false, false, false, archived->archived_at == 0,
+	archived->pruned_at == 0};
+
+	SET_VARSIZE(digest, VARHDRSZ + ES_HASH_SIZE);
+	memcpy(VARDATA(digest), archived->digest, ES_HASH_SIZE);
+	if (old == NULL)
+		es_catalog_insert(rel, values, nulls);
+	else
+		es_catalog_update(rel, old, values, nulls);
+	table_close(rel, NoLock);
 }

@@ -72,8 +72,23 @@ may_have_expired(const EsArchiveRun *run, const EsSegmentFact *fact, const EsRet
 		es_retention_is_past(fact->first_recorded_at, now->total, run->now);
 }
 
+/*
+ * Was it, not long ago in proportion to the term?  More may have expired since, or
+ * whoever kept it may have let it go; but to look means to go through all of it.
+ */
+static bool
+was_looked_at(const EsArchiveRun *run, const EsSegmentFact *fact, const EsRetention *retention)
+{
+	const Interval *total = es_retention_now(retention)->total;
+	int64		term = total->time + (total->day + total->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY;
+	int64		longest = fact->is_held_up ? USECS_PER_HOUR : USECS_PER_DAY;
+	int64		patience = Max(USECS_PER_MINUTE, Min(term / 100, longest));
+
+	return fact->looked_at != 0 && fact->looked_at <= run->now && run->now - fact->looked_at < patience;
+}
+
 int64
-es_prune_segment(const EsArchiveRun *run, const EsSegment *segment, List **categories)
+es_prune_segment(EsArchiveRun *run, const EsSegment *segment)
 {
 	EsPrune		prune = {.run = run,.segment = segment};
 	ListCell   *lc;
@@ -83,7 +98,8 @@ es_prune_segment(const EsArchiveRun *run, const EsSegment *segment, List **categ
 		EsSegmentFact *fact = lfirst(lc);
 		const EsRetention *retention = es_archive_retention(run, fact->category);
 
-		if (retention != NULL && may_have_expired(run, fact, retention))
+		if (retention != NULL && may_have_expired(run, fact, retention) &&
+			!(run->is_patient && was_looked_at(run, fact, retention)))
 			prune.facts = lappend(prune.facts, fact);
 	}
 	if (prune.facts == NIL)
@@ -91,13 +107,7 @@ es_prune_segment(const EsArchiveRun *run, const EsSegment *segment, List **categ
 	prune.gone = MemoryContextAllocExtended(CurrentMemoryContext, (segment->upper - segment->lower) / 8 + 1,
 											MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);
 	foreach(lc, prune.facts)
-	{
-		EsSegmentFact *fact = lfirst(lc);
-
-		es_prune_choose(&prune, fact);
-		if (fact->due > 0)
-			*categories = list_append_unique_int(*categories, fact->category);
-	}
+		es_prune_choose(&prune, lfirst(lc));
 	if (prune.count > 0 && has_recently_dead(segment))
 		hold_all_up(&prune, "an older snapshot");
 	if (prune.count > 0)
@@ -133,7 +143,7 @@ hold_all_up(EsPrune *prune, const char *who)
 static void
 take_away(EsPrune *prune)
 {
-	const EsArchiveRun *run = prune->run;
+	EsArchiveRun *run = prune->run;
 	const EsSegment *segment = prune->segment;
 	EsArchived	before;
 	EsArchived	after;
@@ -143,11 +153,13 @@ take_away(EsPrune *prune)
 	es_archive_summarise(run, segment);
 	es_archive_digest(run, segment, true, &before);
 	es_catalog_as_owner(copy_segment, prune);
+	es_prune_refold(prune);
+	es_archive_lock(segment->table, AccessExclusiveLock);
 	foreach(lc, prune->facts)
 		write_heads(prune, ((EsSegmentFact *) lfirst(lc))->category);
-	es_archive_briefly(swap_segment, prune);
+	es_catalog_as_owner(swap_segment, prune);
 	es_archive_forget_survey(segment);
-	es_archive_digest(run, segment, true, &after);
+	es_archive_digest(run, segment, false, &after);
 	if (after.events != before.events - prune->count)
 		elog(ERROR, "segment at position " INT64_FORMAT " has " INT64_FORMAT " events left, not " INT64_FORMAT,
 			 segment->lower, after.events, before.events - prune->count);
@@ -403,7 +415,7 @@ expect_not_needed(const EsPrune *prune)
 }
 
 static void
-swap_as_owner(void *arg)
+swap_segment(void *arg)
 {
 	EsPrune    *prune = arg;
 	Relation	rel = table_open(prune->segment->table, AccessExclusiveLock);
@@ -415,10 +427,4 @@ swap_as_owner(void *arg)
 	finish_heap_swap(prune->segment->table, prune->new_heap, false, false, false, true, prune->frozen_xid,
 					 prune->min_multi, RELPERSISTENCE_PERMANENT);
 	CommandCounterIncrement();
-}
-
-static void
-swap_segment(void *arg)
-{
-	es_catalog_as_owner(swap_as_owner, arg);
 }

@@ -11,7 +11,7 @@
 
 typedef struct EsPrune
 {
-	const EsArchiveRun *run;
+	EsArchiveRun *run;
 	const EsSegment *segment;
 	List	   *facts;			/* of EsSegmentFact: categories looked at */
 	uint8	   *gone;			/* a bit for each position */
@@ -33,6 +33,9 @@ extern void es_prune_visit(EsPrune *prune, int32 category, EsPruneVisit visit, v
  * is held up, and by whom.
  */
 extern void es_prune_choose(EsPrune *prune, EsSegmentFact *fact);
+
+/* prune_refold.c: folds the rows that they touched from what is left. */
+extern void es_prune_refold(EsPrune *prune);
 
 static inline bool
 es_prune_is_gone(const EsPrune *prune, int64 position)

@@ -94,6 +94,11 @@ CREATE FUNCTION eventsource.archive_due(max_segments integer DEFAULT NULL)
 COMMENT ON FUNCTION eventsource.archive_due(integer) IS
 	'Does what retention has due, in one transaction, to at most so many segments (NULL: all): full segments whose events are past their detail are verified, summarised, moved to eventsource.archive_tablespace if that is set, and marked archived; events past their total are taken out of their segments, which are written anew, and projections folded from what is left. A row for each thing done: action archived or pruned, and how many events it was about. The worker calls it. Errors: XX001 if a segment does not verify (nothing is done then), 55P03 if somebody else reads or writes what is to be changed: call it again.';
 
+CREATE PROCEDURE eventsource.archive_due_in_batches(max_segments integer DEFAULT NULL)
+	AS 'MODULE_PATHNAME', 'eventsource_archive_due_in_batches' LANGUAGE C;
+COMMENT ON PROCEDURE eventsource.archive_due_in_batches(integer) IS
+	'As archive_due(), with a commit after each segment, so that whoever reads or appends waits for one of them at most; a segment that somebody is at is left for the next call. Errors: as archive_due(), but for 55P03; 2D000 inside a transaction block.';
+
 CREATE VIEW eventsource.retention_policies AS
 SELECT e.data ->> 'category' AS category,
 	   e.version,
@@ -199,3 +204,40 @@ COMMENT ON COLUMN eventsource.segments.state IS 'open; full (the watermark has p
 COMMENT ON COLUMN eventsource.segments.archived_at IS 'When it was archived.';
 COMMENT ON COLUMN eventsource.segments.pruned_at IS 'When events were last taken out of it.';
 COMMENT ON COLUMN eventsource.segments.pruned_events IS 'How many events were, in all.';
+
+CREATE VIEW eventsource.archived_events AS
+SELECT e.*
+  FROM eventsource.archive a
+  JOIN eventsource.segment g ON g.lower_bound = a.lower_bound
+  JOIN eventsource.events e ON e.position >= g.lower_bound AND e.position < g.upper_bound
+ WHERE a.archived_at IS NOT NULL;
+COMMENT ON VIEW eventsource.archived_events IS
+	'The events that are in the archive, with the columns of eventsource.events, which shows them as well.';
+
+CREATE VIEW eventsource.pruned_streams AS
+SELECT n.name AS stream,
+	   w.word AS category,
+	   substr(n.name, length(w.word) + 2) AS key,
+	   p.version AS pruned_events,
+	   h.version - p.version AS events_left,
+	   h.version,
+	   h.state,
+	   n.first_position,
+	   p.position AS last_pruned_position,
+	   p.recorded_at AS last_pruned_recorded_at
+  FROM eventsource.pruned_head p
+  JOIN eventsource.stream n ON n.id = p.stream
+  LEFT JOIN eventsource.word w ON w.id = (n.id >> 40)::integer
+ CROSS JOIN LATERAL eventsource.stream_head(n.id) h;
+COMMENT ON VIEW eventsource.pruned_streams IS
+	'The streams whose first events are gone, past their term of retention, one row each.';
+COMMENT ON COLUMN eventsource.pruned_streams.stream IS 'Name of the stream.';
+COMMENT ON COLUMN eventsource.pruned_streams.category IS 'Its category.';
+COMMENT ON COLUMN eventsource.pruned_streams.key IS 'What follows that in the name.';
+COMMENT ON COLUMN eventsource.pruned_streams.pruned_events IS 'How many events are gone: versions 1 to this.';
+COMMENT ON COLUMN eventsource.pruned_streams.events_left IS 'How many follow them; 0: the whole stream is gone.';
+COMMENT ON COLUMN eventsource.pruned_streams.version IS 'Version of the stream, which counts on.';
+COMMENT ON COLUMN eventsource.pruned_streams.state IS 'State of its machine, which stays; NULL: it has none.';
+COMMENT ON COLUMN eventsource.pruned_streams.first_position IS 'Where its first event stood.';
+COMMENT ON COLUMN eventsource.pruned_streams.last_pruned_position IS 'Where the last one that is gone stood.';
+COMMENT ON COLUMN eventsource.pruned_streams.last_pruned_recorded_at IS 'When that was recorded.';
