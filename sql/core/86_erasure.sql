@@ -150,6 +150,7 @@ COMMENT ON COLUMN eventsource.erasures.reason IS 'Why.';
 COMMENT ON COLUMN eventsource.erasures.actor IS 'Who asked for it, or did it.';
 COMMENT ON COLUMN eventsource.erasures.recorded_at IS 'When.';
 
+-- By a window, and not by asking for each request anew: there may be many.
 CREATE VIEW eventsource.erasure_requests AS
 SELECT q.position,
 	   q.subject,
@@ -158,18 +159,19 @@ SELECT q.position,
 	   q.actor,
 	   q.recorded_at AS requested_at,
 	   (q.data ->> 'deadline')::timestamptz AS deadline,
-	   CASE WHEN c.position IS NOT NULL THEN 'completed'
+	   CASE WHEN q.met_at IS NOT NULL THEN 'completed'
 			WHEN (q.data ->> 'deadline')::timestamptz < clock_timestamp() THEN 'overdue'
 			ELSE 'open' END AS status,
 	   c.recorded_at AS completed_at,
 	   c.data ->> 'mode' AS completed_mode
-  FROM eventsource.erasures q
-  LEFT JOIN LATERAL (
-	SELECT d.position, d.recorded_at, d.data
-	  FROM eventsource.erasures d
-	 WHERE d.subject = q.subject AND d.type = 'erasure_completed' AND d.position > q.position
-	   AND array_position('{soft,anonymize,hard}', d.data ->> 'mode') >= array_position('{soft,anonymize,hard}', q.data ->> 'mode')
-	 ORDER BY d.position LIMIT 1) c ON true
+  FROM (SELECT e.*,
+			   CASE e.data ->> 'mode'
+				   WHEN 'soft' THEN min(e.position) FILTER (WHERE e.type = 'erasure_completed') OVER w
+				   WHEN 'anonymize' THEN min(e.position) FILTER (WHERE e.type = 'erasure_completed' AND e.data ->> 'mode' <> 'soft') OVER w
+				   ELSE min(e.position) FILTER (WHERE e.type = 'erasure_completed' AND e.data ->> 'mode' = 'hard') OVER w END AS met_at
+		  FROM eventsource.erasures e
+		WINDOW w AS (PARTITION BY e.subject ORDER BY e.position ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)) q
+  LEFT JOIN eventsource.event c ON c.position = q.met_at
  WHERE q.type = 'erasure_requested';
 COMMENT ON VIEW eventsource.erasure_requests IS 'Cases: requests to erase a subject, and whether they were met.';
 COMMENT ON COLUMN eventsource.erasure_requests.position IS 'Position of the request.';

@@ -277,6 +277,18 @@ $$;
 COMMENT ON FUNCTION eventsource.health_subscriptions() IS
 	'Private, for health(): age in seconds of the oldest event that each subscription has not dealt with.';
 
+CREATE FUNCTION eventsource.health_erasure()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'erasure requests', CASE WHEN count(*) FILTER (WHERE r.status = 'overdue') > 0 THEN 'degraded' ELSE 'healthy' END,
+	   count(*) FILTER (WHERE r.status = 'overdue')::numeric, 0::numeric,
+	   CASE WHEN count(*) > 0 THEN format('%s open, the next deadline is %s; see eventsource.erasure_requests', count(*), min(r.deadline))
+			ELSE 'none is open' END
+  FROM eventsource.erasure_requests r WHERE r.status <> 'completed'
+$$;
+COMMENT ON FUNCTION eventsource.health_erasure() IS
+	'Private: health(), requests to erase a subject that are past their deadline.';
+
 CREATE FUNCTION eventsource.health_parked()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -374,7 +386,7 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention', 'erasure'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN
@@ -385,7 +397,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. "retention": seconds for which something has been past its term and there still, and who keeps it: archive_due() if nobody has called it, a subscription or another follower of the log that has not dealt with it, a segment that is not full, an older snapshot; threshold eventsource.max_retention_lag; legal holds are told, and count for nothing. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. "erasure requests": how many are past their deadline and not met. "retention": seconds for which something has been past its term and there still, and who keeps it: archive_due() if nobody has called it, a subscription or another follower of the log that has not dealt with it, a segment that is not full, an older snapshot; threshold eventsource.max_retention_lag; legal holds are told, and count for nothing. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,

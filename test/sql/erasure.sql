@@ -3,7 +3,7 @@
 -- Erasure: a subject is deactivated, or its events become tombstones; projections are folded anew from what is
 -- left, the chain verifies, machines accept what happened, and nothing is recorded about it any more.
 BEGIN;
-SELECT plan(75);
+SELECT plan(76);
 
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
 	SELECT regexp_replace(pg_temp.refusal(command), 'position \d+', 'position N', 'g')
@@ -69,6 +69,7 @@ DETAIL: The request at position N in mode hard is open.
 HINT: The view eventsource.erasure_requests shows its deadline.', 'once');
 SELECT pg_temp.refuses('SELECT eventsource.request_erasure(''eracust-2'', deadline => NULL)', '22004', 'deadline must not be null', 'with a deadline');
 SELECT eventsource.request_erasure('eracust-2', deadline => '-1 day') \g /dev/null
+SELECT is(format('%s %s', h.status, h.value), 'degraded 1', 'health() tells that one is overdue') FROM eventsource.health_erasure() h;
 SELECT pg_temp.same_rows($$ SELECT subject, mode, reason, actor, status, completed_mode, deadline > requested_at FROM eventsource.erasure_requests ORDER BY position $$,
 	$$ VALUES ('eracust-1', 'hard', 'gdpr-request', 'customer', 'open', NULL, true), ('eracust-2', 'anonymize', 'gdpr-request', session_user::text, 'overdue', NULL, false) $$, 'the view shows what is due');
 SELECT ok(p.version IS NOT NULL, 'a request stops nobody') FROM eventsource.append('eracust-1', 'noted', '{"note": "still here"}') p;
