@@ -8,7 +8,9 @@
  * version, which must be compatible with the earlier ones as it says itself.
  *
  * Locks the definition's stream, so that of two who register a type one waits until
- * the other's transaction has ended; nothing that appends of events wait for.
+ * the other's transaction has ended; nothing that appends of events wait for.  Who says
+ * what is personal locks how events are read before (project/rebuild.h), and so do all
+ * whose definitions read events: whoever comes second sees the first.
  */
 #include "postgres.h"
 
@@ -82,7 +84,7 @@ eventsource_register_event_type(PG_FUNCTION_ARGS)
 		es_machine_refuse(title(&proposal), problems);
 
 	name = es_event_type_definition_name(proposal.category, proposal.type);
-	es_rebuild_lock_reading(false);
+	es_rebuild_lock_reading(proposal.version.pii != NULL);
 	es_define_lock(ES_EVENT_TYPE_KIND, name);
 	stored = es_event_type_read(proposal.category, proposal.type);
 	inherit_pii(&proposal, stored);

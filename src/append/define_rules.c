@@ -21,6 +21,7 @@
 #include "log/json.h"
 #include "log/stream.h"
 #include "miscadmin.h"
+#include "project/rebuild.h"
 #include "project/projection.h"
 #include "rules/event_type.h"
 #include "storage/lmgr.h"
@@ -74,6 +75,7 @@ eventsource_create_state_machine(PG_FUNCTION_ARGS)
 	if (problem != NULL)
 		es_machine_refuse("name of a state machine", list_make1(problem));
 
+	es_rebuild_lock_reading(false);
 	lock_machine(name);
 	problems = es_machine_check(name, definition, false, NULL);
 	if (problems == NIL)
@@ -101,6 +103,7 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 	if (name == NULL)
 		refuse_null("name", "SELECT eventsource.create_category('lead', state_machine => 'lead').");
 	check_category_name(PG_GETARG_TEXT_PP(0));
+	es_rebuild_lock_reading(false);
 	if (category.state_machine != NULL)
 		lock_machine(category.state_machine);
 	if (!PG_ARGISNULL(2))

@@ -23,6 +23,7 @@
 #include "log/stream.h"
 #include "log/trigger.h"
 #include "miscadmin.h"
+#include "project/rebuild.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -54,6 +55,7 @@ eventsource_track_table(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eventsource.track_table()");
 	es_proposal_read(fcinfo, &proposal);
+	es_rebuild_lock_reading(proposal.pii != NULL);
 	rel = lock_table(proposal.target, "track");
 	es_stream_lock(es_proposal_stream(&proposal));
 	es_proposal_check(&proposal, rel, &definition);

@@ -35,7 +35,8 @@ static EsExpr *compile_subject(const char *source, TupleDesc row, Oid owner);
 static EsPii *paths_of(const EsTrackingText *definition, const char *before, const char *behind,
 					   const char *other);
 static const EsPii *pii_of_event(const EsEvent *event);
-static List *declared_of(List *categories);
+static List *declared_of(List *categories, const char *type);
+static bool captures(const EsTracking *tracking, const char *type);
 static int64 count_rows(const EsErasing *erasing, void *state);
 
 /* What the subject's expression is compiled from. */
@@ -284,7 +285,7 @@ pii_of_event(const EsEvent *event)
 
 /* Of all times.  List of EsPii. */
 static List *
-declared_of(List *categories)
+declared_of(List *categories, const char *type)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -299,11 +300,37 @@ declared_of(List *categories)
 		foreach(inner, categories)
 			is_asked |= strcmp(lfirst(inner), name) == 0;
 		tracking = is_asked ? es_tracking_of_category(name) : NULL;
+		if (tracking != NULL && type != NULL && !captures(tracking, type))
+			continue;
 		foreach(inner, tracking == NULL ? NIL : tracking->versions)
 			if (((EsTrackingVersion *) lfirst(inner))->pii != NULL)
 			result = lappend(result, ((EsTrackingVersion *) lfirst(inner))->pii);
 	}
 	return result;
+}
+
+/* Changes of a state have the types that the machine gives them, whichever it is by then. */
+static bool
+captures(const EsTracking *tracking, const char *type)
+{
+	const text *words[] = {tracking->created, tracking->updated, tracking->deleted};
+	ListCell   *lc;
+	ListCell   *inner;
+
+	for (int i = 0; i < (int) lengthof(words); i++)
+		if (strcmp(text_to_cstring(words[i]), type) == 0)
+			return true;
+	foreach(lc, tracking->versions)
+	{
+		foreach(inner, ((EsTrackingVersion *) lfirst(lc))->text.columns)
+		{
+			const EsColumnText *column = lfirst(inner);
+
+			if (column->is_state || (column->event != NULL && strcmp(column->event, type) == 0))
+				return true;
+		}
+	}
+	return false;
 }
 
 /* ---- for who erases ---- */

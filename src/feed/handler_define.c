@@ -13,6 +13,7 @@
 #include "log/json.h"
 #include "log/position.h"
 #include "miscadmin.h"
+#include "project/rebuild.h"
 #include "rules/category_list.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
@@ -54,6 +55,7 @@ eventsource_create_handler(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eventsource.create_handler()");
 	read_proposal(fcinfo, &proposal);
 	definition = proposal_to_jsonb(&proposal);
+	es_rebuild_lock_reading(false);
 	check_proposal(&proposal, definition);
 	(void) es_handler_function(proposal.function, GetUserId());
 

@@ -16,6 +16,7 @@
 #include "log/position.h"
 #include "log/stream.h"
 #include "miscadmin.h"
+#include "project/rebuild.h"
 #include "rules/category_list.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -61,6 +62,7 @@ eventsource_create_subscription(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eventsource.create_subscription()");
 	read_proposal(fcinfo, &proposal);
+	es_rebuild_lock_reading(false);
 	check_proposal(&proposal);
 	lock_definition(proposal.name);
 	before = es_subscription_find(proposal.name);

@@ -25,8 +25,9 @@ typedef enum EsRebuildKind
 extern void es_rebuild_lock(Oid relid);
 
 /*
- * To the end of the transaction, how events are read stays as it is (changes:
- * false), or is changed by us alone; before any other lock of this file.
+ * To the end of the transaction, how events are read, and what of them is personal,
+ * stays as it is (changes: false), or is changed by us alone; before any other lock
+ * of this file, of tables and of definitions.
  */
 extern void es_rebuild_lock_reading(bool changes);
 

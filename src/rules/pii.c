@@ -31,7 +31,7 @@ static const char *const names[] = {
 };
 
 static const EsPii *(*captured_hook) (const EsEvent *event);
-static List *(*declared_hook) (List *categories);
+static List *(*declared_hook) (List *categories, const char *type);
 
 static char *notation_problem(const char *path);
 static bool find_strategy(const JsonbValue *value, EsPiiStrategy *strategy);
@@ -40,16 +40,16 @@ static void mask(const EsEvent *event, EsPersonalField *field);
 
 void
 es_pii_register_captured(const EsPii *(*of_event) (const EsEvent *event),
-						 List *(*declared) (List *categories))
+						 List *(*declared) (List *categories, const char *type))
 {
 	captured_hook = of_event;
 	declared_hook = declared;
 }
 
 List *
-es_pii_declared_captured(List *categories)
+es_pii_declared_captured(List *categories, const char *type)
 {
-	return declared_hook == NULL ? NIL : declared_hook(categories);
+	return declared_hook == NULL ? NIL : declared_hook(categories, type);
 }
 
 const EsPii *

@@ -53,12 +53,12 @@ extern const EsPii *es_pii_of_event(const EsEvent *event);
 
 /*
  * Who captures events, and may say that fields of those are personal: what an event
- * with that flag has, and all that is declared in categories (NIL: in any), as list
- * of EsPii.
+ * with that flag has, and all that is declared of a type (NULL: of all) in categories (NIL:
+ * in any), as list of EsPii.
  */
 extern void es_pii_register_captured(const EsPii *(*of_event) (const EsEvent *event),
-									 List *(*declared) (List *categories));
-extern List *es_pii_declared_captured(List *categories);
+									 List *(*declared) (List *categories, const char *type));
+extern List *es_pii_declared_captured(List *categories, const char *type);
 
 /* At module load. */
 extern void es_pii_init(void);

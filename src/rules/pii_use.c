@@ -232,7 +232,7 @@ es_pii_row_columns(const EsExpr *expr, bool *uses_item)
 List *
 es_pii_declared(List *categories, const char *type)
 {
-	List	   *result = es_pii_declared_captured(categories);
+	List	   *result = es_pii_declared_captured(categories, type);
 	ListCell   *lc;
 
 	foreach(lc, es_config_names(ES_EVENT_TYPE_KIND))

@@ -28,8 +28,7 @@ extern Bitmapset *es_pii_row_columns(const EsExpr *expr, bool *uses_item);
 
 /*
  * All that is declared, in any version, of a type (NULL: of all) in categories (NIL: in
- * any), general registrations included; of captured events by categories alone.  List
- * of EsPii, palloc'd.
+ * any), general registrations included.  List of EsPii, palloc'd.
  */
 extern List *es_pii_declared(List *categories, const char *type);
 

@@ -102,7 +102,7 @@ SELECT is((SELECT s.data FROM eventsource.event s WHERE s.metadata ->> 'corrects
 -- ---- who reads them by expressions ----
 
 SELECT alike(pg_temp.refusal($$SELECT eventsource.create_state_machine('tpers', '{"initial": "A", "states": {"A": {"on": {"tpers_updated": {"target": "B", "guard": "event.data->''changed''->''email''->>''new'' IS NULL"}}}, "B": {"type": "final"}}}')$$), 'ZE011%personal field "changed.email.new" is not seen by guards%', 'a guard may not ask');
-SELECT eventsource.create_state_machine('tpers', '{"initial": "A", "states": {"A": {"on": {"noted": {"target": "B", "guard": "event.data->''changed''->''plan''->>''new'' IS NULL"}}}, "B": {"type": "final"}}}') \g /dev/null
+SELECT eventsource.create_state_machine('tpers', '{"initial": "A", "states": {"A": {"on": {"tpers_updated": {"target": "B", "guard": "event.data->''changed''->''plan''->>''new'' IS NULL"}}}, "B": {"type": "final"}}}') \g /dev/null
 SELECT alike(pg_temp.refusal($$SELECT pg_temp.track('{"plan": "null"}')$$), 'ZE011%state machine "tpers"%personal field "changed.plan.new" is not seen by guards%', 'whichever was first');
 CREATE TABLE tpers_mail (key text PRIMARY KEY, email text);
 SELECT eventsource.create_projection('tpers_mail', '{tpers}', $${"tpers_created": "email = event.data->'changed'->'email'->>'new'", "tpers_updated": "email = coalesce(event.data->'changed'->'email'->>'new', row.email)"}$$) \g /dev/null
