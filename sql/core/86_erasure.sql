@@ -11,7 +11,7 @@ CREATE TABLE eventsource.erased (
 COMMENT ON TABLE eventsource.erased IS 'Private: subjects that are erased, and how. Read the view eventsource.erased_subjects.';
 SELECT pg_catalog.pg_extension_config_dump('eventsource.erased', '');
 
--- Tables that held what was erased, with the number of the file that they had then:
+-- Tables that held what was erased, or pruned, with the number of the file that they had then:
 -- old versions of rows stay in it until the table is written anew. Not dumped, as a
 -- copy has none.
 CREATE TABLE eventsource.scrub (
@@ -19,18 +19,28 @@ CREATE TABLE eventsource.scrub (
 	filenode   bigint      NOT NULL,
 	erased_at  timestamptz NOT NULL
 ) USING heap;
-COMMENT ON TABLE eventsource.scrub IS 'Private: tables that erasures have touched. Not dumped. Read the view eventsource.scrubs_due.';
+COMMENT ON TABLE eventsource.scrub IS 'Private: tables that erasures and retention have touched. Not dumped. Read the view eventsource.scrubs_due.';
+
+CREATE FUNCTION eventsource.scrub_is_due(table_name text, filenode bigint, taken_by xid) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eventsource_scrub_is_due' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.scrub_is_due(text, bigint, xid) IS
+	'Private, for a view: false once a table is gone, or was written anew without what that transaction took away.';
+
+CREATE FUNCTION eventsource.forget_scrubs() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_forget_scrubs' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.forget_scrubs() IS
+	'The last of scrub_statements(): what was to be done of them is noted no more where it was done. Returns how many notes went.';
 
 CREATE VIEW eventsource.scrubs_due AS
 SELECT s.table_name,
 	   min(s.erased_at) AS erased_at,
 	   pg_catalog.min(pg_catalog.age(s.xmin)) AS age
   FROM eventsource.scrub s
- WHERE pg_catalog.pg_relation_filenode(pg_catalog.to_regclass(s.table_name)) = s.filenode::oid
+ WHERE eventsource.scrub_is_due(s.table_name, s.filenode, s.xmin)
  GROUP BY s.table_name;
-COMMENT ON VIEW eventsource.scrubs_due IS 'Tables whose files still hold what was erased: see scrub_statements().';
+COMMENT ON VIEW eventsource.scrubs_due IS 'Tables whose files still hold what was erased or pruned: see scrub_statements().';
 COMMENT ON COLUMN eventsource.scrubs_due.table_name IS 'The table, with its schema.';
-COMMENT ON COLUMN eventsource.scrubs_due.erased_at IS 'When the first erasure touched it that it was not written anew after.';
+COMMENT ON COLUMN eventsource.scrubs_due.erased_at IS 'When something was taken away from it first that is in its file still.';
 COMMENT ON COLUMN eventsource.scrubs_due.age IS 'How many transactions ago the last one did.';
 
 -- Whoever may still see what was there keeps VACUUM from leaving it out.
@@ -64,6 +74,7 @@ BEGIN
 	RETURN QUERY SELECT format('VACUUM (FULL, ANALYZE) %s', d.table_name) FROM eventsource.scrubs_due d ORDER BY d.table_name;
 	RETURN NEXT 'VACUUM (FULL) pg_catalog.pg_statistic';
 	RETURN NEXT 'VACUUM (FULL) pg_catalog.pg_statistic_ext_data';
+	RETURN NEXT 'DO $do$ BEGIN PERFORM eventsource.forget_scrubs(); END $do$';
 	RETURN NEXT 'CHECKPOINT';
 END
 $$;

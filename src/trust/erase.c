@@ -7,7 +7,7 @@
  * their part; then each room clears what it keeps (log/erasing.h), and what was done
  * is recorded.
  *
- * Locks, in this order: the subject; transactions that append (waited for, not
+ * Locks, in this order: retention's, shared; the subject; transactions that append (waited for, not
  * kept out); the subject's streams, in the order that batches follow; what the rooms
  * lock.  Who has appended, or erased another subject, in the same transaction holds
  * what others wait for while it waits for them: one of them is then refused as a
@@ -17,24 +17,20 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/xact.h"
 #include "append/hall.h"
-#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/accounts.h"
-#include "log/catalog.h"
 #include "log/json.h"
 #include "log/stream.h"
 #include "miscadmin.h"
 #include "trust/erase.h"
 #include "trust/erase_args.h"
 #include "trust/retention.h"
+#include "trust/scrub.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -50,7 +46,6 @@ static void lock_streams(const EsErasing *erasing);
 static List *clear_all(const EsErasing *erasing);
 static void expect_something(const EsErasing *erasing, List *counts);
 static int64 record(const EsErasing *erasing, List *counts, const EsErasureArgs *args);
-static void note_scrubs(List *tables);
 static void put_counts(FunctionCallInfo fcinfo, List *counts);
 
 /* erase_subject(subject text, mode text, reason text, actor text): target, affected */
@@ -80,7 +75,7 @@ eventsource_erase_subject(PG_FUNCTION_ARGS)
 	expect_something(&erasing, counts);
 	(void) record(&erasing, counts, &args);
 	if (es_erasing_is_final(&erasing))
-		note_scrubs(touched);
+		es_scrub_note(touched);
 	put_counts(fcinfo, counts);
 	return (Datum) 0;
 }
@@ -98,6 +93,7 @@ eventsource_revert_erasure(PG_FUNCTION_ARGS)
 	begin("eventsource.revert_erasure()");
 	es_erasure_args(fcinfo, 0, -1, 1, 2, &args);
 	es_erasure_expect_right(ES_ERASED_SOFT);
+	(void) es_retention_lock(true, true);
 	es_erased_lock(args.subject);
 	mode = es_erased_find(args.subject, SnapshotSelf);
 	if (mode != ES_ERASED_SOFT)
@@ -340,33 +336,6 @@ record(const EsErasing *erasing, List *counts, const EsErasureArgs *args)
 							 erasing->mode == ES_ERASED_NOT ? ES_ERASURE_REVERTED : ES_ERASURE_COMPLETED,
 							 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)),
 							 args->reason, args->actor);
-}
-
-/*
- * What was there stays in the files until the table is written anew, which its file's
- * number tells.
- */
-static void
-note_scrubs(List *tables)
-{
-	Relation	rel = table_open(es_catalog_oid(ES_REL_SCRUB), RowExclusiveLock);
-	ListCell   *lc;
-
-	foreach(lc, tables)
-	{
-		Oid			table = lfirst_oid(lc);
-		char	   *schema = get_namespace_name(get_rel_namespace(table));
-		Relation	touched = table_open(table, AccessShareLock);
-		bool		nulls[3] = {0};
-		Datum		values[3];
-
-		values[0] = CStringGetTextDatum(quote_qualified_identifier(schema, RelationGetRelationName(touched)));
-		values[1] = Int64GetDatum((int64) es_compat_filenumber(touched));
-		values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
-		es_catalog_insert(rel, values, nulls);
-		table_close(touched, NoLock);
-	}
-	table_close(rel, NoLock);
 }
 
 static void

@@ -29,6 +29,7 @@
 #include "access/rewriteheap.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "commands/cluster.h"
 #include "commands/tablecmds.h"
@@ -423,6 +424,7 @@ swap_segment(void *arg)
 	CheckTableNotInUse(rel, "archive_due");
 	expect_not_needed(prune);
 	TransferPredicateLocksToHeapRelation(rel);
+	RemoveStatistics(RelationGetRelid(rel), 0); /* which quote what goes */
 	table_close(rel, NoLock);
 	finish_heap_swap(prune->segment->table, prune->new_heap, false, false, false, true, prune->frozen_xid,
 					 prune->min_multi, RELPERSISTENCE_PERMANENT);

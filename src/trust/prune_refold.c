@@ -34,6 +34,7 @@
 #include "rules/category_list.h"
 #include "storage/lmgr.h"
 #include "trust/prune.h"
+#include "trust/scrub.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -76,7 +77,10 @@ es_prune_refold(EsPrune *prune)
 	ListCell   *lc;
 
 	if (tables == NIL)
+	{
+		es_scrub_note_pruned(NIL);
 		return;
+	}
 	es_archive_briefly(lock_first, tables);
 	foreach(lc, tables)
 	{
@@ -108,6 +112,7 @@ es_prune_refold(EsPrune *prune)
 	MemoryContextDelete(gone.context);
 	UnregisterSnapshot(gone.snapshot);
 	CommandCounterIncrement();
+	es_scrub_note_pruned(tables);
 }
 
 /* ---- projections ---- */
