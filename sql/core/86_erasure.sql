@@ -29,7 +29,7 @@ COMMENT ON FUNCTION eventsource.scrub_is_due(text, bigint, xid) IS
 CREATE FUNCTION eventsource.forget_scrubs() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_forget_scrubs' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.forget_scrubs() IS
-	'The last of scrub_statements(): what was to be done of them is noted no more where it was done. Returns how many notes went.';
+	'Private, the last of scrub_statements(): what was to be done of them is noted no more where it was done. Returns how many notes went.';
 
 CREATE VIEW eventsource.scrubs_due AS
 SELECT s.table_name,
