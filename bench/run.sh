@@ -8,8 +8,9 @@
 #   BENCH_WARM_UP   length of the run before a row's measurements, on either side (5)
 #   BENCH_ROUNDS    measurements of each side (5)
 #   BENCH_ROWS      only these: append cpu batch copy projection capture
-#                   as_of wal disk read rebuild followed readers latency modes schema proof
-#   BENCH_LONG=1    also "long": 10 million events (adds some ten minutes and 20 GB)
+#                   as_of wal disk read rebuild followed readers latency modes schema proof personal
+#   BENCH_LONG=1    also "long" (10 million events add some ten minutes and 20 GB), of
+#                   BENCH_LONG_EVENTS events (10000000); BENCH_LONG_SEALED=1: sealed and archived
 #   BENCH_OUT       file to add the table to
 #
 # The plain side is in setup.sql and *.plain.sql: prepared statements, the same
@@ -22,8 +23,9 @@ shopt -s inherit_errexit
 export LC_ALL=C
 cd "$(dirname "$0")"
 
+long_events=${BENCH_LONG_EVENTS:-10000000}
 seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5} warm_up=${BENCH_WARM_UP:-5}
-rows=${BENCH_ROWS:-append cpu batch copy projection capture wal disk read rebuild as_of followed readers latency modes schema proof${BENCH_LONG:+ long}}
+rows=${BENCH_ROWS:-append cpu batch copy projection capture wal disk read rebuild as_of followed readers latency modes schema proof personal${BENCH_LONG:+ long}}
 
 type=step_done
 data='{"channel": "phone", "outcome": "no answer", "attempt": 3, "agent": "agent-17", "amount": 12.50}'
@@ -340,19 +342,31 @@ make_log() {
 # append_cost SIDE: microseconds per append. "plain" is the short log here.
 append_cost() {
 	local database=bench_short high=10000
-	[ "$1" = plain ] || database=bench_long high=1000000
+	[ "$1" = plain ] || database=bench_long high=$((long_events / 10))
 	PGDATABASE=$database PGOPTIONS='-c synchronous_commit=off' \
 		run_script append.eventsource.sql -D low=1 -D high=$high -T "$seconds" |
 		awk '/^tps = / { printf "%.2f", 1e6 / $3 }'
 }
 
+# Half of its events go to the archive, the rest is sealed.
+seal_long() {
+	sql -d bench_long >"$work/out" <<-SQL
+		SELECT eventsource.seal();
+		SELECT eventsource.set_retention('order', '0', class => 'kept');
+		SELECT count(*) FROM eventsource.archive_due((SELECT count(*) / 2 FROM eventsource.segments)::integer);
+	SQL
+	sql -d bench_long -c 'VACUUM ANALYZE' -c CHECKPOINT
+}
+
 row_long() {
-	echo 'loading 10 million events' >&2
+	echo "loading $long_events events" >&2
 	make_log bench_short 10000
-	make_log bench_long 1000000
+	make_log bench_long $((long_events / 10))
+	[ -z "${BENCH_LONG_SEALED:-}" ] || seal_long
 	append_cost plain >/dev/null
 	append_cost eventsource >/dev/null
-	compare 'append at 10 million events (plain: at 100 thousand)' us '<= 1.20' append_cost
+	compare "append at $long_events events${BENCH_LONG_SEALED:+, sealed and archived} (plain: at 100 thousand)" us \
+		'<= 1.20' append_cost
 }
 
 # ---- the run ----
