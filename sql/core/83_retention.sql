@@ -228,7 +228,8 @@ SELECT n.name AS stream,
   FROM eventsource.pruned_head p
   JOIN eventsource.stream n ON n.id = p.stream
   LEFT JOIN eventsource.word w ON w.id = (n.id >> 40)::integer
- CROSS JOIN LATERAL eventsource.stream_head(n.id) h;
+ CROSS JOIN LATERAL eventsource.stream_head(n.id) h
+ WHERE eventsource.may_read_stream(p.stream);
 COMMENT ON VIEW eventsource.pruned_streams IS
 	'The streams whose first events are gone, past their term of retention, one row each.';
 COMMENT ON COLUMN eventsource.pruned_streams.stream IS 'Name of the stream.';

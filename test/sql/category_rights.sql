@@ -20,7 +20,7 @@ SELECT count(eventsource.create_subscription(s, c, max_attempts => 1)) AS done
 SELECT count(eventsource.nack(s, (SELECT min(position) FROM eventsource.events WHERE category = 'cra'), 'bad cra')) AS done FROM unnest('{cr_a,cr_ab}'::text[]) s \gset
 
 BEGIN;
-SELECT plan(136);
+SELECT plan(140);
 
 CREATE FUNCTION pg_temp.as_role(role text, command text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -49,7 +49,7 @@ SELECT eventsource.grant_reader('cr_a', '{cra}') IS NULL AS done \gset
 -- definition: shows definitions. silent: tells of no event. totals: tells how many or how far, of all together.
 CREATE TEMP TABLE door (kind text, name text COLLATE "C");
 INSERT INTO door SELECT 'filtered', unnest('{events,streams,correlations,causations,corrections,transitions,state_periods,step,snapshots,
-	violations,event_summaries,parked_events,subscriptions,subscription_partitions,category_copies,erasures,erasure_requests,
+	violations,event_summaries,archived_events,pruned_streams,parked_events,subscriptions,subscription_partitions,category_copies,erasures,erasure_requests,
 	read_all,stored_data,stream_head,corrected_state,read_data,verify_chain,verify_transitions,verify_upcasters,subscription_pending,
 	erasure_report,inclusion_proof,event_catalog,catalog_example,catalog_category,catalog_type,catalog_users}'::text[]);
 INSERT INTO door SELECT 'named', unnest('{read_stream,read_category,stream_version,event_marks,timeline,current_state,state_at,allowed_transitions,
@@ -96,6 +96,8 @@ INSERT INTO shown VALUES
 	('step', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.step e $$),
 	('snapshots', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.snapshots e $$),
 	('event_summaries', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.event_summaries e $$),
+	('archived_events', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.archived_events e $$),
+	('pruned_streams', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.pruned_streams e $$),
 	('violations', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.violations e $$),
 	('parked_events', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.parked_events e $$),
 	('subscriptions', $$ SELECT e.name, e.category FROM eventsource.subscriptions e $$),
@@ -121,7 +123,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-SELECT is_empty($$ SELECT door FROM shown WHERE door NOT IN ('violations', 'event_summaries') EXCEPT SELECT door FROM truth $$, 'each of these doors has something to show');
+SELECT is_empty($$ SELECT door FROM shown WHERE door NOT IN ('violations', 'event_summaries', 'archived_events', 'pruned_streams') EXCEPT SELECT door FROM truth $$, 'each of these doors has something to show');
 
 -- Roles, who is a member of whom, and what each was given: NULL, everything.
 CREATE TEMP TABLE given (role name, category text);
@@ -297,7 +299,7 @@ SELECT format('SELECT count(*) FROM eventsource.%I v WHERE public.cr_leak(v.%I)'
 			   ('streams', 'stream'), ('streams', 'state'), ('correlations', 'correlation_id'), ('causations', 'cause_stream'), ('causations', 'effect_type'),
 			   ('corrections', 'data_after'), ('corrections', 'data_before'), ('corrections', 'reason'), ('transitions', 'stream'), ('state_periods', 'key'),
 			   ('step', 'type'), ('snapshots', 'stream'), ('snapshots', 'row_data'), ('parked_events', 'error'), ('parked_events', 'data'), ('subscription_partitions', 'error'),
-			   ('subscriptions', 'error'), ('event_summaries', 'subject'), ('violations', 'data')) x (t, c);
+			   ('subscriptions', 'error'), ('event_summaries', 'subject'), ('violations', 'data'), ('archived_events', 'data'), ('pruned_streams', 'stream')) x (t, c);
 INSERT INTO attack VALUES
 	('SELECT count(*) FROM pg_temp.sql_events() v WHERE public.cr_leak(v.data)'),
 	('SELECT count(*) FROM cr_a_view v WHERE public.cr_leak(v.data)'),
