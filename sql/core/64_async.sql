@@ -50,7 +50,7 @@ SELECT d.target,
 	   d.definition ->> 'keyed_by' AS keyed_by,
 	   d.version,
 	   d.definition ->> 'owner' AS owner,
-	   e.recorded_at AS defined_at,
+	   (SELECT e.recorded_at FROM eventsource.event e WHERE e.position = d.event_position) AS defined_at,
 	   d.definition -> 'rules' AS rules,
 	   d.definition -> 'key' AS key,
 	   d.definition ->> 'each' AS each,
@@ -66,7 +66,6 @@ SELECT d.target,
 	   f.error,
 	   f.detail
   FROM eventsource.projection_definitions() d
-  LEFT JOIN eventsource.event e ON e.position = d.event_position
   LEFT JOIN eventsource.follower_states() f ON f.name = 'projection.' || d.name;
 
 COMMENT ON VIEW eventsource.projections IS
@@ -127,7 +126,7 @@ SELECT d.name,
 	   d.definition -> 'settings' AS settings,
 	   d.version,
 	   d.definition ->> 'owner' AS owner,
-	   e.recorded_at AS defined_at,
+	   (SELECT e.recorded_at FROM eventsource.event e WHERE e.position = d.event_position) AS defined_at,
 	   false AS is_verifiable,
 	   f.position,
 	   f.lag,
@@ -140,7 +139,6 @@ SELECT d.name,
 	   f.error,
 	   f.detail
   FROM eventsource.handler_definitions() d
-  LEFT JOIN eventsource.event e ON e.position = d.event_position
   LEFT JOIN eventsource.follower_states() f ON f.name = 'handler.' || d.name;
 
 COMMENT ON VIEW eventsource.handlers IS

@@ -183,7 +183,7 @@ SELECT q.position,
 		  FROM eventsource.erasures e
 		WINDOW w AS (PARTITION BY e.subject ORDER BY e.position ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)) q
   LEFT JOIN eventsource.event c ON c.position = q.met_at
- WHERE q.type = 'erasure_requested';
+ WHERE q.type = 'erasure_requested' AND eventsource.may_read_categories(NULL);
 COMMENT ON VIEW eventsource.erasure_requests IS 'Cases: requests to erase a subject, and whether they were met.';
 COMMENT ON COLUMN eventsource.erasure_requests.position IS 'Position of the request.';
 COMMENT ON COLUMN eventsource.erasure_requests.subject IS 'Who is to be erased.';

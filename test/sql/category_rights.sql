@@ -61,7 +61,7 @@ INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_tran
 	category_rights,category_rights_list,personal_columns}'::text[]);
 INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,checkpoint,consistency_proof,watermark,published_row,log_id,
 	feed_lag,seal_lag,health,health_status,metrics,health_feed,health_guards,health_segments,health_sample,health_worker,health_projections,
-	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,
+	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,health_erasure,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,
 	guards_on_tables,guards_of_the_log,manifest_now,manifest_of_the_extension}'::text[]);
 INSERT INTO door SELECT 'silent', unnest('{occurred_at,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
 	may_read_subscription,includes_synthetic,run_machine,run_machine_step,run_machine_result,jsonb_matches_schema,jsonschema_is_valid,
@@ -299,7 +299,8 @@ SELECT format('SELECT count(*) FROM eventsource.%I v WHERE public.cr_leak(v.%I)'
 			   ('streams', 'stream'), ('streams', 'state'), ('correlations', 'correlation_id'), ('causations', 'cause_stream'), ('causations', 'effect_type'),
 			   ('corrections', 'data_after'), ('corrections', 'data_before'), ('corrections', 'reason'), ('transitions', 'stream'), ('state_periods', 'key'),
 			   ('step', 'type'), ('snapshots', 'stream'), ('snapshots', 'row_data'), ('parked_events', 'error'), ('parked_events', 'data'), ('subscription_partitions', 'error'),
-			   ('subscriptions', 'error'), ('event_summaries', 'subject'), ('violations', 'data'), ('archived_events', 'data'), ('pruned_streams', 'stream')) x (t, c);
+			   ('subscriptions', 'error'), ('event_summaries', 'subject'), ('violations', 'data'), ('archived_events', 'data'), ('pruned_streams', 'stream'),
+			   ('erasures', 'subject'), ('erasure_requests', 'completed_mode'), ('erasure_requests', 'completed_at'), ('projections', 'defined_at'), ('handlers', 'defined_at')) x (t, c);
 INSERT INTO attack VALUES
 	('SELECT count(*) FROM pg_temp.sql_events() v WHERE public.cr_leak(v.data)'),
 	('SELECT count(*) FROM cr_a_view v WHERE public.cr_leak(v.data)'),
