@@ -153,6 +153,8 @@ _PG_init(void)
 	es_seal_init();
 	es_worker_add_duty("sealing", es_seal_duty);
 	es_worker_add_duty("archiving", es_archive_duty);
+	es_guard_watch_init();
+	es_worker_add_duty("looking after the guards", es_guard_watch_duty);
 	es_subscription_wait_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();

@@ -48,6 +48,21 @@ sub attacks
 			'DELETE from its TOAST table (17)',
 			q{DO $$ BEGIN EXECUTE format('DELETE FROM %s', (SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'SEGMENT'::regclass)); END $$}
 		],
+		[ 'INSERT with OVERRIDING (13)', "INSERT INTO eventsource.event OVERRIDING SYSTEM VALUE $forge" ],
+		[
+			'INSERT of what is not said but found (13)',
+			q{INSERT INTO eventsource.events (stream, type, position, recorded_at, recorded_by) VALUES ('a-1', 'happened', 7, '2001-01-01', 'eve')}
+		],
+		[
+			'a foreign key that deletes (8)',
+			'CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE eventsource.word ADD FOREIGN KEY (id) REFERENCES t ON DELETE CASCADE NOT VALID'
+		],
+		[ 'a row of a projection (16)', q{UPDATE shown SET n = n + 1} ],
+		[ 'a setting that says so (25)', q{SET LOCAL eventsource.allow_maintenance = on; SET LOCAL eventsource.is_own = on; DELETE FROM SEGMENT} ],
+		[ 'a word of the registry (39)', q{UPDATE eventsource.word SET word = 'forged' WHERE word = 'happened'} ],
+		[ 'progress of a projection (74)', 'UPDATE eventsource.projection_cursor SET position = 0' ],
+		[ 'a head', 'UPDATE eventsource.stream SET name = name' ],
+		[ 'an erasable field', 'DELETE FROM eventsource.vault' ],
 		'Triggers, rules, row security',
 		[ 'DISABLE TRIGGER of the log (19)', 'ALTER TABLE eventsource.event DISABLE TRIGGER ALL; DELETE FROM eventsource.event' ],
 		[ 'DISABLE TRIGGER of a segment (19)', 'ALTER TABLE SEGMENT DISABLE TRIGGER USER; DELETE FROM SEGMENT' ],
@@ -62,6 +77,14 @@ sub attacks
 		[
 			'a trigger that loses rows (22)',
 			q{CREATE FUNCTION pg_temp.lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER z BEFORE INSERT ON SEGMENT FOR EACH ROW EXECUTE FUNCTION pg_temp.lose()}
+		],
+		[
+			'a trigger with a transition table (22)',
+			q{CREATE FUNCTION pg_temp.see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER z AFTER INSERT ON eventsource.word REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.see()}
+		],
+		[
+			'a trigger on the view (22)',
+			q{CREATE FUNCTION pg_temp.lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER a INSTEAD OF INSERT ON eventsource.events FOR EACH ROW EXECUTE FUNCTION pg_temp.lose()}
 		],
 		[ 'CREATE RULE DO INSTEAD NOTHING (23)', 'CREATE RULE r AS ON INSERT TO SEGMENT DO INSTEAD NOTHING' ],
 		[ 'CREATE RULE on the view (23)', 'CREATE RULE r AS ON INSERT TO eventsource.events DO INSTEAD NOTHING' ],
@@ -120,6 +143,26 @@ sub attacks
 		[ 'the same in DO', q{DO $$ BEGIN EXECUTE 'ALTER TABLE SEGMENT DISABLE TRIGGER ALL'; END $$} ],
 		[ 'SET SCHEMA', 'ALTER TABLE SEGMENT SET SCHEMA public' ],
 		[ 'RENAME of the schema', 'ALTER SCHEMA eventsource RENAME TO s' ],
+		[ 'ALTER CONSTRAINT NOT ENFORCED (36)', 'CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE eventsource.word ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES t NOT ENFORCED', min => 18 ],
+		[ 'GRANT MAINTAIN on the schema (41)', 'GRANT MAINTAIN ON ALL TABLES IN SCHEMA eventsource TO es_app', min => 17 ],
+		[ 'the role pg_maintain (41)', 'REINDEX TABLE SEGMENT; DELETE FROM SEGMENT', min => 17, before => 'GRANT pg_maintain TO es_app' ],
+		[ 'NOT NULL away (36)', 'ALTER TABLE eventsource.event ALTER type DROP NOT NULL' ],
+		[
+			'ATTACH of a foreign table (35)',
+			'CREATE FOREIGN TABLE forged (x int) SERVER elsewhere; ALTER TABLE eventsource.event ATTACH PARTITION forged FOR VALUES FROM (1000000000000000000) TO (2000000000000000000)'
+		],
+		[ 'GRANT SELECT on personal fields', 'GRANT SELECT ON eventsource.vault TO es_app' ],
+		[ 'GRANT of all rights, by column (41)', 'GRANT UPDATE (data) ON SEGMENT TO es_app' ],
+
+		[ 'a publication of a table', 'CREATE PUBLICATION p FOR TABLE eventsource.word' ],
+		[ 'a publication of some rows', 'CREATE PUBLICATION p FOR TABLE eventsource.word WHERE (id > 5)' ],
+		[ 'a publication of the schema', 'CREATE PUBLICATION p FOR TABLES IN SCHEMA eventsource' ],
+		[ 'a publication of the current schema', 'SET LOCAL search_path = eventsource; CREATE PUBLICATION p FOR TABLES IN SCHEMA CURRENT_SCHEMA' ],
+		[ 'a publication that gets a table', 'CREATE PUBLICATION p; ALTER PUBLICATION p ADD TABLE SEGMENT' ],
+		[ 'ALTER EXTENSION DROP TABLE (42)', 'ALTER EXTENSION eventsource DROP TABLE eventsource.word' ],
+		[ 'ALTER EXTENSION ADD FUNCTION (42)', q{CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER EXTENSION eventsource ADD FUNCTION f()} ],
+		[ 'ALTER EXTENSION DROP EVENT TRIGGER (42)', 'ALTER EXTENSION eventsource DROP EVENT TRIGGER eventsource_guard_ddl' ],
+		[ 'ALTER EXTENSION SET SCHEMA (42)', 'ALTER EXTENSION eventsource SET SCHEMA public' ],
 		'Catalogs, event triggers, libraries',
 		[ 'UPDATE pg_trigger (45)', q{UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'SEGMENT'::regclass} ],
 		[ 'DELETE FROM pg_trigger (45)', q{DELETE FROM pg_trigger WHERE tgrelid = 'SEGMENT'::regclass} ],
@@ -145,6 +188,26 @@ sub attacks
 			'maintenance, and the last event of a stream gone (56)',
 			q{SELECT eventsource.allow_maintenance('x'); ALTER TABLE SEGMENT DISABLE TRIGGER ALL; ALTER TABLE eventsource.event DISABLE TRIGGER ALL; DELETE FROM SEGMENT e WHERE version = (SELECT max(version) FROM SEGMENT s WHERE s.stream = e.stream) AND position IN (SELECT max(position) FROM eventsource.events WHERE stream = 'a-1'); ALTER TABLE SEGMENT ENABLE ALWAYS TRIGGER guard_statement, ENABLE ALWAYS TRIGGER guard_row; ALTER TABLE eventsource.event ENABLE ALWAYS TRIGGER guard_statement, ENABLE ALWAYS TRIGGER guard_row}
 		],
+		[
+			'a built-in function, another (40)',
+			q{CREATE OR REPLACE FUNCTION pg_catalog.md5(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS 'SELECT ''x'''}
+		],
+		[
+			'an operator that is nearer (40)',
+			q{CREATE FUNCTION public.ne("char", text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false'; CREATE OPERATOR pg_catalog.<> (LEFTARG = "char", RIGHTARG = text, FUNCTION = public.ne)}
+		],
+		[ 'a function that is nearer (40)', q{CREATE FUNCTION pg_catalog.format(text, name, text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''x'''} ],
+		[ 'a cast that is nearer (40)', 'CREATE CAST (oid AS boolean) WITH INOUT AS IMPLICIT' ],
+		[ 'UPDATE pg_class, another access method (32)', q{UPDATE pg_class SET relam = 0 WHERE oid = 'SEGMENT'::regclass} ],
+		[ 'UPDATE pg_class, another file (46)', q{UPDATE pg_class SET relfilenode = 1 WHERE oid = 'SEGMENT'::regclass} ],
+		[ 'UPDATE pg_attribute (45)', q{UPDATE pg_attribute SET attnotnull = false WHERE attrelid = 'SEGMENT'::regclass} ],
+		[ 'UPDATE pg_attribute, names swapped (30)', q{UPDATE pg_attribute SET attname = CASE attname WHEN 'from_state' THEN 'to_state_' ELSE attname END WHERE attrelid = 'SEGMENT'::regclass} ],
+		[ 'INSERT INTO pg_rewrite (45)', q{INSERT INTO pg_rewrite SELECT 99999, 'r', 'SEGMENT'::regclass, ev_type, ev_enabled, is_instead, ev_qual, ev_action FROM pg_rewrite LIMIT 1} ],
+		[ 'UPDATE pg_event_trigger (48)', q{UPDATE pg_event_trigger SET evtenabled = 'D'} ],
+		[ 'a setting of the database (9)', 'ALTER DATABASE log SET session_replication_role = replica' ],
+		[ 'a setting of all roles (9)', 'ALTER ROLE ALL SET session_replication_role = replica' ],
+		[ 'event_triggers of the database (49)', 'ALTER DATABASE log SET event_triggers = off', min => 17 ],
+		[ 'row_security of the database (24)', 'ALTER DATABASE log SET row_security = off; ALTER TABLE eventsource.event ENABLE ROW LEVEL SECURITY' ],
 		'A table that is append-only',
 		[ 'its rows: UPDATE', q{UPDATE audit SET what = 'forged'} ],
 		[ 'its rows: DELETE of a partition', 'DELETE FROM audit_1' ],
@@ -179,6 +242,39 @@ sub attacks
 		[
 			'its partitions: a foreign table',
 			q{CREATE FOREIGN TABLE forged PARTITION OF audit FOR VALUES FROM ('2022-01-01') TO ('2023-01-01') SERVER elsewhere}
+		],
+		[ 'its columns: ADD COLUMN that deletes', 'CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE audit ADD u int REFERENCES t ON DELETE CASCADE, DISABLE TRIGGER ALL' ],
+		[ 'its columns: DROP DEFAULT', 'ALTER TABLE audit ALTER what DROP DEFAULT' ],
+		[ 'its columns: RENAME', 'ALTER TABLE audit RENAME what TO w' ],
+		[ 'its rows: row security', 'ALTER TABLE audit ENABLE ROW LEVEL SECURITY' ],
+		[
+			'its name for another table',
+			'ALTER TABLE audit RENAME TO audit_before; CREATE TABLE audit (LIKE audit_before)'
+		],
+		[
+			'its name for a view',
+			'ALTER TABLE audit RENAME TO audit_before; CREATE VIEW audit AS SELECT * FROM audit_before WHERE false'
+		],
+		[
+			'its name for a table, by SET SCHEMA',
+			'CREATE SCHEMA s AUTHORIZATION es_owner; ALTER TABLE audit SET SCHEMA s; CREATE TABLE public.audit (LIKE s.audit)'
+		],
+		[
+			'the types of its columns: DROP TYPE CASCADE (31)', 'DROP TYPE outcome CASCADE',
+			before => 'ALTER TABLE audit ADD outcome outcome DEFAULT \'paid\''
+		],
+		[
+			'the types of its columns: UPDATE pg_attribute (45)',
+			q{UPDATE pg_attribute SET attname = attname || '_' WHERE attrelid = (SELECT typrelid FROM pg_type WHERE typname = 'pair')},
+			before => 'ALTER TABLE audit ADD pair pair DEFAULT (1, 2)'
+		],
+		[
+			'the types of its columns: UPDATE pg_type (45)', q{UPDATE pg_type SET typnotnull = true WHERE typname = 'outcome'},
+			before => 'ALTER TABLE audit ADD outcome outcome DEFAULT \'paid\''
+		],
+		[
+			'its partitions: ATTACH of a foreign table',
+			q{CREATE FOREIGN TABLE forged (day date NOT NULL, what text) SERVER elsewhere; ALTER TABLE audit ATTACH PARTITION forged FOR VALUES FROM ('2022-01-01') TO ('2023-01-01')}
 		],
 		[ 'catalogs: UPDATE pg_trigger', q{UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'audit_1'::regclass} ]);
 	my $heading = '';

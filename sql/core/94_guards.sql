@@ -53,10 +53,24 @@ UNION ALL
 SELECT 'view', c.oid::regclass::text, false, md5(row(c.reloptions, pg_get_viewdef(c.oid))::text)
   FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind = 'v'
 UNION ALL
+SELECT 'columns', c.oid::regclass::text, true,
+	   md5((SELECT string_agg(row(a.attnum, a.attname, a.atttypid::regtype, a.attnotnull, a.attisdropped)::text, ',' ORDER BY a.attnum)
+			  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0))
+  FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+UNION ALL
 SELECT 'owner', 'of the tables', true, c.relowner::regrole::text FROM pg_class c WHERE c.oid = 'eventsource.event'::regclass
+UNION ALL
+-- Those that have fixed OIDs: what functions and views of ours are made of.
+SELECT 'built-in', 'functions', false,
+	   md5(string_agg(concat_ws(',', p.oid, p.proname, p.pronamespace, p.prolang, p.provolatile, p.prosecdef, p.prosrc), ' ' ORDER BY p.oid))
+  FROM pg_proc p WHERE p.oid < 12000
+UNION ALL
+SELECT 'built-in', 'operators', false,
+	   md5(string_agg(concat_ws(',', o.oid, o.oprname, o.oprnamespace, o.oprcode::oid, o.oprleft, o.oprright), ' ' ORDER BY o.oid))
+  FROM pg_operator o WHERE o.oid < 12000
 $$;
 COMMENT ON FUNCTION eventsource.manifest_now() IS
-	'Private: functions and views of the extension, with a digest of what they say, and the owner of the tables. is_stable: whatever the major.';
+	'Private: functions, views and columns of the extension and the functions and operators of PostgreSQL, with a digest of what they say, and the owner of the tables. is_stable: whatever the major.';
 
 CREATE FUNCTION eventsource.renew_manifest() RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'eventsource_renew_manifest';
@@ -104,9 +118,12 @@ SELECT k.title, n.relid::regclass::text, coalesce(bool_or(s.is_right AND s.tgena
 					  WHERE o.tgrelid = n.relid AND o.proname = k.function AND o.tgtype & 1 = k.bits & 1) s ON true
  GROUP BY k.title, n.relid
 UNION ALL
-SELECT 'append-only table', m.name, m.relid IS NOT NULL,
-	   CASE WHEN m.relid IS NULL THEN 'the table is gone' ELSE 'there is the table' END
-  FROM made m
+SELECT 'append-only table', m.name, m.relid IS NOT NULL AND NOT m.is_taken,
+	   CASE WHEN m.relid IS NULL THEN 'the table is gone'
+			WHEN m.is_taken THEN format('the table is %s, and what has its name now is not append-only', m.relid::regclass)
+			ELSE 'there is the table' END
+  FROM (SELECT m.name, m.relid, n.oid IS DISTINCT FROM m.relid AND n.oid NOT IN (SELECT o.tgrelid FROM placed o WHERE o.proname = 'append_only_guard') AS is_taken
+		  FROM made m LEFT JOIN pg_class n ON n.oid = to_regclass(m.name)) m
 UNION ALL
 SELECT 'trigger ' || quote_ident(o.tgname), o.tgrelid::regclass::text, o.tgenabled = 'A',
 	   CASE WHEN o.tgenabled = 'A' THEN 'fires always' ELSE 'is not ENABLE ALWAYS' END
@@ -165,12 +182,12 @@ UNION ALL
 SELECT 'rights', format('%s for %s on %s', a.privilege_type,
 						CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, o.oid::regclass)
   FROM ours o CROSS JOIN LATERAL aclexplode(o.relacl) a
- WHERE a.grantee <> o.relowner AND a.privilege_type <> 'SELECT' AND NOT (o.relkind = 'v' AND a.privilege_type = 'INSERT')
+ WHERE a.grantee <> o.relowner AND (a.privilege_type <> 'SELECT' OR o.relname IN ('vault', 'snapshot')) AND NOT (o.relkind = 'v' AND a.privilege_type = 'INSERT')
 UNION ALL
 SELECT 'rights', format('%s for %s on column %s of %s', x.privilege_type,
 						CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END, a.attname, o.oid::regclass)
   FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid CROSS JOIN LATERAL aclexplode(a.attacl) x
- WHERE x.grantee <> o.relowner AND x.privilege_type <> 'SELECT'
+ WHERE x.grantee <> o.relowner AND (x.privilege_type <> 'SELECT' OR o.relname IN ('vault', 'snapshot'))
 UNION ALL
 SELECT 'rights', format('%s for %s on the schema', a.privilege_type,
 						CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
@@ -191,7 +208,8 @@ SELECT 'members of the extension', format('%s is none', p.oid::regprocedure) FRO
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 					  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e')
 UNION ALL
-SELECT CASE coalesce(m.kind, n.kind) WHEN 'owner' THEN 'ownership' ELSE 'functions and views' END,
+SELECT CASE coalesce(m.kind, n.kind) WHEN 'owner' THEN 'ownership' WHEN 'columns' THEN 'columns'
+									 WHEN 'built-in' THEN 'what is built in' ELSE 'functions and views' END,
 	   CASE WHEN n.kind = 'owner' THEN format('the tables belonged to %s', m.digest)
 								   WHEN n.name IS NULL THEN format('%s %s is gone', m.kind, m.name)
 								   WHEN m.name IS NULL THEN format('%s %s was not installed', n.kind, n.name)
@@ -199,6 +217,24 @@ SELECT CASE coalesce(m.kind, n.kind) WHEN 'owner' THEN 'ownership' ELSE 'functio
   FROM eventsource.manifest_of_the_extension() m FULL JOIN eventsource.manifest_now() n USING (kind, name)
  WHERE m.digest IS DISTINCT FROM n.digest
    AND (m.name IS NULL OR n.name IS NULL OR n.is_stable OR m.major = current_setting('server_version_num')::integer / 10000)
+UNION ALL
+SELECT 'columns', format('%s.%s', l.relid::regclass, coalesce(a.attname, p.attname))
+  FROM logged l
+  CROSS JOIN LATERAL (SELECT x.* FROM pg_attribute x WHERE x.attrelid = l.relid AND x.attnum > 0 AND NOT x.attisdropped) a
+  FULL JOIN (SELECT g.relid, x.* FROM logged g JOIN pg_attribute x ON x.attrelid = 'eventsource.event'::regclass
+			  WHERE x.attnum > 0 AND NOT x.attisdropped) p
+	ON p.relid = l.relid AND (p.attname, p.atttypid, p.attnotnull) = (a.attname, a.atttypid, a.attnotnull)
+ WHERE a.attname IS NULL OR p.attname IS NULL
+UNION ALL
+SELECT 'what is built in', format('function %s is nearer', p.oid::regprocedure) FROM pg_proc p
+ WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid >= 16384
+   AND EXISTS (SELECT FROM pg_proc b WHERE b.proname = p.proname AND b.pronamespace = p.pronamespace AND b.oid < 12000)
+UNION ALL
+SELECT 'what is built in', format('operator %s is nearer', p.oid::regoperator) FROM pg_operator p
+ WHERE p.oprnamespace = 'pg_catalog'::regnamespace AND p.oid >= 16384
+UNION ALL
+SELECT 'what is built in', format('%s becomes %s by itself', c.castsource::regtype, c.casttarget::regtype) FROM pg_cast c
+ WHERE c.oid >= 16384 AND c.castcontext = 'i' AND c.castsource < 12000 AND c.casttarget < 12000
 UNION ALL
 SELECT 'event triggers', format('%s %s', t.name, CASE WHEN e.evtname IS NULL THEN 'is missing' ELSE 'is not ENABLE ALWAYS' END)
   FROM (VALUES ('eventsource_guard_ddl'), ('eventsource_guard_partitions')) t (name)
@@ -218,7 +254,18 @@ SELECT 'parameters', format('%s for %s', c, coalesce(nullif(s.setrole, 0)::regro
  WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
    AND split_part(c, '=', 1) IN ('session_replication_role', 'allow_system_table_mods', 'event_triggers', 'zero_damaged_pages')
 UNION ALL
+SELECT 'parameters', format('%s is %s by %s', s.name, s.reset_val, coalesce(s.sourcefile, s.source)) FROM pg_settings s
+ WHERE s.name IN ('session_replication_role', 'allow_system_table_mods', 'event_triggers', 'zero_damaged_pages')
+   AND s.reset_val <> s.boot_val AND s.source NOT IN ('database', 'user', 'database user', 'session')
+UNION ALL
 SELECT 'no replication into the log', r.srrelid::regclass::text FROM pg_subscription_rel r JOIN ours o ON o.oid = r.srrelid
+UNION ALL
+SELECT 'no publication of the log', format('%s in %s', r.prrelid::regclass, p.pubname)
+  FROM pg_publication_rel r JOIN ours o ON o.oid = r.prrelid JOIN pg_publication p ON p.oid = r.prpubid
+UNION ALL
+SELECT 'no publication of the log', format('the schema in %s', p.pubname)
+  FROM pg_publication_namespace n JOIN pg_publication p ON p.oid = n.pnpubid
+ WHERE n.pnnspid = 'eventsource'::regnamespace
 UNION ALL
 SELECT 'no pg_surgery', p.oid::regprocedure::text FROM pg_proc p WHERE p.probin LIKE '%pg\_surgery'
 $$;
@@ -244,8 +291,10 @@ SELECT k.guard, 'the log', count(p.problem) = 0, coalesce(string_agg(p.problem, 
 			   ('segments are attached', 'all of them'), ('tables as they were made', 'permanent, with their triggers'),
 			   ('indexes', 'all are valid'), ('ownership', 'all of it has one owner'), ('rights', 'to read, and to append through the view'),
 			   ('members of the extension', 'all of it'), ('functions and views', 'as they were installed'),
+			   ('columns', 'as they were made'), ('what is built in', 'functions and operators of PostgreSQL are what they were'),
 			   ('event triggers', 'they fire always'), ('parameters', 'none that turns triggers off is given away'),
-			   ('no replication into the log', 'no subscription writes to it'), ('no pg_surgery', 'it is not installed')) k (guard, detail)
+			   ('no replication into the log', 'no subscription writes to it'),
+			   ('no publication of the log', 'its tables are in none by name'), ('no pg_surgery', 'it is not installed')) k (guard, detail)
   LEFT JOIN eventsource.guards_of_the_log() p USING (guard)
  GROUP BY k.guard, k.detail
 UNION ALL
@@ -254,4 +303,4 @@ SELECT 'hooks', 'DDL and catalogs', true,
 			ELSE 'in sessions that use the log or run DDL: the library is not preloaded, event triggers load it' END
 $$;
 COMMENT ON FUNCTION eventsource.check_guards() IS
-	'Every guard, what it protects, whether it is intact, and what is wrong with it, or how it is: row and statement guards of each table of the log and of each append-only table, triggers of projections and tracked tables; and for the log as a whole triggers and rules of others, row security, inheritance and partitions, persistence, indexes, ownership, rights (also on columns and the schema), membership of the extension, what functions and views say, event triggers, granted and stored parameters that turn triggers off, subscriptions, pg_surgery; and where the hooks are. Also run by health(). What a superuser changed is found as long as he did not change this, too: keep checkpoints elsewhere.';
+	'Every guard, what it protects, whether it is intact, and what is wrong with it, or how it is: row and statement guards of each table of the log and of each append-only table, triggers of projections and tracked tables; and for the log as a whole triggers and rules of others, row security, inheritance and partitions, persistence, indexes, ownership, rights (also on columns and the schema), membership of the extension, columns, what functions and views say, and those of PostgreSQL that they are made of, event triggers, granted and stored parameters that turn triggers off, subscriptions, publications, pg_surgery; and where the hooks are. Also run by health(). What a superuser changed is found as long as he did not change this, too: keep checkpoints elsewhere.';

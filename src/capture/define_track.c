@@ -42,7 +42,6 @@ static Relation lock_table(Oid relid, const char *function);
 static void create_triggers(Relation rel, const char *category);
 static void drop_triggers(Relation rel);
 static void let_owner_attach(Relation rel);
-static void grant_execute(void *role);
 
 /* track_table(target, category, key, ...): version of the definition */
 Datum
@@ -253,14 +252,6 @@ drop_triggers(Relation rel)
 static void
 let_owner_attach(Relation rel)
 {
-	Oid			owner = rel->rd_rel->relowner;
-
-	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && !superuser_arg(owner))
-		es_catalog_as_owner(grant_execute, GetUserNameFromId(owner, false));
-}
-
-static void
-grant_execute(void *role)
-{
-	es_catalog_run("GRANT EXECUTE ON FUNCTION eventsource.capture() TO %s", quote_identifier(role));
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		es_catalog_let_execute("capture", rel->rd_rel->relowner);
 }

@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "commands/extension.h"
+#include "compat.h"
 #include "errors.h"
 #include "executor/spi.h"
 #include "log/own_ddl.h"
@@ -26,6 +27,12 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+
+typedef struct ExecuteGrant
+{
+	const char *function;
+	const char *role;
+} ExecuteGrant;
 
 static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_EVENT] = "event",
@@ -85,6 +92,9 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_PRUNED_LEAF] = "pruned_leaf",
 	[ES_REL_PRUNED_LEAF_PKEY] = "pruned_leaf_pkey",
 };
+
+static void run_as(Oid role, void (*fn) (void *arg), void *arg);
+static void grant_execute(void *arg);
 
 static Oid	oids[ES_REL_COUNT];
 static Oid	schema_oid;
@@ -220,12 +230,18 @@ es_catalog_is_hidden(HeapTuple row, Snapshot snapshot)
 void
 es_catalog_as_owner(void (*fn) (void *arg), void *arg)
 {
+	run_as(es_catalog_owner(), fn, arg);
+}
+
+static void
+run_as(Oid role, void (*fn) (void *arg), void *arg)
+{
 	Oid			user;
 	int			sec_context;
 	int			nest_level;
 
 	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(es_catalog_owner(), sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(role, sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	nest_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -237,6 +253,34 @@ es_catalog_as_owner(void (*fn) (void *arg), void *arg)
 	SPI_finish();
 	AtEOXact_GUC(true, nest_level);
 	SetUserIdAndSecContext(user, sec_context);
+}
+
+/* Functions and tables may have different owners. */
+void
+es_catalog_let_execute(const char *function, Oid role)
+{
+	Oid			oid = es_catalog_trigger_function(function);
+	ExecuteGrant grant = {function, GetUserNameFromId(role, false)};
+	HeapTuple	tuple;
+	Oid			owner;
+
+	if (superuser_arg(role) || es_compat_may_execute(oid, role))
+		return;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "there is no function %s", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	run_as(owner, grant_execute, &grant);
+}
+
+static void
+grant_execute(void *arg)
+{
+	const ExecuteGrant *grant = arg;
+
+	es_catalog_run("GRANT EXECUTE ON FUNCTION %s.%s() TO %s", ES_SCHEMA, quote_identifier(grant->function),
+				   quote_identifier(grant->role));
 }
 
 void

@@ -116,6 +116,12 @@ extern bool es_catalog_is_hidden(HeapTuple row, Snapshot snapshot);
  */
 extern void es_catalog_as_owner(void (*fn) (void *arg), void *arg);
 
+/*
+ * Lets a role put a trigger function of ours on tables, as who owns those tables must be
+ * let to make partitions of them.
+ */
+extern void es_catalog_let_execute(const char *function, Oid role);
+
 /* Executes one statement, for use inside such an fn. */
 extern void es_catalog_run(const char *fmt,...) pg_attribute_printf(1, 2);
 

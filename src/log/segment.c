@@ -313,6 +313,7 @@ attach_segment(int64 position)
 	}
 	choose_bounds(position, es_guc_segment_size, &bounds.lower, &bounds.upper);
 	attached_here = true;
+	es_catalog_let_execute("guard", es_catalog_owner());
 	es_catalog_as_owner(create_segment_callback, &bounds);
 	segments_valid = false;
 	es_segment_wide_lock();

@@ -64,7 +64,6 @@ static const EsDefinition *definition_in_force(const char *name);
 static void guard_table(Relation rel, const char *name);
 static void guard_part(Oid relid, const char *name, bool is_new);
 static bool has_guard(Oid relid, bool row);
-static void let_owner_attach(void *role);
 static Jsonb *text_member(const char *key, const char *value);
 
 /* make_append_only(table): version of the definition */
@@ -293,13 +292,17 @@ text_member(const char *key, const char *value)
 static void
 guard_table(Relation rel, const char *name)
 {
-	Oid			owner = rel->rd_rel->relowner;
 	ListCell   *lc;
 
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock, NULL))
 		guard_part(lfirst_oid(lc), name, false);
-	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && !superuser_arg(owner))
-		es_catalog_as_owner(let_owner_attach, GetUserNameFromId(owner, false));
+
+	/*
+	 * Attaching a partition clones the row trigger, and asks for its
+	 * function.
+	 */
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		es_catalog_let_execute("append_only_guard", rel->rd_rel->relowner);
 }
 
 /*
@@ -343,13 +346,6 @@ has_guard(Oid relid, bool row)
 		result = TRIGGER_FOR_ROW(trigger->tgtype) == row;
 	es_trigger_end_scan(&scan);
 	return result;
-}
-
-/* Attaching a partition clones the row trigger, and asks for its function. */
-static void
-let_owner_attach(void *role)
-{
-	es_catalog_run("GRANT EXECUTE ON FUNCTION eventsource.append_only_guard() TO %s", quote_identifier(role));
 }
 
 /* ---- partitions that come later ---- */

@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
@@ -34,6 +35,7 @@
 #include "compat.h"
 #include "eventsource.h"
 #include "log/catalog.h"
+#include "log/own_ddl.h"
 #include "log/trigger.h"
 #include "parser/parsetree.h"
 #include "trust/guard_hooks.h"
@@ -73,11 +75,13 @@ static const Watched watched[] = {
 static ExecutorRun_hook_type next_run_hook;
 static ExecutorFinish_hook_type next_finish_hook;
 
+static void finish(QueryDesc *query);
 static const Watched *watched_catalog(Oid relid);
 static const Watched *written_catalog(QueryDesc *query, const Watched *after);
 static List *sums_of(QueryDesc *query, List *guarded);
 static uint64 sum_of(const Watched *catalog, List *guarded);
 static bool concerns_any(const Watched *catalog, HeapTuple tuple, TupleDesc desc, List *guarded);
+static Oid	type_of(Oid catalog, HeapTuple tuple);
 static List *guarded_objects(void);
 static List *add_objects(List *list, Oid catalog, AttrNumber column, Oid value);
 static void refuse_difference(QueryDesc *query, List *guarded, List *before);
@@ -89,7 +93,7 @@ is_judged(QueryDesc *query)
 }
 
 static void
-at_run(ES_EXECUTOR_RUN_ARGS)
+run(ES_EXECUTOR_RUN_ARGS)
 {
 	bool		judged = is_judged(queryDesc);
 	List	   *guarded = judged ? guarded_objects() : NIL;
@@ -103,9 +107,54 @@ at_run(ES_EXECUTOR_RUN_ARGS)
 		refuse_difference(queryDesc, guarded, before);
 }
 
-/* A statement in a CTE may run only now. */
+/* Of a statement of ours only what it does itself is ours (log/own_ddl.h). */
+static void
+at_run(ES_EXECUTOR_RUN_ARGS)
+{
+	EsOwnDdl	before;
+
+	if (!es_own_ddl_is())
+	{
+		run(ES_EXECUTOR_RUN_PASS);
+		return;
+	}
+	before = es_own_ddl_begin_query();
+	PG_TRY();
+	{
+		run(ES_EXECUTOR_RUN_PASS);
+	}
+	PG_FINALLY();
+	{
+		es_own_ddl_end(before);
+	}
+	PG_END_TRY();
+}
+
 static void
 at_finish(QueryDesc *query)
+{
+	EsOwnDdl	before;
+
+	if (!es_own_ddl_is())
+	{
+		finish(query);
+		return;
+	}
+	before = es_own_ddl_begin_query();
+	PG_TRY();
+	{
+		finish(query);
+	}
+	PG_FINALLY();
+	{
+		es_own_ddl_end(before);
+	}
+	PG_END_TRY();
+}
+
+/* A statement in a CTE may run only now. */
+static void
+finish(QueryDesc *query)
 {
 	bool		judged = is_judged(query);
 	List	   *guarded = judged ? guarded_objects() : NIL;
@@ -172,16 +221,34 @@ sums_of(QueryDesc *query, List *guarded)
 static bool
 concerns_any(const Watched *catalog, HeapTuple tuple, TupleDesc desc, List *guarded)
 {
+	Oid			type;
+
 	for (int i = 0; i < (int) lengthof(catalog->columns) && catalog->columns[i] != 0; i++)
 	{
 		bool		isnull;
 		Datum		object = heap_getattr(tuple, catalog->columns[i], desc, &isnull);
 
-		if (list_member_oid(guarded, DatumGetObjectId(object)) ||
-			(catalog->catalog == EnumRelationId && es_protected_uses_type(DatumGetObjectId(object))))
+		if (list_member_oid(guarded, DatumGetObjectId(object)))
 			return true;
 	}
-	return false;
+	type = type_of(catalog->catalog, tuple);
+	return OidIsValid(type) && es_protected_uses_type(type);
+}
+
+/* The type that a row is about, or InvalidOid; those that come with PostgreSQL are too many. */
+static Oid
+type_of(Oid catalog, HeapTuple tuple)
+{
+	Oid			type = InvalidOid;
+
+	if (catalog == EnumRelationId)
+		type = ((Form_pg_enum) GETSTRUCT(tuple))->enumtypid;
+	else if (catalog == TypeRelationId)
+		type = ((Form_pg_type) GETSTRUCT(tuple))->oid;
+	else if (catalog == AttributeRelationId &&
+			 ((Form_pg_attribute) GETSTRUCT(tuple))->attrelid >= FirstNormalObjectId)
+		type = get_rel_type_id(((Form_pg_attribute) GETSTRUCT(tuple))->attrelid);
+	return type >= FirstNormalObjectId ? type : InvalidOid;
 }
 
 /* Of the rows that concern what is guarded, whatever their order. */

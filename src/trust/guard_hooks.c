@@ -29,10 +29,13 @@
 #include "catalog/pg_trigger.h"
 #include "commands/event_trigger.h"
 #include "compat.h"
+#include "eventsource.h"
 #include "fmgr.h"
+#include "log/own_ddl.h"
 #include "tcop/utility.h"
 #include "miscadmin.h"
 #include "trust/append_only.h"
+#include "trust/maintenance.h"
 #include "trust/protected.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -45,6 +48,10 @@ static ProcessUtility_hook_type next_utility_hook;
 static object_access_hook_type next_access_hook;
 static bool is_preloaded;
 
+/* Does the statement that runs leave the rows of what is guarded, and what they mean, as they are? */
+static bool is_harmless;
+
+static void extend(Node *statement);
 static void judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg);
 static bool is_guarded_class(Oid class);
 static bool is_internal(ObjectAccessType access, const void *arg);
@@ -62,11 +69,36 @@ at_utility(PlannedStmt *statement, const char *query, bool read_only_tree, Proce
 	bool		is_about_table = IsA(node, CreateStmt) || IsA(node, CreateForeignTableStmt) ||
 		IsA(node, AlterTableStmt);
 
-	es_guard_judge(node);
-	(next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility)
-		(statement, query, read_only_tree, context, params, env, dest, completion);
-	if (is_about_table)
-		es_append_only_extend(node);
+	bool		is_update = IsA(node, AlterExtensionStmt) &&
+		strcmp(((AlterExtensionStmt *) node)->extname, ES_SCHEMA) == 0;
+	bool		was_harmless = is_harmless;
+	EsOwnDdl	was_own = es_own_ddl_begin_statement(context == PROCESS_UTILITY_SUBCOMMAND);
+
+	PG_TRY();
+	{
+		is_harmless = es_guard_judge(node);
+		(next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility)
+			(statement, query, read_only_tree, context, params, env, dest, completion);
+		if (is_about_table)
+			extend(node);
+		if (is_update)
+			es_maintenance_renew_manifest();
+	}
+	PG_FINALLY();
+	{
+		is_harmless = was_harmless;
+		es_own_ddl_end(was_own);
+	}
+	PG_END_TRY();
+}
+
+/* The table may have become append-only while the statement waited for its lock. */
+static void
+extend(Node *statement)
+{
+	if (statement != NULL && IsA(statement, AlterTableStmt))
+		(void) es_guard_judge(statement);
+	es_append_only_extend(statement);
 }
 
 /* The event trigger. */
@@ -82,9 +114,9 @@ eventsource_guard_ddl(PG_FUNCTION_ARGS)
 				 errdetail("It was called as an ordinary function."),
 				 errhint("It guards the log by itself.")));
 	if (strcmp(event->event, "ddl_command_start") == 0)
-		es_guard_judge(event->parsetree);
+		is_harmless = es_guard_judge(event->parsetree);
 	else
-		es_append_only_extend(event->parsetree);
+		extend(event->parsetree);
 	PG_RETURN_NULL();
 }
 
@@ -109,6 +141,8 @@ judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *a
 	EsProtection protection;
 
 	if (!IsTransactionState() || (is_internal(access, arg) && class != TriggerRelationId))
+		return;
+	if (is_harmless && access == OAT_POST_ALTER && class == RelationRelationId)
 		return;
 	protection = es_protected_object(class, object, access == OAT_POST_CREATE ? SnapshotSelf : NULL);
 	/* A table that is to become the child of another, or its parent. */

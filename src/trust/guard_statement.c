@@ -22,7 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-static void judge_alter_table(AlterTableStmt *stmt);
+static bool judge_alter_table(AlterTableStmt *stmt);
 static void judge_alter_enum(AlterEnumStmt *stmt);
 static void refuse_used_type(Oid type, const char *verb);
 static bool adds_brief_column(AlterTableCmd *cmd);
@@ -31,20 +31,22 @@ static void judge_grant(GrantStmt *stmt);
 static void judge_default_privileges(AlterDefaultPrivilegesStmt *stmt);
 static void judge_extension_member(AlterExtensionContentsStmt *stmt);
 static bool is_allowed_command(AlterTableType type);
+static bool is_harmless_command(AlterTableType type, EsProtection protection);
 static bool grants_only(List *privileges, const char *first, const char *second);
+static void judge_publication(List *objects);
+static Oid	published_schema(const PublicationObjSpec *object);
 static void judge_copy(CopyStmt *stmt);
 static void refuse_relation(Oid relid, const char *verb);
 
-void
+bool
 es_guard_judge(Node *statement)
 {
 	if (statement == NULL || !IsTransactionState())
-		return;
+		return false;
 	switch (nodeTag(statement))
 	{
 		case T_AlterTableStmt:
-			judge_alter_table((AlterTableStmt *) statement);
-			break;
+			return judge_alter_table((AlterTableStmt *) statement);
 		case T_AlterEnumStmt:
 			judge_alter_enum((AlterEnumStmt *) statement);
 			break;
@@ -60,12 +62,20 @@ es_guard_judge(Node *statement)
 		case T_AlterExtensionContentsStmt:
 			judge_extension_member((AlterExtensionContentsStmt *) statement);
 			break;
+		case T_CreatePublicationStmt:
+			judge_publication(((CreatePublicationStmt *) statement)->pubobjects);
+			break;
+		case T_AlterPublicationStmt:
+			if (((AlterPublicationStmt *) statement)->action != AP_DropObjects)
+				judge_publication(((AlterPublicationStmt *) statement)->pubobjects);
+			break;
 		case T_CopyStmt:
 			judge_copy((CopyStmt *) statement);
 			break;
 		default:
 			break;
 	}
+	return false;
 }
 
 static EsProtection
@@ -76,11 +86,13 @@ protection_of(RangeVar *relation, Oid *relid)
 }
 
 /* Rows that another parent would show, or another child add, are no rows of the log. */
-static void
+static bool
 judge_alter_table(AlterTableStmt *stmt)
 {
 	Oid			relid;
 	EsProtection protection = protection_of(stmt->relation, &relid);
+	bool		has_rows = OidIsValid(relid) && get_rel_relkind(relid) != RELKIND_VIEW;
+	bool		is_harmless = true;
 	ListCell   *lc;
 
 	foreach(lc, stmt->cmds)
@@ -88,7 +100,8 @@ judge_alter_table(AlterTableStmt *stmt)
 		AlterTableCmd *cmd = lfirst(lc);
 		Oid			other;
 
-		if (protection == ES_PROTECTED_OURS ||
+		is_harmless = is_harmless && has_rows && is_harmless_command(cmd->subtype, protection);
+		if ((protection == ES_PROTECTED_OURS && !is_harmless) ||
 			(protection == ES_PROTECTED_TABLE && !is_allowed_command(cmd->subtype)))
 			refuse_relation(relid, "ALTER TABLE");
 		if (cmd->subtype == AT_AddColumn && protection == ES_PROTECTED_TABLE && adds_brief_column(cmd))
@@ -101,6 +114,7 @@ judge_alter_table(AlterTableStmt *stmt)
 			protection_of(((PartitionCmd *) cmd->def)->name, &other) != ES_UNPROTECTED)
 			refuse_relation(other, "ATTACH PARTITION");
 	}
+	return is_harmless;
 }
 
 static bool
@@ -137,16 +151,34 @@ is_allowed_command(AlterTableType type)
 		case AT_AddColumn:
 		case AT_AttachPartition:
 		case AT_ChangeOwner:
-		case AT_ClusterOn:
-		case AT_DropCluster:
 		case AT_EnableAlwaysTrig:
 		case AT_ReplicaIdentity:
 		case AT_ReplaceRelOptions:
-		case AT_ResetRelOptions:
-		case AT_SetRelOptions:
 		case AT_SetTableSpace:
 		case AT_ValidateConstraint:
 			return true;
+		default:
+			return is_harmless_command(type, ES_PROTECTED_TABLE);
+	}
+}
+
+/* How it is planned for, vacuumed and put on disk; that of the log's columns is ours to say. */
+static bool
+is_harmless_command(AlterTableType type, EsProtection protection)
+{
+	switch (type)
+	{
+		case AT_ClusterOn:
+		case AT_DropCluster:
+		case AT_ResetOptions:
+		case AT_ResetRelOptions:
+		case AT_SetOptions:
+		case AT_SetRelOptions:
+		case AT_SetStatistics:
+			return true;
+		case AT_SetCompression:
+		case AT_SetStorage:
+			return protection != ES_PROTECTED_OURS;
 		default:
 			return false;
 	}
@@ -253,6 +285,39 @@ judge_extension_member(AlterExtensionContentsStmt *stmt)
 	if ((stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_SEQUENCE || stmt->objtype == OBJECT_VIEW) &&
 		protection_of(makeRangeVarFromNameList(castNode(List, stmt->object)), &relid) != ES_UNPROTECTED)
 		refuse_relation(relid, "ALTER EXTENSION");
+}
+
+/* InvalidOid if there is none. */
+static Oid
+published_schema(const PublicationObjSpec *object)
+{
+	List	   *path;
+
+	if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_SCHEMA)
+		return get_namespace_oid(object->name, true);
+	path = fetch_search_path(false);
+	return path == NIL ? InvalidOid : linitial_oid(path);
+}
+
+/* Personal fields are not to be had that way; nor would what gets there be the log. */
+static void
+judge_publication(List *objects)
+{
+	ListCell   *lc;
+
+	foreach(lc, objects)
+	{
+		PublicationObjSpec *object = lfirst(lc);
+		Oid			relid;
+
+		if (object->pubtable != NULL && object->pubtable->relation != NULL)
+		{
+			if (protection_of(object->pubtable->relation, &relid) == ES_PROTECTED_OURS)
+				refuse_relation(relid, "PUBLICATION");
+		}
+		else if (published_schema(object) == get_namespace_oid(ES_SCHEMA, true) && es_protected_now())
+			es_protected_refuse(ES_PROTECTED_OURS, "PUBLICATION", "schema " ES_SCHEMA);
+	}
 }
 
 /* As for other writes of a catalog, but without looking at the rows: nobody copies them. */

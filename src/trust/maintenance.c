@@ -84,8 +84,15 @@ eventsource_renew_manifest(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eventsource.renew_manifest()");
 	if (!is_allowed)
 		es_protected_refuse(ES_PROTECTED_OURS, "renew_manifest()", "the manifest");
-	es_catalog_as_owner(write_manifest, NULL);
+	es_maintenance_renew_manifest();
 	PG_RETURN_VOID();
+}
+
+void
+es_maintenance_renew_manifest(void)
+{
+	if (is_allowed)
+		es_catalog_as_owner(write_manifest, NULL);
 }
 
 /* The old rows go, past the guards; nobody else writes them. */

@@ -17,7 +17,7 @@ $$;
 
 SELECT set_eq(
 	$$ SELECT name, vartype, context FROM pg_settings WHERE name LIKE 'eventsource.%'
-		AND name NOT IN ('eventsource.segment_size', 'eventsource.shared_heads', 'eventsource.assert_formats', 'eventsource.archive_tablespace', 'eventsource.seal_interval') AND name NOT LIKE 'eventsource.worker%' $$,
+		AND name NOT IN ('eventsource.segment_size', 'eventsource.shared_heads', 'eventsource.assert_formats', 'eventsource.archive_tablespace', 'eventsource.seal_interval', 'eventsource.guard_interval') AND name NOT LIKE 'eventsource.worker%' $$,
 	$$ VALUES ('eventsource.actor', 'string', 'user'), ('eventsource.reason', 'string', 'user'),
 		('eventsource.correlation_id', 'string', 'user'), ('eventsource.causation_id', 'string', 'user'), ('eventsource.include_synthetic', 'bool', 'user'), ('eventsource.unregistered_types', 'enum', 'user'),
 		('eventsource.max_feed_lag', 'integer', 'user'), ('eventsource.max_seal_lag', 'integer', 'user'), ('eventsource.max_retention_lag', 'integer', 'user'), ('eventsource.health_sample', 'integer', 'user') $$,
