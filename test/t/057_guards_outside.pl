@@ -128,6 +128,13 @@ sub alone
 	IPC::Run::run([ 'postgres', '--single', '-D', $data, 'log' ], '<', \$in, '>', \$out, '2>', \$err);
 	return $out . $err;
 }
+sub write_file
+{
+	open my $out, '>:raw', $file or die;
+	print $out @_;
+	close $out;
+	return;
+}
 $node->safe_psql('log', 'CHECKPOINT');
 $node->stop;
 my $said = alone("DELETE FROM eventsource.$segment", "UPDATE eventsource.word SET word = 'forged'", "TRUNCATE eventsource.$segment",
@@ -138,18 +145,19 @@ $node->start;
 ok($said =~ /is not allowed/ || $node->safe_psql('log', $broken) =~ /row guard: .*is not ENABLE ALWAYS/, 'or it is found afterwards');
 $node->stop;
 my $bytes = slurp_file($file);
-is($bytes =~ s/unforged17/forged!!17/g, 1, 'the file of a segment, written by hand');
-open my $out, '>:raw', $file or die;
-print $out $bytes;
-close $out;
+my $forged = $bytes =~ s/unforged17/forged!!17/r;
+isnt($forged, $bytes, 'the file of a segment, written by hand');
+write_file($forged);
 $node->start;
 like(convicted($checkpoint), qr/tampered|invalid page/, 'is found');
+$node->stop;
+write_file($bytes);
 
 # ---- the worker tells ----
 
 my $offset = -s $node->logfile;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = eventsource\neventsource.worker_enabled = on\neventsource.guard_interval = 50ms\neventsource.worker_interval = 50ms");
-$node->restart;
+$node->start;
 $node->safe_psql('log', "BEGIN; SELECT eventsource.allow_maintenance('break, and mend'); GRANT UPDATE ON eventsource.stream TO es_app; COMMIT");
 ok(wait_until(sub { slurp_file($node->logfile, $offset) =~ /WARNING: .*guards are not intact.*rights, the log: UPDATE for es_app on eventsource\.stream/s }),
 	'the worker tells of a broken guard');
