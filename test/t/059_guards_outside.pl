@@ -1,4 +1,4 @@
-# 057_guards_outside.pl: ways around the log that take more than a session (docs/threats.md):
+# 059_guards_outside.pl: ways around the log that take more than a session (docs/threats.md):
 # an old copy, replication, pg_surgery, the server without its sessions, its files; and that the
 # worker tells of a guard that is broken.
 
