@@ -8,6 +8,7 @@
  */
 #include "log/catalog.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -22,6 +23,7 @@
 #include "log/own_ddl.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -192,6 +194,22 @@ es_catalog_relation_owner(Oid relid)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
+}
+
+HeapTuple
+es_catalog_find(Relation rel, EsRelation key_index, int64 key)
+{
+	ScanKeyData scan_key;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	scan = systable_beginscan(rel, es_catalog_oid(key_index), true, SnapshotSelf, 1, &scan_key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+		row = heap_copytuple(row);
+	systable_endscan(scan);
+	return row;
 }
 
 void

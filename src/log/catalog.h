@@ -93,6 +93,9 @@ extern Oid	es_catalog_owner(void);
 extern Oid	es_catalog_relation_owner(Oid relid);
 
 /* Inserts a row with its index entries, past the guards. */
+/* A copy of the row that has this bigint in its first column, as it is now; NULL if there is none. */
+extern HeapTuple es_catalog_find(Relation rel, EsRelation key_index, int64 key);
+
 extern void es_catalog_insert(Relation rel, Datum *values, bool *nulls);
 
 /*

@@ -249,3 +249,21 @@ set_string(JsonbValue *value, const char *bytes, int length)
 	value->val.string.val = unconstify(char *, bytes);
 	value->val.string.len = length;
 }
+
+List *
+es_json_find_strings(Jsonb *data, const char *key)
+{
+	JsonbValue	buffer;
+	JsonbValue *list = es_json_find(&data->root, key, &buffer);
+	List	   *result = NIL;
+	JsonbValue *elements;
+	int			count;
+
+	if (list == NULL || !es_json_is_array(list))
+		return NIL;
+	count = es_json_elements(list, &elements);
+	for (int i = 0; i < count; i++)
+		if (elements[i].type == jbvString)
+			result = lappend(result, es_json_string(&elements[i]));
+	return result;
+}

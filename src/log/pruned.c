@@ -23,7 +23,6 @@
 								 * state, hash */
 #define LEAF_COLUMNS	3		/* bucket, present, hashes */
 
-static HeapTuple find_head(Relation rel, int64 stream_id);
 static bytea *make_bytea(const uint8 *data, int len);
 
 bool
@@ -35,7 +34,8 @@ es_pruned_head(int64 stream_id, EsHead *head)
 	bool		nulls[HEAD_COLUMNS];
 
 	/* Most logs have lost nothing. */
-	row = RelationGetNumberOfBlocks(rel) == 0 ? NULL : find_head(rel, stream_id);
+	row = RelationGetNumberOfBlocks(rel) == 0 ? NULL :
+		es_catalog_find(rel, ES_REL_PRUNED_HEAD_PKEY, stream_id);
 	if (row != NULL)
 	{
 		bytea	   *hash;
@@ -62,28 +62,11 @@ es_pruned_head_of(const text *stream, EsHead *head)
 	return es_stream_find(stream, &found) && es_pruned_head(found.id, head);
 }
 
-/* A copy of the row; NULL if there is none. */
-static HeapTuple
-find_head(Relation rel, int64 stream_id)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_PRUNED_HEAD_PKEY), true, SnapshotSelf, 1, &key);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-		row = heap_copytuple(row);
-	systable_endscan(scan);
-	return row;
-}
-
 void
 es_pruned_set_head(int64 stream_id, const EsHead *head)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_PRUNED_HEAD), RowExclusiveLock);
-	HeapTuple	old = find_head(rel, stream_id);
+	HeapTuple	old = es_catalog_find(rel, ES_REL_PRUNED_HEAD_PKEY, stream_id);
 	Datum		values[HEAD_COLUMNS] = {Int64GetDatum(stream_id), Int64GetDatum(head->version),
 		Int64GetDatum(head->position), TimestampTzGetDatum(head->recorded_at), Int32GetDatum(head->to_state),
 	PointerGetDatum(make_bytea(head->hash, ES_HASH_SIZE))};

@@ -67,19 +67,7 @@ es_category_list_push(JsonbParseState **state, ArrayType *category)
 List *
 es_category_list_read(Jsonb *definition)
 {
-	JsonbValue	buffer;
-	JsonbValue *list = es_json_find(&definition->root, "category", &buffer);
-	List	   *names = NIL;
-	JsonbValue *elements;
-	int			count;
-
-	if (list == NULL || !es_json_is_array(list))
-		return NIL;
-	count = es_json_elements(list, &elements);
-	for (int i = 0; i < count; i++)
-		if (elements[i].type == jbvString)
-			names = lappend(names, es_json_string(&elements[i]));
-	return names;
+	return es_json_find_strings(definition, "category");
 }
 
 char *

@@ -187,28 +187,11 @@ es_archive_note_look(const EsArchiveRun *run, const EsSegment *segment, const Es
 
 /* ---- eventsource.archive ---- */
 
-/* A copy of the row of a segment; NULL if there is none. */
-static HeapTuple
-find_row(Relation rel, const EsSegment *segment)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment->lower));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_ARCHIVE_PKEY), true, SnapshotSelf, 1, &key);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-		row = heap_copytuple(row);
-	systable_endscan(scan);
-	return row;
-}
-
 bool
 es_archive_read(const EsSegment *segment, EsArchived *archived)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), AccessShareLock);
-	HeapTuple	row = find_row(rel, segment);
+	HeapTuple	row = es_catalog_find(rel, ES_REL_ARCHIVE_PKEY, segment->lower);
 	Datum		values[ARCHIVE_COLUMNS];
 	bool		nulls[ARCHIVE_COLUMNS];
 
@@ -233,7 +216,7 @@ void
 es_archive_write(const EsSegment *segment, const EsArchived *archived)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), RowExclusiveLock);
-	HeapTuple	old = find_row(rel, segment);
+	HeapTuple	old = es_catalog_find(rel, ES_REL_ARCHIVE_PKEY, segment->lower);
 	bytea	   *digest = palloc(VARHDRSZ + ES_HASH_SIZE);
 	Datum		values[ARCHIVE_COLUMNS] = {Int64GetDatum(segment->lower), Int64GetDatum(archived->events),
 		Int64GetDatum(archived->pruned), PointerGetDatum(digest), TimestampTzGetDatum(archived->archived_at),

@@ -27,7 +27,6 @@
 static EsRetention *read_category(const char *category);
 static EsRetentionTerm *read_term(const EsDefinition *definition);
 static Interval *read_interval(Jsonb *data, const char *key);
-static List *read_types(Jsonb *data, const char *key);
 static void find_kept_types(EsRetentionTerm *term);
 static bool is_tracked(const char *category);
 
@@ -87,8 +86,8 @@ read_term(const EsDefinition *definition)
 		class != NULL && strcmp(class, "disposable") == 0 ? ES_RETENTION_DISPOSABLE : ES_RETENTION_KEPT;
 	term->detail = read_interval(definition->data, "detail");
 	term->total = read_interval(definition->data, "total");
-	term->consent_types = read_types(definition->data, "consent_types");
-	term->audit_types = read_types(definition->data, "audit_types");
+	term->consent_types = es_json_find_strings(definition->data, "consent_types");
+	term->audit_types = es_json_find_strings(definition->data, "audit_types");
 	find_kept_types(term);
 	return term;
 }
@@ -102,24 +101,6 @@ read_interval(Jsonb *data, const char *key)
 		return NULL;
 	return DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(value),
 												 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-}
-
-static List *
-read_types(Jsonb *data, const char *key)
-{
-	JsonbValue	buffer;
-	JsonbValue *list = es_json_find(&data->root, key, &buffer);
-	List	   *result = NIL;
-	JsonbValue *elements;
-	int			count;
-
-	if (list == NULL || !es_json_is_array(list))
-		return NIL;
-	count = es_json_elements(list, &elements);
-	for (int i = 0; i < count; i++)
-		if (elements[i].type == jbvString)
-			result = lappend(result, es_json_string(&elements[i]));
-	return result;
 }
 
 static void

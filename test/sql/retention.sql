@@ -2,7 +2,7 @@
 \set own_database retention
 \i test/own_database.sql
 -- How long events are kept: what is archived, what goes, and what is left of it.
-SELECT plan(71);
+SELECT plan(75);
 SET eventsource.segment_size = 100;
 SET timezone = 'UTC';
 
@@ -119,6 +119,14 @@ SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain verifies 
 SELECT is_empty($$ SELECT * FROM eventsource.check_guards() WHERE NOT is_intact $$, 'guards are where they were');
 SELECT is_empty($$ SELECT guard, protects, detail FROM eventsource.check_guards() WHERE NOT is_intact $$, 'all of them');
 SELECT pg_temp.refuses('DELETE FROM eventsource.event_1', 'ZE001', 'DELETE on "eventsource.event_1" is not allowed', 'of segments written anew, too');
+
+-- What is archived and what is gone, for whoever reads.
+SELECT is_empty($$ SELECT p.stream FROM eventsource.pruned_streams p JOIN eventsource.streams s USING (stream)
+	WHERE p.version <> s.version OR p.events_left <> (SELECT count(*) FROM eventsource.events e WHERE e.stream = p.stream) $$, 'streams that lost events');
+SELECT pg_temp.same_rows($$ SELECT pruned_events, events_left, category, key FROM eventsource.pruned_streams WHERE stream = 'page-5' $$, $$ VALUES (2, 3, 'page', '5') $$, 'one of them');
+SELECT pg_temp.same_rows('SELECT count(*), count(DISTINCT position), count(*) > 0 FROM eventsource.archived_events',
+	$$ SELECT count(*), count(*), true FROM eventsource.events e JOIN eventsource.segments s ON s.state = 'archived' AND e.position >= s.lower_bound AND e.position < s.upper_bound $$, 'what is in the archive');
+SELECT is(jsonb_path_query_array(eventsource.export_subject('page-5'), '$.event_summaries[*].total_events'), '[5]', 'an export has the summaries');
 
 -- Erasure reaches what summaries hold of a payload.
 SELECT pg_temp.same_rows($$ SELECT affected FROM eventsource.erase_subject('page-5', 'hard', 'asked', 'me') WHERE target = 'event summaries' $$, 'VALUES (1)', 'a summary is cleared');
