@@ -151,7 +151,7 @@ SELECT e.position,
   LEFT JOIN eventsource.word t ON t.id = e.type
   LEFT JOIN eventsource.word r ON r.id = e.reason
   LEFT JOIN eventsource.word a ON a.id = e.actor
- WHERE s.name >= '$erasure-' AND s.name < '$erasure.';
+ WHERE s.name >= '$erasure-' AND s.name < '$erasure.' AND eventsource.may_read_categories(NULL);
 COMMENT ON VIEW eventsource.erasures IS 'What was recorded about erasures: events of the category $erasure, none of which holds personal data but the subject''s name.';
 COMMENT ON COLUMN eventsource.erasures.position IS 'Position of the event.';
 COMMENT ON COLUMN eventsource.erasures.subject IS 'Whom it is about.';
