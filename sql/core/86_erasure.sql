@@ -208,28 +208,66 @@ $$;
 COMMENT ON FUNCTION eventsource.erasure_report(text) IS
 	'All that was asked for and done to erase a subject, in order: one row for each target of an erasure, or of its reversal, with how much was cleared there; one for a request.';
 
-CREATE FUNCTION eventsource.export_subject(subject text) RETURNS jsonb
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-SELECT jsonb_build_object(
-	'subject', export_subject.subject,
-	'log', eventsource.log_id(),
-	'erased', (SELECT s.mode FROM eventsource.erased_subjects s WHERE s.subject = export_subject.subject),
-	'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - '{is_upcast}'::text[] ORDER BY e.position), '[]')
-				 FROM eventsource.subject_events(export_subject.subject) p
-				 JOIN eventsource.events e ON e.position = p),
-	'event_summaries', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'subject' ORDER BY m.category), '[]')
-						  FROM eventsource.event_summaries m WHERE m.subject = export_subject.subject),
-	'erasures', (SELECT coalesce(jsonb_agg(to_jsonb(r) - 'subject' ORDER BY r.position), '[]')
-				   FROM eventsource.erasures r WHERE r.subject = export_subject.subject))
-$$;
-COMMENT ON FUNCTION eventsource.export_subject(text) IS
-	'All that the log holds about one subject, as one JSON document: its events in order, with the fields that you may see, what is kept in summaries of archived events, and what was done to erase it. Goes through the whole log.';
-
 CREATE FUNCTION eventsource.eraser_definitions()
 	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)
 	AS 'MODULE_PATHNAME', 'eventsource_eraser_definitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.eraser_definitions() IS
 	'Private, for views: the current definition of each eraser.';
+
+-- Streams that a subject's events are in, which the caller has found.
+CREATE FUNCTION eventsource.subject_rows(subject text, streams text[])
+	RETURNS TABLE (target regclass, row_key jsonb, is_shared boolean, row_data jsonb, withheld text)
+	AS 'MODULE_PATHNAME', 'eventsource_subject_rows' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.subject_rows(text, text[]) IS
+	'Private, for export_subject(): rows of projections that the subject''s events in these streams are in, by the rules of now; personal columns masked to who may not see personal data. withheld: why row_data is NULL.';
+
+CREATE FUNCTION eventsource.subject_tracked_rows(subject text, streams text[])
+	RETURNS TABLE (target regclass, stream text, row_data jsonb, withheld text)
+	AS 'MODULE_PATHNAME', 'eventsource_subject_tracked_rows' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.subject_tracked_rows(text, text[]) IS
+	'Private, for export_subject(): rows of tracked tables whose streams these are and that were about the subject when they were captured last; personal columns masked to who may not see personal data. withheld: why row_data is NULL.';
+
+-- Each member is of the targets of an erasure, or of where they lie: see
+-- test/sql/export_subject.sql, which knows of every table.
+CREATE FUNCTION eventsource.export_subject(subject text) RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+WITH event AS MATERIALIZED (
+	SELECT e.* FROM eventsource.subject_events(export_subject.subject) p JOIN eventsource.events e ON e.position = p),
+streams AS MATERIALIZED (
+	SELECT coalesce(array_agg(DISTINCT e.stream), '{}') AS names FROM event e)
+SELECT jsonb_build_object(
+	'subject', export_subject.subject,
+	'log', eventsource.log_id(),
+	'erased', (SELECT s.mode FROM eventsource.erased_subjects s WHERE s.subject = export_subject.subject),
+	'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - '{is_upcast}'::text[] ORDER BY e.position), '[]') FROM event e),
+	'projection_rows', (SELECT coalesce(jsonb_agg(DISTINCT to_jsonb(r)), '[]')
+						  FROM streams s, eventsource.subject_rows(export_subject.subject, s.names) r),
+	'tracked_rows', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.stream), '[]')
+					   FROM streams s, eventsource.subject_tracked_rows(export_subject.subject, s.names) r),
+	'snapshots', (SELECT coalesce(jsonb_agg(to_jsonb(n) - 'row_data' ORDER BY n.stream, n.projection, n.version), '[]')
+					FROM streams s, eventsource.snapshots n WHERE n.stream = ANY (s.names)),
+	'parked_events', (SELECT coalesce(jsonb_agg(jsonb_build_object('subscription', k.subscription, 'position', k.position,
+								'state', k.state, 'attempts', k.attempts, 'error', k.error, 'parked_at', k.parked_at)
+								ORDER BY k.subscription, k.position), '[]')
+						FROM eventsource.parked_events k WHERE k.position IN (SELECT e.position FROM event e)),
+	'failures', (SELECT coalesce(jsonb_agg(jsonb_build_object('follower', f.name, 'position', f.failed_position,
+						   'sqlstate', f.sqlstate, 'error', f.error, 'detail', f.detail) ORDER BY f.name, f.failed_position), '[]')
+				   FROM (SELECT a.name, a.failed_position, a.sqlstate, a.error, a.detail FROM eventsource.follower_states() a
+						 UNION ALL
+						 SELECT b.subscription, b.failing_position, NULL, b.error, NULL FROM eventsource.subscription_partitions b) f
+				  WHERE f.failed_position IN (SELECT e.position FROM event e)),
+	'event_summaries', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'subject' ORDER BY m.category), '[]')
+						  FROM eventsource.event_summaries m WHERE m.subject = export_subject.subject),
+	'holds', (SELECT coalesce(jsonb_agg(to_jsonb(h) ORDER BY h.placed_at, h.stream), '[]')
+				FROM streams s, eventsource.holds h WHERE h.subject = export_subject.subject OR h.stream = ANY (s.names)),
+	'requests', (SELECT coalesce(jsonb_agg(to_jsonb(q) - 'subject' ORDER BY q.position), '[]')
+				   FROM eventsource.erasure_requests q WHERE q.subject = export_subject.subject),
+	'erasures', (SELECT coalesce(jsonb_agg(to_jsonb(r) - 'subject' ORDER BY r.position), '[]')
+				   FROM eventsource.erasures r WHERE r.subject = export_subject.subject),
+	'elsewhere', (SELECT coalesce(jsonb_agg(d.name ORDER BY d.name COLLATE "C"), '[]') FROM eventsource.eraser_definitions() d))
+$$;
+COMMENT ON FUNCTION eventsource.export_subject(text) IS
+	'All that the log holds about one subject, as one JSON document, with the fields that you may see: its events in order (idempotency keys and personal fields in them), the rows of projections and tracked tables that come from them, snapshots taken of their streams, events that are parked and errors about them, summaries of archived events, legal holds, requests and erasures; elsewhere: functions that clear what is kept where the log does not look. A row of others, too, is named by its key alone, and what you have no SELECT on is said to be there (withheld). Goes through the whole log.';
 
 CREATE VIEW eventsource.erasers AS
 SELECT d.name AS eraser, d.version, d.definition ->> 'owner' AS owner

@@ -13,6 +13,7 @@
 
 #include "append/draft.h"
 #include "capture/change.h"
+#include "capture/row_by_key.h"
 #include "access/htup_details.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
@@ -57,8 +58,6 @@ typedef struct History
 } History;
 
 static Portal open_query(const char *query, const char *after);
-static SPIPlanPtr prepare_row(const EsTracking *tracking);
-static Oid	operator_namespace(Oid operator);
 static void describe_query(void *arg);
 static bool take_line(History *history, HeapTuple row, TupleDesc desc);
 static void begin_key(History *history, text *key);
@@ -67,7 +66,6 @@ static void add_event(History *history, HeapTuple row, TupleDesc desc);
 static void add_image(History *history);
 static bool read_row(const History *history, Datum **values, bool **nulls);
 static void refuse_end(const History *history, const EsDraft *image);
-static void split_key(const text *key, int count, Datum *parts);
 
 char *
 es_backfill_history(EsBackfill *backfill, const char *query, const char *after)
@@ -81,7 +79,7 @@ es_backfill_history(EsBackfill *backfill, const char *query, const char *after)
 	history.metadata = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"backfilled\": true}")));
 	history.pii = es_track_personal_members(backfill->tracking->definition);
 	SPI_connect();
-	history.row_plan = prepare_row(backfill->tracking);
+	history.row_plan = es_row_by_key_prepare(backfill->tracking);
 	error_context_stack = &context;
 	portal = open_query(query, after);
 	do
@@ -158,49 +156,6 @@ open_query(const char *query, const char *after)
 				 errdetail("It is: %s", query),
 				 errhint("Give a SELECT of key, at, type, data, actor and reason.")));
 	return SPI_cursor_open(NULL, plan, values, nulls, false);
-}
-
-/* SELECT of the row that has a key, whose parts are the parameters, as text. */
-static SPIPlanPtr
-prepare_row(const EsTracking *tracking)
-{
-	StringInfoData sql;
-	Oid			types[INDEX_MAX_KEYS];
-	SPIPlanPtr	plan;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT t.* FROM %s t WHERE true",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(tracking->relid)),
-												get_rel_name(tracking->relid)));
-	for (int i = 0; i < tracking->nkeys; i++)
-	{
-		const EsTrackedColumn *column = es_tracking_column(tracking, tracking->keys[i]);
-		Oid			operator = lookup_type_cache(column->type, TYPECACHE_EQ_OPR)->eq_opr;
-
-		appendStringInfo(&sql, " AND t.%s OPERATOR(%s.%s) CAST($%d AS %s)",
-						 quote_identifier(NameStr(column->name)),
-						 quote_identifier(get_namespace_name(operator_namespace(operator))),
-						 get_opname(operator),
-						 i + 1, format_type_be_qualified(column->type));
-		types[i] = TEXTOID;
-	}
-	plan = SPI_prepare(sql.data, tracking->nkeys, types);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", sql.data, SPI_result_code_string(SPI_result));
-	return plan;
-}
-
-static Oid
-operator_namespace(Oid operator)
-{
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
-	Oid			result;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", operator);
-	result = ((Form_pg_operator) GETSTRUCT(tuple))->oprnamespace;
-	ReleaseSysCache(tuple);
-	return result;
 }
 
 /* ---- one key ---- */
@@ -301,22 +256,16 @@ add_image(History *history)
 static bool
 read_row(const History *history, Datum **values, bool **nulls)
 {
-	MemoryContext rows = CurrentMemoryContext;
-	Datum		parts[INDEX_MAX_KEYS];
-	bool		found;
+	TupleDesc	desc;
+	HeapTuple	row = es_row_by_key_read(history->row_plan, history->backfill->tracking, history->key, false,
+										 &desc);
 
-	split_key(history->key, history->backfill->tracking->nkeys, parts);
-	SPI_execute_plan(history->row_plan, parts, NULL, false, 1);
-	MemoryContextSwitchTo(rows);	/* SPI's own, else */
-	found = SPI_processed > 0;
-	if (found)
-	{
-		*values = palloc(SPI_tuptable->tupdesc->natts * sizeof(Datum));
-		*nulls = palloc(SPI_tuptable->tupdesc->natts * sizeof(bool));
-		heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[0]), SPI_tuptable->tupdesc, *values, *nulls);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return found;
+	if (row == NULL)
+		return false;
+	*values = palloc(desc->natts * sizeof(Datum));
+	*nulls = palloc(desc->natts * sizeof(bool));
+	heap_deform_tuple(row, desc, *values, *nulls);
+	return true;
 }
 
 static void
@@ -329,40 +278,4 @@ refuse_end(const History *history, const EsDraft *image)
 					   history->state == NULL ? "(none)" : text_to_cstring(history->state),
 					   image->to_state == NULL ? "(none)" : text_to_cstring(image->to_state)),
 			 errhint("Complete the history, leave this key out of it, or track the table with on_violation => 'record'.")));
-}
-
-/* The parts of a key as its stream is named by it: see es_tracking_key(). */
-static void
-split_key(const text *key, int count, Datum *parts)
-{
-	const char *bytes = VARDATA_ANY(key);
-	const char *end = bytes + VARSIZE_ANY_EXHDR(key);
-	int			n = 0;
-	StringInfoData part;
-
-	if (count == 1)
-	{
-		parts[0] = PointerGetDatum(key);
-		return;
-	}
-	initStringInfo(&part);
-	for (; bytes < end; bytes++)
-	{
-		if (*bytes == ',' && n < count - 1)
-		{
-			parts[n++] = PointerGetDatum(cstring_to_text_with_len(part.data, part.len));
-			resetStringInfo(&part);
-			continue;
-		}
-		if (*bytes == '\\' && bytes + 1 < end)
-			bytes++;
-		appendStringInfoChar(&part, *bytes);
-	}
-	parts[n++] = PointerGetDatum(cstring_to_text_with_len(part.data, part.len));
-	if (n < count)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key \"%s\" of the history has %d parts", text_to_cstring(key), n),
-				 errdetail("The key of the table has %d columns.", count),
-				 errhint("Join them by commas, as in '7,42'; a comma within a part is written \"\\,\".")));
 }

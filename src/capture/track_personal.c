@@ -348,26 +348,36 @@ count_rows(const EsErasing *erasing, void *state)
 	for (int i = 0; i < erasing->n_streams; i++)
 	{
 		const text *stream = es_stream_name(erasing->streams[i]);
-		const EsTracking *tracking =
-			es_tracking_of_category(pnstrdup(VARDATA_ANY(stream), es_stream_category_length(stream)));
-		EsScan	   *scan;
-		EsEvent		event;
 
 		CHECK_FOR_INTERRUPTS();
-		if (tracking == NULL || !tracking->is_active || !OidIsValid(tracking->relid))
-			continue;
-		scan = es_scan_stream(stream, PG_INT64_MAX, true, snapshot);
-		es_scan_as_stored(scan);
-		while (es_scan_next(scan, &event))
-		{
-			if ((event.flags & ES_EVENT_CAPTURED) == 0)
-				continue;
-			if (!es_text_same(es_event_text(&event, ES_EVENT_TYPE), tracking->deleted))
-				count++;
-			break;
-		}
-		es_scan_end(scan);
+		if (es_track_personal_row(stream, NULL, snapshot) != NULL)
+			count++;
 	}
 	UnregisterSnapshot(snapshot);
 	return count;
+}
+
+const EsTracking *
+es_track_personal_row(const text *stream, const text *subject, Snapshot snapshot)
+{
+	const EsTracking *tracking =
+		es_tracking_of_category(pnstrdup(VARDATA_ANY(stream), es_stream_category_length(stream)));
+	bool		is_there = false;
+	EsScan	   *scan;
+	EsEvent		event;
+
+	if (tracking == NULL || !tracking->is_active || !OidIsValid(tracking->relid))
+		return NULL;
+	scan = es_scan_stream(stream, PG_INT64_MAX, true, snapshot);
+	es_scan_as_stored(scan);
+	while (es_scan_next(scan, &event))
+	{
+		if ((event.flags & ES_EVENT_CAPTURED) == 0)
+			continue;
+		is_there = !es_text_same(es_event_text(&event, ES_EVENT_TYPE), tracking->deleted) &&
+			(subject == NULL || es_text_same(es_event_text(&event, ES_EVENT_SUBJECT), subject));
+		break;
+	}
+	es_scan_end(scan);
+	return is_there ? tracking : NULL;
 }

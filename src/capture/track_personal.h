@@ -10,6 +10,7 @@
 
 #include "capture/track_check.h"
 #include "rules/pii.h"
+#include "utils/snapshot.h"
 
 /*
  * Marks the columns that pii says are personal, or those that were before if it says
@@ -30,6 +31,12 @@ extern EsPii *es_track_personal_members(const EsTrackingText *definition);
 /* Compiles the subject's expression into the tracking, whose table is open. */
 extern void es_track_personal_compile(EsTracking *tracking, const EsTrackingText *definition, Relation rel,
 									  Oid owner);
+
+/*
+ * The tracking of a stream's row, if the row was there when it was captured last, and
+ * was about the subject (NULL: whoever) then; else NULL.
+ */
+extern const EsTracking *es_track_personal_row(const text *stream, const text *subject, Snapshot snapshot);
 
 extern void es_track_personal_init(void);
 
