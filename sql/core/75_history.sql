@@ -53,11 +53,19 @@ SELECT s.name AS stream,
 	   p.occurred_at,
 	   p.events,
 	   t.word AS state,
-	   (SELECT jsonb_object_agg(k.key, k.value -> 'new') FROM jsonb_each(p.row_data) k) AS row_data
+	   CASE WHEN r.is_readable THEN (SELECT jsonb_object_agg(k.key, k.value -> 'new') FROM jsonb_each(p.row_data) k) END AS row_data
   FROM eventsource.snapshot p
   LEFT JOIN eventsource.stream s ON s.id = p.stream
   LEFT JOIN eventsource.word c ON c.id = (p.stream >> 40)::integer
   LEFT JOIN eventsource.word t ON t.id = p.state
+  -- A row holds personal fields as they are, so it is for who may read the table.
+  LEFT JOIN (SELECT o.projection, o.category,
+					bool_and(has_table_privilege(o.target, 'SELECT') AND NOT row_security_active(o.target)) AS is_readable
+			   FROM (SELECT d.name COLLATE "C", NULL, d.target FROM eventsource.projection_definitions() d
+					 UNION ALL
+					 SELECT '', l.category, l.target FROM eventsource.list_tracked_tables() l) o (projection, category, target)
+			  GROUP BY o.projection, o.category) r
+	ON r.projection = p.target AND (r.category IS NULL OR r.category = c.word)
  WHERE eventsource.may_read_stream(p.stream);
 COMMENT ON VIEW eventsource.snapshots IS
 	'What streams had come to at some of their versions, as set_snapshot_policy has it taken. Used by as_of by key and replay where it says the same as a replay of all events would; nothing depends on it.';
@@ -70,4 +78,4 @@ COMMENT ON COLUMN eventsource.snapshots.recorded_at IS 'When that event was reco
 COMMENT ON COLUMN eventsource.snapshots.occurred_at IS 'When it happened, but never before the events before it.';
 COMMENT ON COLUMN eventsource.snapshots.events IS 'How many events it stands for.';
 COMMENT ON COLUMN eventsource.snapshots.state IS 'State of the stream; NULL without a state machine.';
-COMMENT ON COLUMN eventsource.snapshots.row_data IS 'The row, without columns that are null; NULL: there was none.';
+COMMENT ON COLUMN eventsource.snapshots.row_data IS 'The row, without columns that are null, for who may read the table; NULL: there was none, or you may not.';

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: cut out of data, kept apart, committed to, shown to who may see them.
 BEGIN;
-SELECT plan(58);
+SELECT plan(61);
 
 CREATE FUNCTION pg_temp.stored(n bigint) RETURNS jsonb LANGUAGE sql AS $$ SELECT data FROM eventsource.event WHERE position = n $$;
 CREATE FUNCTION pg_temp.kept(n bigint) RETURNS jsonb LANGUAGE sql AS $$ SELECT fields FROM eventsource.vault WHERE position = n $$;
@@ -127,6 +127,13 @@ SELECT eventsource.append('person-8', 'signed_up', '{"email": "hal@example.com"}
 SELECT pg_temp.same_rows('SELECT id, email FROM people WHERE id IN (''1'', ''4'', ''7'', ''8'')', $$ VALUES ('1', NULL), ('4', NULL), ('7', 'fay@example.com'), ('8', 'hal@example.com') $$, 'folds do');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('people') $$, 'and replay to the same');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_transitions() $$, 'as machines do');
+SELECT eventsource.set_snapshot_policy('person', 1) \g /dev/null
+SELECT eventsource.append('person-8', 'signed_up', '{"email": "ida@example.com"}') \g /dev/null
+\set snapshots 'SELECT to_jsonb(count(*) || '' '' || count(row_data) || coalesce(max(row_data ->> ''email''), '''')) FROM eventsource.snapshots WHERE projection IS NOT NULL AND stream = ''person-8'''
+SELECT is(pg_temp.seen('postgres', :'snapshots'), '"1 1ida@example.com"', 'snapshots hold rows');
+SELECT is(pg_temp.seen('es_reads', :'snapshots'), '"1 0"', 'which are for who may read the table');
+GRANT SELECT ON people TO es_reads;
+SELECT is(pg_temp.seen('es_reads', :'snapshots'), '"1 1ida@example.com"', 'as it is itself');
 -- A row that erasing its subject would not find.
 SELECT eventsource.allow_maintenance('a test') \g /dev/null
 ALTER TABLE eventsource.vault DISABLE TRIGGER ALL;
