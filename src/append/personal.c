@@ -21,7 +21,8 @@ void
 es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft)
 {
 	const EsPii *pii = es_event_type_pii(type, DatumGetInt32(event->value[ES_EVENT_SCHEMA_VERSION]));
-	Jsonb	   *data = DatumGetJsonbP(event->value[ES_EVENT_DATA]);
+	Jsonb	   *whole = DatumGetJsonbP(event->value[ES_EVENT_DATA]);
+	Jsonb	   *data = whole;
 	EsPersonalPath *paths = NULL;
 	int			n = 0;
 
@@ -42,6 +43,11 @@ es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft)
 		return;
 	es_personal_commit(event->personal);
 	event->commitment = event->personal->commitment;
+	if (data != whole)
+	{
+		event->personal->whole = whole;
+		event->personal->left = data;
+	}
 	es_event_set(event, ES_EVENT_DATA, JsonbPGetDatum(data));
 }
 
@@ -95,14 +101,18 @@ es_personal_refuse_filled(const EsEvent *event, const EsEventType *type)
 				 errhint("Take the field out of \"fill\", or out of the type's pii.")));
 }
 
+/* What was cut, and nothing filled in since, is there whole. */
 EsEvent *
 es_personal_told(EsEvent *event, EsEvent *copy)
 {
+	Jsonb	   *data = DatumGetJsonbP(event->value[ES_EVENT_DATA]);
+
 	if (event->personal == NULL)
 		return event;
 	*copy = *event;
 	copy->value[ES_EVENT_DATA] =
-		JsonbPGetDatum(es_personal_put_back(DatumGetJsonbP(event->value[ES_EVENT_DATA]), event->personal));
+		JsonbPGetDatum(data == event->personal->left ? event->personal->whole :
+					   es_personal_put_back(data, event->personal));
 	copy->vault = 0;
 	return copy;
 }

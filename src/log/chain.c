@@ -37,16 +37,14 @@
  */
 #include "log/chain.h"
 
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "lib/stringinfo.h"
 #include "log/open.h"
 #include "log/personal.h"
+#include "log/sha256.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 
 #define CHAIN_FORMAT	1
 #define FIELD_MACHINE	32
@@ -350,46 +348,6 @@ put_field(StringInfo buf, const EsEvent *event, EsEventColumn col)
 	end_field(buf, start);
 }
 
-/*
- * One hashing context serves the backend to its end, in a resource owner of its
- * own: making one costs as much as hashing a small event.  Each use begins it
- * anew, whatever an error left in it.
- */
-static pg_cryptohash_ctx *
-hashing_context(void)
-{
-	static ResourceOwner keeper = NULL;
-	static pg_cryptohash_ctx *ctx = NULL;
-	ResourceOwner current = CurrentResourceOwner;
-
-	if (ctx != NULL)
-		return ctx;
-	if (keeper == NULL)
-		keeper = ResourceOwnerCreate(NULL, "eventsource hash");
-	CurrentResourceOwner = keeper;
-	PG_TRY();
-	{
-		ctx = pg_cryptohash_create(PG_SHA256);
-	}
-	PG_FINALLY();
-	{
-		CurrentResourceOwner = current;
-	}
-	PG_END_TRY();
-	return ctx;
-}
-
-void
-es_chain_sha256(const void *data, Size len, uint8 *hash)
-{
-	pg_cryptohash_ctx *ctx = hashing_context();
-
-	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, data, len) < 0 ||
-		pg_cryptohash_final(ctx, hash, ES_HASH_SIZE) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-}
-
 int
 es_chain_hashed_flags(const EsEvent *event)
 {
@@ -432,7 +390,7 @@ es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *hash)
 		end_field(&buf, start);
 	}
 	put_commitment(&buf, event);
-	es_chain_sha256(buf.data, buf.len, hash);
+	es_sha256(buf.data, buf.len, hash);
 	pfree(buf.data);
 }
 
@@ -448,43 +406,38 @@ es_chain_digest(const EsEvent *event, uint8 *digest)
 			put_field(&buf, event, col);
 	}
 	put_commitment(&buf, event);
-	es_chain_sha256(buf.data, buf.len, digest);
+	es_sha256(buf.data, buf.len, digest);
 	pfree(buf.data);
 }
 
-/*
- * RFC 2104, of a key as long as a hash, on the one hashing context: PostgreSQL's own
- * makes two contexts for each use, which costs more than what is hashed.
- */
+/* What RFC 2104 puts before a message, and before the hash of both; a key is as long as a hash. */
 static void
-hmac_sha256(const uint8 *key, const StringInfo message, uint8 *result)
+put_hmac_key(StringInfo buf, const uint8 *key, uint8 pad)
 {
-	StringInfoData buf;
-	uint8		inner[ES_HASH_SIZE];
+	uint8		block[HMAC_BLOCK];
 
-	initStringInfo(&buf);
-	for (int i = 0; i < HMAC_BLOCK; i++)
-		put_char(&buf, (char) ((i < ES_HASH_SIZE ? key[i] : 0) ^ 0x36));
-	put_bytes(&buf, message->data, message->len);
-	es_chain_sha256(buf.data, buf.len, inner);
-	resetStringInfo(&buf);
-	for (int i = 0; i < HMAC_BLOCK; i++)
-		put_char(&buf, (char) ((i < ES_HASH_SIZE ? key[i] : 0) ^ 0x5c));
-	put_bytes(&buf, inner, ES_HASH_SIZE);
-	es_chain_sha256(buf.data, buf.len, result);
-	pfree(buf.data);
+	memset(block, pad, HMAC_BLOCK);
+	for (int i = 0; i < ES_HASH_SIZE; i++)
+		block[i] ^= key[i];
+	put_bytes(buf, block, HMAC_BLOCK);
 }
 
 void
 es_chain_commit_field(const uint8 *salt, const char *path, int length, const JsonbValue *value, uint8 *commit)
 {
 	StringInfoData buf;
+	uint8		inner[ES_HASH_SIZE];
 
 	initStringInfo(&buf);
+	put_hmac_key(&buf, salt, 0x36);
 	put_char(&buf, COMMIT_FIELD);
 	put_string(&buf, path, length);
 	put_value(&buf, value);
-	hmac_sha256(salt, &buf, commit);
+	es_sha256(buf.data, buf.len, inner);
+	resetStringInfo(&buf);
+	put_hmac_key(&buf, salt, 0x5c);
+	put_bytes(&buf, inner, ES_HASH_SIZE);
+	es_sha256(buf.data, buf.len, commit);
 	pfree(buf.data);
 }
 
@@ -497,7 +450,7 @@ es_chain_commit(const uint8 *commits, int count, uint8 *commitment)
 	put_char(&buf, COMMIT_EVENT);
 	put_uint32(&buf, count);
 	put_bytes(&buf, commits, count * ES_HASH_SIZE);
-	es_chain_sha256(buf.data, buf.len, commitment);
+	es_sha256(buf.data, buf.len, commitment);
 	pfree(buf.data);
 }
 
@@ -526,6 +479,6 @@ es_chain_left(const EsEvent *event, const EsPersonal *personal, uint8 *digest)
 		if (!is_original)
 			put_value(&buf, &field->value);
 	}
-	es_chain_sha256(buf.data, buf.len, digest);
+	es_sha256(buf.data, buf.len, digest);
 	pfree(buf.data);
 }

@@ -16,9 +16,6 @@ extern void es_chain_hash(const EsEvent *event, const uint8 *previous, uint8 *ha
 /* Those of the event's flags that are hashed. */
 extern int	es_chain_hashed_flags(const EsEvent *event);
 
-/* SHA-256 of some bytes, ES_HASH_SIZE of them. */
-extern void es_chain_sha256(const void *data, Size len, uint8 *hash);
-
 /*
  * Commitments to personal fields (log/vault.h): of one, hidden by its salt, and of an
  * event's, in the order of their paths.

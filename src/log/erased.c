@@ -23,12 +23,11 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "common/cryptohash.h"
 #include "common/hashfn.h"
-#include "common/sha2.h"
 #include "errors.h"
 #include "log/catalog.h"
 #include "log/erased.h"
+#include "log/sha256.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -84,18 +83,12 @@ text *
 es_erasure_stream(const text *subject)
 {
 	int			len = VARSIZE_ANY_EXHDR(subject);
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char		hex[2 * PG_SHA256_DIGEST_LENGTH + 1];
-	pg_cryptohash_ctx *ctx;
+	uint8		digest[ES_HASH_SIZE];
+	char		hex[2 * ES_HASH_SIZE + 1];
 
 	if (len <= ES_MAX_STREAM_NAME - STREAM_PREFIX_LEN)
 		return cstring_to_text(psprintf(STREAM_PREFIX "%.*s", len, VARDATA_ANY(subject)));
-	ctx = pg_cryptohash_create(PG_SHA256);
-	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) VARDATA_ANY(subject), len) < 0 ||
-		pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-	pg_cryptohash_free(ctx);
+	es_sha256(VARDATA_ANY(subject), len, digest);
 	hex[hex_encode((const char *) digest, sizeof(digest), hex)] = '\0';
 	return cstring_to_text(psprintf(STREAM_PREFIX "sha256.%s", hex));
 }

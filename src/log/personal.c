@@ -344,18 +344,50 @@ es_personal_sort(EsPersonal *personal)
 	qsort(personal->field, personal->n, sizeof(EsPersonalField), compare_fields);
 }
 
+/*
+ * Random bytes that are asked for in stock: a call to the system's generator costs as
+ * much as many of them.  No byte is left where it was once it is given away.
+ */
+static void
+take_salts(uint8 *salts, Size size)
+{
+	static uint8 stock[64 * ES_HASH_SIZE];
+	static Size in_stock = 0;
+	bool		is_given = true;
+
+	if (size > sizeof(stock))
+		is_given = pg_strong_random(salts, size);
+	else
+	{
+		if (in_stock < size)
+		{
+			in_stock = 0;
+			is_given = pg_strong_random(stock, sizeof(stock));
+			if (is_given)
+				in_stock = sizeof(stock);
+		}
+		if (is_given)
+		{
+			in_stock -= size;
+			memcpy(salts, stock + in_stock, size);
+			explicit_bzero(stock + in_stock, size);
+		}
+	}
+	if (!is_given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random salts"),
+				 errdetail("The operating system gave no random bytes."),
+				 errhint("Retry; nothing was written.")));
+}
+
 void
 es_personal_commit(EsPersonal *personal)
 {
 	uint8	   *commits = palloc(personal->n * ES_HASH_SIZE);
 	uint8	   *salts = palloc(personal->n * ES_HASH_SIZE);
 
-	if (!pg_strong_random(salts, personal->n * ES_HASH_SIZE))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random salts"),
-				 errdetail("The operating system gave no random bytes."),
-				 errhint("Retry; nothing was written.")));
+	take_salts(salts, personal->n * ES_HASH_SIZE);
 	for (int i = 0; i < personal->n; i++)
 	{
 		EsPersonalField *field = &personal->field[i];

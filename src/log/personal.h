@@ -44,6 +44,8 @@ typedef struct EsPersonal
 	EsPersonalField *field;
 	bool		keeps_places;	/* nulls stand where they were */
 	uint8		commitment[ES_HASH_SIZE];
+	Jsonb	   *whole;			/* data that is being appended, before and */
+	Jsonb	   *left;			/* after the cut; else NULL */
 } EsPersonal;
 
 /* NULL, or what is wrong with it.  The path points into the source. */

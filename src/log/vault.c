@@ -185,8 +185,7 @@ read_fields(Jsonb *fields, EsPersonal *personal)
 	JsonbValue	key;
 	EsPersonalField *field;
 
-	personal->n = 0;
-	personal->keeps_places = false;
+	memset(personal, 0, sizeof(EsPersonal));
 	personal->field = palloc0(Max(1, JB_ROOT_COUNT(fields)) * sizeof(EsPersonalField));
 	if (!JB_ROOT_IS_OBJECT(fields))
 		return;

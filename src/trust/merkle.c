@@ -10,7 +10,7 @@
  */
 #include "trust/merkle.h"
 
-#include "log/chain.h"
+#include "log/sha256.h"
 #include "port/pg_bitutils.h"
 
 #define PREFIX_LEAF		0x00
@@ -22,7 +22,7 @@ es_merkle_leaf(const uint8 *entry, uint8 *hash)
 	uint8		input[1 + ES_HASH_SIZE] = {PREFIX_LEAF};
 
 	memcpy(input + 1, entry, ES_HASH_SIZE);
-	es_chain_sha256(input, sizeof(input), hash);
+	es_sha256(input, sizeof(input), hash);
 }
 
 void
@@ -32,7 +32,7 @@ es_merkle_node(const uint8 *left, const uint8 *right, uint8 *hash)
 
 	memcpy(input + 1, left, ES_HASH_SIZE);
 	memcpy(input + 1 + ES_HASH_SIZE, right, ES_HASH_SIZE);
-	es_chain_sha256(input, sizeof(input), hash);
+	es_sha256(input, sizeof(input), hash);
 }
 
 void
@@ -54,7 +54,7 @@ es_frontier_root(const EsFrontier *frontier, uint8 *root)
 	bool		is_first = true;
 
 	if (frontier->size == 0)
-		es_chain_sha256("", 0, root);
+		es_sha256("", 0, root);
 	for (int height = 0; (frontier->size >> height) > 0; height++)
 	{
 		if (((frontier->size >> height) & 1) == 0)

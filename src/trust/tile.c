@@ -186,8 +186,9 @@ es_tile_insert(const EsTile *tile)
 	insert_row(ES_REL_TILE, values, nulls);
 }
 
+/* Hashes are out of line, so that reading them is most of the work. */
 static void
-deform_tile(Relation rel, HeapTuple row, EsTile *tile)
+deform_tile(Relation rel, HeapTuple row, bool with_hashes, EsTile *tile)
 {
 	Datum		values[TILE_COLUMNS];
 	bool		nulls[TILE_COLUMNS];
@@ -198,7 +199,8 @@ deform_tile(Relation rel, HeapTuple row, EsTile *tile)
 	tile->first_position = DatumGetInt64(values[TILE_FIRST_POSITION]);
 	tile->last_position = DatumGetInt64(values[TILE_LAST_POSITION]);
 	copy_bytes(values[TILE_ROOT], tile->root, ES_HASH_SIZE);
-	copy_bytes(values[TILE_HASHES], tile->hashes, sizeof(tile->hashes));
+	if (with_hashes)
+		copy_bytes(values[TILE_HASHES], tile->hashes, sizeof(tile->hashes));
 }
 
 /* Tiles of a level by an index whose second column is compared with a value. */
@@ -215,7 +217,7 @@ begin_tiles(Relation rel, Relation index, int level, TileColumn column, Strategy
 
 static bool
 read_one(EsRelation by, int level, TileColumn column, StrategyNumber strategy, RegProcedure procedure,
-		 int64 value, Snapshot snapshot, EsTile *tile)
+		 int64 value, Snapshot snapshot, bool with_hashes, EsTile *tile)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_TILE), AccessShareLock);
 	Relation	index = index_open(es_catalog_oid(by), AccessShareLock);
@@ -223,7 +225,7 @@ read_one(EsRelation by, int level, TileColumn column, StrategyNumber strategy, R
 	HeapTuple	row = systable_getnext_ordered(scan, BackwardScanDirection);
 
 	if (HeapTupleIsValid(row))
-		deform_tile(rel, row, tile);
+		deform_tile(rel, row, with_hashes, tile);
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
@@ -234,14 +236,21 @@ bool
 es_tile_read(int level, int64 index, Snapshot snapshot, EsTile *tile)
 {
 	return read_one(ES_REL_TILE_PKEY, level, TILE_INDEX, BTEqualStrategyNumber, F_INT8EQ,
-					index, snapshot, tile);
+					index, snapshot, true, tile);
+}
+
+bool
+es_tile_read_ends(int level, int64 index, Snapshot snapshot, EsTile *tile)
+{
+	return read_one(ES_REL_TILE_PKEY, level, TILE_INDEX, BTEqualStrategyNumber, F_INT8EQ,
+					index, snapshot, false, tile);
 }
 
 bool
 es_tile_find(int64 position, Snapshot snapshot, EsTile *tile)
 {
 	return read_one(ES_REL_TILE_POSITION_IDX, 0, TILE_FIRST_POSITION, BTLessEqualStrategyNumber, F_INT8LE,
-					position, snapshot, tile);
+					position, snapshot, false, tile);
 }
 
 int

@@ -48,7 +48,10 @@ extern void es_seal_scan_end(EsSealScan *scan);
 extern void es_tile_insert(const EsTile *tile);
 extern bool es_tile_read(int level, int64 index, Snapshot snapshot, EsTile *tile);
 
-/* The last tile of level 0 that begins at a position or before. */
+/* The same without its hashes, which are left as they were. */
+extern bool es_tile_read_ends(int level, int64 index, Snapshot snapshot, EsTile *tile);
+
+/* The last tile of level 0 that begins at a position or before, without its hashes. */
 extern bool es_tile_find(int64 position, Snapshot snapshot, EsTile *tile);
 
 /* Roots of up to so many tiles from one on; how many there are without a gap. */

@@ -15,13 +15,17 @@
 #include "errors.h"
 #include "log/leaves.h"
 
-/* What is known of one tile. */
+/*
+ * What is known of one tile: its hashes, and above them the nodes that were asked
+ * for, as a heap has them: 1 is the root, and below n stand 2n and 2n + 1.
+ */
 typedef struct Piece
 {
 	int			level;
 	int64		index;
 	int			count;			/* of hashes */
-	uint8		hashes[ES_TILE_WIDTH * ES_HASH_SIZE];
+	bool		is_known[ES_TILE_WIDTH];
+	uint8		node[2 * ES_TILE_WIDTH][ES_HASH_SIZE];
 } Piece;
 
 struct EsTree
@@ -64,7 +68,7 @@ end_of_tiles(EsTree *tree)
 
 	if (tiles == 0)
 		return 0;
-	if (!es_tile_read(0, tiles - 1, tree->snapshot, &last))
+	if (!es_tile_read_ends(0, tiles - 1, tree->snapshot, &last))
 		es_tree_report_damage(psprintf("Tile " INT64_FORMAT " of the leaves is missing.", tiles - 1));
 	return last.last_position;
 }
@@ -90,6 +94,7 @@ read_last_leaves(EsTree *tree, uint8 *hashes)
 static void
 load(EsTree *tree, Piece *piece)
 {
+	uint8	   *hashes = piece->node[ES_TILE_WIDTH];
 	EsTile		tile;
 	int64		below;
 
@@ -98,22 +103,22 @@ load(EsTree *tree, Piece *piece)
 		if (!es_tile_read(piece->level, piece->index, tree->snapshot, &tile))
 			es_tree_report_damage(psprintf("Tile " INT64_FORMAT " of level %d is missing.",
 										   piece->index, piece->level));
-		memcpy(piece->hashes, tile.hashes, sizeof(tile.hashes));
+		memcpy(hashes, tile.hashes, sizeof(tile.hashes));
 		piece->count = ES_TILE_WIDTH;
 		return;
 	}
 	if (piece->level == 0)
 	{
-		piece->count = read_last_leaves(tree, piece->hashes);
+		piece->count = read_last_leaves(tree, hashes);
 		return;
 	}
 	below = piece->index * ES_TILE_WIDTH;
 	piece->count = es_tile_count(tree->seal.size, piece->level - 1) - below;
-	if (es_tile_roots(piece->level - 1, below, piece->count, tree->snapshot, piece->hashes) != piece->count)
+	if (es_tile_roots(piece->level - 1, below, piece->count, tree->snapshot, hashes) != piece->count)
 		es_tree_report_damage(psprintf("Tiles of level %d are missing.", piece->level - 1));
 }
 
-static const Piece *
+static Piece *
 get_piece(EsTree *tree, int level, int64 index)
 {
 	MemoryContext caller;
@@ -130,6 +135,7 @@ get_piece(EsTree *tree, int level, int64 index)
 	piece = palloc(sizeof(Piece));
 	piece->level = level;
 	piece->index = index;
+	memset(piece->is_known, 0, sizeof(piece->is_known));
 	load(tree, piece);
 	tree->pieces = lappend(tree->pieces, piece);
 	MemoryContextSwitchTo(caller);
@@ -138,18 +144,29 @@ get_piece(EsTree *tree, int level, int64 index)
 
 /* ---- nodes ---- */
 
+static const uint8 *
+node_in_piece(Piece *piece, int n)
+{
+	if (n < ES_TILE_WIDTH && !piece->is_known[n])
+	{
+		es_merkle_node(node_in_piece(piece, 2 * n), node_in_piece(piece, 2 * n + 1), piece->node[n]);
+		piece->is_known[n] = true;
+	}
+	return piece->node[n];
+}
+
 /* The perfect tree over the leaves from index << height on. */
 static void
 get_node(EsTree *tree, int height, int64 index, uint8 *hash)
 {
 	int			rest = height % ES_TILE_HEIGHT;
 	int64		first = index << rest;
-	const Piece *piece = get_piece(tree, height / ES_TILE_HEIGHT, first / ES_TILE_WIDTH);
+	Piece	   *piece = get_piece(tree, height / ES_TILE_HEIGHT, first / ES_TILE_WIDTH);
 	int			place = first % ES_TILE_WIDTH;
 
 	if (place + (1 << rest) > piece->count)
 		elog(ERROR, "node " INT64_FORMAT " of height %d is beyond the tree", index, height);
-	es_merkle_root(piece->hashes + place * ES_HASH_SIZE, 1 << rest, hash);
+	memcpy(hash, node_in_piece(piece, (ES_TILE_WIDTH + place) >> rest), ES_HASH_SIZE);
 }
 
 void
@@ -198,7 +215,9 @@ es_tree_leaf_at(EsTree *tree, int64 position)
 	EsLeaves   *leaves;
 	EsLeaf		one;
 	int64		after;
+	int64		last = tree->seal.position;
 	int64		leaf;
+	int			count = tree->seal.size % ES_TILE_WIDTH;
 	bool		found = false;
 
 	if (position < 1 || position > tree->seal.position)
@@ -206,12 +225,20 @@ es_tree_leaf_at(EsTree *tree, int64 position)
 	if (es_tile_find(position, tree->snapshot, &tile) && position <= tile.last_position)
 	{
 		after = tile.first_position - 1;
+		last = tile.last_position;
 		leaf = tile.index * ES_TILE_WIDTH - 1;
+		count = ES_TILE_WIDTH;
 	}
 	else
 	{
 		after = end_of_tiles(tree);
 		leaf = es_tile_count(tree->seal.size, 0) * ES_TILE_WIDTH - 1;
+	}
+	if (last - after == count)
+	{
+		/* Without gaps those before need not be counted. */
+		leaf += position - 1 - after;
+		after = position - 1;
 	}
 	leaves = es_leaves_begin(after, position, false, tree->snapshot);
 	for (; es_leaves_next(leaves, &one); leaf++)
