@@ -238,7 +238,8 @@ take_columns(EsTracking *tracking, List *columns, TupleDesc table, const EsTrack
 		to->by_value = att->attbyval;
 		/* A virtual generated column has no value in the row. */
 		to->captured = !from->is_ignored &&
-			(att->attgenerated == '\0' || att->attgenerated == ATTRIBUTE_GENERATED_STORED);
+			(att->attgenerated == '\0' || att->attgenerated == ATTRIBUTE_GENERATED_STORED) &&
+			!es_track_personal_tells(from, table, columns);
 		to->is_personal = from->pii != NULL;
 		to->event = from->event == NULL ? NULL : cstring_to_text(from->event);
 		if (from->key > 0)

@@ -30,6 +30,7 @@
 static void mark_personal(const EsProposal *proposal, Relation rel, EsTrackingText *definition,
 						  List **problems);
 static char *column_problem(const EsColumnText *column, Relation rel);
+static const EsColumnText *source_of(const EsColumnText *column, TupleDesc row, List *columns);
 static void check_subject(EsTrackingText *definition, Relation rel, List **problems);
 static EsExpr *compile_subject(const char *source, TupleDesc row, Oid owner);
 static EsPii *paths_of(const EsTrackingText *definition, const char *before, const char *behind,
@@ -70,9 +71,14 @@ es_track_personal_check(const EsProposal *proposal, Relation rel, EsTrackingText
 	{
 		const EsColumnText *column = lfirst(lc);
 		char	   *problem = column->pii == NULL ? NULL : column_problem(column, rel);
+		const EsColumnText *source = column->is_ignored ? NULL :
+			source_of(column, RelationGetDescr(rel), definition->columns);
 
 		if (problem != NULL)
 			*problems = lappend(*problems, psprintf("pii: column \"%s\" %s", column->name, problem));
+		if (source != NULL)
+			*problems = lappend(*problems, psprintf("pii: column \"%s\" is computed from personal column \"%s\": name it, too, or ignore it",
+													column->name, source->name));
 	}
 	definition->subject = proposal->subject;
 	if (*problems == NIL && definition->subject != NULL)
@@ -135,6 +141,29 @@ column_problem(const EsColumnText *column, Relation rel)
 				 format_type_be(type));
 }
 
+/* The personal column that a generated one, which is not personal itself, is computed from; or NULL. */
+static const EsColumnText *
+source_of(const EsColumnText *column, TupleDesc row, List *columns)
+{
+	Bitmapset  *read = column->pii != NULL ? NULL : es_pii_generated_from(row, column->attno);
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		const EsColumnText *other = lfirst(lc);
+
+		if (other->pii != NULL && bms_is_member(other->attno, read))
+			return other;
+	}
+	return NULL;
+}
+
+bool
+es_track_personal_tells(const EsColumnText *column, TupleDesc row, List *columns)
+{
+	return source_of(column, row, columns) != NULL;
+}
+
 static void
 compile_it(void *arg)
 {
@@ -162,7 +191,8 @@ check_subject(EsTrackingText *definition, Relation rel, List **problems)
 	{
 		const EsColumnText *column = lfirst(lc);
 
-		if (column->pii != NULL && bms_is_member(column->attno, columns))
+		if ((column->pii != NULL || source_of(column, RelationGetDescr(rel), definition->columns) != NULL) &&
+			bms_is_member(column->attno, columns))
 			*problems = lappend(*problems, psprintf("subject: cannot see personal column \"%s\"; use an identifier that stays",
 													column->name));
 	}

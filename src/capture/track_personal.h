@@ -22,6 +22,12 @@ extern void es_track_personal_check(const EsProposal *proposal, Relation rel, Es
 /* Error (ZE011) if something that is defined could not bear it; once it is written. */
 extern void es_track_personal_refuse(Relation rel);
 
+/*
+ * Would a column that is not personal tell a personal one?  A generated column can come,
+ * or change, after the definition; it is not captured then.
+ */
+extern bool es_track_personal_tells(const EsColumnText *column, TupleDesc row, List *columns);
+
 /* Where events have the personal columns; NULL: there are none.  palloc'd. */
 extern EsPii *es_track_personal_paths(const EsTrackingText *definition);
 

@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "catalog/pg_type.h"
 #include "log/config.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "rules/event_type.h"
 #include "rules/expr_parts.h"
 #include "rules/pii_use.h"
@@ -226,6 +228,23 @@ es_pii_row_columns(const EsExpr *expr, bool *uses_item)
 			columns = bms_add_member(columns, expr->uses[i].column);
 		*uses_item |= expr->uses[i].kind == ES_NAME_ITEM;
 	}
+	return columns;
+}
+
+Bitmapset *
+es_pii_generated_from(TupleDesc table, AttrNumber attno)
+{
+	Bitmapset  *columns = NULL;
+	Bitmapset  *found = NULL;
+	int			n = -1;
+
+	if (TupleDescAttr(table, attno - 1)->attgenerated == '\0')
+		return NULL;
+	for (int i = 0; table->constr != NULL && i < table->constr->num_defval; i++)
+		if (table->constr->defval[i].adnum == attno)
+			pull_varattnos(stringToNode(table->constr->defval[i].adbin), 1, &found);
+	while ((n = bms_next_member(found, n)) >= 0)
+		columns = bms_add_member(columns, n + FirstLowInvalidHeapAttributeNumber);
 	return columns;
 }
 

@@ -5,6 +5,7 @@
 #ifndef ES_RULES_PII_USE_H
 #define ES_RULES_PII_USE_H
 
+#include "access/tupdesc.h"
 #include "nodes/bitmapset.h"
 #include "rules/expr.h"
 #include "rules/pii.h"
@@ -25,6 +26,9 @@ extern void es_pii_find_use(const EsExpr *expr, const EsPii *pii, EsPiiUse *use)
 
 /* Which columns of "row" it reads (attribute numbers), and whether "item". */
 extern Bitmapset *es_pii_row_columns(const EsExpr *expr, bool *uses_item);
+
+/* From which columns a generated one is computed; NULL: it is none. */
+extern Bitmapset *es_pii_generated_from(TupleDesc table, AttrNumber attno);
 
 /*
  * All that is declared, in any version, of a type (NULL: of all) in categories (NIL: in

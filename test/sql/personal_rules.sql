@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: definitions that could not bear their erasure, or would leak them, are refused.
 BEGIN;
-SELECT plan(45);
+SELECT plan(47);
 
 -- What another role is told.
 CREATE FUNCTION pg_temp.as_role(role regrole, command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -76,6 +76,13 @@ SELECT is(pg_temp.as_role('es_admin', $$ SELECT eventsource.create_masked_view('
 GRANT SELECT ON customer_masked TO es_reader;
 SELECT is(pg_temp.as_role('es_reader', 'SELECT row_to_json(m) FROM customer_masked m'), '{"id":"1","email":"***","domain":"***","label":"***","n":2,"strict":"***","code":null,"city":"Ulm"}', 'shows a reader what is not personal');
 SELECT is(pg_temp.as_role('es_admin', 'SELECT email FROM customer_masked m'), 'ann@example.com', 'and all to who may see it');
+CREATE TABLE customer_low (id text PRIMARY KEY, email text, low text GENERATED ALWAYS AS (lower(email)) STORED, twice int GENERATED ALWAYS AS (n * 2) STORED, n int, size int);
+SELECT eventsource.create_projection('customer_low', '{shop}', '{"ordered": "email = event.data->>''email'', size = length(row.low), n = 1"}') \g /dev/null
+SELECT pg_temp.same_rows($$ SELECT * FROM eventsource.personal_columns('customer_low') $$, $$ VALUES ('email', 'text'), ('low', 'text'), ('size', 'integer') $$, 'what is generated from one is, too');
+SELECT eventsource.create_masked_view('customer_low', 'customer_low_masked') \g /dev/null
+SELECT eventsource.append('shop-7', 'ordered', '{"email": "ann@example.com"}') \g /dev/null
+GRANT SELECT ON customer_low_masked TO es_reader;
+SELECT is(pg_temp.as_role('es_reader', 'SELECT row_to_json(m) FROM customer_low_masked m WHERE id = ''7'''), '{"id":"7","email":"***","low":"***","twice":2,"n":1,"size":null}', 'and is masked');
 SELECT throws_ok($$ SELECT * FROM eventsource.personal_columns('pg_class') $$, '42809', NULL, 'of a projection alone');
 
 -- ---- others ----

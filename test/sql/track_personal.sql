@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- track_table(pii, subject): personal columns of a tracked table are cut out of its events, read by right, and erased.
 BEGIN;
-SELECT plan(54);
+SELECT plan(60);
 
 CREATE TABLE tpers (id int PRIMARY KEY, customer int, email text, born date, ip inet, profile jsonb, n int, plan text, why text, state text, visits int DEFAULT 0);
 CREATE FUNCTION pg_temp.shown(name text) RETURNS SETOF text LANGUAGE sql AS $$
@@ -149,5 +149,20 @@ SELECT pg_temp.same_rows($$SELECT e.stream, e.subject, e.data, s.data FROM event
 	('tphist-1', '11', '{"n": 1, "email": "ann@old.example.com"}'::jsonb, '{"n": 1}'::jsonb),
 	('tphist-1', '11', '{"changed": {"id": {"new": 1}, "email": {"new": "ann@example.com"}, "customer": {"new": 11}}}', '{"changed": {"id": {"new": 1}, "email": {"new": null}, "customer": {"new": 11}}}'),
 	('tphist-3', 'tphist-3', '{"n": 1}', '{"n": 1}')$$, 'a history: what is called as a personal column is, and is about whom the row is');
+
+-- ---- what is computed from a personal column ----
+
+CREATE TABLE tpgen (id int PRIMARY KEY, email text, n int, low text GENERATED ALWAYS AS (lower(email)) STORED, twice int GENERATED ALWAYS AS (n * 2) STORED);
+SELECT throws_like($$SELECT eventsource.track_table('tpgen', 'tpgen', pii => '{"email": "hash"}')$$, '%cannot be tracked%', 'would tell it');
+SELECT throws_like($$SELECT eventsource.track_table('tpgen', 'tpgen', pii => '{"email": "hash"}', ignore => '{low}', subject => 'low')$$, '%cannot be tracked%', 'as a subject, too');
+SELECT is(eventsource.track_table('tpgen', 'tpgen', pii => '{"email": "hash", "low": "redact"}'), 1::bigint, 'if it is personal, too, it does not');
+INSERT INTO tpgen (id, email, n) VALUES (1, 'Ann@example.com', 2);
+SELECT is(eventsource.track_table('tpgen', 'tpgen', pii => '{"email": "hash"}', ignore => '{low}'), 2::bigint, 'nor if it is not captured');
+ALTER TABLE tpgen ADD COLUMN host text GENERATED ALWAYS AS (split_part(email, '@', 2)) STORED;
+INSERT INTO tpgen (id, email, n) VALUES (2, 'Bob@example.com', 3);
+SELECT pg_temp.same_rows($$SELECT pg_temp.stored('tpgen-' || k, 1) -> 'changed' FROM generate_series(1, 2) k$$, $$VALUES
+	('{"n": {"new": 2}, "id": {"new": 1}, "low": {"new": null}, "email": {"new": null}, "twice": {"new": 4}}'::jsonb),
+	('{"n": {"new": 3}, "id": {"new": 2}, "email": {"new": null}, "twice": {"new": 6}}')$$, 'one that comes later is not captured');
+SELECT is((SELECT low FROM eventsource.as_of(NULL::tpgen, 'infinity', '1')), 'ann@example.com', 'and the past is there');
 SELECT * FROM finish();
 ROLLBACK;
