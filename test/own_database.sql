@@ -3,6 +3,7 @@
 \set QUIET on
 SET client_min_messages = warning;
 SELECT current_database() AS home_database, 'own_' || :'own_database' AS own_database \gset
+SELECT array_agg(oid) AS roles_before FROM pg_roles \gset
 DROP DATABASE IF EXISTS :"own_database";
 CREATE DATABASE :"own_database";
 \c :"own_database"

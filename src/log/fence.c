@@ -113,7 +113,7 @@ eventsource_may_read_support(PG_FUNCTION_ARGS)
 static PlannedStmt *
 plan(Query *query, const char *source, int options, ParamListInfo params)
 {
-	planner_hook_type planner = next_planner != NULL ? next_planner : standard_planner;
+	planner_hook_type volatile planner = next_planner != NULL ? next_planner : standard_planner;
 	PlannedStmt *result;
 	int			depth = fenced_plans;
 

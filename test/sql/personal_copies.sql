@@ -35,4 +35,4 @@ SELECT pg_temp.same_rows($$SELECT stream, subject, data - 'email' FROM eventsour
 	$$VALUES ('pcpc-1', 'c-3', '{"n": 2, "customer": "c-3"}'::jsonb), ('pcpc-2', 'pcpc-2', '{"n": 3}'), ('pcpc-2', 'pcpc-2', '{"n": 4}')$$, 'about nobody who is erased');
 SELECT is_empty($$SELECT * FROM eventsource.verify_chain()$$, 'the chain verifies');
 SELECT is_empty($$SELECT * FROM eventsource.verify_log() WHERE status = 'tampered'$$, 'and the log');
-SELECT * FROM finish();
+\i test/own_database_end.sql

@@ -82,4 +82,4 @@ SELECT unalike(pg_temp.attempt_as('pe_writer', $$SELECT eventsource.append('pero
 SELECT is(pg_temp.attempt_as('pe_writer', $$SELECT eventsource.append('perow-1', 'cast')$$), 'a rule of a projection failed on what you may not see | What the error says of values is told to who may see personal data.', 'which is said');
 SELECT throws_like($$SELECT eventsource.append('perow-1', 'cast')$$, '%integer: "ann@example.com"', 'and told to who may see them');
 
-SELECT * FROM finish();
+\i test/own_database_end.sql

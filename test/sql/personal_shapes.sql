@@ -63,4 +63,4 @@ SELECT is((SELECT string_agg(data::text, ' ' ORDER BY version) FROM eventsource.
 RESET ROLE;
 SELECT is_empty($$SELECT * FROM eventsource.verify_chain()$$, 'the chain verifies');
 SELECT is_empty($$SELECT * FROM eventsource.verify_log() WHERE status = 'tampered'$$, 'and the log');
-SELECT * FROM finish();
+\i test/own_database_end.sql

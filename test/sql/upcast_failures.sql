@@ -99,4 +99,4 @@ ROLLBACK;
 
 SELECT is_empty('SELECT * FROM eventsource.verify_chain()', 'the chain is as it was');
 SELECT is((SELECT count(*) FROM eventsource.upcasters), 4::bigint, 'all are there');
-SELECT * FROM finish();
+\i test/own_database_end.sql

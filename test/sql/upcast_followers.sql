@@ -81,4 +81,4 @@ SELECT throws_ok($$ SELECT eventsource.drop_upcaster('set', 1) $$, '42501', NULL
 RESET ROLE;
 DROP OWNED BY upcast_reader;
 DROP ROLE upcast_reader;
-SELECT * FROM finish();
+\i test/own_database_end.sql
