@@ -163,17 +163,21 @@ class Account:
     def __init__(self):
         self.mode = None
         self.upto = self.hidden_upto = self.met = 0
-        self.left = set()
+        self.left, self.parts = set(), ""
 
     def enter(self, event):
         data = event["data"]
+        if event["type"] == "erasure_part":
+            self.parts += "".join(data["left"])
+            return
+        parts, self.parts = self.parts, ""
         if event["type"] == "erasure_reverted":
             self.hidden_upto = 0
             return
         self.hidden_upto = whole(data["upto"]) if data["mode"] == "soft" else 0
         if data["mode"] != "soft":
             self.mode, self.upto = data["mode"], whole(data["upto"])
-            hashes = "".join(data["left"])
+            hashes = parts + "".join(data["left"])
             self.left = {hash_of(hashes[i:i + 64]).hex() for i in range(0, len(hashes), 64)}
 
     def problem(self, event, digest):
@@ -410,7 +414,7 @@ class Log:
             return
         event = parse(line)
         if event.get("stream", "").startswith("$erasure-") \
-                and event["type"] in ("erasure_completed", "erasure_reverted"):
+                and event["type"] in ("erasure_part", "erasure_completed", "erasure_reverted"):
             self.accounts.setdefault(event["subject"], Account()).enter(event)
 
     def account_for_erased(self):

@@ -155,7 +155,7 @@ SELECT e.position,
 COMMENT ON VIEW eventsource.erasures IS 'What was recorded about erasures: events of the category $erasure, none of which holds personal data but the subject''s name.';
 COMMENT ON COLUMN eventsource.erasures.position IS 'Position of the event.';
 COMMENT ON COLUMN eventsource.erasures.subject IS 'Whom it is about.';
-COMMENT ON COLUMN eventsource.erasures.type IS 'erasure_requested, erasure_completed or erasure_reverted.';
+COMMENT ON COLUMN eventsource.erasures.type IS 'erasure_requested, erasure_completed or erasure_reverted; erasure_part before a completion that one event could not hold.';
 COMMENT ON COLUMN eventsource.erasures.data IS 'Of a request: mode, deadline. Of a completion: mode, found (events about the subject), upto (the last one''s position), request (position of the one it meets), targets (name: how much was cleared).';
 COMMENT ON COLUMN eventsource.erasures.reason IS 'Why.';
 COMMENT ON COLUMN eventsource.erasures.actor IS 'Who asked for it, or did it.';
@@ -202,7 +202,7 @@ CREATE FUNCTION eventsource.erasure_report(subject text)
 SELECT e.position, e.type, e.data ->> 'mode', t.key, t.value::bigint, e.reason, e.actor, e.recorded_at
   FROM eventsource.erasures e
   LEFT JOIN LATERAL jsonb_each_text(e.data -> 'targets') t ON true
- WHERE e.subject = erasure_report.subject
+ WHERE e.subject = erasure_report.subject AND e.type <> 'erasure_part'
  ORDER BY e.position, t.key COLLATE "C"
 $$;
 COMMENT ON FUNCTION eventsource.erasure_report(text) IS

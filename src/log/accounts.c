@@ -36,7 +36,10 @@ struct EsAccounts
 
 static void read_stream(EsAccounts *accounts, const text *stream);
 static void enter(EsAccounts *accounts, const EsEvent *event);
+static void add_part(EsAccount *account, const EsEvent *event);
 static void complete(EsAccount *account, const EsEvent *event, EsErasedMode mode);
+static int64 count_left(const EsEvent *event);
+static int	find_left(const EsEvent *event, JsonbValue **elements);
 static int64 find_position(Jsonb *data);
 static Slot *slot_of(EsAccounts *accounts, const text *subject, HASHACTION action);
 static void load(EsAccounts *accounts, EsAccount *account);
@@ -99,7 +102,8 @@ enter(EsAccounts *accounts, const EsEvent *event)
 	MemoryContext caller;
 	Slot	   *slot;
 
-	if (strcmp(type, ES_ERASURE_COMPLETED) != 0 && strcmp(type, ES_ERASURE_REVERTED) != 0)
+	if (strcmp(type, ES_ERASURE_COMPLETED) != 0 && strcmp(type, ES_ERASURE_REVERTED) != 0 &&
+		strcmp(type, ES_ERASURE_PART) != 0)
 		return;
 	account = es_accounts_find(accounts, subject);
 	if (account == NULL)
@@ -112,6 +116,11 @@ enter(EsAccounts *accounts, const EsEvent *event)
 		slot->first = account;
 		MemoryContextSwitchTo(caller);
 	}
+	if (strcmp(type, ES_ERASURE_PART) == 0)
+	{
+		add_part(account, event);
+		return;
+	}
 	if (strcmp(type, ES_ERASURE_COMPLETED) == 0)
 		complete(account, event, mode);
 	else
@@ -119,6 +128,15 @@ enter(EsAccounts *accounts, const EsEvent *event)
 		account->marks &= ~(1 << ES_ERASED_SOFT);
 		account->hidden_upto = 0;
 	}
+	account->part_version = account->part_left = 0;
+}
+
+static void
+add_part(EsAccount *account, const EsEvent *event)
+{
+	if (account->part_version == 0)
+		account->part_version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
+	account->part_left += count_left(event);
 }
 
 /* Whatever somebody wrote there. */
@@ -146,8 +164,6 @@ complete(EsAccount *account, const EsEvent *event, EsErasedMode mode)
 {
 	Jsonb	   *data = DatumGetJsonbP(event->value[ES_EVENT_DATA]);
 	int64		upto;
-	JsonbValue	buffer;
-	JsonbValue *left = es_json_find(&data->root, ES_ERASURE_LEFT, &buffer);
 
 	if (mode == ES_ERASED_NOT)
 		return;
@@ -158,16 +174,32 @@ complete(EsAccount *account, const EsEvent *event, EsErasedMode mode)
 		return;
 	account->mode = mode;
 	account->upto = upto;
-	account->version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
-	account->left = 0;
-	if (left != NULL && es_json_is_array(left))
-	{
-		JsonbValue *elements;
-		int			n = es_json_elements(left, &elements);
+	account->upto_version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
+	account->version = account->part_version != 0 ? account->part_version : account->upto_version;
+	account->left = account->part_left + count_left(event);
+}
 
-		for (int i = 0; i < n; i++)
-			account->left += count_digests(&elements[i]);
-	}
+static int64
+count_left(const EsEvent *event)
+{
+	JsonbValue *elements;
+	int			n = find_left(event, &elements);
+	int64		count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += count_digests(&elements[i]);
+	return count;
+}
+
+/* Strings of digests that the event has. */
+static int
+find_left(const EsEvent *event, JsonbValue **elements)
+{
+	Jsonb	   *data = DatumGetJsonbP(event->value[ES_EVENT_DATA]);
+	JsonbValue	buffer;
+	JsonbValue *left = es_json_find(&data->root, ES_ERASURE_LEFT, &buffer);
+
+	return left != NULL && es_json_is_array(left) ? es_json_elements(left, elements) : 0;
 }
 
 static Slot *
@@ -244,8 +276,8 @@ load(EsAccounts *accounts, EsAccount *account)
 {
 	EsScan	   *scan = es_scan_stream(es_erasure_stream(account->subject), account->version, false,
 									  accounts->snapshot);
+	bool		is_last = false;
 	EsEvent		event;
-	JsonbValue	buffer;
 	JsonbValue *elements;
 	int64		n = 0;
 
@@ -258,15 +290,14 @@ load(EsAccounts *accounts, EsAccount *account)
 												  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	accounts->digests += account->left;
 	es_scan_as_stored(scan);
-	if (es_scan_next(scan, &event))
+	while (!is_last && es_scan_next(scan, &event))
 	{
-		Jsonb	   *data = DatumGetJsonbP(event.value[ES_EVENT_DATA]);
-		JsonbValue *left = es_json_find(&data->root, ES_ERASURE_LEFT, &buffer);
-		int			count = left != NULL && es_json_is_array(left) ? es_json_elements(left, &elements) : 0;
+		int			count = find_left(&event, &elements);
 
+		is_last = DatumGetInt64(event.value[ES_EVENT_VERSION]) >= account->upto_version;
 		for (int i = 0; i < count; i++)
 		{
-			int			length = count_digests(&elements[i]);
+			int64		length = Min(count_digests(&elements[i]), account->left - n);
 
 			decode(elements[i].val.string.val, length * ES_HASH_SIZE, account->digests + n * ES_HASH_SIZE);
 			n += length;

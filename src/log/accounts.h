@@ -15,6 +15,9 @@
 /* Digests in one string of the list, which a string of JSON could not hold. */
 #define ES_ERASURE_LEFT_AT_ONCE 1024
 
+/* In one event, which a jsonb could not hold either: those before are in events of their own. */
+#define ES_ERASURE_LEFT_IN_EVENT (16 * ES_ERASURE_LEFT_AT_ONCE)
+
 /* Of one subject that was erased ever. */
 typedef struct EsAccount
 {
@@ -28,7 +31,12 @@ typedef struct EsAccount
 	int64		left;			/* so many events hold what it left */
 	int64		met;			/* how many of them were met so far */
 
-	int64		version;		/* of that event in the subject's stream */
+	int64		version;		/* of the first event that says so, in the
+								 * subject's stream */
+	int64		upto_version;	/* of the last, which completes it */
+	int64		part_version;	/* of the first part of one that is not
+								 * completed; 0: there is none */
+	int64		part_left;		/* what these say */
 	uint8	   *digests;		/* what it left, sorted; NULL: not at hand */
 	struct EsAccount *next;		/* of the same hash */
 } EsAccount;

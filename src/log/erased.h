@@ -21,6 +21,8 @@ typedef enum EsErasedMode
 
 /* What happens in streams of the category $erasure. */
 #define ES_ERASURE_REQUESTED	"erasure_requested"
+#define ES_ERASURE_PART			"erasure_part"	/* of what the completion
+												 * after it says was left */
 #define ES_ERASURE_COMPLETED	"erasure_completed"
 #define ES_ERASURE_REVERTED		"erasure_reverted"
 

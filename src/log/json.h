@@ -51,13 +51,13 @@ extern int64 es_json_number(const JsonbValue *value);
 
 /* ---- building ---- */
 
+/* The strings of an array that is a member, List of char *, palloc'd; NIL: there is none. */
+extern List *es_json_find_strings(Jsonb *data, const char *key);
+
 /*
  * A member of the object that is being built.  NULL becomes a JSON null.  The
  * strings are not copied until the whole is made a Jsonb.
  */
-/* The strings of an array that is a member, List of char *, palloc'd; NIL: there is none. */
-extern List *es_json_find_strings(Jsonb *data, const char *key);
-
 extern void es_json_push_key(JsonbParseState **state, const char *key);
 extern void es_json_push_value(JsonbParseState **state, const char *key, JsonbValue *value);
 extern void es_json_push_string(JsonbParseState **state, const char *key, const char *string);

@@ -322,7 +322,7 @@ record(const EsErasing *erasing, List *counts, const EsErasureArgs *args)
 	if (es_erasure_find_request(erasing->subject, &request) && request.mode <= erasing->mode)
 		es_json_push_number(&state, "request", request.position);
 	if (es_erasing_is_final(erasing))
-		es_erasure_push_left(&state, erasing);
+		es_erasure_push_left(&state, erasing, args->reason, args->actor);
 	es_json_push_key(&state, "targets");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	foreach(lc, counts)

@@ -25,8 +25,12 @@ extern int64 es_erasure_append(const text *subject, const char *type, Jsonb *dat
 
 /* ---- erase_left.c ---- */
 
-/* Digests of what is left of the events, as a member of the object that is built. */
-extern void es_erasure_push_left(JsonbParseState **state, const EsErasing *erasing);
+/*
+ * Digests of what is left of the events, as a member of the object that is built; those
+ * that it could not hold are appended first.
+ */
+extern void es_erasure_push_left(JsonbParseState **state, const EsErasing *erasing, const text *reason,
+								 const text *actor);
 
 /* ---- erase_event.c: cases ---- */
 

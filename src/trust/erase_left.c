@@ -5,6 +5,7 @@
  * The hash of an event is of all that it was.  Once some of that is gone, nothing but
  * the erasure's own event, which is hashed itself, can say what the rest was: type,
  * states, times, actor, what personal fields were replaced with.  See log/accounts.h.
+ * What one event cannot hold is recorded before it, in events of their own.
  */
 #include "postgres.h"
 
@@ -19,20 +20,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-
-/* Of a string that is full, or the last one; its bytes stay. */
-static void
-push_digests(JsonbParseState **state, StringInfo hex)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	if (hex->len == 0)
-		return;
-	value.val.string.val = pnstrdup(hex->data, hex->len);
-	value.val.string.len = hex->len;
-	pushJsonbValue(state, WJB_ELEM, &value);
-	resetStringInfo(hex);
-}
 
 /* False: all of it is there. */
 static bool
@@ -65,38 +52,95 @@ digest_of(const EsAbout *about, Snapshot snapshot, uint8 *digest)
 	return is_less;
 }
 
-void
-es_erasure_push_left(JsonbParseState **state, const EsErasing *erasing)
+/*
+ * Digests of events from *next on, as many as an event may hold: strings in hexadecimal
+ * digits, StringInfo.
+ */
+static List *
+collect_some(const EsErasing *erasing, Snapshot snapshot, MemoryContext work, int64 *next)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource erased event",
-											   ALLOCSET_DEFAULT_SIZES);
-	Snapshot	snapshot;
-	StringInfoData hex;
+	List	   *strings = NIL;
+	StringInfo	hex = NULL;
+	int			count = 0;
 
-	CommandCounterIncrement();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	initStringInfo(&hex);
-	es_json_push_key(state, ES_ERASURE_LEFT);
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	for (int64 i = 0; i < erasing->count; i++)
+	for (; *next < erasing->count && count < ES_ERASURE_LEFT_IN_EVENT; (*next)++)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(work);
 		uint8		digest[ES_HASH_SIZE];
 		bool		is_less;
 
 		CHECK_FOR_INTERRUPTS();
-		is_less = digest_of(&erasing->events[i], snapshot, digest);
+		is_less = digest_of(&erasing->events[*next], snapshot, digest);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(work);
 		if (!is_less)
 			continue;
-		enlargeStringInfo(&hex, 2 * ES_HASH_SIZE);
-		hex.len += hex_encode((const char *) digest, ES_HASH_SIZE, hex.data + hex.len);
-		if (hex.len == ES_ERASURE_LEFT_AT_ONCE * 2 * ES_HASH_SIZE)
-			push_digests(state, &hex);
+		if (count++ % ES_ERASURE_LEFT_AT_ONCE == 0)
+		{
+			hex = makeStringInfo();
+			strings = lappend(strings, hex);
+		}
+		enlargeStringInfo(hex, 2 * ES_HASH_SIZE);
+		hex->len += hex_encode((const char *) digest, ES_HASH_SIZE, hex->data + hex->len);
 	}
-	push_digests(state, &hex);
+	return strings;
+}
+
+/* The strings stay as long as the object is built. */
+static void
+push_strings(JsonbParseState **state, List *strings)
+{
+	ListCell   *lc;
+
+	es_json_push_key(state, ES_ERASURE_LEFT);
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	foreach(lc, strings)
+	{
+		StringInfo	hex = lfirst(lc);
+		JsonbValue	value = {.type = jbvString};
+
+		value.val.string.val = hex->data;
+		value.val.string.len = hex->len;
+		pushJsonbValue(state, WJB_ELEM, &value);
+	}
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+static void
+append_part(const EsErasing *erasing, List *strings, const text *reason, const text *actor)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	es_json_push_string(&state, ES_ERASURE_MODE, es_erased_mode_name(erasing->mode));
+	push_strings(&state, strings);
+	(void) es_erasure_append(erasing->subject, ES_ERASURE_PART,
+							 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)), reason, actor);
+}
+
+void
+es_erasure_push_left(JsonbParseState **state, const EsErasing *erasing, const text *reason, const text *actor)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource erased event",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext parts = AllocSetContextCreate(CurrentMemoryContext, "eventsource erasure's part",
+												ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(parts);
+	Snapshot	snapshot;
+	List	   *strings;
+	int64		next = 0;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	strings = collect_some(erasing, snapshot, work, &next);
+	while (next < erasing->count)
+	{
+		append_part(erasing, strings, reason, actor);
+		MemoryContextReset(parts);
+		strings = collect_some(erasing, snapshot, work, &next);
+	}
 	UnregisterSnapshot(snapshot);
+	MemoryContextSwitchTo(caller);
+	push_strings(state, strings);
 	MemoryContextDelete(work);
 }

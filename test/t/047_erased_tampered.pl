@@ -191,5 +191,17 @@ like($got, qr/^\d+ it is about a subject that was erased before$/m, 'an event ab
 like($got, qr/^- subject "cust-2" was erased, but is not marked so$/m, 'and the mark that is missing');
 
 is(problems_of($node, 'log'), '', 'the log itself is whole');
+
+# ---- more than one event of an erasure can tell of ----
+
+sql(<<'SQL');
+SELECT count(*) FROM eventsource.append_events((SELECT jsonb_agg('{"stream": "many-1", "type": "noted", "data": {"n": 1}}'::jsonb) FROM generate_series(1, 33000)));
+SELECT count(*) FROM eventsource.erase_subject('many-1', 'hard', 'gdpr-request');
+SQL
+is(sql("SELECT string_agg(type, ' ' ORDER BY position) FROM eventsource.erasures WHERE subject = 'many-1'"), 'erasure_part erasure_part erasure_completed', 'in several events');
+is(sql("SELECT string_agg(DISTINCT what, ' ') FROM eventsource.erasure_report('many-1')"), 'erasure_completed', 'the report is of the last');
+is(sql("SELECT count(*) || ' ' || count(*) FILTER (WHERE status = 'redacted') FROM eventsource.verify_log() JOIN eventsource.events e ON e.position = event_position WHERE e.stream = 'many-1'"), '33000 33000', 'all that were erased are told');
+$node->safe_psql('log', "\\o $dir/export\nSELECT * FROM eventsource.export_log()");
+is(positions_outside(found_outside()), '', 'by the verifier outside, too');
 $node->stop;
 done_testing();
