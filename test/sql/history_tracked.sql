@@ -38,8 +38,8 @@ BEGIN
 		ELSE
 			INSERT INTO hist_lead (id, score) SELECT n, n FROM generate_series(k, k + 3) n ON CONFLICT (id) DO UPDATE SET score = excluded.score;
 		END IF;
-		DELETE FROM copy WHERE at = pg_temp.now_recorded();
-		INSERT INTO copy SELECT pg_temp.now_recorded(), l.id, to_jsonb(l) FROM hist_lead l WHERE l.id < 900;
+		DELETE FROM copy WHERE at = (SELECT pg_temp.now_recorded());
+		INSERT INTO copy SELECT (SELECT pg_temp.now_recorded()), l.id, to_jsonb(l) FROM hist_lead l WHERE l.id < 900;
 	END LOOP;
 END
 $$;
@@ -127,7 +127,7 @@ UPDATE copy SET row_data = row_data - 'status' - 'note' - 'agent' || jsonb_build
 SELECT is_empty($$ SELECT pg_temp.differences('row_data') $$, 'columns renamed, dropped and added: rows of the past have them as today');
 SELECT pg_temp.changes(60, ARRAY['agent', 'owner', 'remark']) IS NULL AS done \gset
 INSERT INTO hist_lead (id, extra) VALUES (60, NULL);
-INSERT INTO copy SELECT pg_temp.now_recorded(), l.id, to_jsonb(l) FROM hist_lead l WHERE l.id < 900;
+INSERT INTO copy SELECT (SELECT pg_temp.now_recorded()), l.id, to_jsonb(l) FROM hist_lead l WHERE l.id < 900;
 SELECT is_empty($$ SELECT pg_temp.differences('row_data') $$, 'and the changes since');
 SELECT is_empty($$ SELECT DISTINCT c.id FROM copy c WHERE c.id % 6 = 1 AND c.row_data IS DISTINCT FROM (SELECT to_jsonb(a) FROM eventsource.as_of(NULL::hist_lead, c.at, c.id::text) a) $$, 'by key, too');
 SELECT is_empty($$ SELECT l.id FROM hist_lead l WHERE id < 900 AND NOT EXISTS (SELECT FROM eventsource.attribute_periods('hist_lead', 'owner', l.id::text) p
