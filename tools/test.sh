@@ -215,7 +215,8 @@ run_tap() {
 	mkdir "$work/tap"
 	is_root && chown "$(cluster_user)" "$work/tap"
 	# shellcheck disable=SC2086
-	as_cluster_user env PATH="$bin:$PATH" PERL5LIB="$pgxs/../src/test/perl:$tree/test${PERL5LIB:+:$PERL5LIB}" \
+	as_cluster_user env PATH="$tree/test/bin:$bin:$PATH" ES_BINDIR="$bin" ES_TEMPLATES="$work/tap" \
+		PERL5LIB="$pgxs/../src/test/perl:$tree/test${PERL5LIB:+:$PERL5LIB}" \
 		PG_REGRESS="$pgxs/../src/test/regress/pg_regress" PGPORT=65432 TESTDIR="$tree" \
 		TESTDATADIR="$tree/tmp_check" TESTLOGDIR="$tree/tmp_check/log" \
 		PERL_TEST_HARNESS_DUMP_TAP="$work/tap" \
