@@ -61,9 +61,9 @@ SELECT s.name AS stream,
   -- A row holds personal fields as they are, so it is for who may read the table.
   LEFT JOIN (SELECT o.projection, o.category,
 					bool_and(has_table_privilege(o.target, 'SELECT') AND NOT row_security_active(o.target)) AS is_readable
-			   FROM (SELECT d.name COLLATE "C", NULL, d.target FROM eventsource.projection_definitions() d
+			   FROM (SELECT d.name COLLATE "C" AS projection, NULL AS category, d.target FROM eventsource.projection_definitions() d
 					 UNION ALL
-					 SELECT '', l.category, l.target FROM eventsource.list_tracked_tables() l) o (projection, category, target)
+					 SELECT '' AS projection, l.category, l.target FROM eventsource.list_tracked_tables() l) o
 			  GROUP BY o.projection, o.category) r
 	ON r.projection = p.target AND (r.category IS NULL OR r.category = c.word)
  WHERE eventsource.may_read_stream(p.stream);

@@ -301,7 +301,7 @@ CREATE FUNCTION eventsource.reader_functions() RETURNS name[]
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	RETURN (SELECT array_agg(DISTINCT p.proname) FROM pg_proc p
 			 WHERE p.pronamespace = 'eventsource'::regnamespace
-			   AND p.prorettype <> ALL (ARRAY['trigger', 'event_trigger']::regtype[])
+			   AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 			   AND p.proname <> ALL (eventsource.writer_functions() || eventsource.admin_functions()
 									 || eventsource.eraser_functions() || eventsource.owner_functions()
 									 || eventsource.whole_log_functions()));
