@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$ROOT"
 
 majors=${ES_MAJORS:-15 17 18}
-suites='regress isolation segments'
+suites='regress isolation segments tap'
 # Of the TAP tests, those of what differs most between majors: processes, hooks,
 # shared memory, prepared transactions, replication.
 processes=(test/t/{003,011,013,018,020,022,023,024,028,04[0-9],05[0-9]}_*.pl)
@@ -51,7 +51,7 @@ main() {
 run_checked() {
 	checked=$(make_work_dir checked)
 	copy_tree "$checked/tree"
-	leg "with assertions and traps" env ES_PARTS='regress isolation' \
+	leg "with assertions and traps" env ES_PARTS='regress isolation' ES_MAKE_FLAGS=with_llvm=no \
 		ES_CFLAGS='-DUSE_ASSERT_CHECKING -fsanitize=undefined -fsanitize-undefined-trap-on-error' \
 		"$checked/tree/tools/test.sh"
 	rm -rf "$checked"
@@ -65,9 +65,8 @@ run_elsewhere() {
 		skipped=$((skipped + 1))
 		return
 	fi
-	leg_elsewhere "PostgreSQL $1" "$1" "$suites"
 	lend_older "$1"
-	leg_elsewhere "processes of PostgreSQL $1" "$1" tap "${processes[@]}"
+	leg_elsewhere "PostgreSQL $1" "$1" test/sql/*.sql test/specs/iso_*.spec "${processes[@]}"
 }
 
 # For the test that upgrades from one major to the next: those before the newest, as
@@ -94,12 +93,12 @@ install_elsewhere() {
 		PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config"
 }
 
-# leg_elsewhere LABEL MAJOR PARTS [FILE ...]
+# leg_elsewhere LABEL MAJOR FILE ...
 leg_elsewhere() {
-	local label=$1 major=$2 parts=$3
-	shift 3
+	local label=$1 major=$2
+	shift 2
 	leg "$label" "$ROOT/tools/chroot.sh" run "$major" env -u ES_DATA_DIR \
-		ES_OLDER_MAJORS="$older" ES_LABEL="$label" ES_PARTS="$parts" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
+		ES_OLDER_MAJORS="$older" ES_LABEL="$label" ES_PARTS="$suites" ES_NO_INSTALL_DEPS=yes ES_MAKE_FLAGS=with_llvm=no LC_ALL=C \
 		PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" tools/test.sh "$@"
 }
 
