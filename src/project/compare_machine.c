@@ -28,6 +28,7 @@
 #include "log/rights.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
+#include "project/personal_columns.h"
 #include "rules/category.h"
 #include "rules/filter.h"
 #include "rules/machine.h"
@@ -78,6 +79,7 @@ PG_FUNCTION_INFO_V1(eventsource_compare_machine);
 
 static void refuse_null(FunctionCallInfo fcinfo);
 static void open_rules(Comparison *c, const char *category, Jsonb *definition);
+static void refuse_personal(const EsProjection *context, const char *name, Jsonb *definition);
 static EsProjection *open_context(const char *name);
 static void compare_streams(Comparison *c, const char *category);
 static void begin_stream(Comparison *c);
@@ -135,14 +137,30 @@ open_rules(Comparison *c, const char *category, Jsonb *definition)
 {
 	EsDefinition *stored = es_config_read("category", category, 0);
 	EsCategoryText declared = {0};
+	const char *name;
 
 	if (stored != NULL)
 		es_category_read(stored->data, &declared);
 	if (declared.context != NULL)
 		c->context = open_context(declared.context);
-	c->machine = es_machine_propose(declared.state_machine != NULL ? declared.state_machine : category,
-									definition, c->context == NULL ? NULL : c->context->target->desc);
+	name = declared.state_machine != NULL ? declared.state_machine : category;
+	c->machine = es_machine_propose(name, definition, c->context == NULL ? NULL : c->context->target->desc);
+	if (c->context != NULL)
+		refuse_personal(c->context, name, definition);
 	c->may_raise = c->context != NULL || es_machine_evaluates(c->machine);
+}
+
+/* As where it is defined: what passes a guard would tell what personal columns have held. */
+static void
+refuse_personal(const EsProjection *context, const char *name, Jsonb *definition)
+{
+	EsPersonalColumns personal;
+	List	   *problems;
+
+	es_personal_columns_find(context, &personal);
+	problems = es_machine_check_personal_row(name, definition, context->target->desc, personal.columns);
+	if (problems != NIL)
+		es_machine_refuse(psprintf("definition of state machine \"%s\"", name), problems);
 }
 
 /* Guards of the caller's would look at its rows. */
