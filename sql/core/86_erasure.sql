@@ -99,6 +99,11 @@ CREATE FUNCTION eventsource.request_erasure(
 COMMENT ON FUNCTION eventsource.request_erasure(text, text, text, text, interval) IS
 	'Opens a case: records that a subject is to be erased in this mode (soft, anonymize, hard), why, and within what time. Nothing is erased yet. Returns the position of the event. The view erasure_requests lists cases. Errors: 55000 if it is erased so already, or requested; 22004 for a missing subject, mode, reason or deadline; 22023 unknown mode; 42939 for a subject that begins with $.';
 
+CREATE FUNCTION eventsource.close_erasure_request(subject text, reason text, actor text DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_close_erasure_request' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.close_erasure_request(text, text, text) IS
+	'Ends what was requested about a subject though it was not done: nothing is known about it, it was withdrawn, the law says otherwise. All requests about it that are open are closed, past their deadlines or not; nothing is erased, and another may follow. Returns the position of the event, which says why and who. Errors: 55000 if none is open; 22004 for a missing subject or reason; 42939 for a subject that begins with $.';
+
 CREATE FUNCTION eventsource.erase_subject(subject text, mode text, reason text, actor text DEFAULT NULL)
 	RETURNS TABLE (target text, affected bigint)
 	AS 'MODULE_PATHNAME', 'eventsource_erase_subject' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
@@ -155,8 +160,8 @@ SELECT e.position,
 COMMENT ON VIEW eventsource.erasures IS 'What was recorded about erasures: events of the category $erasure, none of which holds personal data but the subject''s name.';
 COMMENT ON COLUMN eventsource.erasures.position IS 'Position of the event.';
 COMMENT ON COLUMN eventsource.erasures.subject IS 'Whom it is about.';
-COMMENT ON COLUMN eventsource.erasures.type IS 'erasure_requested, erasure_completed or erasure_reverted; erasure_part before a completion that one event could not hold.';
-COMMENT ON COLUMN eventsource.erasures.data IS 'Of a request: mode, deadline. Of a completion: mode, found (events about the subject), upto (the last one''s position), request (position of the one it meets), targets (name: how much was cleared).';
+COMMENT ON COLUMN eventsource.erasures.type IS 'erasure_requested, erasure_closed, erasure_completed or erasure_reverted; erasure_part before a completion that one event could not hold.';
+COMMENT ON COLUMN eventsource.erasures.data IS 'Of a request: mode, deadline. Of one that was closed: mode, request (its position). Of a completion: mode, found (events about the subject), upto (the last one''s position), request (position of the one it meets), targets (name: how much was cleared).';
 COMMENT ON COLUMN eventsource.erasures.reason IS 'Why.';
 COMMENT ON COLUMN eventsource.erasures.actor IS 'Who asked for it, or did it.';
 COMMENT ON COLUMN eventsource.erasures.recorded_at IS 'When.';
@@ -170,21 +175,29 @@ SELECT q.position,
 	   q.actor,
 	   q.recorded_at AS requested_at,
 	   (q.data ->> 'deadline')::timestamptz AS deadline,
-	   CASE WHEN q.met_at IS NOT NULL THEN 'completed'
+	   CASE WHEN c.position IS NOT NULL THEN 'completed'
+			WHEN d.position IS NOT NULL THEN 'closed'
 			WHEN (q.data ->> 'deadline')::timestamptz < clock_timestamp() THEN 'overdue'
 			ELSE 'open' END AS status,
 	   c.recorded_at AS completed_at,
-	   c.data ->> 'mode' AS completed_mode
+	   c.data ->> 'mode' AS completed_mode,
+	   d.recorded_at AS closed_at,
+	   a.word AS closed_by,
+	   r.word AS closing_reason
   FROM (SELECT e.*,
 			   CASE e.data ->> 'mode'
 				   WHEN 'soft' THEN min(e.position) FILTER (WHERE e.type = 'erasure_completed') OVER w
 				   WHEN 'anonymize' THEN min(e.position) FILTER (WHERE e.type = 'erasure_completed' AND e.data ->> 'mode' <> 'soft') OVER w
-				   ELSE min(e.position) FILTER (WHERE e.type = 'erasure_completed' AND e.data ->> 'mode' = 'hard') OVER w END AS met_at
+				   ELSE min(e.position) FILTER (WHERE e.type = 'erasure_completed' AND e.data ->> 'mode' = 'hard') OVER w END AS met_at,
+			   min(e.position) FILTER (WHERE e.type = 'erasure_closed') OVER w AS closed_at
 		  FROM eventsource.erasures e
 		WINDOW w AS (PARTITION BY e.subject ORDER BY e.position ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)) q
-  LEFT JOIN eventsource.event c ON c.position = q.met_at
+  LEFT JOIN eventsource.event c ON c.position = q.met_at AND q.met_at = least(q.met_at, q.closed_at)
+  LEFT JOIN eventsource.event d ON d.position = q.closed_at AND q.closed_at = least(q.met_at, q.closed_at)
+  LEFT JOIN eventsource.word a ON a.id = d.actor
+  LEFT JOIN eventsource.word r ON r.id = d.reason
  WHERE q.type = 'erasure_requested' AND eventsource.may_read_categories(NULL);
-COMMENT ON VIEW eventsource.erasure_requests IS 'Cases: requests to erase a subject, and whether they were met.';
+COMMENT ON VIEW eventsource.erasure_requests IS 'Cases: requests to erase a subject, and whether they were met, or closed.';
 COMMENT ON COLUMN eventsource.erasure_requests.position IS 'Position of the request.';
 COMMENT ON COLUMN eventsource.erasure_requests.subject IS 'Who is to be erased.';
 COMMENT ON COLUMN eventsource.erasure_requests.mode IS 'How: soft, anonymize or hard.';
@@ -192,9 +205,12 @@ COMMENT ON COLUMN eventsource.erasure_requests.reason IS 'Why.';
 COMMENT ON COLUMN eventsource.erasure_requests.actor IS 'Who asked for it.';
 COMMENT ON COLUMN eventsource.erasure_requests.requested_at IS 'When.';
 COMMENT ON COLUMN eventsource.erasure_requests.deadline IS 'Until when it is to be done.';
-COMMENT ON COLUMN eventsource.erasure_requests.status IS 'open, overdue or completed.';
+COMMENT ON COLUMN eventsource.erasure_requests.status IS 'open, overdue (open, past its deadline), completed or closed.';
 COMMENT ON COLUMN eventsource.erasure_requests.completed_at IS 'When it was done; NULL if it was not.';
 COMMENT ON COLUMN eventsource.erasure_requests.completed_mode IS 'How it was done: as strongly as was asked for, or more so.';
+COMMENT ON COLUMN eventsource.erasure_requests.closed_at IS 'When it was closed without being met; NULL if it was not.';
+COMMENT ON COLUMN eventsource.erasure_requests.closed_by IS 'Who closed it.';
+COMMENT ON COLUMN eventsource.erasure_requests.closing_reason IS 'Why.';
 
 CREATE FUNCTION eventsource.erasure_report(subject text)
 	RETURNS TABLE (event_position bigint, what text, mode text, target text, affected bigint, reason text, actor text, recorded_at timestamptz)
@@ -206,7 +222,7 @@ SELECT e.position, e.type, e.data ->> 'mode', t.key, t.value::bigint, e.reason, 
  ORDER BY e.position, t.key COLLATE "C"
 $$;
 COMMENT ON FUNCTION eventsource.erasure_report(text) IS
-	'All that was asked for and done to erase a subject, in order: one row for each target of an erasure, or of its reversal, with how much was cleared there; one for a request.';
+	'All that was asked for and done to erase a subject, in order: one row for each target of an erasure, or of its reversal, with how much was cleared there; one for a request, or its closing.';
 
 CREATE FUNCTION eventsource.eraser_definitions()
 	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)

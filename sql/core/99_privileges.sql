@@ -268,8 +268,8 @@ COMMENT ON FUNCTION eventsource.admin_functions() IS
 
 CREATE FUNCTION eventsource.eraser_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-	RETURN ARRAY['request_erasure', 'erase_subject', 'revert_erasure', 'subject_events', 'export_subject',
-				 'subject_rows', 'subject_tracked_rows', 'scrub_statements']::name[];
+	RETURN ARRAY['request_erasure', 'close_erasure_request', 'erase_subject', 'revert_erasure', 'subject_events',
+				 'export_subject', 'subject_rows', 'subject_tracked_rows', 'scrub_statements']::name[];
 COMMENT ON FUNCTION eventsource.eraser_functions() IS
 	'Private: functions that grant_eraser adds to what a reader may call; each mode is a right besides.';
 

@@ -25,6 +25,7 @@ typedef enum EsErasedMode
 												 * after it says was left */
 #define ES_ERASURE_COMPLETED	"erasure_completed"
 #define ES_ERASURE_REVERTED		"erasure_reverted"
+#define ES_ERASURE_CLOSED		"erasure_closed"
 
 extern const char *es_erased_mode_name(EsErasedMode mode);
 

@@ -34,7 +34,7 @@ extern void es_erasure_push_left(JsonbParseState **state, const EsErasing *erasi
 
 /* ---- erase_event.c: cases ---- */
 
-/* A request that is not completed yet. */
+/* A request that is neither met nor closed yet. */
 typedef struct EsErasureRequest
 {
 	int64		position;

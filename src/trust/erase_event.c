@@ -1,7 +1,7 @@
 /*
  * erase_event.c
  *		What is recorded about erasures: events of the category $erasure, one stream
- *		per subject; and request_erasure, which opens a case.
+ *		per subject; request_erasure, which opens a case, and close_erasure_request.
  *
  * They hold no personal data but the subject's name.
  */
@@ -11,6 +11,7 @@
 #include "append/hall.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "log/accounts.h"
 #include "log/json.h"
 #include "log/read.h"
 #include "miscadmin.h"
@@ -21,8 +22,10 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(eventsource_request_erasure);
+PG_FUNCTION_INFO_V1(eventsource_close_erasure_request);
 
 static Jsonb *request_data(EsErasedMode mode, TimestampTz deadline);
+static Jsonb *closing_data(const EsErasureRequest *request);
 static bool is_type(const EsEvent *event, const char *type);
 
 int64
@@ -89,12 +92,43 @@ request_data(EsErasedMode mode, TimestampTz deadline)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	es_json_push_string(&state, "mode", es_erased_mode_name(mode));
+	es_json_push_string(&state, ES_ERASURE_MODE, es_erased_mode_name(mode));
 	es_json_push_string(&state, "deadline", es_erasure_time(deadline));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* The last one, unless an erasure that is as strong came after it. */
+/* close_erasure_request(subject text, reason text, actor text): position */
+Datum
+eventsource_close_erasure_request(PG_FUNCTION_ARGS)
+{
+	EsErasureArgs args;
+	EsErasureRequest open;
+
+	PreventCommandIfReadOnly("eventsource.close_erasure_request()");
+	es_erasure_args(fcinfo, 0, -1, 1, 2, &args);
+	es_erased_lock(args.subject);
+	if (!es_erasure_find_request(args.subject, &open))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no erasure of subject \"%s\" is requested", text_to_cstring(args.subject)),
+				 errdetail("No request about it was made, or the last one was met or closed."),
+				 errhint("The view eventsource.erasure_requests shows all, and their status.")));
+	PG_RETURN_INT64(es_erasure_append(args.subject, ES_ERASURE_CLOSED, closing_data(&open),
+									  args.reason, args.actor));
+}
+
+static Jsonb *
+closing_data(const EsErasureRequest *request)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	es_json_push_string(&state, ES_ERASURE_MODE, es_erased_mode_name(request->mode));
+	es_json_push_number(&state, "request", request->position);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The last one, unless an erasure that is as strong came after it, or it was closed. */
 bool
 es_erasure_find_request(const text *subject, EsErasureRequest *request)
 {
@@ -105,7 +139,7 @@ es_erasure_find_request(const text *subject, EsErasureRequest *request)
 	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
-		char	   *name = es_json_find_string(&DatumGetJsonbP(event.value[ES_EVENT_DATA])->root, "mode");
+		char	   *name = es_json_find_string(&DatumGetJsonbP(event.value[ES_EVENT_DATA])->root, ES_ERASURE_MODE);
 		EsErasedMode mode = name == NULL ? ES_ERASED_NOT : es_erased_mode_named(name);
 
 		if (!es_text_same(es_event_text(&event, ES_EVENT_SUBJECT), subject))
@@ -115,7 +149,8 @@ es_erasure_find_request(const text *subject, EsErasureRequest *request)
 			request->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
 			request->mode = mode;
 		}
-		else if (is_type(&event, ES_ERASURE_COMPLETED) && mode >= request->mode)
+		else if ((is_type(&event, ES_ERASURE_COMPLETED) && mode >= request->mode) ||
+				 is_type(&event, ES_ERASURE_CLOSED))
 			request->position = 0;
 	}
 	es_scan_end(scan);

@@ -311,7 +311,7 @@ SELECT format('SELECT count(*) FROM eventsource.%I v WHERE public.cr_leak(v.%I)'
 			   ('corrections', 'data_after'), ('corrections', 'data_before'), ('corrections', 'reason'), ('transitions', 'stream'), ('state_periods', 'key'),
 			   ('step', 'type'), ('snapshots', 'stream'), ('snapshots', 'row_data'), ('parked_events', 'error'), ('parked_events', 'data'), ('subscription_partitions', 'error'),
 			   ('subscriptions', 'error'), ('event_summaries', 'subject'), ('violations', 'data'), ('archived_events', 'data'), ('pruned_streams', 'stream'),
-			   ('erasures', 'subject'), ('erasures', 'data'), ('erasure_requests', 'completed_mode'), ('erasure_requests', 'completed_at'), ('projections', 'defined_at'), ('handlers', 'defined_at')) x (t, c);
+			   ('erasures', 'subject'), ('erasures', 'data'), ('erasure_requests', 'completed_mode'), ('erasure_requests', 'completed_at'), ('erasure_requests', 'closed_by'), ('erasure_requests', 'closing_reason'), ('projections', 'defined_at'), ('handlers', 'defined_at')) x (t, c);
 INSERT INTO attack VALUES
 	('SELECT count(*) FROM pg_temp.sql_events() v WHERE public.cr_leak(v.data)'),
 	('SELECT count(*) FROM cr_a_view v WHERE public.cr_leak(v.data)'),

@@ -3,7 +3,7 @@
 -- Erasure: a subject is deactivated, or its events become tombstones; projections are folded anew from what is
 -- left, the chain verifies, machines accept what happened, and nothing is recorded about it any more.
 BEGIN;
-SELECT plan(76);
+SELECT plan(98);
 
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
 	SELECT regexp_replace(pg_temp.refusal(command), 'position \d+', 'position N', 'g')
@@ -159,6 +159,41 @@ SELECT pg_temp.refuses('SELECT eventsource.drop_eraser(''public.era_forget(pg_ca
 SELECT is_empty('SELECT * FROM eventsource.erasers', 'and is not listed');
 SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all verifies');
 
+-- ---- requests that are not met ----
+
+CREATE FUNCTION pg_temp.cases(whose text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(concat_ws(' ', q.mode, q.status, q.completed_mode, q.closed_by, q.closing_reason), ', ' ORDER BY q.position) FROM eventsource.erasure_requests q WHERE q.subject = whose
+$$;
+SELECT eventsource.request_erasure('eracust-77', 'soft', deadline => '-1 day'), eventsource.request_erasure('eracust-77', 'hard', deadline => '-1 day') \g /dev/null
+SELECT is(pg_temp.cases('eracust-77'), 'soft overdue, hard overdue', 'about whom nothing is known, two of them');
+SELECT is(h.status || ' ' || h.value, 'degraded 2', 'health() tells') FROM eventsource.health_erasure() h;
+SELECT pg_temp.refuses('SELECT eventsource.erase_subject(''eracust-77'', ''hard'', ''r'')', 'P0002', 'nothing is known about subject "eracust-77"', 'they cannot be met');
+SELECT pg_temp.refuses('SELECT eventsource.close_erasure_request(''eracust-77'', NULL)', '22004', 'reason must not be null or empty', 'closing them needs a reason');
+SELECT pg_temp.refuses('SELECT eventsource.close_erasure_request(NULL, ''r'')', '22004', 'subject must not be null or empty', 'and a subject');
+SELECT pg_temp.refuses('SELECT eventsource.close_erasure_request(''$x'', ''r'')', '42939', '"$x" cannot be erased', 'that can be one');
+SELECT is(pg_temp.refusal('SELECT eventsource.close_erasure_request(''eracust-78'', ''r'')'), '55000: no erasure of subject "eracust-78" is requested
+DETAIL: No request about it was made, or the last one was met or closed.
+HINT: The view eventsource.erasure_requests shows all, and their status.', 'and a request');
+SELECT eventsource.close_erasure_request('eracust-77', 'not a customer', 'dpo:ann') AS closing \gset
+SELECT is(pg_temp.cases('eracust-77'), 'soft closed dpo:ann not a customer, hard closed dpo:ann not a customer', 'both are closed');
+SELECT ok(q.closed_at = e.recorded_at AND q.completed_at IS NULL, 'when it was') FROM eventsource.erasure_requests q, eventsource.erasures e WHERE q.subject = 'eracust-77' AND q.mode = 'hard' AND e.position = :closing;
+SELECT is(e.data, jsonb_build_object('mode', 'hard', 'request', q.position), 'the event says which') FROM eventsource.erasures e, eventsource.erasure_requests q
+ WHERE e.position = :closing AND q.subject = 'eracust-77' AND q.mode = 'hard';
+SELECT is(h.status || ' ' || h.message, 'healthy none is open', 'nothing is due') FROM eventsource.health_erasure() h;
+SELECT pg_temp.same_rows($$ SELECT what, mode, target, reason, actor FROM eventsource.erasure_report('eracust-77') OFFSET 1 $$, $$ VALUES
+	('erasure_requested', 'hard', NULL::text, 'gdpr-request', session_user::text), ('erasure_closed', 'hard', NULL, 'not a customer', 'dpo:ann') $$, 'the report');
+SELECT pg_temp.refuses('SELECT eventsource.close_erasure_request(''eracust-77'', ''r'')', '55000', 'no erasure of subject "eracust-77" is requested', 'once');
+SELECT isnt(eventsource.request_erasure('eracust-77'), NULL, 'another request may follow');
+SELECT eventsource.append('eracust-77', 'signed_up', '{"email": "f@example.com", "city": "Rome"}') \g /dev/null
+SELECT is(pg_temp.erase('eracust-77', 'hard'), 'events 1, projection rows 1', 'and be met');
+SELECT is(pg_temp.cases('eracust-77'), 'soft closed dpo:ann not a customer, hard closed dpo:ann not a customer, anonymize completed hard', 'which changes nothing of what was closed');
+SELECT pg_temp.refuses('SELECT eventsource.close_erasure_request(''eracust-77'', ''r'')', '55000', 'no erasure of subject "eracust-77" is requested', 'what is met cannot be closed');
+SELECT eventsource.append('eracust-79', 'signed_up', '{"email": "g@example.com", "city": "Rome"}'), eventsource.request_erasure('eracust-79', 'anonymize'),
+	eventsource.close_erasure_request('eracust-79', 'withdrawn'), pg_temp.erase('eracust-79', 'anonymize') \g /dev/null
+SELECT ok(NOT e.data ? 'request', 'an erasure names no request that was closed before') FROM eventsource.erasures e WHERE e.subject = 'eracust-79' AND e.type = 'erasure_completed';
+SELECT is(pg_temp.cases('eracust-79'), 'anonymize closed ' || session_user || ' withdrawn', 'who is not named, is who is logged in');
+SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all verifies');
+
 -- ---- rights ----
 
 CREATE ROLE era_reader; CREATE ROLE era_dpo; CREATE ROLE era_clerk;
@@ -167,12 +202,14 @@ SELECT pg_temp.refuses('SELECT eventsource.grant_eraser(''era_dpo'', ''{all}'')'
 SELECT eventsource.append('eracust-4', 'signed_up', '{"email": "d@example.com", "city": "Rome"}') \g /dev/null
 SET ROLE era_reader;
 SELECT throws_ok('SELECT eventsource.erase_subject(''eracust-4'', ''soft'', ''r'')', '42501', 'permission denied for function erase_subject', 'a reader erases nothing');
+SELECT throws_ok('SELECT eventsource.close_erasure_request(''eracust-4'', ''r'')', '42501', 'permission denied for function close_erasure_request', 'nor closes a case');
 SELECT throws_ok('SELECT eventsource.export_subject(''eracust-4'')', '42501', 'permission denied for function export_subject', 'nor exports');
 SELECT lives_ok('SELECT * FROM eventsource.erasure_requests', 'but sees what is due');
 SET ROLE era_clerk;
 SELECT pg_temp.refuses('SELECT eventsource.erase_subject(''eracust-4'', ''hard'', ''r'')', '42501', 'permission denied to erase a subject in mode hard', 'each mode is a right');
 SELECT lives_ok('SELECT eventsource.erase_subject(''eracust-4'', ''soft'', ''r'')', 'who has it, may');
 SELECT lives_ok('SELECT eventsource.revert_erasure(''eracust-4'', ''r'')', 'and may revert it');
+SELECT lives_ok('SELECT eventsource.request_erasure(''eracust-4'', ''hard''), eventsource.close_erasure_request(''eracust-4'', ''r'')', 'cases are everybody''s who erases');
 SET ROLE era_dpo;
 SELECT pg_temp.refuses('SELECT eventsource.erase_subject(''eracust-4'', ''soft'', ''r'')', '42501', 'permission denied to erase a subject in mode soft', 'the stronger does not give the weaker');
 SELECT lives_ok('SELECT eventsource.erase_subject(''eracust-4'', ''hard'', ''r'')', 'another has another');
