@@ -49,7 +49,7 @@ static void warn_of_loss(const char *name, const EsCategoryText *category);
 static void warn_of_unregistered(const char *name);
 static char *arguments(const EsCategoryText *category);
 static Jsonb *read_machine(const char *name);
-static List *check_category(const EsCategoryText *category);
+static List *check_category(const char *name, const EsCategoryText *category);
 static void compile_subject(void *arg);
 static TupleDesc context_columns(Oid relid);
 static void lock_machine(const char *name);
@@ -108,7 +108,7 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 		lock_machine(category.state_machine);
 	if (!PG_ARGISNULL(2))
 		category.context = check_context(name, PG_GETARG_OID(2));
-	problems = check_category(&category);
+	problems = check_category(name, &category);
 	if (problems != NIL)
 		es_machine_refuse(psprintf("definition of category \"%s\"", name), problems);
 	es_define_lock("category", name);
@@ -251,7 +251,7 @@ check_context(const char *category, Oid relid)
 
 /* Everything that only the whole of the category's definition shows. */
 static List *
-check_category(const EsCategoryText *category)
+check_category(const char *name, const EsCategoryText *category)
 {
 	List	   *problems = NIL;
 	SubjectTask task = {category->subject};
@@ -270,6 +270,8 @@ check_category(const EsCategoryText *category)
 	}
 	if (category->subject != NULL && (problem = es_expr_problem(compile_subject, &task)) != NULL)
 		problems = lappend(problems, psprintf("subject: %s", problem));
+	else if (category->subject != NULL)
+		problems = list_concat(problems, es_personal_subject_problems(name, category->subject));
 	return problems;
 }
 

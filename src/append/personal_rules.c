@@ -4,19 +4,32 @@
  *
  * Whichever comes last is refused: a field that becomes personal, or who reads it.
  * A guard that reads a column which is made of such a field would say something else
- * once that is erased, and fill would put it into data for good.
+ * once that is erased, and fill would put it into data for good. A subject is found on
+ * data without such fields: it would be another one than was meant.
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "append/personal_rules.h"
+#include "catalog/pg_type.h"
 #include "log/config.h"
 #include "log/guarded.h"
 #include "miscadmin.h"
 #include "project/personal_columns.h"
 #include "rules/machine.h"
+#include "rules/pii_use.h"
 #include "utils/rel.h"
 
+/* For es_expr_problem(). */
+typedef struct SubjectTask
+{
+	const char *category;
+	const char *subject;
+	EsPiiUse	use;
+} SubjectTask;
+
+static void find_in_subject(void *arg);
+static List *category_problems(void);
 static List *prefixed(const char *what, const char *name, List *lines);
 static List *machine_problems(void);
 static List *projection_problems(void);
@@ -72,11 +85,58 @@ es_personal_contexts_problems(const EsProjection *proposed)
 	return problems;
 }
 
+/* One that cannot be compiled is found wanting elsewhere. */
+List *
+es_personal_subject_problems(const char *category, const char *subject)
+{
+	SubjectTask task = {.category = category,.subject = subject};
+
+	if (es_expr_problem(find_in_subject, &task) != NULL || task.use.names == NULL)
+		return NIL;
+	return list_make1(psprintf("subject: cannot see personal field \"%s\"; use an identifier that stays",
+							   task.use.names));
+}
+
+static void
+find_in_subject(void *arg)
+{
+	SubjectTask *task = arg;
+	EsExprScope scope = {.owner = GetUserId()};
+	EsExpr	   *subject = es_expr_compile(&scope, task->subject, TEXTOID, -1);
+	ListCell   *lc;
+
+	foreach(lc, es_pii_declared_subjectless(task->category))
+		es_pii_find_use(subject, lfirst(lc), &task->use);
+}
+
 List *
 es_personal_problems(void)
 {
-	return list_concat(machine_problems(),
-					   list_concat(projection_problems(), es_personal_contexts_problems(NULL)));
+	List	   *problems = list_concat(machine_problems(), category_problems());
+
+	return list_concat(problems, list_concat(projection_problems(), es_personal_contexts_problems(NULL)));
+}
+
+static List *
+category_problems(void)
+{
+	List	   *problems = NIL;
+	ListCell   *lc;
+
+	foreach(lc, es_config_list("category"))
+	{
+		const EsDefinition *stored = lfirst(lc);
+		EsCategoryText category;
+		List	   *lines;
+
+		CHECK_FOR_INTERRUPTS();
+		es_category_read(stored->data, &category);
+		if (category.subject == NULL)
+			continue;
+		lines = es_personal_subject_problems(stored->name, category.subject);
+		problems = list_concat(problems, prefixed("category", stored->name, lines));
+	}
+	return problems;
 }
 
 static List *

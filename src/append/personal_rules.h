@@ -18,6 +18,12 @@ extern List *es_personal_context_problems(const EsCategoryText *category, Jsonb 
 /* The same of all categories with this context. */
 extern List *es_personal_contexts_problems(const EsProjection *proposed);
 
+/*
+ * What a category's subject reads of personal fields, in types that have none of their
+ * own: lines.
+ */
+extern List *es_personal_subject_problems(const char *category, const char *subject);
+
 /* Of all that is defined, what could not bear what is personal now. */
 extern List *es_personal_problems(void);
 

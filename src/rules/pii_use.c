@@ -43,6 +43,7 @@ static bool is_step(Oid function);
 static void add_names(Way *way, Node *names, List **computed);
 static void add_name(Way *way, const char *name);
 static void note_use(Search *search, const Way *way);
+static List *add_declared(List *result, List *categories, const char *type, bool subjectless);
 static bool is_of_categories(const char *name, List *categories, const char **type);
 
 void
@@ -251,7 +252,20 @@ es_pii_generated_from(TupleDesc table, AttrNumber attno)
 List *
 es_pii_declared(List *categories, const char *type)
 {
-	List	   *result = es_pii_declared_captured(categories, type);
+	return add_declared(es_pii_declared_captured(categories, type), categories, type, false);
+}
+
+List *
+es_pii_declared_subjectless(const char *category)
+{
+	List	   *categories = list_make1(unconstify(char *, category));
+
+	return add_declared(es_pii_declared_captured(categories, NULL), categories, NULL, true);
+}
+
+static List *
+add_declared(List *result, List *categories, const char *type, bool subjectless)
+{
 	ListCell   *lc;
 
 	foreach(lc, es_config_names(ES_EVENT_TYPE_KIND))
@@ -263,7 +277,9 @@ es_pii_declared(List *categories, const char *type)
 		if (!is_of_categories(name, categories, &of) || (type != NULL && strcmp(of, type) != 0))
 			continue;
 		stored = es_event_type_read(of == name + 1 ? NULL : pnstrdup(name, of - name - 1), of);
-		for (int i = 0; stored != NULL && i < stored->n_versions; i++)
+		if (stored == NULL || (subjectless && es_event_type_latest(stored)->subject != NULL))
+			continue;
+		for (int i = 0; i < stored->n_versions; i++)
 			if (stored->version[i].personal != NULL)
 				result = lappend(result, stored->version[i].personal);
 	}

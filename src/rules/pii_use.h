@@ -36,4 +36,7 @@ extern Bitmapset *es_pii_generated_from(TupleDesc table, AttrNumber attno);
  */
 extern List *es_pii_declared(List *categories, const char *type);
 
+/* The same of a category, but for types that say themselves whom their events are about. */
+extern List *es_pii_declared_subjectless(const char *category);
+
 #endif							/* ES_RULES_PII_USE_H */

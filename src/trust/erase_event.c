@@ -139,7 +139,8 @@ es_erasure_find_request(const text *subject, EsErasureRequest *request)
 	es_scan_as_stored(scan);
 	while (es_scan_next(scan, &event))
 	{
-		char	   *name = es_json_find_string(&DatumGetJsonbP(event.value[ES_EVENT_DATA])->root, ES_ERASURE_MODE);
+		Jsonb	   *data = DatumGetJsonbP(event.value[ES_EVENT_DATA]);
+		char	   *name = es_json_find_string(&data->root, ES_ERASURE_MODE);
 		EsErasedMode mode = name == NULL ? ES_ERASED_NOT : es_erased_mode_named(name);
 
 		if (!es_text_same(es_event_text(&event, ES_EVENT_SUBJECT), subject))

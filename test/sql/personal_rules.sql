@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: definitions that could not bear their erasure, or would leak them, are refused.
 BEGIN;
-SELECT plan(47);
+SELECT plan(51);
 
 -- What another role is told.
 CREATE FUNCTION pg_temp.as_role(role regrole, command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -51,6 +51,11 @@ SELECT eventsource.create_state_machine('m', pg_temp.machine($$ event.data->>'ag
 SELECT is(pg_temp.lines($$ SELECT eventsource.register_event_type('ordered', pii => '{"age": "null"}') $$), 'pii: state machine "m", states.NEW.on.ordered.guard, "ordered_guard": personal field "age" is not seen by guards', 'nor becomes personal what a guard asks for');
 SELECT is((SELECT pii -> 'age' FROM eventsource.event_types WHERE type = 'ordered'), NULL, 'nothing is changed then');
 SELECT is(pg_temp.lines($$ SELECT eventsource.register_event_type('left', pii => '{"email": "hash"}', subject => 'event.data->>''email''') $$), 'subject: cannot see personal field "email"; use an identifier that stays', 'a subject is no personal field');
+SELECT is(pg_temp.lines($$ SELECT eventsource.create_category('shop', subject => 'event.data->>''email''') $$), 'subject: cannot see personal field "email"; use an identifier that stays', 'nor is a category''s');
+SELECT eventsource.create_category('depot', subject => 'event.data->>''worker''') \g /dev/null
+SELECT is(pg_temp.lines($$ SELECT eventsource.register_event_type('arrived', category => 'depot', pii => '{"worker": "hash"}') $$), 'pii: category "depot", subject: cannot see personal field "worker"; use an identifier that stays', 'nor becomes one personal');
+SELECT lives_ok($$ SELECT eventsource.register_event_type('arrived', category => 'depot', pii => '{"worker": "hash"}', subject => 'event.data->>''id''') $$, 'unless the type has its own subject');
+SELECT lives_ok($$ SELECT eventsource.register_event_type('arrived', category => 'yard', pii => '{"worker": "hash"}') $$, 'or is of another category');
 
 -- ---- projections ----
 
