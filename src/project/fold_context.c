@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "log/attempt.h"
 #include "log/reading.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "project/fold_row.h"
 
@@ -18,6 +19,7 @@ void
 es_row_begin_context(EsRowContext *context, const EsTarget *target)
 {
 	context->hides = (target == NULL || target->sees_personal) && !es_reading_is_trusted(GetUserId());
+	context->is_limited = target != NULL && !es_rights_reads_each(target->categories);
 	context->row = NULL;
 	context->callback.previous = error_context_stack;
 	context->callback.callback = describe_row;
@@ -37,7 +39,7 @@ describe_row(void *arg)
 	const EsRowContext *context = arg;
 	const EsRow *row = context->row;
 
-	if (row != NULL && context->hides && row->target->sees_personal)
+	if (row != NULL && (context->is_limited || (context->hides && row->target->sees_personal)))
 		es_row_hide_error();
 	if (row != NULL && row->last_position > 0)
 		errcontext("row of projection %s as the event at position " INT64_FORMAT " leaves it",
@@ -56,5 +58,5 @@ es_row_hide_error(void)
 		return;
 	if (ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		errmsg("a rule of a projection failed on what you may not see");
-	errdetail("What the error says of values is told to who may see personal data.");
+	errdetail("What the error says of values is told to who may see all that the row is made of.");
 }

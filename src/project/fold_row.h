@@ -88,6 +88,7 @@ typedef struct EsRowContext
 	const EsRow *row;
 	bool		hides;			/* rows of personal columns are not for who
 								 * asks */
+	bool		is_limited;		/* nor is all that the rows are made of */
 } EsRowContext;
 
 /* target: of all the rows; NULL: they are of several. */

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "log/reading.h"
+#include "log/rights.h"
 #include "miscadmin.h"
 #include "project/personal_columns.h"
 #include "rules/pii_use.h"
@@ -47,12 +48,14 @@ es_personal_columns_find(const EsProjection *projection, EsPersonalColumns *foun
 	} while (bms_num_members(found->columns) > before);
 }
 
-/* Looked at once, and only for who has not the right. */
+/* Personal columns are looked at once, and only for who has not the right. */
 bool
 es_personal_columns_hide(const EsProjection *projection)
 {
 	EsPersonalColumns found;
 
+	if (!es_rights_reads_each(projection->categories))
+		return true;
 	if (es_reading_is_trusted(GetUserId()))
 		return false;
 	if (!projection->is_looked_at)

@@ -103,6 +103,7 @@ es_projection_compile(const EsDefinition *definition, Oid relid, List **problems
 	if (problems == NULL)
 		error_context_stack = &context;
 	projection->target = es_target_make(relid);
+	projection->target->categories = projection->categories;
 	projection->definer = es_expr_owner_beside(definition->owner, projection->target->desc);
 	compiler.single_category = list_length(projection->categories) == 1;
 	compiler.key = find(definition->data, "key");

@@ -41,6 +41,7 @@ typedef struct EsTarget
 	char	   *name;			/* for messages: schema.table, quoted */
 	bool		sees_personal;	/* its rules read personal fields: see
 								 * personal_columns.h */
+	List	   *categories;		/* of char *: what its rows are made of */
 	TupleDesc	desc;
 	Oid			key_index;
 	int			nkeys;

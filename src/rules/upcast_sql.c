@@ -12,9 +12,9 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/event.h"
+#include "log/read.h"
 #include "log/rights.h"
 #include "log/stream_name.h"
-#include "log/vault.h"
 #include "log/word.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -22,6 +22,7 @@
 #include "rules/event_type.h"
 #include "rules/upcast.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -32,7 +33,7 @@ PG_FUNCTION_INFO_V1(eventsource_has_upcaster_support);
 PG_FUNCTION_INFO_V1(eventsource_read_data);
 PG_FUNCTION_INFO_V1(eventsource_upcaster_list);
 
-static bool is_of_readable_stream(int64 position);
+static Datum data_at(int64 position, Datum given);
 static void set_text(EsEvent *event, EsEventColumn column, const text *value);
 static void put_step(ReturnSetInfo *result, const EsUpcastChain *chain, const EsUpcaster *step);
 
@@ -87,6 +88,8 @@ eventsource_read_data(PG_FUNCTION_ARGS)
 	event.flags = PG_GETARG_INT16(5);
 	event.commitment = es_event_commitment(extra);
 	event.vault = event.commitment != NULL ? PG_GETARG_INT64(0) : 0;
+	if (!es_rights_reads_all() || (event.vault != 0 && !es_reading_is_trusted(GetUserId())))
+		PG_RETURN_DATUM(data_at(PG_GETARG_INT64(0), PG_GETARG_DATUM(6)));
 	name = es_stream_name(event.stream_id);
 	set_text(&event, ES_EVENT_STREAM, name);
 	set_text(&event, ES_EVENT_KEY, es_stream_name_key(name));
@@ -102,22 +105,32 @@ eventsource_read_data(PG_FUNCTION_ARGS)
 	es_event_set(&event, ES_EVENT_RECORDED_AT, PG_GETARG_DATUM(10));
 	es_event_set(&event, ES_EVENT_OCCURRED_AT,
 				 TimestampTzGetDatum(es_event_occurred_at(PG_GETARG_TIMESTAMPTZ(10), extra)));
-	if (event.vault != 0 && !es_rights_reads_all() && !is_of_readable_stream(event.vault))
-		event.vault = 0;
 	es_reading_restore(&event, GetUserId(), GetActiveSnapshot());
 	if (!event.isnull[ES_EVENT_CATEGORY] && !event.isnull[ES_EVENT_TYPE])
 		es_reading_upcast(upcasters, &event);
 	PG_RETURN_DATUM(event.value[ES_EVENT_DATA]);
 }
 
-/* Whoever calls us by hand can say what he likes of the row. */
-static bool
-is_of_readable_stream(int64 position)
+/*
+ * Whoever calls us by hand can say what he likes of the row.  For who does not see all
+ * there is, it is read from the log; where it is not there, what he said stays.
+ */
+static Datum
+data_at(int64 position, Datum given)
 {
-	EsVaultRow	row;
+	EsScan	   *scan;
+	EsEvent		event;
+	Datum		data = given;
 
-	return es_vault_read(position, GetActiveSnapshot(), &row) &&
-		es_rights_reads_word(ES_STREAM_CATEGORY(row.stream_id));
+	if (position < 1)
+		return given;
+	scan = es_scan_whole_log(position - 1, position, GetActiveSnapshot());
+	es_scan_for_reader(scan);
+	es_scan_expect(scan, 1);
+	if (es_scan_next(scan, &event))
+		data = datumCopy(event.value[ES_EVENT_DATA], false, -1);
+	es_scan_end(scan);
+	return data;
 }
 
 static void

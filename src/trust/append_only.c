@@ -223,7 +223,6 @@ definition_name(Relation rel)
 								   RelationGetRelationName(rel));
 }
 
-/* NULL if there is none, or it has ended. */
 /* Of a table that goes by another name now, or whose schema was not given. */
 static char *
 name_when_made(char *name)
@@ -268,6 +267,7 @@ guarded_tables(const char *name, Oid function)
 	return result;
 }
 
+/* NULL if there is none, or it has ended. */
 static const EsDefinition *
 definition_in_force(const char *name)
 {

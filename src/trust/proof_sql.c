@@ -174,7 +174,9 @@ eventsource_inclusion_proof(PG_FUNCTION_ARGS)
 	size = get_size(fcinfo, 1, "tree_size", &seal);
 	tree = es_tree_begin(&seal, snapshot);
 	leaf = es_tree_leaf_at(tree, position);
-	if (leaf < 0 || leaf >= size || !is_visible(position, snapshot))
+	if (leaf >= 0 && !is_visible(position, snapshot))
+		leaf = -1;
+	if (leaf < 0 || leaf >= size)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("no event at position " INT64_FORMAT " is in the tree of " INT64_FORMAT " events",

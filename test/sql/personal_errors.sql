@@ -79,7 +79,7 @@ SELECT eventsource.register_event_type('joined', 'perow', pii => '{"email": "has
 SELECT eventsource.append('perow-1', 'joined', '{"email": "ann@example.com"}') \g /dev/null
 SELECT unalike(pg_temp.attempt_as('pe_writer', $$SELECT eventsource.append('perow-1', 'counted', '{"n": 7}')$$), '%ann@%', 'a CHECK that fails quotes no row');
 SELECT unalike(pg_temp.attempt_as('pe_writer', $$SELECT eventsource.append('perow-1', 'cast')$$), '%ann@%', 'nor does a rule that fails');
-SELECT is(pg_temp.attempt_as('pe_writer', $$SELECT eventsource.append('perow-1', 'cast')$$), 'a rule of a projection failed on what you may not see | What the error says of values is told to who may see personal data.', 'which is said');
+SELECT is(pg_temp.attempt_as('pe_writer', $$SELECT eventsource.append('perow-1', 'cast')$$), 'a rule of a projection failed on what you may not see | What the error says of values is told to who may see all that the row is made of.', 'which is said');
 SELECT throws_like($$SELECT eventsource.append('perow-1', 'cast')$$, '%integer: "ann@example.com"', 'and told to who may see them');
 
 \i test/own_database_end.sql
