@@ -43,7 +43,8 @@ COMMENT ON COLUMN eventsource.scrubs_due.table_name IS 'The table, with its sche
 COMMENT ON COLUMN eventsource.scrubs_due.erased_at IS 'When something was taken away from it first that is in its file still.';
 COMMENT ON COLUMN eventsource.scrubs_due.age IS 'How many transactions ago the last one did.';
 
--- Whoever may still see what was there keeps VACUUM from leaving it out.
+-- Whoever may still see what was there keeps VACUUM from leaving it out; who is in
+-- another database sees nothing of this one (NULL: in none, as a replica's sender).
 CREATE FUNCTION eventsource.scrub_statements() RETURNS SETOF text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -54,8 +55,9 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT h.what INTO holder
-	  FROM (SELECT format('session %s', a.pid) AS what, age(a.backend_xmin) AS age FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid()
-			UNION ALL SELECT format('prepared transaction %L', p.gid), age(p.transaction) FROM pg_prepared_xacts p
+	  FROM (SELECT format('session %s', a.pid) AS what, age(a.backend_xmin) AS age FROM pg_stat_activity a
+		   WHERE a.pid <> pg_backend_pid() AND coalesce(a.datname = current_database(), true)
+			UNION ALL SELECT format('prepared transaction %L', p.gid), age(p.transaction) FROM pg_prepared_xacts p WHERE p.database = current_database()
 			UNION ALL SELECT format('replication slot %L', r.slot_name), greatest(age(r.xmin), age(r.catalog_xmin)) FROM pg_replication_slots r) h
 	 WHERE h.age >= youngest
 	 ORDER BY h.age DESC LIMIT 1;

@@ -141,7 +141,13 @@ $node->safe_psql('log', 'VACUUM (FULL, ANALYZE) person');
 	like($node->safe_psql('log', 'SELECT string_agg(table_name, $$ $$) FROM eventsource.scrubs_due'), qr/eventsource.vault/, 'a table written anew while somebody could still see it is due');
 	$holder->quit;
 }
+# Who is in another database holds nothing up.
+my $elsewhere = $node->background_psql('postgres');
+$elsewhere->query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$elsewhere->query('SELECT 1');
+$node->safe_psql('log', q{SELECT count(*) FROM eventsource.erase_subject('cust-4', 'hard', 'r')});
 $node->safe_psql('log', 'SELECT eventsource.scrub_statements() \gexec');
+$elsewhere->quit;
 is($node->safe_psql('log', 'SELECT count(*) FROM eventsource.scrub'), 0, 'what was done is noted no more');
 is($node->safe_psql('log', 'SELECT count(*) FROM eventsource.scrubs_due'), 0, 'nothing is due any more');
 is_deeply([ map { m,/base/\d+/(\d+), ? "$_ " . $node->safe_psql('log', "SELECT pg_filenode_relation(0, $1)") : $_ } find_secrets() ], [], 'no file has it');
