@@ -4,7 +4,9 @@
  *
  * Who goes through the log by position meets all streams at once: the end of each
  * one's chain stands in a hash table.  An event is held against the hash that is
- * stored with the one before, so that one that was changed spoils no other.
+ * stored with the one before, so that one that was changed spoils no other.  The table
+ * takes maintenance_work_mem at most; then it is begun anew, and what a stream that was
+ * in it goes on from is looked up in the log.
  *
  * A tombstone's payload is gone; its hash is what it was, which the next event and
  * the sealed tree are held against.  Personal fields may be gone, or replaced, beside
@@ -19,17 +21,10 @@
 #include "log/pruned.h"
 #include "log/read.h"
 #include "log/vault.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-
-struct EsChainCheck
-{
-	HTAB	   *ends;
-	Snapshot	snapshot;
-
-	EsAccounts *accounts;
-};
 
 typedef struct ChainEnd
 {
@@ -38,47 +33,104 @@ typedef struct ChainEnd
 	uint8		hash[ES_HASH_SIZE];
 } ChainEnd;
 
+/* An entry of the table, with what it costs there. */
+#define END_BYTES	(sizeof(ChainEnd) + 32)
+
+struct EsChainCheck
+{
+	MemoryContext context;		/* of the table */
+	HTAB	   *ends;
+	long		max_ends;
+	bool		has_forgotten;	/* the table was begun anew */
+	Snapshot	snapshot;
+
+	EsAccounts *accounts;
+};
+
+static void
+begin_table(EsChainCheck *check)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(ChainEnd),.hcxt = check->context};
+
+	check->ends = hash_create("eventsource chain ends", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
 EsChainCheck *
 es_chain_check_begin(Snapshot snapshot)
 {
 	EsChainCheck *check = palloc0(sizeof(EsChainCheck));
-	HASHCTL		ctl;
 
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(int64);
-	ctl.entrysize = sizeof(ChainEnd);
-	ctl.hcxt = CurrentMemoryContext;
+	check->context = CurrentMemoryContext;
+	check->max_ends = maintenance_work_mem * (Size) 1024 / END_BYTES;
 	check->snapshot = snapshot;
-	check->ends = hash_create("eventsource chain ends", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	check->accounts = es_accounts_begin(snapshot);
+	begin_table(check);
 	return check;
 }
 
-/* What a stream's first event that is met follows. */
+/*
+ * The last event of its stream before this one, if it has the version before this or, as
+ * none may, a later one; else that with the version before, wherever it is.
+ */
+static bool
+find_before(const EsChainCheck *check, const EsEvent *event, EsHead *head)
+{
+	int64		position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
+	int64		before = DatumGetInt64(event->value[ES_EVENT_VERSION]) - 1;
+	const text *stream = es_event_text(event, ES_EVENT_STREAM);
+	EsScan	   *scan = es_scan_stream(stream, Max(before, 1), false, check->snapshot);
+	bool		found = false;
+	HeapTuple	row;
+
+	while ((row = es_scan_next_tuple(scan)) != NULL)
+	{
+		EsHead		candidate;
+
+		es_event_read_head(row, &candidate);
+		if (candidate.version != before && es_event_position(row) >= position)
+			break;
+		*head = candidate;
+		found = true;
+	}
+	es_scan_end(scan);
+	return found;
+}
+
+/* What the first event that is met of a stream, or met again, follows. */
 static void
 begin_chain(const EsChainCheck *check, const EsEvent *event, ChainEnd *end)
 {
 	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	EsHead		head;
-	EsScan	   *scan;
-	HeapTuple	row;
 
 	end->version = 0;
 	memset(end->hash, 0, ES_HASH_SIZE);
-	if (version == 1)
+	if (version == 1 && !check->has_forgotten)
 		return;
-	if (!es_pruned_head(event->stream_id, &head) || head.version != version - 1)
-	{
-		scan = es_scan_stream(es_event_text(event, ES_EVENT_STREAM), version - 1, false, check->snapshot);
-		row = es_scan_next_tuple(scan);
-		if (row != NULL)
-			es_event_read_head(row, &head);
-		es_scan_end(scan);
-		if (row == NULL || head.version != version - 1)
-			return;
-	}
+	if (!find_before(check, event, &head) &&
+		(!es_pruned_head(event->stream_id, &head) || head.version != version - 1))
+		return;
 	end->version = head.version;
 	memcpy(end->hash, head.hash, ES_HASH_SIZE);
+}
+
+/* The end of an event's stream, before the event. */
+static ChainEnd *
+find_end(EsChainCheck *check, const EsEvent *event)
+{
+	ChainEnd   *end = hash_search(check->ends, &event->stream_id, HASH_FIND, NULL);
+
+	if (end != NULL)
+		return end;
+	if (hash_get_num_entries(check->ends) >= check->max_ends)
+	{
+		hash_destroy(check->ends);
+		begin_table(check);
+		check->has_forgotten = true;
+	}
+	end = hash_search(check->ends, &event->stream_id, HASH_ENTER, NULL);
+	begin_chain(check, event, end);
+	return end;
 }
 
 /* A tombstone's is not of what is there. */
@@ -154,15 +206,12 @@ check_erasure(EsChainCheck *check, const EsEvent *event, EsVaultVerdict verdict,
 void
 es_chain_check_event(EsChainCheck *check, const EsEvent *event, EsChainVerdict *verdict)
 {
-	bool		found;
-	ChainEnd   *end = hash_search(check->ends, &event->stream_id, HASH_ENTER, &found);
+	ChainEnd   *end = find_end(check, event);
 	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
 	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
 	EsVaultVerdict vault = ES_VAULT_INTACT;
 	EsVaultRow	row;
 
-	if (!found)
-		begin_chain(check, event, end);
 	verdict->after = end->version;
 	verdict->follows = version == end->version + 1;
 	verdict->problem = check_hash(event, end);

@@ -9,7 +9,7 @@
 
 #include "utils/snapshot.h"
 
-/* Memory: 56 bytes and overhead per stream, in the current context. */
+/* Memory: 80 bytes per stream, but maintenance_work_mem at most, in the current context. */
 typedef struct EsChainCheck EsChainCheck;
 
 typedef struct EsChainVerdict

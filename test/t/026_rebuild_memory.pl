@@ -1,5 +1,6 @@
 # 026_rebuild_memory.pl: verifying, rebuilding and defining a table that is far
-# larger than work_mem takes about that memory, not the table's.
+# larger than work_mem takes about that memory, not the table's; and so do sealing and
+# verifying a log, which go through all of it.
 
 use strict;
 use warnings;
@@ -10,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-my $node = new_server('memory', 'work_mem = 512kB', 'fsync = off');
+my $node = new_server('memory', 'work_mem = 512kB', 'maintenance_work_mem = 1MB', 'fsync = off');
 
 # 20 MB of rows.
 $node->safe_psql('log', <<'SQL');
@@ -60,5 +61,25 @@ for my $what (sort keys %peak)
 }
 is($node->safe_psql('log', 'SELECT count(*), sum(n) FROM big'), '20000|60000', 'and is right');
 is($node->safe_psql('log', q[SELECT count(*) FROM eventsource.verify_projection('big')]), '0', 'to the last row');
+
+# ---- the log ----
+
+# Of each stream events lie far from one another, and there are more streams than memory is for.
+my %before;
+for my $size ('small', 'large')
+{
+	$node->safe_psql('log', <<'SQL') if $size eq 'large';
+INSERT INTO eventsource.events (stream, type, data)
+SELECT 'big-' || i % 20000, 'made', jsonb_build_object('n', i) FROM generate_series(1, 60000) i;
+SQL
+	%peak = (
+		'sealing' => peak_of('SELECT * FROM eventsource.seal()'),
+		'verify_log' => peak_of('SELECT * FROM eventsource.verify_log(eventsource.checkpoint())'),
+		'verify_chain' => peak_of('SELECT * FROM eventsource.verify_chain()'));
+	note "$_, $size log: $peak{$_} kB" for sort keys %peak;
+	%before = %peak if $size eq 'small';
+}
+cmp_ok($peak{$_}, '<', 1.2 * $before{$_} + 1000, "$_: a log of three times the size takes no more memory") for sort keys %peak;
+is($node->safe_psql('log', 'SELECT * FROM eventsource.verify_log(eventsource.checkpoint())'), '', 'and nothing is found in it');
 $node->stop;
 done_testing();
