@@ -26,6 +26,7 @@
 #include "common/hashfn.h"
 #include "errors.h"
 #include "log/catalog.h"
+#include "log/chain.h"
 #include "log/erased.h"
 #include "log/sha256.h"
 #include "miscadmin.h"
@@ -78,17 +79,22 @@ es_erased_mode_named(const char *name)
 	return ES_ERASED_NOT;
 }
 
-/* A subject too long for the name of a stream is told by its digest. */
+/*
+ * A subject too long for the name of a stream is told by its digest.  Both go by UTF-8,
+ * so that the stream is found where the log is restored in another encoding.
+ */
 text *
 es_erasure_stream(const text *subject)
 {
 	int			len = VARSIZE_ANY_EXHDR(subject);
+	int			utf8_len = len;
+	const char *utf8 = es_chain_utf8(VARDATA_ANY(subject), &utf8_len);
 	uint8		digest[ES_HASH_SIZE];
 	char		hex[2 * ES_HASH_SIZE + 1];
 
-	if (len <= ES_MAX_STREAM_NAME - STREAM_PREFIX_LEN)
+	if (Max(len, utf8_len) <= ES_MAX_STREAM_NAME - STREAM_PREFIX_LEN)
 		return cstring_to_text(psprintf(STREAM_PREFIX "%.*s", len, VARDATA_ANY(subject)));
-	es_sha256(VARDATA_ANY(subject), len, digest);
+	es_sha256(utf8, utf8_len, digest);
 	hex[hex_encode((const char *) digest, sizeof(digest), hex)] = '\0';
 	return cstring_to_text(psprintf(STREAM_PREFIX "sha256.%s", hex));
 }
