@@ -197,14 +197,14 @@ es_catalog_relation_owner(Oid relid)
 }
 
 HeapTuple
-es_catalog_find(Relation rel, EsRelation key_index, int64 key)
+es_catalog_find(Relation rel, EsRelation key_index, int64 key, Snapshot snapshot)
 {
 	ScanKeyData scan_key;
 	SysScanDesc scan;
 	HeapTuple	row;
 
 	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
-	scan = systable_beginscan(rel, es_catalog_oid(key_index), true, SnapshotSelf, 1, &scan_key);
+	scan = systable_beginscan(rel, es_catalog_oid(key_index), true, snapshot, 1, &scan_key);
 	row = systable_getnext(scan);
 	if (HeapTupleIsValid(row))
 		row = heap_copytuple(row);

@@ -92,8 +92,8 @@ extern Oid	es_catalog_owner(void);
 /* Owner of any relation; InvalidOid if it is not there. */
 extern Oid	es_catalog_relation_owner(Oid relid);
 
-/* A copy of the row that has this bigint in its first column, as it is now; NULL if there is none. */
-extern HeapTuple es_catalog_find(Relation rel, EsRelation key_index, int64 key);
+/* A copy of the row that has this bigint in its first column; NULL if there is none. */
+extern HeapTuple es_catalog_find(Relation rel, EsRelation key_index, int64 key, Snapshot snapshot);
 
 /* Inserts a row with its index entries, past the guards. */
 extern void es_catalog_insert(Relation rel, Datum *values, bool *nulls);

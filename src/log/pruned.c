@@ -35,7 +35,7 @@ es_pruned_head(int64 stream_id, EsHead *head)
 
 	/* Most logs have lost nothing. */
 	row = RelationGetNumberOfBlocks(rel) == 0 ? NULL :
-		es_catalog_find(rel, ES_REL_PRUNED_HEAD_PKEY, stream_id);
+		es_catalog_find(rel, ES_REL_PRUNED_HEAD_PKEY, stream_id, SnapshotSelf);
 	if (row != NULL)
 	{
 		bytea	   *hash;
@@ -66,7 +66,7 @@ void
 es_pruned_set_head(int64 stream_id, const EsHead *head)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_PRUNED_HEAD), RowExclusiveLock);
-	HeapTuple	old = es_catalog_find(rel, ES_REL_PRUNED_HEAD_PKEY, stream_id);
+	HeapTuple	old = es_catalog_find(rel, ES_REL_PRUNED_HEAD_PKEY, stream_id, SnapshotSelf);
 	Datum		values[HEAD_COLUMNS] = {Int64GetDatum(stream_id), Int64GetDatum(head->version),
 		Int64GetDatum(head->position), TimestampTzGetDatum(head->recorded_at), Int32GetDatum(head->to_state),
 	PointerGetDatum(make_bytea(head->hash, ES_HASH_SIZE))};

@@ -45,7 +45,6 @@ static void read_row(Relation rel, HeapTuple tuple, EsVaultRow *row);
 static void read_fields(Jsonb *fields, EsPersonal *personal);
 static void read_hashes(const bytea *salts, const bytea *commits, int64 position, EsPersonal *personal);
 static void complete(EsPersonal *personal);
-static HeapTuple find(Relation rel, int64 position, Snapshot snapshot);
 static void write_row(Relation rel, HeapTuple old, const EsVaultRow *row);
 
 /* ---- writing ---- */
@@ -137,28 +136,12 @@ bool
 es_vault_read(int64 position, Snapshot snapshot, EsVaultRow *row)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_VAULT), AccessShareLock);
-	HeapTuple	tuple = find(rel, position, snapshot);
+	HeapTuple	tuple = es_catalog_find(rel, ES_REL_VAULT_PKEY, position, snapshot);
 
 	if (tuple != NULL)
 		read_row(rel, tuple, row);
 	table_close(rel, AccessShareLock);
 	return tuple != NULL;
-}
-
-static HeapTuple
-find(Relation rel, int64 position, Snapshot snapshot)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, COL_POSITION + 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_VAULT_PKEY), true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	if (tuple != NULL)
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	return tuple;
 }
 
 /* Points into the tuple. */
@@ -275,7 +258,7 @@ int
 es_vault_erase(int64 position, EsVaultReplace replace, void *arg)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_VAULT), RowExclusiveLock);
-	HeapTuple	old = find(rel, position, SnapshotSelf);
+	HeapTuple	old = es_catalog_find(rel, ES_REL_VAULT_PKEY, position, SnapshotSelf);
 	EsVaultRow	row;
 	int			changed = 0;
 
@@ -305,7 +288,7 @@ void
 es_vault_forget(int64 position)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_VAULT), RowExclusiveLock);
-	HeapTuple	old = find(rel, position, SnapshotSelf);
+	HeapTuple	old = es_catalog_find(rel, ES_REL_VAULT_PKEY, position, SnapshotSelf);
 
 	if (old != NULL)
 		es_catalog_delete(rel, old);
@@ -316,7 +299,7 @@ bool
 es_vault_set_state(int64 position, EsVaultState state)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_VAULT), RowExclusiveLock);
-	HeapTuple	old = find(rel, position, SnapshotSelf);
+	HeapTuple	old = es_catalog_find(rel, ES_REL_VAULT_PKEY, position, SnapshotSelf);
 	EsVaultRow	row;
 	bool		changes = false;
 

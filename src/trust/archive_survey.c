@@ -191,7 +191,7 @@ bool
 es_archive_read(const EsSegment *segment, EsArchived *archived)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), AccessShareLock);
-	HeapTuple	row = es_catalog_find(rel, ES_REL_ARCHIVE_PKEY, segment->lower);
+	HeapTuple	row = es_catalog_find(rel, ES_REL_ARCHIVE_PKEY, segment->lower, SnapshotSelf);
 	Datum		values[ARCHIVE_COLUMNS];
 	bool		nulls[ARCHIVE_COLUMNS];
 
@@ -216,7 +216,7 @@ void
 es_archive_write(const EsSegment *segment, const EsArchived *archived)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), RowExclusiveLock);
-	HeapTuple	old = es_catalog_find(rel, ES_REL_ARCHIVE_PKEY, segment->lower);
+	HeapTuple	old = es_catalog_find(rel, ES_REL_ARCHIVE_PKEY, segment->lower, SnapshotSelf);
 	bytea	   *digest = palloc(VARHDRSZ + ES_HASH_SIZE);
 	Datum		values[ARCHIVE_COLUMNS] = {Int64GetDatum(segment->lower), Int64GetDatum(archived->events),
 		Int64GetDatum(archived->pruned), PointerGetDatum(digest), TimestampTzGetDatum(archived->archived_at),
