@@ -441,19 +441,28 @@ es_event_flags(HeapTuple tuple)
 }
 
 bool
-es_event_is_about(HeapTuple tuple, const text *subject, int64 stream)
+es_event_is_about(HeapTuple tuple, const text *subject, int64 stream, bool may_look_up)
 {
 	const FixedColumns *row = fixed_columns(tuple);
 	const char *place = (const char *) row + sizeof(FixedColumns);
 	struct varlena *stored;
+	text	   *whole;
+	bool		result;
 
 	(void) next_value(&place);	/* hash */
 	(void) next_value(&place);	/* data */
 	(void) next_value(&place);	/* metadata */
-	stored = pg_detoast_datum_packed(unconstify(struct varlena *, next_value(&place)));
+	stored = unconstify(struct varlena *, next_value(&place));
 	if (VARSIZE_ANY_EXHDR(stored) == 0)
 		return stream != 0 && row->stream == stream;
-	return es_text_same((const text *) stored, subject);
+	if (!VARATT_IS_EXTERNAL(stored) && !VARATT_IS_COMPRESSED(stored))
+		return es_text_same((const text *) stored, subject);
+	if (!may_look_up)
+		return true;
+	whole = (text *) pg_detoast_datum_packed(stored);
+	result = es_text_same(whole, subject);
+	pfree(whole);
+	return result;
 }
 
 /* That it corrects another event, and which, is no data of anybody's. */

@@ -75,9 +75,10 @@ extern void es_event_sort_columns(AttrNumber *columns);
 
 /*
  * Is the row about a subject?  stream: id of the stream that has its name, 0 if
- * there is none.
+ * there is none.  may_look_up: else what is stored apart, or compressed, is taken
+ * for it, and nothing is allocated.
  */
-extern bool es_event_is_about(HeapTuple row, const text *subject, int64 stream);
+extern bool es_event_is_about(HeapTuple row, const text *subject, int64 stream, bool may_look_up);
 
 /* What is stored of an event in the few bits that are not words. */
 extern int	es_event_flags(HeapTuple row);

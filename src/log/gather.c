@@ -165,12 +165,11 @@ read_entries(EsGather *gather)
 static bool
 is_wanted(EsGather *gather, HeapTuple row, bool may_look_up)
 {
-	return gather->filter == NULL || gather->filter(gather->arg, es_event_stream_id(row), may_look_up);
+	return gather->filter == NULL || gather->filter(gather->arg, row, may_look_up);
 }
 
 /*
- * The entry's row on the page, if it is visible and wanted.  Versions of a row,
- * should it have several, are of one stream.
+ * The entry's row on the page, if it is visible and wanted.
  */
 static bool
 find_row(EsGather *gather, const Entry *entry, Buffer buffer, HeapTuple row)

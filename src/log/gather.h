@@ -15,10 +15,11 @@
 typedef struct EsGather EsGather;
 
 /*
- * Whether rows of a stream are wanted.  While a page is locked nothing may be
- * looked up: who cannot tell says yes, and is asked again without a lock.
+ * Whether a row is wanted, by what all versions of it have in common.  While a page
+ * is locked nothing may be looked up: who cannot tell says yes, and is asked again
+ * without a lock.
  */
-typedef bool (*EsGatherFilter) (void *arg, int64 stream_id, bool may_look_up);
+typedef bool (*EsGatherFilter) (void *arg, HeapTuple row, bool may_look_up);
 
 /*
  * Reads with after < position <= upto.  Relation, index and snapshot (MVCC,

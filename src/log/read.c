@@ -73,6 +73,8 @@ struct EsScan
 	const EsUpcasters *upcasters;
 	Oid			reader;			/* whom personal fields are shown or masked */
 	bool		nameless;		/* names of streams are not asked for */
+	const text *subject;		/* NULL: events about anybody */
+	int64		subject_stream;
 
 	/* The segment that is open: one of the two scans, or none. */
 	Relation	rel;
@@ -144,6 +146,14 @@ void
 es_scan_spare_names(EsScan *scan)
 {
 	scan->nameless = true;
+}
+
+void
+es_scan_about(EsScan *scan, const text *subject, int64 stream_id)
+{
+	Assert(scan->by_position && scan->whole);
+	scan->subject = subject;
+	scan->subject_stream = stream_id;
 }
 
 void
@@ -263,9 +273,10 @@ decide_category(EsScan *scan, int32 category)
 
 /* Of an EsScan. */
 static bool
-is_wanted(void *arg, int64 stream_id, bool may_look_up)
+is_wanted(void *arg, HeapTuple row, bool may_look_up)
 {
 	EsScan	   *scan = arg;
+	int64		stream_id = es_event_stream_id(row);
 	int32		category = ES_STREAM_CATEGORY(stream_id);
 	bool		wanted;
 
@@ -282,6 +293,15 @@ is_wanted(void *arg, int64 stream_id, bool may_look_up)
 	scan->verdicts[scan->n_verdicts].category = category;
 	scan->verdicts[scan->n_verdicts++].wanted = wanted;
 	return wanted;
+}
+
+/* Likewise.  A tombstone stays about whom its event was. */
+static bool
+is_about(void *arg, HeapTuple row, bool may_look_up)
+{
+	EsScan	   *scan = arg;
+
+	return es_event_is_about(row, scan->subject, scan->subject_stream, may_look_up);
 }
 
 /* A word may have several ids. */
@@ -341,9 +361,10 @@ pick_categories(EsScan *scan, const EsSegment *segment)
 static EsGather *
 gather_positions(EsScan *scan)
 {
+	EsGatherFilter filter = scan->subject != NULL ? is_about : scan->whole ? NULL : is_wanted;
+
 	return es_gather_begin(scan->rel, scan->index, scan->snapshot, scan->from, scan->upto,
-						   scan->expected,
-						   scan->whole ? NULL : is_wanted, scan);
+						   scan->expected, filter, scan);
 }
 
 static void

@@ -58,6 +58,12 @@ extern void es_scan_for_reader(EsScan *scan);
 extern void es_scan_spare_names(EsScan *scan);
 
 /*
+ * Likewise, for es_scan_whole_log(): about a subject alone, which stays as long as the
+ * scan lasts.  stream_id: of the stream of this name; 0: there is none.
+ */
+extern void es_scan_about(EsScan *scan, const text *subject, int64 stream_id);
+
+/*
  * Likewise, for es_scan_log(): of the streams of one part alone, of so many
  * (log/stream.h).
  */

@@ -45,10 +45,11 @@ es_tombstone_find(const text *subject, Snapshot snapshot, int64 *count)
 	*count = 0;
 	(void) es_stream_find(subject, &stream);
 	es_scan_spare_names(scan);
+	es_scan_about(scan, subject, stream.id);
 	while ((row = es_scan_next_tuple(scan)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!es_event_is_about(row, subject, stream.id) || is_own(es_event_stream_id(row)))
+		if (is_own(es_event_stream_id(row)))
 			continue;
 		if (*count == max)
 		{
