@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "log/attempt.h"
+#include "log/erased.h"
 #include "log/event.h"
 #include "log/read.h"
 #include "log/reading.h"
@@ -31,6 +32,7 @@ static void refuse_done(const EsSpoken *spoken);
 static EsLane *lane_of_lease(const EsSpoken *spoken, const EsPartition *part);
 static EsLane *lane_of_event(const EsSpoken *spoken, const EsPartition *part);
 static void move_line(EsLine *line, int64 position);
+static text *error_to_keep(const EsSpoken *spoken, const text *error);
 
 /* ack(name, event_position, consumer) */
 Datum
@@ -112,8 +114,7 @@ eventsource_nack(PG_FUNCTION_ARGS)
 
 	es_partition_end_lease(&part);
 	es_line_fail(spoken.subscription, &part, lane, spoken.position,
-				 PG_ARGISNULL(2) ? NULL :
-				 cstring_to_text(es_error_clip(text_to_cstring(PG_GETARG_TEXT_PP(2)))), final);
+				 PG_ARGISNULL(2) ? NULL : error_to_keep(&spoken, PG_GETARG_TEXT_PP(2)), final);
 	es_final_end(final);
 	PG_RETURN_VOID();
 }
@@ -251,6 +252,27 @@ move_line(EsLine *line, int64 position)
 	line->position = position;
 	if (line->failing <= position)
 		es_line_forgive(line);
+}
+
+/*
+ * An error may quote the event, which was delivered before its subject was erased.
+ * Under the partition's lock, which an erasure takes after its mark.
+ */
+static text *
+error_to_keep(const EsSpoken *spoken, const text *error)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EsScan	   *scan = es_scan_whole_log(spoken->position - 1, spoken->position, snapshot);
+	bool		is_erased = false;
+	EsEvent		event;
+
+	es_scan_expect(scan, 1);
+	es_scan_as_stored(scan);
+	if (es_scan_next(scan, &event))
+		is_erased = es_erased_expect(es_event_text(&event, ES_EVENT_SUBJECT)) > ES_ERASED_SOFT;
+	es_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	return cstring_to_text(is_erased ? "(erased)" : es_error_clip(text_to_cstring(error)));
 }
 
 static void

@@ -6,7 +6,9 @@
  * That an event is parked stays: it is a tombstone then, or anonymized, which whoever
  * redrives it gets.
  *
- * Locks: those partitions alone that have such an error; a consumer who is at one is
+ * Locks: the partitions that the subject's streams are in, of every subscription (one
+ * that is about them no longer may have parked some), before these streams are locked,
+ * as consumers do who append what they make of an event; a consumer who is at one is
  * waited for.
  */
 #include "feed/subscription.h"
@@ -15,7 +17,9 @@
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/erasing.h"
+#include "log/stream.h"
 #include "miscadmin.h"
+#include "nodes/bitmapset.h"
 #include "utils/snapmgr.h"
 
 static bool
@@ -25,24 +29,70 @@ is_told(const EsErasing *erasing, const EsLine *line, int64 origin)
 		(es_erasing_find(erasing, line->failing) != NULL || es_erasing_find(erasing, origin) != NULL);
 }
 
-/* Clears them, or only counts. */
+/* Partitions in which events of the subject's streams are delivered. */
+static Bitmapset *
+find_partitions(const EsErasing *erasing, const EsSubscription *subscription)
+{
+	Bitmapset  *found = NULL;
+
+	for (int i = 0; i < erasing->n_streams; i++)
+		found = bms_add_member(found, (int) es_stream_part(erasing->streams[i], subscription->partitions));
+	return found;
+}
+
+/* Calls visit() for each of them. */
 static int64
-visit_partition(const EsErasing *erasing, const EsSubscription *subscription, int32 number,
-				Snapshot snapshot, bool clears)
+visit_partitions(const EsErasing *erasing,
+				 int64 (*visit) (const EsErasing *erasing, const EsSubscription *subscription, int32 number))
+{
+	int64		result = 0;
+	ListCell   *lc;
+
+	foreach(lc, es_erasing_is_final(erasing) ? es_config_list(ES_SUBSCRIPTION_KIND) : NIL)
+	{
+		const EsSubscription *subscription = es_subscription_find(((EsDefinition *) lfirst(lc))->name);
+		Bitmapset  *partitions = subscription == NULL ? NULL : find_partitions(erasing, subscription);
+
+		for (int i = bms_next_member(partitions, -1); i >= 0; i = bms_next_member(partitions, i))
+		{
+			CHECK_FOR_INTERRUPTS();
+			result += visit(erasing, subscription, i);
+		}
+		bms_free(partitions);
+	}
+	return result;
+}
+
+static int64
+lock_partition(const EsErasing *erasing, const EsSubscription *subscription, int32 number)
+{
+	es_partition_lock(subscription, number);
+	return 0;
+}
+
+/* Whoever is about to say something has said it then, or sees that he must not. */
+static void
+await_consumers(const EsErasing *erasing)
+{
+	(void) visit_partitions(erasing, lock_partition);
+}
+
+static int64
+clear_partition(const EsErasing *erasing, const EsSubscription *subscription, int32 number)
 {
 	EsPartition part;
 	int64		count = 0;
 	ListCell   *lc;
 
-	es_partition_read(subscription, number, snapshot, &part);
+	es_partition_lock(subscription, number);
+	es_partition_read(subscription, number, SnapshotSelf, &part);
 	if (is_told(erasing, &part.line, part.line.failing))
 	{
 		count++;
 		part.line.error = NULL;
-		if (clears)
-			es_partition_write(subscription, &part);
+		es_partition_write(subscription, &part);
 	}
-	foreach(lc, es_lane_list(subscription, number, true, snapshot))
+	foreach(lc, es_lane_list(subscription, number, true, SnapshotSelf))
 	{
 		EsLane	   *lane = lfirst(lc);
 
@@ -50,8 +100,7 @@ visit_partition(const EsErasing *erasing, const EsSubscription *subscription, in
 			continue;
 		count++;
 		lane->line.error = NULL;
-		if (clears)
-			es_lane_write(subscription, number, lane);
+		es_lane_write(subscription, number, lane);
 	}
 	return count;
 }
@@ -59,33 +108,17 @@ visit_partition(const EsErasing *erasing, const EsSubscription *subscription, in
 static int64
 erase_errors(const EsErasing *erasing, void *state)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	int64		count = 0;
-	ListCell   *lc;
+	int64		count = visit_partitions(erasing, clear_partition);
 
-	foreach(lc, es_erasing_is_final(erasing) ? es_config_list(ES_SUBSCRIPTION_KIND) : NIL)
-	{
-		const EsSubscription *subscription = es_subscription_find(((EsDefinition *) lfirst(lc))->name);
-
-		for (int32 i = 0; subscription != NULL && i < subscription->partitions; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (visit_partition(erasing, subscription, i, snapshot, false) == 0)
-				continue;
-			es_partition_lock(subscription, i);
-			count += visit_partition(erasing, subscription, i, SnapshotSelf, true);
-		}
-	}
 	es_erasing_touch_used(erasing, es_catalog_oid(ES_REL_SUBSCRIPTION_CURSOR));
 	es_erasing_touch_used(erasing, es_catalog_oid(ES_REL_SUBSCRIPTION_PARKED));
-	UnregisterSnapshot(snapshot);
 	return count;
 }
 
 void
 es_subscription_erase_init(void)
 {
-	static const EsEraser eraser = {"errors of subscriptions", NULL, erase_errors};
+	static const EsEraser eraser = {.target = "errors of subscriptions",.erase = erase_errors,.await_streams = await_consumers};
 
 	es_eraser_register(&eraser);
 }

@@ -140,6 +140,8 @@ extern void es_catalog_run(const char *fmt,...) pg_attribute_printf(1, 2);
 #define ES_LOCK_READER	6		/* hash of whose progress it is, Exclusive */
 #define ES_LOCK_SUBJECT	7		/* hash of the subject that is erased,
 								 * Exclusive */
+#define ES_LOCK_FOLLOWERS	8	/* 0: Share by who follows the log, Exclusive
+								 * by who erases */
 
 extern void es_catalog_init(void);
 

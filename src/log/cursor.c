@@ -10,7 +10,8 @@
  *
  * Locks: the progress of a follower has an advisory lock of its own, held to the
  * end of the (sub)transaction that moves it; rows are read with SnapshotSelf
- * under it.
+ * under it.  Before it comes one that all share, which keeps them out while somebody
+ * erases.
  */
 #include "log/cursor.h"
 
@@ -48,6 +49,8 @@ enum
 
 static HeapTuple find_row(Relation rel, EsRelation key, const char *follower, Snapshot snapshot);
 static bool is_row_of(HeapTuple row, TupleDesc desc, const char *follower);
+static bool lock_followers(LOCKMODE mode, bool wait);
+static void unlock_followers(void);
 static bool delete_row(EsRelation which, EsRelation key, const char *follower);
 
 char *
@@ -62,8 +65,33 @@ es_cursor_lock(const char *follower, bool wait)
 	uint64		hash = hash_bytes_extended((const unsigned char *) follower, strlen(follower), 0);
 	LOCKTAG		tag;
 
+	if (!lock_followers(ShareLock, wait))
+		return false;
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, ES_LOCK_READER);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	if (LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	unlock_followers();
+	return false;
+}
+
+/* One for all of them, which who erases has alone; also of one that nobody knows yet. */
+static bool
+lock_followers(LOCKMODE mode, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, ES_LOCK_FOLLOWERS);
+	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* What else of the transaction has it keeps it. */
+static void
+unlock_followers(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, ES_LOCK_FOLLOWERS);
+	(void) LockRelease(&tag, ShareLock, false);
 }
 
 bool
@@ -174,6 +202,34 @@ es_cursor_mend(const char *follower)
 	if (was_failed)
 		es_bell_ring_later();
 	return was_failed;
+}
+
+/* Rows are written as they are. */
+void
+es_cursor_renew_all(void)
+{
+	Relation	rel;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	(void) lock_followers(ExclusiveLock, true);
+	rel = table_open(es_catalog_oid(ES_REL_PROJECTION_CURSOR), RowExclusiveLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		Datum		values[CURSOR_COLUMNS];
+		bool		nulls[CURSOR_COLUMNS];
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(row, RelationGetDescr(rel), values, nulls);
+		es_catalog_update(rel, row, values, nulls);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
 }
 
 List *

@@ -63,6 +63,13 @@ extern bool es_cursor_mend(const char *follower);
 /* Names of those that failed. List of char *. */
 extern List *es_cursor_list_failures(void);
 
+/*
+ * Waits for all that are at work and keeps them out, to the end of the transaction,
+ * those too that are defined meanwhile; who has looked at the log before that is
+ * committed must not go on by what it saw (es_cursor_is_hidden() tells).
+ */
+extern void es_cursor_renew_all(void);
+
 /* Under the lock: that it failed stays, what was said is forgotten. */
 extern void es_cursor_silence(const char *follower);
 

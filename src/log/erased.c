@@ -182,6 +182,15 @@ es_erased_find(const text *subject, Snapshot snapshot)
 	return mode;
 }
 
+EsErasedMode
+es_erased_expect(const text *subject)
+{
+	SnapshotData dirty;
+
+	InitDirtySnapshot(dirty);
+	return es_erased_find(subject, &dirty);
+}
+
 /* ---- erasing ---- */
 
 void

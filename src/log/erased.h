@@ -49,6 +49,9 @@ extern void es_erased_refuse(const text *subject, bool is_locked, EsErasedMode k
  */
 extern EsErasedMode es_erased_find(const text *subject, Snapshot snapshot);
 
+/* The same, as it is or is about to be. */
+extern EsErasedMode es_erased_expect(const text *subject);
+
 /* ---- for who erases ---- */
 
 /* Locks the subject against other erasures, to the end of the (sub)transaction. */

@@ -117,7 +117,7 @@ erase_idempotency(const EsErasing *erasing, void *state)
 	return count;
 }
 
-/* An error may quote the event that it was raised by. */
+/* An error may quote the event that it was raised by.  Nobody else follows now. */
 static int64
 erase_failures(const EsErasing *erasing, void *state)
 {
@@ -129,10 +129,6 @@ erase_failures(const EsErasing *erasing, void *state)
 		const char *follower = lfirst(lc);
 		EsFailure	failure;
 
-		if (!es_cursor_read_failure(follower, SnapshotSelf, &failure) ||
-			es_erasing_find(erasing, failure.position) == NULL)
-			continue;
-		(void) es_cursor_lock(follower, true);
 		if (!es_cursor_read_failure(follower, SnapshotSelf, &failure) ||
 			es_erasing_find(erasing, failure.position) == NULL)
 			continue;
@@ -177,10 +173,10 @@ void
 es_erasing_init(void)
 {
 	static const EsEraser own[] = {
-		{"events", NULL, erase_events},
-		{"idempotency keys", NULL, erase_idempotency},
-		{"snapshots", NULL, erase_snapshots},
-		{"errors of followers", NULL, erase_failures},
+		{.target = "events",.erase = erase_events},
+		{.target = "idempotency keys",.erase = erase_idempotency},
+		{.target = "snapshots",.erase = erase_snapshots},
+		{.target = "errors of followers",.erase = erase_failures,.await = es_cursor_renew_all},
 	};
 
 	for (int i = 0; i < (int) lengthof(own); i++)

@@ -8,11 +8,8 @@
  * left and written where they differ, in the erasing transaction: inline projections
  * from all of history, those in mode async up to where they have come.
  *
- * A follower that looked at the log before the erasure was committed must not go
- * on by what it saw: its cursor is written, where it stands, which tells it.
- *
- * Locks: the subject's streams are locked; cursors of async projections, then
- * tables, then keys of rows that streams share; to the end of the transaction.
+ * Locks: the subject's streams are locked, and followers kept out; tables, then keys
+ * of rows that streams share; to the end of the transaction.
  *
  * Memory: keys and rows, those of a stream apart from others.
  */
@@ -21,7 +18,6 @@
 #include "access/xact.h"
 #include "log/catalog.h"
 #include "log/correction.h"
-#include "log/cursor.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "log/word.h"
@@ -62,7 +58,7 @@ static void note_all(Erasure *erasure);
 void
 es_refold_erased_init(void)
 {
-	static const EsEraser eraser = {"projection rows", prepare, erase};
+	static const EsEraser eraser = {.target = "projection rows",.prepare = prepare,.erase = erase};
 
 	es_eraser_register(&eraser);
 }
@@ -188,7 +184,6 @@ open_async(Erasure *erasure)
 	{
 		EsAsync    *async = lfirst(lc);
 		EsProjection *projection = es_projection_get(async->relid);
-		char	   *cursor = es_cursor_name("projection", async->name);
 		bool		any = false;
 		int64		upto;
 
@@ -196,11 +191,9 @@ open_async(Erasure *erasure)
 			any = es_projection_is_of(projection, erasure->erasing->streams[i]);
 		if (!any)
 			continue;
-		(void) es_apply_lock(async->name, true);
 		upto = es_apply_position(async->name, SnapshotSelf);
 		if (upto == 0)
 			continue;
-		es_cursor_set(cursor, upto);
 		add_projection(erasure, es_projection_open_to_follow(async->relid, async->name), upto);
 	}
 }

@@ -7,11 +7,13 @@
  * their part; then each room clears what it keeps (log/erasing.h), and what was done
  * is recorded.
  *
- * Locks, in this order: retention's, shared; the subject; transactions that append (waited for, not
- * kept out); the subject's streams, in the order that batches follow; what the rooms
- * lock.  Who has appended, or erased another subject, in the same transaction holds
- * what others wait for while it waits for them: one of them is then refused as a
- * deadlock's victim.
+ * Locks, in this order: retention's, shared; the subject; transactions that append
+ * (waited for, not kept out); all who follow the log (handlers, async projections,
+ * copies), or are about to be defined to; partitions of subscriptions that the
+ * subject's streams are in; the log and these streams, in the order that batches
+ * follow; what the rooms lock.  Who has appended, or erased another subject, in the
+ * same transaction holds what others wait for while it waits for them: one of them is
+ * then refused as a deadlock's victim.
  *
  * Memory: 32 bytes per event about the subject, the keys of projection rows.
  */
@@ -39,6 +41,7 @@ PG_FUNCTION_INFO_V1(eventsource_revert_erasure);
 PG_FUNCTION_INFO_V1(eventsource_subject_events);
 
 static void begin(const char *function);
+static void await(void);
 static void expect_stronger(const text *subject, EsErasedMode mode);
 static List *clear_foreign(const text *subject, EsErasedMode mode);
 static void find_events(EsErasing *erasing);
@@ -67,6 +70,7 @@ eventsource_erase_subject(PG_FUNCTION_ARGS)
 	es_erased_lock(args.subject);
 	expect_stronger(args.subject, args.mode);
 	es_erased_mark(args.subject, args.mode);
+	await();
 	counts = clear_foreign(args.subject, args.mode);
 	find_events(&erasing);
 	if (args.mode != ES_ERASED_SOFT)
@@ -105,6 +109,7 @@ eventsource_revert_erasure(PG_FUNCTION_ARGS)
 				 errhint("Only mode soft can be reverted.")));
 	erasing.subject = args.subject;
 	erasing.touched = &touched;
+	await();
 	find_events(&erasing);
 	counts = clear_all(&erasing);
 	es_erased_unmark(args.subject, ES_ERASED_SOFT);
@@ -146,6 +151,21 @@ begin(const char *function)
 				 errmsg("%s needs isolation level READ COMMITTED", function),
 				 errdetail("An event that was committed after this transaction's snapshot was taken would not be found."),
 				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, as the first statement of the transaction.")));
+}
+
+/* What they have kept is seen by whoever clears it, users' erasers too. */
+static void
+await(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, es_eraser_list())
+	{
+		const EsEraser *eraser = lfirst(lc);
+
+		if (eraser->await != NULL)
+			eraser->await();
+	}
 }
 
 static void
@@ -196,6 +216,7 @@ static void
 find_events(EsErasing *erasing)
 {
 	Snapshot	snapshot;
+	ListCell   *lc;
 
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -210,6 +231,13 @@ find_events(EsErasing *erasing)
 	for (int64 i = 0; i < erasing->count; i++)
 		if (i == 0 || erasing->streams[i] != erasing->streams[erasing->n_streams - 1])
 			erasing->streams[erasing->n_streams++] = erasing->streams[i];
+	foreach(lc, es_eraser_list())
+	{
+		const EsEraser *eraser = lfirst(lc);
+
+		if (eraser->await_streams != NULL)
+			eraser->await_streams(erasing);
+	}
 	lock_streams(erasing);
 }
 
