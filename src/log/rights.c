@@ -2,8 +2,9 @@
  * rights.c
  *		Who may read, and who may append to, which categories.
  *
- * One set of answers, for the user who asked last.  Callbacks only mark it stale,
- * and have plans made anew that went by it.
+ * Sets of answers, for the users who asked last: a query and the SECURITY DEFINER
+ * functions in it may take turns with each row.  Callbacks only mark them stale, and
+ * have plans made anew that went by them.
  */
 #include "log/rights.h"
 
@@ -30,20 +31,33 @@ typedef struct Verdict
 	bool		reads;
 } Verdict;
 
-static bool is_fresh;			/* the first three are known of this user */
-static Oid	user;
-static Oid	function;			/* whose EXECUTE is the right to read all */
-static bool reads_all;
-static bool writes_all;
+/* Users of whom something is known at once. */
+#define MAX_USERS	4
 
-static MemoryContext context;	/* NULL: the rest is not known */
-static uint64 generation;		/* that it is of */
-static List *readable;			/* of char * */
-static List *writable;
-static Verdict verdicts[MAX_VERDICTS];
-static int	n_verdicts;
+typedef struct Rights
+{
+	Oid			user;
+	bool		reads_all;
+	bool		writes_all;
+	MemoryContext context;		/* NULL: the rest is not known */
+	uint64		generation;		/* that it is of */
+	List	   *readable;		/* of char * */
+	List	   *writable;
+	Verdict		verdicts[MAX_VERDICTS];
+	int			n_verdicts;
+} Rights;
+
+static bool is_fresh;
+static uint64 n_changes;		/* that callbacks told of */
+static Oid	function;			/* whose EXECUTE is the right to read all */
+static Oid	write_function;
+static Rights users[MAX_USERS];
+static int	n_users;
+static int	next_to_go;
+static Rights *current;			/* of the current user, once it was looked for */
 
 static void find_rights(void);
+static Rights *enter_user(void);
 static void find_categories(void);
 static void add_categories(List **list, Jsonb *data, const char *member);
 static bool is_among(List *categories, const char *category, int length);
@@ -55,6 +69,7 @@ static void
 mark_stale(Datum arg, int cache, uint32 hash)
 {
 	is_fresh = false;
+	n_changes++;
 	if (cache != PROCOID)
 		ResetPlanCache();
 }
@@ -63,7 +78,7 @@ mark_stale(Datum arg, int cache, uint32 hash)
 static inline void
 look(void)
 {
-	if (unlikely(!is_fresh || user != GetUserId()))
+	if (unlikely(!is_fresh || current->user != GetUserId()))
 		find_rights();
 }
 
@@ -71,23 +86,49 @@ static void
 find_rights(void)
 {
 	Oid			role = GetUserId();
-	Oid			write_function;
+	uint64		before = n_changes;
+	bool		reads_all;
+	bool		writes_all;
 
-	is_fresh = false;
-	es_cache_put_aside(&context);
-	function = es_catalog_trigger_function(ES_RIGHTS_READ_ALL);
-	write_function = es_catalog_trigger_function(ES_RIGHTS_WRITE_ALL);
+	if (!is_fresh)
+	{
+		while (n_users > 0)
+			es_cache_put_aside(&users[--n_users].context);
+		function = es_catalog_trigger_function(ES_RIGHTS_READ_ALL);
+		write_function = es_catalog_trigger_function(ES_RIGHTS_WRITE_ALL);
+	}
+	for (int i = 0; i < n_users; i++)
+	{
+		current = &users[i];
+		if (current->user == role)
+			return;
+	}
 	reads_all = OidIsValid(function) && es_compat_may_execute(function, role);
 	writes_all = OidIsValid(write_function) && es_compat_may_execute(write_function, role);
-	user = role;
-	is_fresh = true;
+	current = enter_user();
+	current->user = role;
+	current->reads_all = reads_all;
+	current->writes_all = writes_all;
+	/* What was looked up first may have changed meanwhile. */
+	is_fresh = n_changes == before;
+}
+
+/* In the place of another if there are many. */
+static Rights *
+enter_user(void)
+{
+	if (n_users < MAX_USERS)
+		return &users[n_users++];
+	next_to_go = (next_to_go + 1) % MAX_USERS;
+	es_cache_put_aside(&users[next_to_go].context);
+	return &users[next_to_go];
 }
 
 /* Definitions of all roles are read: they are few. */
 static void
 find_categories(void)
 {
-	uint64		now = es_config_generation();
+	uint64		generation = es_config_generation();
 	MemoryContext caller;
 	MemoryContext building;
 	List	   *reads = NIL;
@@ -95,9 +136,9 @@ find_categories(void)
 	ListCell   *lc;
 
 	look();
-	if (context != NULL && generation == now)
+	if (current->context != NULL && current->generation == generation)
 		return;
-	es_cache_put_aside(&context);
+	es_cache_put_aside(&current->context);
 	building = AllocSetContextCreate(CurrentMemoryContext, "eventsource rights", ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(building);
 	foreach(lc, es_config_list(ES_RIGHTS_KIND))
@@ -105,18 +146,18 @@ find_categories(void)
 		EsDefinition *definition = lfirst(lc);
 		Oid			role = es_config_role(definition->data, "role");
 
-		if (!OidIsValid(role) || !has_privs_of_role(user, role))
+		if (!OidIsValid(role) || !has_privs_of_role(current->user, role))
 			continue;
 		add_categories(&reads, definition->data, "read");
 		add_categories(&writes, definition->data, "write");
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(building, CacheMemoryContext);
-	context = building;
-	generation = now;
-	readable = reads;
-	writable = writes;
-	n_verdicts = 0;
+	current->context = building;
+	current->generation = generation;
+	current->readable = reads;
+	current->writable = writes;
+	current->n_verdicts = 0;
 }
 
 static void
@@ -158,7 +199,7 @@ bool
 es_rights_reads_all(void)
 {
 	look();
-	return reads_all;
+	return current->reads_all;
 }
 
 Oid
@@ -174,7 +215,7 @@ es_rights_reads(const char *category)
 	if (es_rights_reads_all())
 		return true;
 	find_categories();
-	return is_among(readable, category, strlen(category));
+	return is_among(current->readable, category, strlen(category));
 }
 
 bool
@@ -186,16 +227,16 @@ es_rights_reads_word(int32 category)
 	if (es_rights_reads_all())
 		return true;
 	find_categories();
-	for (int i = 0; i < n_verdicts; i++)
-		if (verdicts[i].category == category)
-			return verdicts[i].reads;
+	for (int i = 0; i < current->n_verdicts; i++)
+		if (current->verdicts[i].category == category)
+			return current->verdicts[i].reads;
 	word = es_word_text(category);
-	if (n_verdicts == MAX_VERDICTS)
-		n_verdicts = 0;
-	verdict = &verdicts[n_verdicts];
+	if (current->n_verdicts == MAX_VERDICTS)
+		current->n_verdicts = 0;
+	verdict = &current->verdicts[current->n_verdicts];
 	verdict->category = category;
-	verdict->reads = word != NULL && is_among(readable, VARDATA_ANY(word), VARSIZE_ANY_EXHDR(word));
-	n_verdicts++;
+	verdict->reads = word != NULL && is_among(current->readable, VARDATA_ANY(word), VARSIZE_ANY_EXHDR(word));
+	current->n_verdicts++;
 	return verdict->reads;
 }
 
@@ -226,7 +267,7 @@ allows(const text *stream, bool to_write)
 	int			length = es_stream_category_length(stream);
 
 	find_categories();
-	return is_among(to_write ? writable : readable, VARDATA_ANY(stream), length) ||
+	return is_among(to_write ? current->writable : current->readable, VARDATA_ANY(stream), length) ||
 		(!to_write && is_open_definition(stream, length));
 }
 
@@ -240,7 +281,7 @@ List *
 es_rights_categories(void)
 {
 	find_categories();
-	return readable;
+	return current->readable;
 }
 
 bool
@@ -309,7 +350,7 @@ void
 es_rights_expect_write_stream(const text *stream)
 {
 	look();
-	if (likely(writes_all) || allows(stream, true))
+	if (likely(current->writes_all) || allows(stream, true))
 		return;
 	refuse(psprintf("category \"%s\"", category_of(stream)), "may append to certain categories only, and this is none of them",
 		   psprintf("grant_writer('role', '{%s}')", category_of(stream)));
