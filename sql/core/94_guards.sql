@@ -77,73 +77,105 @@ CREATE FUNCTION eventsource.renew_manifest() RETURNS void
 COMMENT ON FUNCTION eventsource.renew_manifest() IS
 	'After maintenance that changed functions or views of the extension, or who owns its tables: what check_guards() compares them with is made anew from what they are now. Only after allow_maintenance(), in the same transaction. Errors: ZE001.';
 
--- One row for each guard that a table has, and for each thing that has to be so everywhere.
-CREATE FUNCTION eventsource.guards_on_tables()
+CREATE FUNCTION eventsource.append_only_names() RETURNS SETOF text
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'eventsource_append_only_names';
+COMMENT ON FUNCTION eventsource.append_only_names() IS
+	'Private, for check_guards(): tables that are append-only, by the names that they had when they were made so.';
+
+-- One row for each guard that a table has. What is needed and what is there are counted
+-- together, so that the planner need not know how many there are.
+CREATE FUNCTION eventsource.guards_on_tables(append_only text[])
 	RETURNS TABLE (guard text, protects text, is_intact boolean, detail text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 WITH RECURSIVE placed AS MATERIALIZED (
-	SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgtype, t.tgqual, p.proname,
+	SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgtype, t.tgqual, p.proname::text AS function,
 		   CASE WHEN t.tgnargs = 1 THEN convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()) END AS argument
 	  FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
 	 WHERE p.pronamespace = 'eventsource'::regnamespace),
 kinds (function, title, bits) AS (
 	VALUES ('guard', 'row guard', 31), ('guard', 'statement guard', 58),
 		   ('append_only_guard', 'row guard', 27), ('append_only_guard', 'statement guard', 58)),
-made AS (	-- tables that are to be append-only, and their partitions
-	SELECT e.data->>'table' AS name,
-		   coalesce((SELECT min(o.tgrelid::bigint)::oid FROM placed o JOIN pg_class c ON c.oid = o.tgrelid
-					  WHERE o.proname = 'append_only_guard' AND o.argument = e.data->>'table' AND NOT c.relispartition),
-					to_regclass(e.data->>'table')) AS relid
-	  FROM (SELECT DISTINCT ON (e.stream) e.* FROM eventsource.events e
-			 WHERE e.category = '$config' AND e.key LIKE 'append\_only.%' ORDER BY e.stream, e.version DESC) e
-	 WHERE e.type = 'append_only_made'),
-tree (relid) AS (
+roots AS (
+	SELECT o.argument AS name, min(o.tgrelid::bigint)::oid AS relid
+	  FROM placed o JOIN pg_class c ON c.oid = o.tgrelid
+	 WHERE o.function = 'append_only_guard' AND NOT c.relispartition
+	 GROUP BY o.argument),
+made AS (	-- tables that are to be append-only
+	SELECT n.name, coalesce(r.relid, to_regclass(n.name)) AS relid
+	  FROM unnest(append_only) n (name) LEFT JOIN roots r USING (name)),
+tree (relid) AS (	-- and their partitions
 	SELECT m.relid FROM made m WHERE m.relid IS NOT NULL
 	UNION
-	SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid)
-SELECT k.title, n.relid::regclass::text, coalesce(bool_or(s.is_right AND s.tgenabled = 'A'), false),
-	   CASE WHEN count(s.tgname) = 0 THEN 'is missing'
-			WHEN NOT bool_or(s.is_right) THEN 'is on other events'
-			WHEN NOT bool_or(s.is_right AND s.tgenabled = 'A') THEN 'is not ENABLE ALWAYS'
+	SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid),
+needed (relid, function) AS (
+	SELECT c.oid, 'guard' FROM pg_class c
+	 WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
+	UNION ALL
+	SELECT t.relid, 'append_only_guard' FROM tree t
+	UNION ALL
+	SELECT o.tgrelid, 'append_only_guard' FROM placed o WHERE o.function = 'append_only_guard')
+SELECT k.title, g.relid::regclass::text, coalesce(bool_or(g.is_plain AND g.tgtype & k.bits = k.bits AND g.tgenabled = 'A'), false),
+	   CASE WHEN count(g.tgtype) = 0 THEN 'is missing'
+			WHEN NOT bool_or(g.is_plain AND g.tgtype & k.bits = k.bits) THEN 'is on other events'
+			WHEN NOT bool_or(g.is_plain AND g.tgtype & k.bits = k.bits AND g.tgenabled = 'A') THEN 'is not ENABLE ALWAYS'
 			ELSE 'refuses what changes rows' END
-  FROM (SELECT c.oid AS relid, 'guard' AS function FROM pg_class c
-		 WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
+  FROM (SELECT n.relid, n.function, true AS is_needed, NULL::int2 AS tgtype, NULL::"char" AS tgenabled, NULL::boolean AS is_plain FROM needed n
 		UNION ALL
-		SELECT t.relid, 'append_only_guard' FROM tree t
-		UNION
-		SELECT o.tgrelid, 'append_only_guard' FROM placed o WHERE o.proname = 'append_only_guard') n
-  JOIN kinds k USING (function)
-  LEFT JOIN LATERAL (SELECT o.tgname, o.tgenabled, o.tgtype & k.bits = k.bits AND o.tgqual IS NULL AS is_right
-					   FROM placed o
-					  WHERE o.tgrelid = n.relid AND o.proname = k.function AND o.tgtype & 1 = k.bits & 1) s ON true
- GROUP BY k.title, n.relid
+		SELECT o.tgrelid, o.function, false, o.tgtype, o.tgenabled, o.tgqual IS NULL FROM placed o) g
+  JOIN kinds k ON k.function = g.function AND (g.is_needed OR g.tgtype & 1 = k.bits & 1)
+ GROUP BY k.title, g.relid
+HAVING bool_or(g.is_needed)
 UNION ALL
 SELECT 'append-only table', m.name, m.relid IS NOT NULL AND NOT m.is_taken,
 	   CASE WHEN m.relid IS NULL THEN 'the table is gone'
 			WHEN m.is_taken THEN format('the table is %s, and what has its name now is not append-only', m.relid::regclass)
 			ELSE 'there is the table' END
-  FROM (SELECT m.name, m.relid, n.oid IS DISTINCT FROM m.relid AND n.oid NOT IN (SELECT o.tgrelid FROM placed o WHERE o.proname = 'append_only_guard') AS is_taken
+  FROM (SELECT m.name, m.relid, n.oid IS DISTINCT FROM m.relid AND n.oid NOT IN (SELECT o.tgrelid FROM placed o WHERE o.function = 'append_only_guard') AS is_taken
 		  FROM made m LEFT JOIN pg_class n ON n.oid = to_regclass(m.name)) m
 UNION ALL
 SELECT 'trigger ' || quote_ident(o.tgname), o.tgrelid::regclass::text, o.tgenabled = 'A',
 	   CASE WHEN o.tgenabled = 'A' THEN 'fires always' ELSE 'is not ENABLE ALWAYS' END
   FROM placed o
- WHERE o.proname NOT IN ('guard', 'append_only_guard') AND o.tgrelid <> 'eventsource.events'::regclass
-UNION ALL
-SELECT 'projection guard', p.name, false, 'the table is a projection and lacks its guard: nothing is folded into it'
-  FROM eventsource.projections p WHERE p.target IS NULL AND to_regclass(p.name) IS NOT NULL
+ WHERE o.function NOT IN ('guard', 'append_only_guard') AND o.tgrelid <> 'eventsource.events'::regclass
 $$;
-COMMENT ON FUNCTION eventsource.guards_on_tables() IS
-	'Private, for check_guards(): the triggers that guard tables.';
+COMMENT ON FUNCTION eventsource.guards_on_tables(text[]) IS
+	'Private, for check_guards(): the triggers that guard tables, and tables that were made append-only, by their names.';
 
-CREATE FUNCTION eventsource.guards_of_the_log()
+-- What there is to look at besides, and how it is when all is well.
+CREATE FUNCTION eventsource.guards_of_all() RETURNS TABLE (guard text, detail text)
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+VALUES ('no trigger of others', 'only guards fire'), ('no rule', 'statements are what they say'),
+	   ('no row security', 'whoever may read sees all rows'), ('no table of others in the tree', 'its segments are its rows'),
+	   ('segments are attached', 'all of them'), ('tables as they were made', 'permanent, with their triggers'),
+	   ('indexes', 'all are valid'), ('ownership', 'all of it has one owner'), ('rights', 'to read, and to append through the view'),
+	   ('members of the extension', 'all of it'), ('functions and views', 'as they were installed'),
+	   ('columns', 'as they were made'), ('what is built in', 'functions and operators of PostgreSQL are what they were'),
+	   ('event triggers', 'they fire always'), ('parameters', 'none that turns triggers off is given away'),
+	   ('no replication into the log', 'no subscription writes to it'),
+	   ('no publication of the log', 'its tables are in none by name'), ('no pg_surgery', 'it is not installed')
+$$;
+COMMENT ON FUNCTION eventsource.guards_of_all() IS
+	'Private, for check_guards(): guards of the log as a whole, and how they are when they are intact.';
+
+-- A name says what alone to look at: whatever is for the others is not touched.
+CREATE FUNCTION eventsource.guards_of_the_log(which text DEFAULT NULL)
 	RETURNS TABLE (guard text, problem text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 WITH ours AS MATERIALIZED (
 	SELECT c.* FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace),
 extension AS (SELECT e.* FROM pg_extension e WHERE e.extname = 'eventsource'),
 owner AS (SELECT o.relowner AS role FROM ours o WHERE o.oid = 'eventsource.event'::regclass),
-logged AS (SELECT i.inhrelid AS relid FROM pg_inherits i WHERE i.inhparent = 'eventsource.event'::regclass)
+logged AS (SELECT i.inhrelid AS relid FROM pg_inherits i WHERE i.inhparent = 'eventsource.event'::regclass),
+other AS MATERIALIZED (
+	SELECT coalesce(m.kind, n.kind) AS kind,
+		   CASE WHEN n.kind = 'owner' THEN format('the tables belonged to %s', m.digest)
+				WHEN n.name IS NULL THEN format('%s %s is gone', m.kind, m.name)
+				WHEN m.name IS NULL THEN format('%s %s was not installed', n.kind, n.name)
+				ELSE format('%s %s is another', n.kind, n.name) END AS problem
+	  FROM eventsource.manifest_of_the_extension() m FULL JOIN eventsource.manifest_now() n USING (kind, name)
+	 WHERE m.digest IS DISTINCT FROM n.digest
+	   AND (m.name IS NULL OR n.name IS NULL OR n.is_stable OR m.major = current_setting('server_version_num')::integer / 10000))
+SELECT g.guard, g.problem FROM (
 SELECT 'no trigger of others', format('%s on %s', t.tgname, t.tgrelid::regclass)
   FROM pg_trigger t JOIN ours o ON o.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
  WHERE p.pronamespace <> 'eventsource'::regnamespace
@@ -186,7 +218,7 @@ SELECT 'rights', format('%s for %s on %s', a.privilege_type,
 UNION ALL
 SELECT 'rights', format('%s for %s on column %s of %s', x.privilege_type,
 						CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END, a.attname, o.oid::regclass)
-  FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid CROSS JOIN LATERAL aclexplode(a.attacl) x
+  FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attacl IS NOT NULL CROSS JOIN LATERAL aclexplode(a.attacl) x
  WHERE x.grantee <> o.relowner AND (x.privilege_type <> 'SELECT' OR o.relname IN ('vault', 'snapshot'))
 UNION ALL
 SELECT 'rights', format('%s for %s on the schema', a.privilege_type,
@@ -208,15 +240,13 @@ SELECT 'members of the extension', format('%s is none', p.oid::regprocedure) FRO
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 					  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e')
 UNION ALL
-SELECT CASE coalesce(m.kind, n.kind) WHEN 'owner' THEN 'ownership' WHEN 'columns' THEN 'columns'
-									 WHEN 'built-in' THEN 'what is built in' ELSE 'functions and views' END,
-	   CASE WHEN n.kind = 'owner' THEN format('the tables belonged to %s', m.digest)
-								   WHEN n.name IS NULL THEN format('%s %s is gone', m.kind, m.name)
-								   WHEN m.name IS NULL THEN format('%s %s was not installed', n.kind, n.name)
-								   ELSE format('%s %s is another', n.kind, n.name) END
-  FROM eventsource.manifest_of_the_extension() m FULL JOIN eventsource.manifest_now() n USING (kind, name)
- WHERE m.digest IS DISTINCT FROM n.digest
-   AND (m.name IS NULL OR n.name IS NULL OR n.is_stable OR m.major = current_setting('server_version_num')::integer / 10000)
+SELECT 'ownership', o.problem FROM other o WHERE o.kind = 'owner'
+UNION ALL
+SELECT 'columns', o.problem FROM other o WHERE o.kind = 'columns'
+UNION ALL
+SELECT 'what is built in', o.problem FROM other o WHERE o.kind = 'built-in'
+UNION ALL
+SELECT 'functions and views', o.problem FROM other o WHERE o.kind IN ('function', 'view')
 UNION ALL
 SELECT 'columns', format('%s.%s', l.relid::regclass, coalesce(a.attname, p.attname))
   FROM logged l
@@ -268,8 +298,9 @@ SELECT 'no publication of the log', format('the schema in %s', p.pubname)
  WHERE n.pnnspid = 'eventsource'::regnamespace
 UNION ALL
 SELECT 'no pg_surgery', p.oid::regprocedure::text FROM pg_proc p WHERE p.probin LIKE '%pg\_surgery'
+) g (guard, problem) WHERE which IS NULL OR g.guard = which
 $$;
-COMMENT ON FUNCTION eventsource.guards_of_the_log() IS
+COMMENT ON FUNCTION eventsource.guards_of_the_log(text) IS
 	'Private, for check_guards(): a row for each thing that is not as it has to be.';
 
 -- The table is nobody's to read; what the install script made is no secret.
@@ -280,27 +311,61 @@ $$;
 COMMENT ON FUNCTION eventsource.manifest_of_the_extension() IS
 	'Private, for check_guards(): functions and views as the install script made them.';
 
+-- What cannot be read may not hide the rest: then the guards are looked at one by one.
 CREATE FUNCTION eventsource.check_guards()
 	RETURNS TABLE (guard text, protects text, is_intact boolean, detail text)
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-SELECT t.guard, t.protects, t.is_intact, t.detail FROM eventsource.guards_on_tables() t
-UNION ALL
-SELECT k.guard, 'the log', count(p.problem) = 0, coalesce(string_agg(p.problem, ', ' ORDER BY p.problem), k.detail)
-  FROM (VALUES ('no trigger of others', 'only guards fire'), ('no rule', 'statements are what they say'),
-			   ('no row security', 'whoever may read sees all rows'), ('no table of others in the tree', 'its segments are its rows'),
-			   ('segments are attached', 'all of them'), ('tables as they were made', 'permanent, with their triggers'),
-			   ('indexes', 'all are valid'), ('ownership', 'all of it has one owner'), ('rights', 'to read, and to append through the view'),
-			   ('members of the extension', 'all of it'), ('functions and views', 'as they were installed'),
-			   ('columns', 'as they were made'), ('what is built in', 'functions and operators of PostgreSQL are what they were'),
-			   ('event triggers', 'they fire always'), ('parameters', 'none that turns triggers off is given away'),
-			   ('no replication into the log', 'no subscription writes to it'),
-			   ('no publication of the log', 'its tables are in none by name'), ('no pg_surgery', 'it is not installed')) k (guard, detail)
-  LEFT JOIN eventsource.guards_of_the_log() p USING (guard)
- GROUP BY k.guard, k.detail
-UNION ALL
-SELECT 'hooks', 'DDL and catalogs', true,
-	   CASE WHEN eventsource.is_preloaded() THEN 'in every session: the library is preloaded'
-			ELSE 'in sessions that use the log or run DDL: the library is not preloaded, event triggers load it' END
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	append_only text[] := '{}';
+	every record;
+BEGIN
+	is_intact := false;
+	BEGIN
+		append_only := ARRAY(SELECT n FROM eventsource.append_only_names() n);
+	EXCEPTION WHEN OTHERS THEN
+		guard := 'append-only table';
+		protects := 'all of them';
+		detail := format('cannot be looked at: %s (%s)', SQLERRM, SQLSTATE);
+		RETURN NEXT;
+	END;
+	BEGIN
+		RETURN QUERY SELECT * FROM eventsource.guards_on_tables(append_only);
+	EXCEPTION WHEN OTHERS THEN
+		guard := 'row and statement guards';
+		protects := 'all tables';
+		detail := format('cannot be looked at: %s (%s)', SQLERRM, SQLSTATE);
+		RETURN NEXT;
+	END;
+	BEGIN
+		RETURN QUERY SELECT 'projection guard', p.name, false, 'the table is a projection and lacks its guard: nothing is folded into it'
+		  FROM eventsource.projections p WHERE p.target IS NULL AND to_regclass(p.name) IS NOT NULL;
+	EXCEPTION WHEN OTHERS THEN
+		guard := 'projection guard';
+		protects := 'all projections';
+		detail := format('cannot be looked at: %s (%s)', SQLERRM, SQLSTATE);
+		RETURN NEXT;
+	END;
+	BEGIN
+		RETURN QUERY SELECT k.guard, 'the log', count(p.problem) = 0, coalesce(string_agg(p.problem, ', ' ORDER BY p.problem), k.detail)
+		  FROM eventsource.guards_of_all() k LEFT JOIN eventsource.guards_of_the_log() p ON p.guard = k.guard
+		 GROUP BY k.guard, k.detail;
+	EXCEPTION WHEN OTHERS THEN
+		FOR every IN SELECT * FROM eventsource.guards_of_all() LOOP
+			BEGIN
+				RETURN QUERY SELECT every.guard, 'the log', count(*) = 0, coalesce(string_agg(p.problem, ', ' ORDER BY p.problem), every.detail)
+				  FROM eventsource.guards_of_the_log(every.guard) p;
+			EXCEPTION WHEN OTHERS THEN
+				guard := every.guard;
+				protects := 'the log';
+				detail := format('cannot be looked at: %s (%s)', SQLERRM, SQLSTATE);
+				RETURN NEXT;
+			END;
+		END LOOP;
+	END;
+	RETURN QUERY SELECT 'hooks', 'DDL and catalogs', true,
+		CASE WHEN eventsource.is_preloaded() THEN 'in every session: the library is preloaded'
+			 ELSE 'in sessions that use the log or run DDL: the library is not preloaded, event triggers load it' END;
+END
 $$;
 COMMENT ON FUNCTION eventsource.check_guards() IS
-	'Every guard, what it protects, whether it is intact, and what is wrong with it, or how it is: row and statement guards of each table of the log and of each append-only table, triggers of projections and tracked tables; and for the log as a whole triggers and rules of others, row security, inheritance and partitions, persistence, indexes, ownership, rights (also on columns and the schema), membership of the extension, columns, what functions and views say, and those of PostgreSQL that they are made of, event triggers, granted and stored parameters that turn triggers off, subscriptions, publications, pg_surgery; and where the hooks are. Also run by health(). What a superuser changed is found as long as he did not change this, too: keep checkpoints elsewhere.';
+	'Every guard, what it protects, whether it is intact, and what is wrong with it, or how it is: row and statement guards of each table of the log and of each append-only table, triggers of projections and tracked tables; and for the log as a whole triggers and rules of others, row security, inheritance and partitions, persistence, indexes, ownership, rights (also on columns and the schema), membership of the extension, columns, what functions and views say, and those of PostgreSQL that they are made of, event triggers, granted and stored parameters that turn triggers off, subscriptions, publications, pg_surgery; and where the hooks are. What cannot be read is not intact, with the error, and hides nothing else. Also run by health(). What a superuser changed is found as long as he did not change this, too: keep checkpoints elsewhere.';

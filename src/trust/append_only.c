@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "log/catalog.h"
 #include "log/config.h"
 #include "log/guarded.h"
@@ -35,6 +36,7 @@
 #include "trust/protected.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 #include "utils/varlena.h"
 
 #define KIND		"append_only"
@@ -44,6 +46,7 @@
 PG_FUNCTION_INFO_V1(eventsource_make_append_only);
 PG_FUNCTION_INFO_V1(eventsource_drop_append_only);
 PG_FUNCTION_INFO_V1(eventsource_append_only_guard);
+PG_FUNCTION_INFO_V1(eventsource_append_only_names);
 
 static const EsTriggerKind row_guard = {
 	"eventsource_append_only_row", "append_only_guard", true, TRIGGER_TYPE_BEFORE,
@@ -116,6 +119,27 @@ eventsource_drop_append_only(PG_FUNCTION_ARGS)
 	es_trigger_drop(guarded_tables(name, function), function);
 	(void) es_define(KIND, name, ENDED, text_member("table", name));
 	PG_RETURN_VOID();
+}
+
+/* append_only_names(): those of the definitions in force. */
+Datum
+eventsource_append_only_names(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	foreach(lc, es_config_list(KIND))
+	{
+		const EsDefinition *definition = lfirst(lc);
+		Datum		value = CStringGetTextDatum(definition->name);
+		bool		isnull = false;
+
+		CHECK_FOR_INTERRUPTS();
+		if (strcmp(definition->type, MADE) == 0)
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
+	}
+	return (Datum) 0;
 }
 
 /* The trigger. */

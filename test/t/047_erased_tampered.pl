@@ -99,7 +99,7 @@ is(found('NULL'), '', 'the rows as they were: nothing is tampered with');
 my @redacted = sort { $a <=> $b } of(1), of(2, $personal), of(6);
 is(sql("SELECT string_agg(event_position::text, ' ' ORDER BY event_position) FROM eventsource.verify_log() WHERE status = 'redacted'"), "@redacted", 'what was erased is redacted');
 like(found_outside(), qr/ @{[ scalar @redacted ]} redacted, 0 tampered$/m, 'the verifier outside agrees');
-unlike(slurp_file("$dir/export"), qr/[ab]\@example|10\.1\.2\.3|1970/, 'who is told no personal field');
+unlike(slurp_file("$dir/export"), qr/[ab]\@example|10\.1\.2\.3|:\s*1970\b/, 'who is told no personal field');
 
 # ---- the rest of a tombstone ----
 

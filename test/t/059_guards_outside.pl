@@ -153,16 +153,46 @@ like(convicted($checkpoint), qr/tampered|invalid page/, 'is found');
 $node->stop;
 write_file($bytes);
 
-# ---- the worker tells ----
+# ---- the worker tells, and what cannot be read hides nothing else ----
 
-my $offset = -s $node->logfile;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = eventsource\neventsource.worker_enabled = on\neventsource.guard_interval = 50ms\neventsource.worker_interval = 50ms");
 $node->start;
-$node->safe_psql('log', "BEGIN; SELECT eventsource.allow_maintenance('break, and mend'); GRANT UPDATE ON eventsource.stream TO es_app; COMMIT");
+my $offset = -s $node->logfile;
+$node->safe_psql('log', "CREATE PUBLICATION p FOR TABLE audit; BEGIN; SELECT eventsource.allow_maintenance('break, and mend'); GRANT UPDATE ON eventsource.stream TO es_app;"
+	  . ' ALTER TABLE eventsource.word ENABLE ALWAYS TRIGGER guard_row, ENABLE ALWAYS TRIGGER guard_statement; COMMIT');
 ok(wait_until(sub { slurp_file($node->logfile, $offset) =~ /WARNING: .*guards are not intact.*rights, the log: UPDATE for es_app on eventsource\.stream/s }),
 	'the worker tells of a broken guard');
-$node->safe_psql('log', 'REVOKE UPDATE ON eventsource.stream FROM es_app; BEGIN; SELECT eventsource.allow_maintenance(\'mend\');'
-	  . ' ALTER TABLE eventsource.word ENABLE ALWAYS TRIGGER guard_row, ENABLE ALWAYS TRIGGER guard_statement; COMMIT');
+my $guards = q{SELECT guard FROM eventsource.check_guards() WHERE protects NOT LIKE '%.%' AND guard NOT LIKE 'append-only%' ORDER BY guard};
+my $all = $node->safe_psql('log', $guards);
+my %pages = map { $_ => $node->safe_psql('log', "SELECT pg_relation_filepath('$_')") } "eventsource.$segment", 'eventsource.manifest', 'pg_publication_rel';
+my %whole;
+$node->stop;
+for my $page (values %pages)
+{
+	$whole{$page} = slurp_file($file = "$data/$page");
+	write_file($whole{$page} =~ s/.{24}(.{8168})/"\xff" x 24 . $1/gers);
+}
+$offset = -s $node->logfile;
+$node->start;
+my $page = qr/cannot be looked at: invalid page/;
+my $found = $node->safe_psql('log', q{SELECT format('%s: %s', guard, detail) FROM eventsource.check_guards() WHERE NOT is_intact ORDER BY guard});
+like($found, qr/^$_: $page/m, "not looked at: $_")
+  for 'append-only table', 'columns', 'functions and views', 'what is built in', 'no publication of the log';
+like($found, qr/^rights: UPDATE for es_app on eventsource\.stream$/m, 'pages that cannot be read hide no broken guard');
+unlike($found, qr/row guard|statement guard|event triggers|parameters|no rule/, 'nor make one of what can be seen');
+is($node->safe_psql('log', $guards), $all, 'all guards are listed');
+ok(wait_until(sub { slurp_file($node->logfile, $offset) =~ /WARNING: .*guards are not intact.*functions and views, the log: $page.*rights, the log: UPDATE for es_app/s }),
+	'and the worker tells of them all');
+$node->stop;
+for my $page (values %pages)
+{
+	$file = "$data/$page";
+	write_file($whole{$page});
+}
+$offset = -s $node->logfile;
+$node->start;
+wait_until(sub { slurp_file($node->logfile, $offset) =~ /guards are not intact/ });
+$node->safe_psql('log', 'REVOKE UPDATE ON eventsource.stream FROM es_app');
 ok(wait_until(sub { slurp_file($node->logfile, $offset) =~ /LOG: .*the guards are intact again/ }), 'and of its mending');
 
 $node->stop;
