@@ -52,6 +52,7 @@ run_checked() {
 	checked=$(make_work_dir checked)
 	copy_tree "$checked/tree"
 	leg "with assertions and traps" env ES_PARTS='regress isolation' ES_MAKE_FLAGS=with_llvm=no \
+		PGOPTIONS='-c jit=off' \
 		ES_CFLAGS='-DUSE_ASSERT_CHECKING -fsanitize=undefined -fsanitize-undefined-trap-on-error' \
 		"$checked/tree/tools/test.sh"
 	rm -rf "$checked"
