@@ -17,6 +17,8 @@
 #include "rules/pii_use.h"
 #include "utils/builtins.h"
 
+static void look_at_all(const EsProjection *projection, EsPersonalColumns *found);
+static List *declared_for(const EsProjection *projection, const EsRule *rule);
 static void look_at_rule(const EsProjection *projection, const EsRule *rule, EsPersonalColumns *found);
 static EsPiiUse use_of(const EsExpr *expr, List *declared);
 static bool look_at_set(const EsProjection *projection, const EsRule *rule, List *declared, bool item,
@@ -24,13 +26,24 @@ static bool look_at_set(const EsProjection *projection, const EsRule *rule, List
 static void look_at_generated(TupleDesc table, EsPersonalColumns *found);
 static void check_keys(const EsProjection *projection, const EsRule *rule, List *declared,
 					   EsPersonalColumns *found);
-static void check_set(const EsProjection *projection, const EsRule *rule, List *declared,
-					  EsPersonalColumns *found);
+static void check_set(const EsProjection *projection, const EsRule *rule, EsPersonalColumns *found);
 static const char *rule_name(const EsRule *rule);
 static const char *column_name(const EsProjection *projection, AttrNumber attno);
 
 void
 es_personal_columns_find(const EsProjection *projection, EsPersonalColumns *found)
+{
+	ListCell   *lc;
+
+	look_at_all(projection, found);
+	foreach(lc, projection->rules)
+		check_set(projection, lfirst(lc), found);
+	if (projection->any != NULL)
+		check_set(projection, projection->any, found);
+}
+
+static void
+look_at_all(const EsProjection *projection, EsPersonalColumns *found)
 {
 	int			before;
 	ListCell   *lc;
@@ -60,7 +73,7 @@ es_personal_columns_hide(const EsProjection *projection)
 		return false;
 	if (!projection->is_looked_at)
 	{
-		es_personal_columns_find(projection, &found);
+		look_at_all(projection, &found);
 		projection->target->sees_personal = found.reads;
 		unconstify(EsProjection *, projection)->is_looked_at = true;
 	}
@@ -74,13 +87,18 @@ look_at_rule(const EsProjection *projection, const EsRule *rule, EsPersonalColum
 	bool		item;
 
 	CHECK_FOR_INTERRUPTS();
-	declared = es_pii_declared(projection->categories,
-							   rule->type == NULL ? NULL : text_to_cstring(rule->type));
+	declared = declared_for(projection, rule);
 	item = rule->each != NULL && use_of(rule->each, declared).touches;
 	found->reads |= item || (rule->where != NULL && use_of(rule->where, declared).touches);
 	found->reads |= look_at_set(projection, rule, declared, item, found);
 	check_keys(projection, rule, declared, found);
-	check_set(projection, rule, declared, found);
+}
+
+static List *
+declared_for(const EsProjection *projection, const EsRule *rule)
+{
+	return es_pii_declared(projection->categories,
+						   rule->type == NULL ? NULL : text_to_cstring(rule->type));
 }
 
 static EsPiiUse
@@ -143,8 +161,9 @@ check_keys(const EsProjection *projection, const EsRule *rule, List *declared, E
 }
 
 static void
-check_set(const EsProjection *projection, const EsRule *rule, List *declared, EsPersonalColumns *found)
+check_set(const EsProjection *projection, const EsRule *rule, EsPersonalColumns *found)
 {
+	List	   *declared = declared_for(projection, rule);
 	ListCell   *lc;
 	ListCell   *attno;
 
@@ -153,7 +172,7 @@ check_set(const EsProjection *projection, const EsRule *rule, List *declared, Es
 		EsPiiUse	use = use_of(lfirst(lc), declared);
 		AttrNumber	number = lfirst_int(attno);
 
-		if (use.exposed != NULL && TupleDescAttr(projection->target->desc, number - 1)->attnotnull)
+		if (use.exposed != NULL && !es_target_takes_null(projection->target, number))
 			found->problems = lappend(found->problems,
 									  psprintf("rule \"%s\": column \"%s\" takes no NULL, which personal field \"%s\" "
 											   "is once it is erased: use coalesce()",

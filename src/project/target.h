@@ -109,6 +109,9 @@ extern void es_target_lost_race(const EsTarget *target);
 extern void es_target_compute_generated(const EsTarget *target, TupleTableSlot *slot);
 extern void es_target_check_row(const EsTarget *target, TupleTableSlot *slot);
 
+/* False: NOT NULL, its domain, or a CHECK of nothing but this column rules it out. */
+extern bool es_target_takes_null(const EsTarget *target, AttrNumber attno);
+
 /* A row as an object, and of such an object the columns of the key. */
 extern Jsonb *es_target_row_to_jsonb(const EsTarget *target, HeapTuple row);
 extern Jsonb *es_target_key_to_jsonb(const EsTarget *target, Jsonb *row);

@@ -5,6 +5,7 @@
  * Rows are written past triggers, rules and policies, by the fold alone, and
  * must come out the same at every replay: whatever would have to be passed by,
  * or would bring in other values, is refused when the projection is defined.
+ * And whether a column of it could be without a value.
  */
 #include "postgres.h"
 
@@ -18,10 +19,12 @@
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "compat.h"
+#include "log/attempt.h"
 #include "log/guarded.h"
 #include "project/target.h"
 #include "rewrite/rewriteHandler.h"
 #include "rules/expr_parts.h"
+#include "rules/pii_use.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -302,4 +305,60 @@ compile_expression(void *arg)
 	OwnExpression *expression = arg;
 
 	(void) es_expr_compile_node(&expression->scope, expression->node);
+}
+
+/* ---- NULL ---- */
+
+/* A rule of the column, for a row that is all NULL. */
+typedef struct NullTask
+{
+	const EsColumnRule *rule;
+	bool		is_false;
+} NullTask;
+
+static void
+try_null(void *arg)
+{
+	NullTask   *task = arg;
+	EsBinding	nothing = {0};
+	bool		isnull;
+	Datum		value = es_expr_eval(task->rule->expr, &nothing, &isnull);
+
+	task->is_false = task->rule->name != NULL && !isnull && !DatumGetBool(value);
+}
+
+static bool
+is_violation(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION || category == ERRCODE_DATA_EXCEPTION;
+}
+
+bool
+es_target_takes_null(const EsTarget *target, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	if (TupleDescAttr(target->desc, attno - 1)->attnotnull)
+		return false;
+	foreach(lc, target->domains)
+	{
+		NullTask	task = {.rule = lfirst(lc)};
+
+		if (task.rule->attno == attno && es_attempt(try_null, &task, is_violation) != NULL)
+			return false;
+	}
+	foreach(lc, target->checks)
+	{
+		NullTask	task = {.rule = lfirst(lc)};
+		bool		uses_item;
+		Bitmapset  *columns = es_pii_row_columns(task.rule->expr, &uses_item);
+
+		if (bms_membership(columns) != BMS_SINGLETON || !bms_is_member(attno, columns))
+			continue;
+		if (es_attempt(try_null, &task, is_violation) != NULL || task.is_false)
+			return false;
+	}
+	return true;
 }

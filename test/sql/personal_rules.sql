@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Personal fields: definitions that could not bear their erasure, or would leak them, are refused.
 BEGIN;
-SELECT plan(51);
+SELECT plan(53);
 
 -- What another role is told.
 CREATE FUNCTION pg_temp.as_role(role regrole, command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -65,6 +65,12 @@ CREATE FUNCTION pg_temp.define(set text) RETURNS text LANGUAGE sql AS $$
 $$;
 SELECT is(pg_temp.lines(pg_temp.define($$ strict = event.data->>'email' $$)), 'rule "ordered": column "strict" takes no NULL, which personal field "email" is once it is erased: use coalesce()', 'a column that takes no NULL');
 SELECT is(pg_temp.lines(pg_temp.define($$ strict = 'x' || lower(event.data->'address'->>'street') $$)), 'rule "ordered": column "strict" takes no NULL, which personal field "address.street" is once it is erased: use coalesce()', 'whatever is made of it');
+CREATE DOMAIN needed AS text NOT NULL; CREATE DOMAIN checked AS text CHECK (value IS NOT NULL);
+CREATE TABLE customer_strict (id text PRIMARY KEY, a needed DEFAULT '', b checked DEFAULT '', c text DEFAULT '' CHECK (c IS NOT NULL AND c < 'x'), d text CHECK (d <> ''), e text, CHECK (e IS NOT NULL OR id < 'x'));
+SELECT is(pg_temp.lines($$ SELECT eventsource.create_projection('customer_strict', '{shop}', '{"ordered": "a = event.data->>''email'', b = event.data->>''email'', c = event.data->>''email'', d = event.data->>''email'', e = event.data->>''email''"}') $$),
+	(SELECT string_agg(format('rule "ordered": column "%s" takes no NULL, which personal field "email" is once it is erased: use coalesce()', c), E'\n' ORDER BY c) FROM unnest('{a,b,c}'::text[]) c), 'nor by its domain or a CHECK of its own');
+SELECT lives_ok($$ SELECT eventsource.create_projection('customer_strict', '{shop}', '{"ordered": "a = coalesce(event.data->>''email'', ''''), d = event.data->>''email'', e = event.data->>''email''"}') $$, 'others are left to the user');
+SELECT eventsource.drop_projection('customer_strict') \g /dev/null
 SELECT is(pg_temp.lines($$ SELECT eventsource.create_projection('customer', '{shop}', '{"ordered": "n = row.n + 1"}', key => '{"id": "event.data->>''email''"}') $$), 'rule "ordered": key "id" is made of personal field "email": once that is erased, its row cannot be found', 'a key');
 SELECT is(pg_temp.as_role('es_admin', 'SELECT 1'), '1', 'roles work here');
 ALTER TABLE customer OWNER TO es_admin;
