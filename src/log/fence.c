@@ -23,12 +23,14 @@
 
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "commands/dbcommands.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "log/catalog.h"
 #include "log/fence.h"
 #include "log/rights.h"
 #include "log/stream.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/supportnodes.h"
 #include "optimizer/planmain.h"
@@ -105,8 +107,9 @@ eventsource_may_read_support(PG_FUNCTION_ARGS)
 				 errmsg("eventsource was not loaded when this query was planned"),
 				 errdetail("Role \"%s\" may read certain categories at most, which the library has to see to.",
 						   GetUserNameFromId(GetUserId(), false)),
-				 errhint("It is loaded now: try again. To have it in every session, put eventsource "
-						 "into shared_preload_libraries or session_preload_libraries.")));
+				 errhint("It is loaded now: try again. To have it in every session from its start: "
+						 "ALTER DATABASE %s SET session_preload_libraries = 'eventsource'.",
+						 quote_identifier(get_database_name(MyDatabaseId)))));
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -18,7 +18,7 @@
 #include "common/sha2.h"
 #include "utils/resowner.h"
 
-#if defined(USE_OPENSSL) && defined(__has_include)
+#if defined(USE_OPENSSL) && defined(__ELF__) && defined(__has_include)
 #if __has_include(<openssl/evp.h>)
 #include <openssl/evp.h>
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L

@@ -38,8 +38,10 @@ unlike($err, qr/secret": "[bc]/, 'and see what they may');
 is($node->safe_psql('log', 'SELECT count(*) > 15 FROM eventsource.events', extra_params => [ '-U', 'unl' ]), 't', 'who reads everything does not notice');
 is($node->safe_psql('log', "SELECT count(*) FROM eventsource.read_all()", extra_params => [ '-U', 'lim' ]), 5, 'nor does who calls a function');
 
-$node->safe_psql('postgres', "ALTER SYSTEM SET session_preload_libraries = 'eventsource'");
-$node->reload;
+$node->psql('log', $query, extra_params => [ '-U', 'lim' ], stderr => \$err);
+my ($remedy) = $err =~ /HINT: .*(ALTER DATABASE .*)\./;
+ok($remedy, 'what it says');
+$node->safe_psql('postgres', $remedy);
 
 sub sees { my ($db, $role) = @_; return $node->safe_psql($db, q{SELECT coalesce(string_agg(DISTINCT category, ','), '') FROM eventsource.events WHERE category !~ '[$]'}, extra_params => [ '-U', $role ]) }
 is(sees('log', 'lim'), 'a', 'with the library in every session, at once');
@@ -77,6 +79,7 @@ $node->safe_psql('log', q{ALTER ROLE gone RENAME TO went});
 is(sees('log', 'went'), 'c', 'a renamed role');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$tmp/rights.dump", 'log' ], 'dump');
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
+$node->safe_psql('postgres', "ALTER DATABASE copy SET session_preload_libraries = 'eventsource'");
 $node->command_ok([ 'pg_restore', '-d', 'copy', "$tmp/rights.dump" ], 'restore');
 $node->safe_psql('copy', q{SELECT eventsource.append('a-9', 'x')});
 is(sees('copy', 'lim'), 'a,b', 'a limited reader is limited in the copy');
