@@ -19,6 +19,7 @@
 #include "trust/tree.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(eventsource_checkpoint);
@@ -33,6 +34,35 @@ typedef struct Proof
 	int			count;
 	Datum		hashes[MAX_HASHES]; /* bytea */
 } Proof;
+
+/* What the proofs of one statement have read, most of which the next one needs, too. */
+typedef struct Known
+{
+	MemoryContext context;		/* of the tree */
+	EsTree	   *tree;
+} Known;
+
+static EsTree *
+get_tree(FmgrInfo *function, const EsSeal *seal, Snapshot snapshot)
+{
+	Known	   *known = function->fn_extra;
+	MemoryContext caller;
+
+	if (known == NULL)
+	{
+		known = MemoryContextAllocZero(function->fn_mcxt, sizeof(Known));
+		known->context = AllocSetContextCreate(function->fn_mcxt, "eventsource proofs", ALLOCSET_DEFAULT_SIZES);
+		function->fn_extra = known;
+	}
+	if (known->tree != NULL && es_tree_continue(known->tree, seal, snapshot))
+		return known->tree;
+	known->tree = NULL;
+	MemoryContextReset(known->context);
+	caller = MemoryContextSwitchTo(known->context);
+	known->tree = es_tree_begin(seal, snapshot);
+	MemoryContextSwitchTo(caller);
+	return known->tree;
+}
 
 static Datum
 hash_datum(const uint8 *hash)
@@ -172,7 +202,7 @@ eventsource_inclusion_proof(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	(void) es_seal_last(snapshot, &seal);
 	size = get_size(fcinfo, 1, "tree_size", &seal);
-	tree = es_tree_begin(&seal, snapshot);
+	tree = get_tree(fcinfo->flinfo, &seal, snapshot);
 	leaf = es_tree_leaf_at(tree, position);
 	if (leaf >= 0 && !is_visible(position, snapshot))
 		leaf = -1;

@@ -8,12 +8,16 @@
  * leaves, fewer than 256, which are read from the log.  So a proof reads a tile or
  * two of each level, of which a log of four billion events has four.
  *
- * Memory: the tiles that were read, 8 kB each, stay for the life of the tree.
+ * Memory: the tiles that were read, with the nodes above them 16 kB each, stay for the
+ * life of the tree.
  */
 #include "trust/tree.h"
 
 #include "errors.h"
 #include "log/leaves.h"
+
+/* That a tree has read before a new one is to be begun: 1 MB. */
+#define MAX_PIECES		64
 
 /*
  * What is known of one tile: its hashes, and above them the nodes that were asked
@@ -45,6 +49,15 @@ es_tree_begin(const EsSeal *seal, Snapshot snapshot)
 	tree->seal = *seal;
 	tree->snapshot = snapshot;
 	return tree;
+}
+
+bool
+es_tree_continue(EsTree *tree, const EsSeal *seal, Snapshot snapshot)
+{
+	tree->snapshot = snapshot;
+	return list_length(tree->pieces) < MAX_PIECES &&
+		tree->seal.size == seal->size && tree->seal.position == seal->position &&
+		memcmp(tree->seal.root, seal->root, ES_HASH_SIZE) == 0;
 }
 
 void
@@ -131,12 +144,12 @@ get_piece(EsTree *tree, int level, int64 index)
 		if (piece->level == level && piece->index == index)
 			return piece;
 	}
-	caller = MemoryContextSwitchTo(tree->context);
-	piece = palloc(sizeof(Piece));
+	piece = MemoryContextAlloc(tree->context, sizeof(Piece));
 	piece->level = level;
 	piece->index = index;
 	memset(piece->is_known, 0, sizeof(piece->is_known));
 	load(tree, piece);
+	caller = MemoryContextSwitchTo(tree->context);
 	tree->pieces = lappend(tree->pieces, piece);
 	MemoryContextSwitchTo(caller);
 	return piece;

@@ -17,6 +17,12 @@ typedef struct EsTree EsTree;
  */
 extern EsTree *es_tree_begin(const EsSeal *seal, Snapshot snapshot);
 
+/*
+ * May it go on, for this seal and under this snapshot?  Not if the seal is another one,
+ * or it has read so much that a new one is better.
+ */
+extern bool es_tree_continue(EsTree *tree, const EsSeal *seal, Snapshot snapshot);
+
 /* Root of the leaves from <= leaf < upto: RFC 6962's MTH(D[from:upto]). */
 extern void es_tree_root(EsTree *tree, int64 from, int64 upto, uint8 *root);
 
