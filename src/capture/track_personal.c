@@ -51,7 +51,7 @@ typedef struct Subject
 void
 es_track_personal_init(void)
 {
-	static const EsEraser eraser = {.target = "rows of tracked tables, left to their owner",.erase = count_rows};
+	static const EsEraser eraser = {"rows of tracked tables, left to their owner", NULL, count_rows};
 
 	es_pii_register_captured(pii_of_event, declared_of);
 	es_eraser_register(&eraser);

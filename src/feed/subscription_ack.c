@@ -256,7 +256,7 @@ move_line(EsLine *line, int64 position)
 
 /*
  * An error may quote the event, which was delivered before its subject was erased.
- * Under the partition's lock, which an erasure takes after its mark.
+ * Consumers are kept out by an erasure once it has set its mark.
  */
 static text *
 error_to_keep(const EsSpoken *spoken, const text *error)
@@ -295,7 +295,7 @@ refuse_lost(const EsSpoken *spoken, const text *consumer, const EsPartition *par
 			 errmsg("event " INT64_FORMAT " is not lent to consumer \"%s\"", spoken->position,
 					text_to_cstring(consumer)),
 			 part->delivered == 0 ?
-			 errdetail("Nothing of its partition is lent: it was acknowledged or given back, or the subscription was reset.") :
+			 errdetail("Nothing of its partition is lent: it was acknowledged or given back, the subscription was reset, or a subject of its events was erased.") :
 			 is_other ? errdetail("Its partition is lent to consumer \"%s\".", text_to_cstring(part->consumer)) :
 			 errdetail("The last poll returned redriven events of another stream in its stead."),
 			 is_other ?

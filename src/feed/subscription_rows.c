@@ -22,6 +22,7 @@
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
 #include "log/catalog.h"
+#include "log/cursor.h"
 #include "log/place.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -95,8 +96,13 @@ es_partition_try_lock(const EsSubscription *subscription, int32 partition)
 {
 	LOCKTAG		tag;
 
+	if (!es_followers_enter(false))
+		return false;
 	set_tag(subscription, partition, &tag);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	es_followers_leave();
+	return false;
 }
 
 void
@@ -104,6 +110,7 @@ es_partition_lock(const EsSubscription *subscription, int32 partition)
 {
 	LOCKTAG		tag;
 
+	(void) es_followers_enter(true);
 	set_tag(subscription, partition, &tag);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
@@ -115,6 +122,7 @@ es_partition_unlock(const EsSubscription *subscription, int32 partition)
 
 	set_tag(subscription, partition, &tag);
 	(void) LockRelease(&tag, ExclusiveLock, false);
+	es_followers_leave();
 }
 
 static void

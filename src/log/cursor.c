@@ -49,8 +49,7 @@ enum
 
 static HeapTuple find_row(Relation rel, EsRelation key, const char *follower, Snapshot snapshot);
 static bool is_row_of(HeapTuple row, TupleDesc desc, const char *follower);
-static bool lock_followers(LOCKMODE mode, bool wait);
-static void unlock_followers(void);
+static void set_tag_of_all(LOCKTAG *tag);
 static bool delete_row(EsRelation which, EsRelation key, const char *follower);
 
 char *
@@ -65,33 +64,37 @@ es_cursor_lock(const char *follower, bool wait)
 	uint64		hash = hash_bytes_extended((const unsigned char *) follower, strlen(follower), 0);
 	LOCKTAG		tag;
 
-	if (!lock_followers(ShareLock, wait))
+	if (!es_followers_enter(wait))
 		return false;
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, ES_LOCK_READER);
 	if (LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL)
 		return true;
-	unlock_followers();
+	es_followers_leave();
 	return false;
 }
 
-/* One for all of them, which who erases has alone; also of one that nobody knows yet. */
-static bool
-lock_followers(LOCKMODE mode, bool wait)
+bool
+es_followers_enter(bool wait)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, ES_LOCK_FOLLOWERS);
-	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	set_tag_of_all(&tag);
+	return LockAcquire(&tag, ShareLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* What else of the transaction has it keeps it. */
-static void
-unlock_followers(void)
+void
+es_followers_leave(void)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, ES_LOCK_FOLLOWERS);
+	set_tag_of_all(&tag);
 	(void) LockRelease(&tag, ShareLock, false);
+}
+
+static void
+set_tag_of_all(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, ES_LOCK_FOLLOWERS);
 }
 
 bool
@@ -204,16 +207,18 @@ es_cursor_mend(const char *follower)
 	return was_failed;
 }
 
-/* Rows are written as they are. */
+/* Rows of cursors are written as they are. */
 void
-es_cursor_renew_all(void)
+es_followers_keep_out(void)
 {
 	Relation	rel;
 	Snapshot	snapshot;
 	SysScanDesc scan;
 	HeapTuple	row;
+	LOCKTAG		tag;
 
-	(void) lock_followers(ExclusiveLock, true);
+	set_tag_of_all(&tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	rel = table_open(es_catalog_oid(ES_REL_PROJECTION_CURSOR), RowExclusiveLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);

@@ -63,17 +63,26 @@ extern bool es_cursor_mend(const char *follower);
 /* Names of those that failed. List of char *. */
 extern List *es_cursor_list_failures(void);
 
-/*
- * Waits for all that are at work and keeps them out, to the end of the transaction,
- * those too that are defined meanwhile; who has looked at the log before that is
- * committed must not go on by what it saw (es_cursor_is_hidden() tells).
- */
-extern void es_cursor_renew_all(void);
-
 /* Under the lock: that it failed stays, what was said is forgotten. */
 extern void es_cursor_silence(const char *follower);
 
 /* Under the lock: it follows no more. */
 extern void es_cursor_drop(const char *follower);
+
+/*
+ * Whoever makes something of events and keeps it, consumers of subscriptions too, is
+ * among the followers before he takes a lock of his own, to the end of the
+ * (sub)transaction.  False if he would have to wait and should not: somebody erases.
+ * leave: for who did nothing after all.
+ */
+extern bool es_followers_enter(bool wait);
+extern void es_followers_leave(void);
+
+/*
+ * Waits for all of them and keeps them out, to the end of the transaction, those too
+ * that are defined meanwhile; who has looked at the log before that is committed must
+ * not go on by what it saw (es_cursor_is_hidden() tells).
+ */
+extern void es_followers_keep_out(void);
 
 #endif							/* ES_LOG_CURSOR_H */

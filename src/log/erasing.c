@@ -173,10 +173,10 @@ void
 es_erasing_init(void)
 {
 	static const EsEraser own[] = {
-		{.target = "events",.erase = erase_events},
-		{.target = "idempotency keys",.erase = erase_idempotency},
-		{.target = "snapshots",.erase = erase_snapshots},
-		{.target = "errors of followers",.erase = erase_failures,.await = es_cursor_renew_all},
+		{"events", NULL, erase_events},
+		{"idempotency keys", NULL, erase_idempotency},
+		{"snapshots", NULL, erase_snapshots},
+		{"errors of followers", NULL, erase_failures},
 	};
 
 	for (int i = 0; i < (int) lengthof(own); i++)

@@ -33,16 +33,6 @@ typedef struct EsEraser
 
 	/* Returns how much was cleared.  state: what prepare() returned, or NULL. */
 	int64		(*erase) (const EsErasing *erasing, void *state);
-
-	/*
-	 * Before all of that, or NULL: waits for those who may still keep what
-	 * they have seen, and keeps them out to the end of the transaction.  The
-	 * first is called before erasers of users are, when nothing of the log is
-	 * locked; the second when it is known which streams there are, before
-	 * these are locked.
-	 */
-	void		(*await) (void);
-	void		(*await_streams) (const EsErasing *erasing);
 } EsEraser;
 
 /* What is pointed to stays. */

@@ -58,7 +58,7 @@ static void note_all(Erasure *erasure);
 void
 es_refold_erased_init(void)
 {
-	static const EsEraser eraser = {.target = "projection rows",.prepare = prepare,.erase = erase};
+	static const EsEraser eraser = {"projection rows", prepare, erase};
 
 	es_eraser_register(&eraser);
 }

@@ -36,7 +36,7 @@ static bool strip(Datum *entries);
 void
 es_archive_erase_init(void)
 {
-	static const EsEraser eraser = {.target = "event summaries",.erase = erase};
+	static const EsEraser eraser = {"event summaries", NULL, erase};
 
 	es_eraser_register(&eraser);
 }

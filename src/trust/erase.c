@@ -8,12 +8,12 @@
  * is recorded.
  *
  * Locks, in this order: retention's, shared; the subject; transactions that append
- * (waited for, not kept out); all who follow the log (handlers, async projections,
- * copies), or are about to be defined to; partitions of subscriptions that the
- * subject's streams are in; the log and these streams, in the order that batches
- * follow; what the rooms lock.  Who has appended, or erased another subject, in the
- * same transaction holds what others wait for while it waits for them: one of them is
- * then refused as a deadlock's victim.
+ * (waited for, not kept out); all who follow the log (async projections, handlers,
+ * copies, consumers), or are about to be defined to: what they have kept is seen by
+ * whoever clears it, functions of users too; the log and the subject's streams, in the
+ * order that batches follow; what the rooms lock.  Who has appended, or erased another
+ * subject, in the same transaction holds what others wait for while it waits for them:
+ * one of them is then refused as a deadlock's victim.
  *
  * Memory: 32 bytes per event about the subject, the keys of projection rows.
  */
@@ -25,6 +25,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/accounts.h"
+#include "log/cursor.h"
 #include "log/json.h"
 #include "log/stream.h"
 #include "miscadmin.h"
@@ -41,7 +42,6 @@ PG_FUNCTION_INFO_V1(eventsource_revert_erasure);
 PG_FUNCTION_INFO_V1(eventsource_subject_events);
 
 static void begin(const char *function);
-static void await(void);
 static void expect_stronger(const text *subject, EsErasedMode mode);
 static List *clear_foreign(const text *subject, EsErasedMode mode);
 static void find_events(EsErasing *erasing);
@@ -70,7 +70,7 @@ eventsource_erase_subject(PG_FUNCTION_ARGS)
 	es_erased_lock(args.subject);
 	expect_stronger(args.subject, args.mode);
 	es_erased_mark(args.subject, args.mode);
-	await();
+	es_followers_keep_out();
 	counts = clear_foreign(args.subject, args.mode);
 	find_events(&erasing);
 	if (args.mode != ES_ERASED_SOFT)
@@ -109,7 +109,7 @@ eventsource_revert_erasure(PG_FUNCTION_ARGS)
 				 errhint("Only mode soft can be reverted.")));
 	erasing.subject = args.subject;
 	erasing.touched = &touched;
-	await();
+	es_followers_keep_out();
 	find_events(&erasing);
 	counts = clear_all(&erasing);
 	es_erased_unmark(args.subject, ES_ERASED_SOFT);
@@ -151,21 +151,6 @@ begin(const char *function)
 				 errmsg("%s needs isolation level READ COMMITTED", function),
 				 errdetail("An event that was committed after this transaction's snapshot was taken would not be found."),
 				 errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, as the first statement of the transaction.")));
-}
-
-/* What they have kept is seen by whoever clears it, users' erasers too. */
-static void
-await(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, es_eraser_list())
-	{
-		const EsEraser *eraser = lfirst(lc);
-
-		if (eraser->await != NULL)
-			eraser->await();
-	}
 }
 
 static void
@@ -216,7 +201,6 @@ static void
 find_events(EsErasing *erasing)
 {
 	Snapshot	snapshot;
-	ListCell   *lc;
 
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -231,13 +215,6 @@ find_events(EsErasing *erasing)
 	for (int64 i = 0; i < erasing->count; i++)
 		if (i == 0 || erasing->streams[i] != erasing->streams[erasing->n_streams - 1])
 			erasing->streams[erasing->n_streams++] = erasing->streams[i];
-	foreach(lc, es_eraser_list())
-	{
-		const EsEraser *eraser = lfirst(lc);
-
-		if (eraser->await_streams != NULL)
-			eraser->await_streams(erasing);
-	}
 	lock_streams(erasing);
 }
 

@@ -64,7 +64,7 @@ static char *hash(const JsonbValue *value, const uint8 *key);
 void
 es_erase_personal_init(void)
 {
-	static const EsEraser eraser = {.target = "personal fields",.erase = erase};
+	static const EsEraser eraser = {"personal fields", NULL, erase};
 
 	es_eraser_register(&eraser);
 }
