@@ -309,18 +309,28 @@ def check_consistency(old_size, old_root, new_size, new_root, proof):
 KEYS = []  # those that must have signed
 
 
+class Malformed(Exception):
+    """Nothing can be said of it but that it is not what it should be."""
+
+
 class Checkpoint:
     def __init__(self, path):
-        text, signatures = read_note(path)
+        try:
+            text, signatures = read_note(path)
+        except UnicodeDecodeError as error:
+            raise Malformed(f"{path}: not a checkpoint: {error}") from None
         lines = text.split("\n")
         if len(lines) < 4 or lines[0] == "" or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]) \
                 or any(ord(c) < 32 for line in lines for c in line):
-            raise Wrong(f"{path}: not a checkpoint")
+            raise Malformed(f"{path}: not a checkpoint")
+        try:
+            self.root = decode_base64(lines[2])
+        except Wrong:
+            self.root = b""
+        if len(self.root) != 32:
+            raise Malformed(f"{path}: not a checkpoint: the root is not a hash in base64")
         if KEYS:
             check_signatures(path, text, signatures, KEYS)
-        self.root = decode_base64(lines[2])
-        if len(self.root) != 32:
-            raise Wrong(f"{path}: the root is not a hash")
         self.path = path
         self.origin = lines[0]
         self.size = int(lines[1])
@@ -489,8 +499,10 @@ def verify_log(path, checkpoint_paths):
             for number, line in enumerate(file, 1):
                 try:
                     read(line)
-                except MALFORMED as error:
+                except Wrong as error:
                     raise Wrong(f"line {number}: {error}") from None
+                except MALFORMED as error:
+                    raise Malformed(f"line {number}: {type(error).__name__}: {error}") from None
     problems = log.account_for_erased() + log.compare()
     print(f"{log.tree.size} events: " + ", ".join(f"{n} {status}" for status, n in log.counts.items()) +
           (f", {len(log.pruned)} pruned" if log.pruned else ""))
@@ -539,7 +551,7 @@ def verify_consistency(old_path, new_path, proof_path):
 
 
 # What malformed input runs into.
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, struct.error, Wrong)
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, struct.error, Malformed)
 
 COMMANDS = {
     "log": (1, None, lambda path, *rest: verify_log(path, rest)),
@@ -562,8 +574,11 @@ def main(arguments):
         if command is None or count < command[0] or (command[1] is not None and count > command[1]):
             raise Misuse(__doc__)
         return 0 if command[2](*arguments[1:]) else 1
-    except MALFORMED as error:
+    except Wrong as error:
         print(f"tampered: {error}")
+        return 1
+    except MALFORMED as error:
+        print(f"malformed: {error}")
         return 1
     except (OSError, Misuse) as error:
         print(error, file=sys.stderr)

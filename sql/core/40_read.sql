@@ -69,7 +69,7 @@ CREATE FUNCTION eventsource.verify_chain(stream text DEFAULT NULL)
 	RETURNS TABLE (stream_name text, version bigint, event_position bigint, problem text)
 	AS 'MODULE_PATHNAME', 'eventsource_verify_chain' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.verify_chain(text) IS
-	'Recomputes the chain hash of every event of a stream (NULL: of all streams) and checks that versions are 1..n and that personal fields, where they are not erased, are those that were recorded: one row per problem, none when all is well.';
+	'Recomputes the chain hash of every event of a stream (NULL: of all streams) and checks that versions are 1..n and that personal fields, where they are not erased, are those that were recorded: one row per problem, none when all is well. A NOTICE tells of a stream that does not exist.';
 
 CREATE FUNCTION eventsource.log_id() RETURNS uuid
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -147,7 +147,7 @@ CREATE FUNCTION eventsource.verify_transitions(stream text DEFAULT NULL)
 	RETURNS TABLE (stream_name text, version bigint, event_position bigint, problem text)
 	AS 'MODULE_PATHNAME', 'eventsource_verify_transitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.verify_transitions(text) IS
-	'Replays the events of a stream (NULL: of all streams) through the versions of the state machines that allowed them: one row per event that they would not allow, as it was appended or as corrected; none when all is well. Guards that need the context row are not evaluated.';
+	'Replays the events of a stream (NULL: of all streams) through the versions of the state machines that allowed them: one row per event that they would not allow, as it was appended or as corrected; none when all is well. Guards that need the context row are not evaluated. A NOTICE tells of a stream that does not exist.';
 
 CREATE FUNCTION eventsource.compare_machine(
 	category text, definition jsonb, all_differences boolean DEFAULT false,

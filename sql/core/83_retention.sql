@@ -80,7 +80,7 @@ CREATE FUNCTION eventsource.hold(stream text DEFAULT NULL, subject text DEFAULT 
 	RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_hold' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.hold(text, text, text) IS
-	'Legal hold on a stream, or on all events about a subject: none of them goes, whatever its term, until release_hold(). Returns false if it was held already. A NOTICE says so of a stream that has no events yet. Waits for an archive_due() under way. Errors: 22023, 22004.';
+	'Legal hold on a stream, or on all events about a subject: none of them goes, whatever its term, until release_hold(). Returns false if it was held already. A NOTICE tells of a stream that has no events yet, and of a subject that neither a stream nor personal fields are known by. Waits for an archive_due() under way. Errors: 22023, 22004.';
 
 CREATE FUNCTION eventsource.release_hold(stream text DEFAULT NULL, subject text DEFAULT NULL, reason text DEFAULT NULL)
 	RETURNS boolean

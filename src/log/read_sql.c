@@ -273,6 +273,7 @@ eventsource_verify_chain(PG_FUNCTION_ARGS)
 	{
 		(void) es_stream_category_length(PG_GETARG_TEXT_PP(0));
 		es_rights_expect_read_stream(PG_GETARG_TEXT_PP(0));
+		es_stream_mention_missing(PG_GETARG_TEXT_PP(0));
 		scan = es_scan_stream(PG_GETARG_TEXT_PP(0), 1, false, GetActiveSnapshot());
 	}
 	per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify", ALLOCSET_DEFAULT_SIZES);

@@ -314,6 +314,18 @@ es_stream_find(const text *name, EsStream *stream)
 }
 
 void
+es_stream_mention_missing(const text *name)
+{
+	EsStream	stream;
+
+	if (!es_stream_find(name, &stream))
+		ereport(NOTICE,
+				(errmsg("there is no stream \"%s\"", text_to_cstring(name)),
+				 errdetail("Nothing was verified."),
+				 errhint("A stream is named as it was appended to: category-key, as in 'order-17'. NULL verifies all.")));
+}
+
+void
 es_stream_note_missing(const text *name, Snapshot snapshot)
 {
 	Relation	rel;

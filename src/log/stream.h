@@ -81,6 +81,9 @@ extern bool es_stream_find_in(EsRoster *roster, const text *name, EsStream *stre
  */
 extern void es_stream_note_missing(const text *name, Snapshot snapshot);
 
+/* NOTICE if there is no such stream, from who verifies it: nothing to find is not all well. */
+extern void es_stream_mention_missing(const text *name);
+
 /*
  * Name of the stream with an id.  It lasts to the end of the transaction, or
  * until tens of thousands of others were asked for: copy it to keep it.

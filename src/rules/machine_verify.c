@@ -17,6 +17,7 @@
 #include "log/correction.h"
 #include "log/read.h"
 #include "log/rights.h"
+#include "log/stream.h"
 #include "miscadmin.h"
 #include "rules/machine_table.h"
 #include "rules/upcast.h"
@@ -81,7 +82,10 @@ eventsource_verify_transitions(PG_FUNCTION_ARGS)
 	EsEvent		event;
 
 	if (!PG_ARGISNULL(0))
+	{
 		es_rights_expect_read_stream(PG_GETARG_TEXT_PP(0));
+		es_stream_mention_missing(PG_GETARG_TEXT_PP(0));
+	}
 	InitMaterializedSRF(fcinfo, 0);
 	ctl.hcxt = CurrentMemoryContext;
 	replay.tracks = hash_create("eventsource verify transitions", 1024, &ctl,

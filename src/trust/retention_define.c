@@ -14,6 +14,7 @@
 #include "log/config.h"
 #include "log/json.h"
 #include "log/stream.h"
+#include "log/vault.h"
 #include "miscadmin.h"
 #include "rules/category_list.h"
 #include "rules/machine.h"
@@ -21,6 +22,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* Added to any moment of a log it is one that a timestamp can hold. */
@@ -35,7 +37,7 @@ static List *check_types(FunctionCallInfo fcinfo, int arg, const char *name);
 static Jsonb *form_policy(FunctionCallInfo fcinfo, const char *category, const char *class);
 static void push_interval(JsonbParseState **state, const char *key, FunctionCallInfo fcinfo, int arg);
 static void push_types(JsonbParseState **state, const char *key, FunctionCallInfo fcinfo, int arg);
-static void mention_empty_stream(FunctionCallInfo fcinfo);
+static void mention_unknown(FunctionCallInfo fcinfo);
 static bool change_hold(FunctionCallInfo fcinfo, bool is_placed);
 
 /*
@@ -206,17 +208,37 @@ check_hold_arguments(FunctionCallInfo fcinfo)
 		(void) es_stream_category_length(PG_GETARG_TEXT_PP(0));
 }
 
-/* A hold may come before the first event, but a slip of the pen must not look like one. */
-static void
-mention_empty_stream(FunctionCallInfo fcinfo)
+static bool
+note_found(const EsVaultRow *row, void *arg)
 {
+	*(bool *) arg = true;
+	return false;
+}
+
+/*
+ * A hold may come before the first event, but a slip of the pen must not look like one.
+ * A subject goes by the name of a stream, as a rule, or has personal fields: all events are
+ * not gone through for it.
+ */
+static void
+mention_unknown(FunctionCallInfo fcinfo)
+{
+	bool		is_stream = !PG_ARGISNULL(0);
+	const text *name = PG_GETARG_TEXT_PP(is_stream ? 0 : 1);
+	bool		is_known;
 	EsStream	stream;
 
-	if (!PG_ARGISNULL(0) && !es_stream_find(PG_GETARG_TEXT_PP(0), &stream))
-		ereport(NOTICE,
-				(errmsg("stream \"%s\" has no events yet", text_to_cstring(PG_GETARG_TEXT_PP(0))),
-				 errdetail("The hold is for those to come."),
-				 errhint("If this is not what was meant: eventsource.release_hold().")));
+	is_known = es_stream_find(name, &stream);
+	if (!is_known && !is_stream)
+		es_vault_visit_subject(name, GetActiveSnapshot(), note_found, &is_known);
+	if (is_known)
+		return;
+	ereport(NOTICE,
+			(is_stream ? errmsg("stream \"%s\" has no events yet", text_to_cstring(name)) :
+			 errmsg("subject \"%s\" may not be one", text_to_cstring(name)),
+			 is_stream ? errdetail("The hold is for those to come.") :
+			 errdetail("No stream has this name, and no personal fields are kept of it. The hold is for all events that are about it."),
+			 errhint("If this is not what was meant: eventsource.release_hold().")));
 }
 
 /* Names of streams and subjects may be longer than a definition's: their digest is that. */
@@ -243,7 +265,7 @@ change_hold(FunctionCallInfo fcinfo, bool is_placed)
 	name = PG_GETARG_TEXT_PP(PG_ARGISNULL(0) ? 1 : 0);
 	definition_name = hold_name(what, name);
 	if (is_placed)
-		mention_empty_stream(fcinfo);
+		mention_unknown(fcinfo);
 	(void) es_retention_lock(true, true);
 	es_define_lock(ES_HOLD_KIND, definition_name);
 	definition = es_config_read(ES_HOLD_KIND, definition_name, 0);

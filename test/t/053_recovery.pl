@@ -17,12 +17,13 @@ my $dir = PostgreSQL::Test::Utils::tempdir;
 my $verifier = "$ENV{TESTDIR}/tools/verify_log.py";
 my $rounds = $ENV{ES_KILL_ROUNDS} || 6;
 
-# What was never flushed is lost with the processes: the WAL writer sleeps.
+# What was never flushed is lost with the processes: the WAL writer sleeps, and no buffer
+# has to be written for another.
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1, has_archiving => 1, extra => [ '-E', 'UTF8', '--locale=C' ]);
 $primary->append_conf('postgresql.conf', join "\n",
 	'log_statement = none', 'shared_preload_libraries = eventsource', 'eventsource.worker_enabled = off',
-	'eventsource.segment_size = 3000', 'wal_writer_delay = 10s', 'wal_log_hints = on', 'wal_keep_size = 256MB', 'wal_receiver_status_interval = 1');
+	'eventsource.segment_size = 3000', 'wal_writer_delay = 10s', 'shared_buffers = 128MB', 'wal_buffers = 16MB', 'wal_log_hints = on', 'wal_keep_size = 256MB', 'wal_receiver_status_interval = 1');
 $primary->start;
 create_log($primary, 'log');
 
@@ -76,6 +77,27 @@ for my $round (1 .. $rounds)
 	is(verified($primary, $given{ newest() }), '', "round $round: the newest checkpoint of all holds");
 }
 cmp_ok(scalar(keys %given), '>', 3 * $rounds, 'checkpoints were given');
+
+# ---- and for certain: what was appended last was flushed by nobody but the seal ----
+
+my $tail = 0;
+for my $round (1 .. 5)
+{
+	my $append = q{SELECT count(eventsource.append('t-' || i % 9, 'made')) FROM generate_series(1, 40) i \g /dev/null};
+
+	keep($primary->safe_psql('log', "SET synchronous_commit = off;\n$append\nSELECT FROM eventsource.seal() \\g /dev/null\nSELECT eventsource.checkpoint();\n$append") . "\n");
+	my ($last, $sealed) = (newest(), $primary->safe_psql('log', 'SELECT count(*) FROM eventsource.events'));
+	kill_server($primary);
+	$primary->start;
+	$tail = $sealed - $primary->safe_psql('log', 'SELECT count(*) FROM eventsource.events');
+	is($last, $sealed - 40, 'all but the last were sealed');
+	is(verified($primary, $given{$last}), '', 'no event that was lost was sealed');
+	keep($primary->safe_psql('log', "$append\nSELECT FROM eventsource.seal() \\g /dev/null\nSELECT eventsource.checkpoint()") . "\n");
+	is(newest(), $sealed - $tail + 40, 'sealing goes on');
+	is(verified($primary, $given{ newest() }), '', 'and what it gives holds');
+	last if $tail > 0;
+}
+cmp_ok($tail, '>', 0, 'events were lost');
 note "$rounds rounds, " . keys(%given) . " checkpoints; events were lost in $lost rounds, seals in $unsealed";
 $primary->safe_psql('log', 'SELECT eventsource.seal()');
 
