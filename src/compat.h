@@ -21,7 +21,9 @@
 #endif
 
 #include "access/genam.h"
+#include "access/relation.h"
 #include "access/tableam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "executor/execExpr.h"
@@ -124,6 +126,48 @@ es_compat_filenumber(Relation rel)
 	return rel->rd_locator.relNumber;
 #else
 	return rel->rd_node.relNode;
+#endif
+}
+
+/*
+ * One relation is about to get the files of another, which are new in this transaction;
+ * 16 renamed it all, 18 counts frozen pages.
+ */
+static inline void
+es_compat_note_swap(Oid relid, Oid new_relid, Form_pg_class form, Form_pg_class new_form)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	Relation	new_rel = relation_open(new_relid, NoLock);
+
+	new_rel->rd_createSubid = rel->rd_createSubid;
+#if PG_VERSION_NUM >= 160000
+	new_rel->rd_newRelfilelocatorSubid = rel->rd_newRelfilelocatorSubid;
+	new_rel->rd_firstRelfilelocatorSubid = rel->rd_firstRelfilelocatorSubid;
+	RelationAssumeNewRelfilelocator(rel);
+#else
+	new_rel->rd_newRelfilenodeSubid = rel->rd_newRelfilenodeSubid;
+	new_rel->rd_firstRelfilenodeSubid = rel->rd_firstRelfilenodeSubid;
+	RelationAssumeNewRelfilenode(rel);
+#endif
+#if PG_VERSION_NUM >= 180000
+	{
+		int32		frozen = form->relallfrozen;
+
+		form->relallfrozen = new_form->relallfrozen;
+		new_form->relallfrozen = frozen;
+	}
+#endif
+	relation_close(new_rel, NoLock);
+	relation_close(rel, NoLock);
+}
+
+/* It got them: before 17 a relcache entry may hold on to the other's files. */
+static inline void
+es_compat_end_swap(Oid relid, Oid new_relid)
+{
+#if PG_VERSION_NUM < 170000
+	RelationCloseSmgrByOid(relid);
+	RelationCloseSmgrByOid(new_relid);
 #endif
 }
 

@@ -97,7 +97,7 @@ COMMENT ON FUNCTION eventsource.archive_due(integer) IS
 CREATE PROCEDURE eventsource.archive_due_in_batches(max_segments integer DEFAULT NULL)
 	AS 'MODULE_PATHNAME', 'eventsource_archive_due_in_batches' LANGUAGE C;
 COMMENT ON PROCEDURE eventsource.archive_due_in_batches(integer) IS
-	'As archive_due(), with a commit after each segment, so that whoever reads or appends waits for one of them at most; a segment that somebody is at is left for the next call. Errors: as archive_due(), but for 55P03; 2D000 inside a transaction block.';
+	'As archive_due(), with a commit after each segment, so that whoever reads or appends waits for one of them at most; a segment that somebody is at is left for the next call. Then neighbours that are archived and together hold no more than one segment may (eventsource.segment_size), none of them more than twice what the others do, become one, and a segment that holds nothing goes, its range to a neighbour; each in a transaction of its own that locks the log for a moment, unless somebody has read or written it and goes on. Errors: as archive_due(), but for 55P03; 2D000 inside a transaction block.';
 
 CREATE VIEW eventsource.retention_policies AS
 SELECT e.data ->> 'category' AS category,
@@ -197,7 +197,7 @@ COMMENT ON VIEW eventsource.segments IS
 	'The segments of the log: positions from lower_bound up to, not including, upper_bound.';
 COMMENT ON COLUMN eventsource.segments.lower_bound IS 'First position it can hold.';
 COMMENT ON COLUMN eventsource.segments.upper_bound IS 'First position it can no longer hold.';
-COMMENT ON COLUMN eventsource.segments.table_name IS 'Its table in schema eventsource.';
+COMMENT ON COLUMN eventsource.segments.table_name IS 'Its table in schema eventsource, named after the first position that it was made for.';
 COMMENT ON COLUMN eventsource.segments.bytes IS 'Size in bytes with indexes and TOAST.';
 COMMENT ON COLUMN eventsource.segments.is_attached IS 'True if it is part of the log.';
 COMMENT ON COLUMN eventsource.segments.state IS 'open; full (the watermark has passed it: nothing is written into it any more); archived (it was verified and summarised).';

@@ -7,6 +7,9 @@
  * A segment's table is locked ACCESS SHARE while the scan is in it; the lock
  * stays to the end of the transaction, like any reader's.
  *
+ * Segments may be merged before the scan gets there: then it looks anew for what holds
+ * the rest.
+ *
  * By position rows come in batches (gather.c), of a stream one by one.
  *
  * Memory: a scan lives in the context it was started in; each event in its batch
@@ -41,19 +44,26 @@ typedef struct CategoryVerdict
 	bool		wanted;
 } CategoryVerdict;
 
+/* A segment to visit. */
+typedef struct Stop
+{
+	EsSegment	segment;
+	int64		first_version;	/* of the stream in it, for the scan of one */
+} Stop;
+
 struct EsScan
 {
 	MemoryContext context;
 	MemoryContext event_context;
 	Snapshot	snapshot;
 	Snapshot	seen;			/* what it sees is left out; NULL: nothing */
-	EsSegment  *segments;		/* to visit, in order of the scan */
-	int			n_segments;
-	int			next_segment;
+	Stop	   *stops;			/* in order of the scan */
+	int			n_stops;
+	int			next_stop;
 
 	bool		by_position;
 	bool		backward;
-	int64		stream_id;
+	EsStream	stream;
 	int64		from;			/* version, or position to start after */
 	int64		upto;			/* position */
 
@@ -133,7 +143,7 @@ es_scan_for_reader(EsScan *scan)
 	if (scan->verdicts == NULL)
 		scan->verdicts = MemoryContextAlloc(scan->context, MAX_VERDICTS * sizeof(CategoryVerdict));
 	if (scan->categories == NIL)
-		scan->n_segments = 0;
+		scan->n_stops = 0;
 }
 
 void
@@ -177,25 +187,27 @@ es_scan_row(const EsScan *scan)
 }
 
 static void
-add_segment(EsScan *scan, const EsSegment *segment)
+find_positions(EsScan *scan)
 {
-	scan->segments[scan->n_segments++] = *segment;
+	int			count;
+	const EsSegment *all = es_segment_upto(scan->upto, &count);
+
+	scan->stops = MemoryContextAlloc(scan->context, Max(count, 1) * sizeof(Stop));
+	scan->n_stops = scan->next_stop = 0;
+	for (int i = 0; i < count; i++)
+		if (all[i].upper - 1 > scan->from && all[i].lower <= scan->upto)
+			scan->stops[scan->n_stops++].segment = all[i];
 }
 
 static EsScan *
 scan_positions(int64 after, int64 upto, Snapshot snapshot)
 {
 	EsScan	   *scan = new_scan(snapshot);
-	int			count;
-	const EsSegment *all = es_segment_upto(upto, &count);
 
 	scan->by_position = true;
 	scan->from = after;
 	scan->upto = upto;
-	scan->segments = MemoryContextAlloc(scan->context, Max(count, 1) * sizeof(EsSegment));
-	for (int i = 0; i < count; i++)
-		if (all[i].upper - 1 > after && all[i].lower <= upto)
-			add_segment(scan, &all[i]);
+	find_positions(scan);
 	return scan;
 }
 
@@ -218,42 +230,76 @@ es_scan_whole_log(int64 after, int64 upto, Snapshot snapshot)
 	return scan;
 }
 
+/* Parts of the stream that are in one segment, merged since they began, are one stop. */
+static void
+add_part(EsScan *scan, const EsStreamPart *part)
+{
+	const EsSegment *segment = es_segment_at(part->first_position);
+	Stop	   *last = scan->n_stops == 0 ? NULL : &scan->stops[scan->n_stops - 1];
+
+	if (segment == NULL)
+		return;
+	if (last != NULL && last->segment.lower == segment->lower)
+	{
+		last->first_version = Min(last->first_version, part->first_version);
+		return;
+	}
+	scan->stops[scan->n_stops].segment = *segment;
+	scan->stops[scan->n_stops++].first_version = part->first_version;
+}
+
+static void
+find_parts(EsScan *scan)
+{
+	List	   *parts = es_stream_parts(&scan->stream, scan->snapshot);
+	int			n_parts = list_length(parts);
+
+	scan->stops = MemoryContextAlloc(scan->context, n_parts * sizeof(Stop));
+	scan->n_stops = scan->next_stop = 0;
+	for (int k = 0; k < n_parts; k++)
+	{
+		int			i = scan->backward ? n_parts - 1 - k : k;
+		EsStreamPart *part = list_nth(parts, i);
+		bool		is_last = i == n_parts - 1;
+
+		if (scan->backward ? part->first_version <= scan->from :
+			is_last || ((EsStreamPart *) list_nth(parts, i + 1))->first_version > scan->from)
+			add_part(scan, part);
+	}
+	list_free_deep(parts);
+}
+
 EsScan *
 es_scan_stream(const text *name, int64 from_version, bool backward, Snapshot snapshot)
 {
 	EsScan	   *scan = new_scan(snapshot);
-	EsStream	stream;
-	List	   *parts;
-	int			n_parts;
 
 	scan->backward = backward;
 	scan->from = from_version;
 	scan->whole = true;
-	if (!es_stream_find(name, &stream))
-	{
+	if (es_stream_find(name, &scan->stream))
+		find_parts(scan);
+	else
 		es_stream_note_missing(name, snapshot);
-		return scan;
-	}
-	scan->stream_id = stream.id;
-	parts = es_stream_parts(&stream, snapshot);
-	n_parts = list_length(parts);
-	scan->segments = MemoryContextAlloc(scan->context, n_parts * sizeof(EsSegment));
-	for (int k = 0; k < n_parts; k++)
-	{
-		int			i = backward ? n_parts - 1 - k : k;
-		EsStreamPart *part = list_nth(parts, i);
-		bool		is_last = i == n_parts - 1;
-		const EsSegment *segment;
-
-		if (backward ? part->first_version > from_version :
-			!is_last && ((EsStreamPart *) list_nth(parts, i + 1))->first_version <= from_version)
-			continue;
-		segment = es_segment_at(part->first_position);
-		if (segment != NULL)
-			add_segment(scan, segment);
-	}
-	list_free_deep(parts);
 	return scan;
+}
+
+/* What was to be visited is not that segment any more: what comes, anew. */
+static void
+find_rest(EsScan *scan)
+{
+	const Stop *stop = &scan->stops[scan->next_stop - 1];
+
+	if (scan->by_position)
+		scan->from = Max(scan->from, stop->segment.lower - 1);
+	else if (!scan->backward)
+		scan->from = Max(scan->from, stop->first_version);
+	else if (scan->next_stop > 1)
+		scan->from = Min(scan->from, stop[-1].first_version - 1);
+	if (scan->by_position)
+		find_positions(scan);
+	else
+		find_parts(scan);
 }
 
 static bool
@@ -367,10 +413,13 @@ gather_positions(EsScan *scan)
 						   scan->expected, filter, scan);
 }
 
-static void
+/* False: it is not that segment any more. */
+static bool
 open_segment(EsScan *scan, const EsSegment *segment)
 {
-	scan->rel = table_open(segment->table, AccessShareLock);
+	scan->rel = es_segment_open(segment, AccessShareLock);
+	if (scan->rel == NULL)
+		return false;
 	scan->index = es_event_open_index(scan->rel, scan->by_position ? ES_INDEX_POSITION : ES_INDEX_STREAM,
 									  AccessShareLock);
 	if (scan->by_position)
@@ -385,12 +434,13 @@ open_segment(EsScan *scan, const EsSegment *segment)
 	{
 		ScanKeyData keys[2];
 
-		es_event_key_stream(&keys[0], scan->stream_id);
+		es_event_key_stream(&keys[0], scan->stream.id);
 		es_event_key_version(&keys[1],
 							 scan->backward ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber,
 							 scan->from);
 		scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, 2, keys);
 	}
+	return true;
 }
 
 /* The current context is the scan's, since indexes keep things in it. */
@@ -407,9 +457,10 @@ next_row(EsScan *scan)
 		else if (scan->scan != NULL)
 			row = systable_getnext_ordered(scan->scan,
 										   scan->backward ? BackwardScanDirection : ForwardScanDirection);
-		else if (scan->next_segment < scan->n_segments)
+		else if (scan->next_stop < scan->n_stops)
 		{
-			open_segment(scan, &scan->segments[scan->next_segment++]);
+			if (!open_segment(scan, &scan->stops[scan->next_stop++].segment))
+				find_rest(scan);
 			continue;
 		}
 		else

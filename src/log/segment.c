@@ -16,7 +16,10 @@
  * lock longer than a moment, and the appender then does the work itself.
  *
  * The list of segments is cached per backend and read again when a position is
- * not covered, or when the parent was invalidated.
+ * not covered, or when the parent was invalidated.  Full ones may be merged with
+ * their neighbours (trust/merge.c), under ACCESS EXCLUSIVE on the parent and on them:
+ * whoever holds a lock on the parent, as appenders do, has the list as it stays; a
+ * reader looks again once he has a lock on the segment (es_segment_open()).
  */
 #include "log/segment.h"
 
@@ -24,11 +27,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "executor/spi.h"
 #include "log/catalog.h"
 #include "log/event.h"
 #include "log/open.h"
 #include "log/position.h"
+#include "log/segment_table.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
@@ -52,7 +55,7 @@ static EsSegment *segments;		/* in TopMemoryContext */
 static int	n_segments;
 static int	max_segments;
 static bool segments_valid;
-static bool attached_here;		/* by the open transaction */
+static bool attached_here;		/* or merged: by the open transaction */
 static Oid	parent_oid;			/* of the log the list was read from */
 static bool wide_lock_held;		/* a worker would wait for this transaction */
 static SubTransactionId wide_lock_subid;	/* which goes with this part of it */
@@ -80,7 +83,7 @@ mark_stale(Datum arg, Oid relid)
 }
 
 static void
-load_segments(void)
+read_segments(void)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT), AccessShareLock);
 	SysScanDesc scan;
@@ -118,6 +121,52 @@ load_segments(void)
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
+}
+
+static bool
+is_same_segment(const EsSegment *a, const EsSegment *b)
+{
+	return a->lower == b->lower && a->upper == b->upper && a->table == b->table;
+}
+
+static bool
+has_gaps(void)
+{
+	int64		end = 1;
+
+	for (int i = 0; i < n_segments; i++)
+	{
+		if (segments[i].lower != end)
+			return true;
+		end = segments[i].upper;
+	}
+	return false;
+}
+
+/*
+ * Neighbours may be merged while the list is read, row by row: then it has a gap, as the
+ * last one is never merged.  If it is the same once more, the gap is the log's own.
+ */
+static void
+load_segments(void)
+{
+	read_segments();
+	while (has_gaps())
+	{
+		int			before = n_segments;
+		EsSegment  *copy = palloc(Max(before, 1) * sizeof(EsSegment));
+		bool		is_same;
+
+		CHECK_FOR_INTERRUPTS();
+		memcpy(copy, segments, before * sizeof(EsSegment));
+		read_segments();
+		is_same = n_segments == before;
+		for (int i = 0; i < before && is_same; i++)
+			is_same = is_same_segment(&copy[i], &segments[i]);
+		pfree(copy);
+		if (is_same)
+			break;
+	}
 }
 
 /* The attached segments, in order; valid until they are read anew. */
@@ -175,6 +224,43 @@ es_segment_at(int64 position)
 	return search(position);
 }
 
+Relation
+es_segment_open(const EsSegment *segment, LOCKMODE lockmode)
+{
+	Relation	rel = try_table_open(segment->table, lockmode);
+	const EsSegment *now;
+
+	if (rel == NULL)
+	{
+		segments_valid = false;
+		return NULL;
+	}
+	now = es_segment_at(segment->lower);
+	if (now != NULL && is_same_segment(now, segment))
+		return rel;
+	table_close(rel, lockmode);
+	return NULL;
+}
+
+static int64
+max_position_in(Relation rel, Snapshot snapshot)
+{
+	Relation	index = es_event_open_index(rel, ES_INDEX_POSITION, AccessShareLock);
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	int64		position = 0;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		position = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	return position;
+}
+
 int64
 es_segment_max_position(Snapshot snapshot)
 {
@@ -183,20 +269,18 @@ es_segment_max_position(Snapshot snapshot)
 
 	for (int i = count - 1; i >= 0; i--)
 	{
-		Relation	rel = table_open(all[i].table, AccessShareLock);
-		Relation	index = es_event_open_index(rel, ES_INDEX_POSITION, AccessShareLock);
-		SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
-		HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-		int64		position = 0;
+		EsSegment	segment = all[i];
+		Relation	rel = es_segment_open(&segment, AccessShareLock);
+		int64		position;
 
-		if (HeapTupleIsValid(tuple))
+		if (rel == NULL)
 		{
-			bool		isnull;
-
-			position = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+			/* Merged just now: from the last one again. */
+			all = all_segments(&count);
+			i = count;
+			continue;
 		}
-		systable_endscan_ordered(scan);
-		index_close(index, AccessShareLock);
+		position = max_position_in(rel, snapshot);
 		table_close(rel, AccessShareLock);
 		if (position > 0)
 			return position;
@@ -229,61 +313,6 @@ choose_bounds(int64 position, int segment_size, int64 *lower, int64 *upper)
 	*upper = (to - *lower > segment_size) ? *lower + segment_size : to;
 }
 
-/* Default privileges of the owner's would let others read and write it past all that we grant. */
-static void
-revoke_defaults(const char *name)
-{
-	char	   *query = psprintf("SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'"
-								 " ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END"
-								 " FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
-								 " WHERE c.oid = '%s.%s'::pg_catalog.regclass AND a.grantee <> c.relowner",
-								 ES_SCHEMA, name);
-	SPITupleTable *grantees;
-	uint64		count;
-
-	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not execute: %s", query);
-	grantees = SPI_tuptable;
-	count = SPI_processed;
-	for (uint64 i = 0; i < count; i++)
-		es_catalog_run("REVOKE ALL ON %s.%s FROM %s", ES_SCHEMA, name,
-					   SPI_getvalue(grantees->vals[i], grantees->tupdesc, 1));
-	SPI_freetuptable(grantees);
-	pfree(query);
-}
-
-static void
-create_segment(int64 lower, int64 upper)
-{
-	char		name[NAMEDATALEN];
-	Relation	rel;
-	Datum		values[3];
-	bool		nulls[3] = {false, false, false};
-	NameData	table_name;
-
-	snprintf(name, sizeof(name), "event_" INT64_FORMAT, lower);
-	es_catalog_run("CREATE TABLE %s.%s (LIKE %s.event INCLUDING STORAGE) USING heap",
-				   ES_SCHEMA, name, ES_SCHEMA);
-	revoke_defaults(name);
-	es_catalog_run("ALTER TABLE %s.%s ADD CONSTRAINT %s_pkey PRIMARY KEY (\"position\")",
-				   ES_SCHEMA, name, name);
-	es_catalog_run("CREATE UNIQUE INDEX %s_stream_idx ON %s.%s (stream, version)", name, ES_SCHEMA, name);
-	es_catalog_run("CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON %s.%s"
-				   " FOR EACH STATEMENT EXECUTE FUNCTION %s.guard()", ES_SCHEMA, name, ES_SCHEMA);
-	es_catalog_run("ALTER TABLE %s.%s ENABLE ALWAYS TRIGGER guard_statement", ES_SCHEMA, name);
-	es_catalog_run("COMMENT ON TABLE %s.%s IS 'Private: a segment of the log. Append-only.'", ES_SCHEMA, name);
-	es_catalog_run("ALTER TABLE %s.event ATTACH PARTITION %s.%s FOR VALUES FROM ('" INT64_FORMAT "') TO ('" INT64_FORMAT "')",
-				   ES_SCHEMA, ES_SCHEMA, name, lower, upper);
-
-	namestrcpy(&table_name, name);
-	values[0] = Int64GetDatum(lower);
-	values[1] = Int64GetDatum(upper);
-	values[2] = NameGetDatum(&table_name);
-	rel = table_open(es_catalog_oid(ES_REL_SEGMENT), RowExclusiveLock);
-	es_catalog_insert(rel, values, nulls);
-	table_close(rel, NoLock);
-}
-
 typedef struct NewSegment
 {
 	int64		lower;
@@ -291,11 +320,14 @@ typedef struct NewSegment
 } NewSegment;
 
 static void
-create_segment_callback(void *arg)
+create_segment(void *arg)
 {
 	NewSegment *bounds = arg;
+	char		name[NAMEDATALEN];
 
-	create_segment(bounds->lower, bounds->upper);
+	snprintf(name, sizeof(name), "event_" INT64_FORMAT, bounds->lower);
+	es_segment_table_make(name);
+	es_segment_table_attach(name, bounds->lower, bounds->upper);
 }
 
 /* Adds the segment that covers a position, in this transaction. */
@@ -312,11 +344,18 @@ attach_segment(int64 position)
 		return;
 	}
 	choose_bounds(position, es_guc_segment_size, &bounds.lower, &bounds.upper);
-	attached_here = true;
+	es_segment_changed();
 	es_catalog_let_execute("guard", es_catalog_owner());
-	es_catalog_as_owner(create_segment_callback, &bounds);
-	segments_valid = false;
+	es_catalog_as_owner(create_segment, &bounds);
+	es_segment_changed();
 	es_segment_wide_lock();
+}
+
+void
+es_segment_changed(void)
+{
+	attached_here = true;
+	segments_valid = false;
 }
 
 void

@@ -7,6 +7,8 @@
 
 #include "eventsource.h"
 
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
 #include "utils/snapshot.h"
 
 typedef struct EsSegment
@@ -19,7 +21,8 @@ typedef struct EsSegment
 /*
  * The attached segments, in order, for a reader up to a position, which must not
  * miss one that somebody has attached just now; valid until the next call into
- * this module.
+ * this module.  One of the list may be merged with its neighbours before a reader
+ * opens it (es_segment_open()): then he asks again.
  */
 extern const EsSegment *es_segment_upto(int64 position, int *count);
 
@@ -34,6 +37,15 @@ extern const EsSegment *es_segment_ensure(int64 position);
 
 /* Highest position of a row that the snapshot sees, of any kind; 0 if there is none. */
 extern int64 es_segment_max_position(Snapshot snapshot);
+
+/*
+ * Opens a segment's table; NULL if that is gone or has another range by now.  With the
+ * lock held it keeps its range.
+ */
+extern Relation es_segment_open(const EsSegment *segment, LOCKMODE lockmode);
+
+/* The open transaction has changed the set of segments. */
+extern void es_segment_changed(void);
 
 /* Serialises whoever changes the set of segments, to the end of the transaction. */
 extern void es_segment_lock(void);

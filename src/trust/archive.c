@@ -6,19 +6,20 @@
  * more.  It goes to the archive as a whole, when all its events of categories with a
  * detail term are past that; others go along.  It stays a part of the log, under its
  * guards, so that whoever reads finds it as before.  First it is verified and
- * summarised; its digest is written down, and holds after it was moved.
+ * summarised; its digest is written down, and holds after it was moved.  Where little is
+ * left, neighbours are merged (merge.c); only in transactions of our own, as all who append
+ * wait until that ends.
  *
  * One at a time runs, under es_retention_lock(), in one transaction, or in one for each
- * segment: an error or a crash leaves all as it was.  A move waits for readers of the
- * segment, but not for long; nothing but they and the segment's new readers waits for it.
+ * segment: an error or a crash leaves all as it was.  What needs a lock that others are
+ * in the way of, waits for them, but not for long.
  *
  * Memory: a context for each segment.
  */
-#include "trust/archive.h"
+#include "trust/rewrite.h"
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "commands/tablespace.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -53,7 +54,9 @@ char	   *es_guc_archive_tablespace;
 typedef struct Round
 {
 	int64		from;			/* the next segment's lower bound */
+	bool		is_merging;		/* all were archived and pruned; once more */
 	int64		done;			/* segments with something done */
+	int64		merged;			/* that are a part of another now */
 	bool		is_busy;		/* the last one: somebody else was at it */
 	bool		is_over;
 } Round;
@@ -67,7 +70,6 @@ static bool archive_segment(EsArchiveRun *run, const EsSegment *segment, ReturnS
 static bool prune_segment(EsArchiveRun *run, const EsSegment *segment, ReturnSetInfo *rsinfo);
 static bool is_due(EsArchiveRun *run, const EsSegment *segment);
 static void put_into_archive(EsArchiveRun *run, const EsSegment *segment, EsArchived *archived);
-static void move_segment(void *arg);
 static void put_row(ReturnSetInfo *rsinfo, const EsSegment *segment, const char *action, int64 events);
 
 /* archive_due(max_segments integer) */
@@ -122,6 +124,8 @@ eventsource_archive_due_in_batches(PG_FUNCTION_ARGS)
 	} while (!round.is_over && round.done < max_segments);
 	SPI_finish();
 	ereport(NOTICE, (errmsg(INT64_FORMAT " segments were archived or pruned", round.done)));
+	if (round.merged > 0)
+		ereport(NOTICE, (errmsg(INT64_FORMAT " segments became a part of their neighbours", round.merged)));
 	if (busy > 0)
 		ereport(NOTICE,
 				(errmsg(INT64_FORMAT " segments were left alone, as others read them or write what follows from them", busy),
@@ -196,6 +200,7 @@ typedef struct Turn
 {
 	EsArchiveRun *run;
 	const EsSegment *segment;
+	int			at;
 	int			done;
 } Turn;
 
@@ -208,12 +213,45 @@ take_turn(void *arg)
 	turn->done += prune_segment(turn->run, turn->segment, NULL);
 }
 
+static void
+merge_turn(void *arg)
+{
+	Turn	   *turn = arg;
+
+	turn->done = es_merge_segments(turn->run, &turn->at);
+}
+
 /* It was somebody else's turn. */
 static bool
 is_busy(int sqlstate)
 {
 	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
+		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlstate == ERRCODE_OBJECT_IN_USE;
+}
+
+/*
+ * The second time over the segments: those next to each other that can be one become
+ * one.  False: there are no more.
+ */
+static bool
+merge_some(Round *round, EsArchiveRun *run)
+{
+	Turn		turn = {.run = run};
+
+	if (!round->is_merging)
+		round->from = 0;
+	round->is_merging = true;
+	while (turn.at < run->n_before_last && run->segments[turn.at].lower < round->from)
+		turn.at++;
+	if (turn.at >= run->n_before_last)
+		return false;
+	round->from = run->segments[turn.at].upper;
+	round->is_busy = es_attempt(merge_turn, &turn, is_busy) != NULL;
+	if (turn.at > 0)
+		round->from = Max(round->from, run->segments[turn.at - 1].upper);
+	if (!round->is_busy)
+		round->merged += Max(turn.done - 1, 0);
+	return !run->log_is_busy && (round->is_busy || turn.done > 0);
 }
 
 /*
@@ -230,7 +268,7 @@ go_on(Round *round, bool wait, bool is_patient)
 	round->is_over = true;
 	if (!begin_run(&run, wait))
 		return;
-	for (int i = 0; i < run.n_segments && !did_much; i++)
+	for (int i = 0; i < run.n_segments && !did_much && !round->is_merging; i++)
 	{
 		Turn		turn = {.run = &run,.segment = &run.segments[i]};
 
@@ -242,6 +280,8 @@ go_on(Round *round, bool wait, bool is_patient)
 		round->done += !round->is_busy && turn.done > 0;
 		did_much = round->is_busy || turn.done > 0 || run.has_surveyed;
 	}
+	if (!did_much)
+		did_much = merge_some(round, &run);
 	round->is_over = !did_much;
 	end_run(&run);
 }
@@ -275,6 +315,7 @@ find_full_segments(EsArchiveRun *run)
 		run->segments[run->n_segments++] = all[i];
 		run->upto = all[i].upper - 1;
 	}
+	run->n_before_last = Min(run->n_segments, count - 1);
 }
 
 /* True if it was archived now. */
@@ -346,24 +387,28 @@ is_due(EsArchiveRun *run, const EsSegment *segment)
 			return false;
 		any = true;
 	}
-	return any;
+	/* To be moved it is written anew. */
+	return any && (es_rewrite_tablespace(segment) == get_rel_tablespace(segment->table) ||
+				   !es_rewrite_is_early(segment));
 }
 
 static void
 put_into_archive(EsArchiveRun *run, const EsSegment *segment, EsArchived *archived)
 {
-	EsArchived	after;
+	EsRewrite	rewrite = {.run = run,.members = segment,.count = 1,
+	.tablespace = es_rewrite_tablespace(segment)};
 
 	LockRelationOid(segment->table, ShareUpdateExclusiveLock);
-	es_archive_digest(run, segment, true, archived);
+	es_archive_digest(run, segment, archived);
 	es_archive_summarise(run, segment);
-	if (es_guc_archive_tablespace[0] != '\0')
+	if (rewrite.tablespace != get_rel_tablespace(segment->table))
 	{
-		es_archive_lock(segment->table, AccessExclusiveLock);
-		es_catalog_as_owner(move_segment, unconstify(EsSegment *, segment));
-		es_archive_digest(run, segment, false, &after);
-		if (after.events != archived->events || memcmp(after.digest, archived->digest, ES_HASH_SIZE) != 0)
-			elog(ERROR, "segment at position " INT64_FORMAT " is not the same after it was moved", segment->lower);
+		es_rewrite_copy(&rewrite);
+		if (rewrite.copied.events != archived->events ||
+			memcmp(rewrite.copied.digest, archived->digest, ES_HASH_SIZE) != 0)
+			elog(ERROR, "segment at position " INT64_FORMAT " would not be the same after it was moved", segment->lower);
+		es_rewrite_lock(&rewrite, es_archive_lock);
+		es_rewrite_swap(&rewrite);
 	}
 	archived->archived_at = GetCurrentTimestamp();
 	es_archive_write(segment, archived);
@@ -414,23 +459,15 @@ es_archive_lock(Oid table, LOCKMODE mode)
 	es_archive_briefly(lock_table, &wanted);
 }
 
-static void
-move_segment(void *arg)
+void
+es_archive_lock_now(Oid table, LOCKMODE mode)
 {
-	const EsSegment *segment = arg;
-	const char *tablespace = quote_identifier(es_guc_archive_tablespace);
-	Relation	rel;
-	List	   *indexes;
-	ListCell   *lc;
-
-	rel = table_open(segment->table, AccessExclusiveLock);
-	indexes = list_copy(RelationGetIndexList(rel));
-	table_close(rel, NoLock);
-	es_catalog_run("ALTER TABLE %s.%s SET TABLESPACE %s", ES_SCHEMA,
-				   quote_identifier(get_rel_name(segment->table)), tablespace);
-	foreach(lc, indexes)
-		es_catalog_run("ALTER INDEX %s.%s SET TABLESPACE %s", ES_SCHEMA,
-					   quote_identifier(get_rel_name(lfirst_oid(lc))), tablespace);
+	if (!ConditionalLockRelationOid(table, mode))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("\"%s\" is read by others", get_rel_name(table)),
+				 errdetail("Nobody is kept waiting for that."),
+				 errhint("Try again later.")));
 }
 
 static void

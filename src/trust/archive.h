@@ -22,9 +22,12 @@ typedef struct EsArchiveRun
 	TimestampTz now;
 	EsSegment  *segments;		/* the full ones, in order */
 	int			n_segments;
+	int			n_before_last;	/* of all there are: these may be merged
+								 * (log/segment.c) */
 	int64		upto;			/* below the first that is not full */
 	bool		is_patient;		/* what was looked at need not be, again */
 	bool		has_surveyed;	/* a segment, for the first time */
+	bool		log_is_busy;	/* others keep neighbours apart */
 } EsArchiveRun;
 
 /* What a segment holds of one category (word). */
@@ -79,6 +82,12 @@ extern List *es_archive_survey(EsArchiveRun *run, const EsSegment *segment);
 /* It is to be found anew, since events were taken away. */
 extern void es_archive_forget_survey(const EsSegment *segment);
 
+/* The same, from the table that takes its place. */
+extern void es_archive_survey_anew(const EsSegment *segment, Oid table);
+
+/* What neighbours hold is what one segment holds, with this lower bound. */
+extern void es_archive_join_surveys(const EsSegment *members, int count);
+
 /* Writes down what was seen of a category: held_up, looked_at as of now. */
 extern void es_archive_note_look(const EsArchiveRun *run, const EsSegment *segment,
 								 const EsSegmentFact *fact);
@@ -86,13 +95,14 @@ extern void es_archive_note_look(const EsArchiveRun *run, const EsSegment *segme
 /* What is written about a segment; false if nothing is. */
 extern bool es_archive_read(const EsSegment *segment, EsArchived *archived);
 extern void es_archive_write(const EsSegment *segment, const EsArchived *archived);
+extern void es_archive_forget(const EsSegment *segment);
 
 /*
- * The digest of all that a segment holds, and how many events that is.  With the chain
- * recomputed, too: an error if an event is not what it was.
+ * The digest of all that a segment holds, and how many events that is; an error if an
+ * event is not what it was.  Of a table, the digest alone.
  */
-extern void es_archive_digest(const EsArchiveRun *run, const EsSegment *segment, bool recompute,
-							  EsArchived *archived);
+extern void es_archive_digest(const EsArchiveRun *run, const EsSegment *segment, EsArchived *archived);
+extern void es_archive_digest_table(const EsArchiveRun *run, Oid table, EsArchived *archived);
 
 /*
  * Writes summaries of the events of those categories that have a policy, and none in
@@ -107,10 +117,19 @@ extern void es_archive_summarise(EsArchiveRun *run, const EsSegment *segment);
 extern int64 es_prune_segment(EsArchiveRun *run, const EsSegment *segment);
 
 /*
+ * Merges the first segments from run->segments[*at] on that can be; how many became one,
+ * 0: none can.  *at is left behind them.  To be called last in a transaction, which must end soon.
+ */
+extern int	es_merge_segments(EsArchiveRun *run, int *at);
+
+/*
  * Locks a table to the end of the transaction; an error (55P03) if that is not to be
  * had within a moment, in which others hardly wait for us.
  */
 extern void es_archive_lock(Oid table, LOCKMODE mode);
+
+/* The same, without waiting at all: while the whole log is locked. */
+extern void es_archive_lock_now(Oid table, LOCKMODE mode);
 
 /* Runs fn, where no lock is waited for longer than others may be kept waiting. */
 extern void es_archive_briefly(void (*fn) (void *arg), void *arg);

@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "log/catalog.h"
 #include "log/chain_check.h"
+#include "log/event.h"
 #include "log/read.h"
 #include "log/rows.h"
 #include "log/word.h"
@@ -37,15 +38,36 @@
 
 /* ---- digests ---- */
 
-static void
-digest_event(pg_cryptohash_ctx *ctx, const EsEvent *event)
+static pg_cryptohash_ctx *
+begin_digest(EsArchived *archived)
 {
-	uint64		position = pg_hton64((uint64) DatumGetInt64(event->value[ES_EVENT_POSITION]));
-	bytea	   *hash = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
 
-	if (pg_cryptohash_update(ctx, (const uint8 *) &position, sizeof(position)) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash)) < 0)
+	if (pg_cryptohash_init(ctx) < 0)
 		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+	archived->events = 0;
+	return ctx;
+}
+
+static void
+digest_row(pg_cryptohash_ctx *ctx, HeapTuple row, EsArchived *archived)
+{
+	uint64		position = pg_hton64((uint64) es_event_position(row));
+	uint8		hash[ES_HASH_SIZE];
+
+	es_event_hash(row, hash);
+	if (pg_cryptohash_update(ctx, (const uint8 *) &position, sizeof(position)) < 0 ||
+		pg_cryptohash_update(ctx, hash, sizeof(hash)) < 0)
+		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+	archived->events++;
+}
+
+static void
+end_digest(pg_cryptohash_ctx *ctx, EsArchived *archived)
+{
+	if (pg_cryptohash_final(ctx, archived->digest, ES_HASH_SIZE) < 0)
+		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+	pg_cryptohash_free(ctx);
 }
 
 static void
@@ -66,36 +88,49 @@ check_event(EsChainCheck *check, const EsEvent *event)
 }
 
 void
-es_archive_digest(const EsArchiveRun *run, const EsSegment *segment, bool recompute, EsArchived *archived)
+es_archive_digest(const EsArchiveRun *run, const EsSegment *segment, EsArchived *archived)
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "eventsource digest", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(work);
-	EsChainCheck *check = recompute ? es_chain_check_begin(es_final_snapshot(run->final)) : NULL;
+	EsChainCheck *check = es_chain_check_begin(es_final_snapshot(run->final));
 	MemoryContext per_event = AllocSetContextCreate(work, "eventsource digest event", ALLOCSET_DEFAULT_SIZES);
 	EsScan	   *scan = es_scan_whole_log(segment->lower - 1, segment->upper - 1,
 										 es_final_snapshot(run->final));
+	pg_cryptohash_ctx *ctx = begin_digest(archived);
 	EsEvent		event;
 
-	archived->events = 0;
-	if (pg_cryptohash_init(ctx) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
 	es_scan_as_stored(scan);
 	MemoryContextSwitchTo(per_event);
 	while (es_scan_next(scan, &event))
 	{
-		digest_event(ctx, &event);
-		if (recompute)
-			check_event(check, &event);
-		archived->events++;
+		digest_row(ctx, es_scan_row(scan), archived);
+		check_event(check, &event);
 		MemoryContextReset(per_event);
 	}
 	es_scan_end(scan);
-	if (pg_cryptohash_final(ctx, archived->digest, ES_HASH_SIZE) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-	pg_cryptohash_free(ctx);
+	end_digest(ctx, archived);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
+}
+
+void
+es_archive_digest_table(const EsArchiveRun *run, Oid table, EsArchived *archived)
+{
+	Relation	rel = table_open(table, AccessShareLock);
+	Relation	index = es_event_open_index(rel, ES_INDEX_POSITION, AccessShareLock);
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, es_final_snapshot(run->final), 0, NULL);
+	pg_cryptohash_ctx *ctx = begin_digest(archived);
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		digest_row(ctx, row, archived);
+	}
+	end_digest(ctx, archived);
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 }
 
 /* ---- summaries ---- */
@@ -155,19 +190,39 @@ add_types(Words *categories, Words *types, int32 category, List *names)
 	}
 }
 
+/* Of the segment, or of one that became part of it. */
 static bool
 has_summary(const EsSegment *segment, int32 category)
 {
 	Relation	rel = table_open(es_catalog_oid(ES_REL_SUMMARY), AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	bool		found;
+	Relation	index = index_open(es_catalog_oid(ES_REL_SUMMARY_PKEY), AccessShareLock);
+	int64		lower = segment->lower;
+	bool		found = false;
+	bool		any = true;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(segment->lower));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(category));
-	scan = systable_beginscan(rel, es_catalog_oid(ES_REL_SUMMARY_PKEY), true, SnapshotSelf, 2, keys);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
+	/* From one lower bound to the next that has summaries. */
+	while (any && !found)
+	{
+		ScanKeyData keys[2];
+		SysScanDesc scan;
+		HeapTuple	row;
+		bool		isnull;
+
+		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(lower));
+		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(category));
+		scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 2, keys);
+		found = HeapTupleIsValid(systable_getnext_ordered(scan, ForwardScanDirection));
+		systable_endscan_ordered(scan);
+		ScanKeyInit(&keys[0], 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(lower));
+		ScanKeyInit(&keys[1], 1, BTLessStrategyNumber, F_INT8LT, Int64GetDatum(segment->upper));
+		scan = systable_beginscan_ordered(rel, index, SnapshotSelf, 2, keys);
+		row = systable_getnext_ordered(scan, ForwardScanDirection);
+		any = HeapTupleIsValid(row);
+		if (any)
+			lower = DatumGetInt64(heap_getattr(row, 1, RelationGetDescr(rel), &isnull));
+		systable_endscan_ordered(scan);
+	}
+	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return found;
 }

@@ -39,24 +39,41 @@ static SysScanDesc begin_scan(Relation rel, const EsSegment *segment, const int3
 typedef struct Survey
 {
 	const EsSegment *segment;
-	Relation	rel;
+	Oid			table;			/* its own, or what takes its place */
 } Survey;
 
 List *
 es_archive_survey(EsArchiveRun *run, const EsSegment *segment)
 {
 	List	   *facts = read_facts(segment);
-	Survey		survey = {.segment = segment};
+	Survey		survey = {segment, segment->table};
 
 	if (facts != NIL)
 		return facts;
-	survey.rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
 	es_catalog_as_owner(find_facts, &survey);
-	table_close(survey.rel, NoLock);
-	CommandCounterIncrement();
 	facts = read_facts(segment);
 	run->has_surveyed |= facts != NIL;
 	return facts;
+}
+
+void
+es_archive_survey_anew(const EsSegment *segment, Oid table)
+{
+	Survey		survey = {segment, table};
+
+	es_archive_forget_survey(segment);
+	es_catalog_as_owner(find_facts, &survey);
+}
+
+static void
+write_fact(Relation rel, const EsSegment *segment, const EsSegmentFact *fact)
+{
+	Datum		values[FACT_COLUMNS] = {Int64GetDatum(segment->lower), Int32GetDatum(fact->category),
+		Int64GetDatum(fact->events), TimestampTzGetDatum(fact->first_recorded_at),
+	TimestampTzGetDatum(fact->last_recorded_at)};
+	bool		nulls[FACT_COLUMNS] = {[FACTS_FOUND] = true, true};
+
+	es_catalog_insert(rel, values, nulls);
 }
 
 /* In SQL, since a large segment is better gone through by several. */
@@ -64,21 +81,72 @@ static void
 find_facts(void *arg)
 {
 	Survey	   *survey = arg;
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
 	char	   *query = psprintf("SELECT (stream >> 40)::pg_catalog.int4, pg_catalog.count(*),"
 								 " pg_catalog.min(recorded_at), pg_catalog.max(recorded_at) FROM %s.%s GROUP BY 1",
-								 ES_SCHEMA, quote_identifier(get_rel_name(survey->segment->table)));
+								 ES_SCHEMA, quote_identifier(get_rel_name(survey->table)));
 
 	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not execute: %s", query);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Datum		values[FACT_COLUMNS] = {Int64GetDatum(survey->segment->lower)};
-		bool		nulls[FACT_COLUMNS] = {[FACTS_FOUND] = true, true};
+		Datum		values[FACTS_FOUND];
+		bool		isnull;
+		EsSegmentFact fact = {0};
 
 		for (int k = 1; k < FACTS_FOUND; k++)
-			values[k] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k, &nulls[k]);
-		es_catalog_insert(survey->rel, values, nulls);
+			values[k] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k, &isnull);
+		fact.category = DatumGetInt32(values[1]);
+		fact.events = DatumGetInt64(values[2]);
+		fact.first_recorded_at = DatumGetTimestampTz(values[3]);
+		fact.last_recorded_at = DatumGetTimestampTz(values[4]);
+		write_fact(rel, survey->segment, &fact);
 	}
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+static EsSegmentFact *
+find_fact(List *facts, int32 category)
+{
+	ListCell   *lc;
+
+	foreach(lc, facts)
+		if (((EsSegmentFact *) lfirst(lc))->category == category)
+		return lfirst(lc);
+	return NULL;
+}
+
+/* It is looked through for what has expired soon enough: that is not joined. */
+void
+es_archive_join_surveys(const EsSegment *members, int count)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_SEGMENT_CATEGORY), RowExclusiveLock);
+	List	   *joined = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; i < count; i++)
+	{
+		foreach(lc, read_facts(&members[i]))
+		{
+			EsSegmentFact *fact = lfirst(lc);
+			EsSegmentFact *all = find_fact(joined, fact->category);
+
+			if (all == NULL)
+			{
+				joined = lappend(joined, fact);
+				continue;
+			}
+			all->events += fact->events;
+			all->first_recorded_at = Min(all->first_recorded_at, fact->first_recorded_at);
+			all->last_recorded_at = Max(all->last_recorded_at, fact->last_recorded_at);
+		}
+		es_archive_forget_survey(&members[i]);
+	}
+	foreach(lc, joined)
+		write_fact(rel, &members[0], lfirst(lc));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
 }
 
 /* The rows of a segment, or of one category in it. */
@@ -231,4 +299,16 @@ es_archive_write(const EsSegment *segment, const EsArchived *archived)
 	else
 		es_catalog_update(rel, old, values, nulls);
 	table_close(rel, NoLock);
+}
+
+void
+es_archive_forget(const EsSegment *segment)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), RowExclusiveLock);
+	HeapTuple	row = es_catalog_find(rel, ES_REL_ARCHIVE_PKEY, segment->lower, SnapshotSelf);
+
+	if (row != NULL)
+		es_catalog_delete(rel, row);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
 }

@@ -1,66 +1,55 @@
 /*
  * prune.c
  *		Expired events are taken out of a full segment, which is written anew without
- *		them and swapped in, as VACUUM FULL does: same table, same guards, a part of
- *		the log all the while.
+ *		them (trust/rewrite.h).
  *
  * A stream loses its first events alone (prune_choose.c), so what is left of it is its
  * end: versions follow each other, and its chain begins with the hash of the last event
  * that went (log/pruned.h).  The hash of each event that goes is kept with its position.
  *
  * Locks: who takes events away is alone (es_retention_lock()); erasure takes that
- * lock, too, as nothing may change in the segment while it is copied.  SHARE UPDATE
- * EXCLUSIVE on the segment meanwhile: readers go on, and appenders that look for a
- * head in it.  For the swap ACCESS EXCLUSIVE on this one segment, which is not waited
- * for long, to the end of the transaction.  Rows keep their xmin, so that an older
- * snapshot sees what is left; what has gone is gone for it, too.  A segment with old
- * versions of rows that such a snapshot may see is left for later.
+ * lock, too, as nothing may change in the segment while it is copied.  For the swap
+ * ACCESS EXCLUSIVE on this one segment, which is not waited for long, to the end of the
+ * transaction.
  *
  * An append to a stream at rest, between our look at it and its end, goes on from
  * the last event, whether that is there or was taken away.
  *
- * Memory: a bit for each position of the segment.
+ * Memory: a bit for each position of the segment, where any goes.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/rewriteheap.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/heap.h"
-#include "catalog/pg_class.h"
-#include "commands/cluster.h"
-#include "commands/tablecmds.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "log/catalog.h"
 #include "log/event.h"
 #include "log/idempotency.h"
-#include "log/progress.h"
 #include "log/pruned.h"
 #include "log/read.h"
 #include "log/stream.h"
 #include "log/vault.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/predicate.h"
-#include "storage/procarray.h"
 #include "trust/prune.h"
+#include "trust/rewrite.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 static void write_heads(EsPrune *prune, int32 category);
-static bool has_recently_dead(const EsSegment *segment);
 static void hold_all_up(EsPrune *prune, const char *who);
 static void take_away(EsPrune *prune);
-static void copy_segment(void *arg);
-static void swap_segment(void *arg);
+static bool stays(void *arg, HeapTuple row);
+static void flush_leaves(EsPrune *prune);
+static void expect_not_needed(const EsPrune *prune);
 static void drop_snapshots(int64 stream_id);
 
 /* Can anything of it have expired?  The policy in force is among those that count. */
@@ -88,6 +77,40 @@ was_looked_at(const EsArchiveRun *run, const EsSegmentFact *fact, const EsRetent
 	return fact->looked_at != 0 && fact->looked_at <= run->now && run->now - fact->looked_at < patience;
 }
 
+static int64
+count_chunks(const EsSegment *segment)
+{
+	return (segment->upper - segment->lower) / 8 / ES_PRUNE_CHUNK + 1;
+}
+
+static void
+begin_gone(EsPrune *prune)
+{
+	prune->context = CurrentMemoryContext;
+	prune->gone = MemoryContextAllocExtended(prune->context, count_chunks(prune->segment) * sizeof(uint8 *),
+											 MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);
+}
+
+void
+es_prune_set_gone(EsPrune *prune, int64 position)
+{
+	int64		i = position - prune->segment->lower;
+	uint8	  **chunk = &prune->gone[i / 8 / ES_PRUNE_CHUNK];
+
+	if (*chunk == NULL)
+		*chunk = MemoryContextAllocZero(prune->context, ES_PRUNE_CHUNK);
+	(*chunk)[i / 8 % ES_PRUNE_CHUNK] |= 1 << (i % 8);
+}
+
+static void
+end_gone(EsPrune *prune)
+{
+	for (int64 i = 0; i < count_chunks(prune->segment); i++)
+		if (prune->gone[i] != NULL)
+			pfree(prune->gone[i]);
+	pfree(prune->gone);
+}
+
 int64
 es_prune_segment(EsArchiveRun *run, const EsSegment *segment)
 {
@@ -105,17 +128,16 @@ es_prune_segment(EsArchiveRun *run, const EsSegment *segment)
 	}
 	if (prune.facts == NIL)
 		return 0;
-	prune.gone = MemoryContextAllocExtended(CurrentMemoryContext, (segment->upper - segment->lower) / 8 + 1,
-											MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);
+	begin_gone(&prune);
 	foreach(lc, prune.facts)
 		es_prune_choose(&prune, lfirst(lc));
-	if (prune.count > 0 && has_recently_dead(segment))
+	if (prune.count > 0 && es_rewrite_is_early(segment))
 		hold_all_up(&prune, "an older snapshot");
 	if (prune.count > 0)
 		take_away(&prune);
 	foreach(lc, prune.facts)
 		es_archive_note_look(run, segment, lfirst(lc));
-	pfree(prune.gone);
+	end_gone(&prune);
 	return prune.count;
 }
 
@@ -146,89 +168,35 @@ take_away(EsPrune *prune)
 {
 	EsArchiveRun *run = prune->run;
 	const EsSegment *segment = prune->segment;
+	EsRewrite	rewrite = {.run = run,.members = segment,.count = 1,.keep = stays,.arg = prune,
+	.tablespace = get_rel_tablespace(segment->table)};
 	EsArchived	before;
 	EsArchived	after;
 	ListCell   *lc;
 
 	LockRelationOid(segment->table, ShareUpdateExclusiveLock);
 	es_archive_summarise(run, segment);
-	es_archive_digest(run, segment, true, &before);
-	es_catalog_as_owner(copy_segment, prune);
+	es_archive_digest(run, segment, &before);
+	es_rewrite_copy(&rewrite);
+	flush_leaves(prune);
+	if (rewrite.copied.events != before.events - prune->count)
+		elog(ERROR, "segment at position " INT64_FORMAT " would have " INT64_FORMAT " events left, not " INT64_FORMAT,
+			 segment->lower, rewrite.copied.events, before.events - prune->count);
+	es_archive_survey_anew(segment, rewrite.new_heap);
 	es_prune_refold(prune);
-	es_archive_lock(segment->table, AccessExclusiveLock);
+	es_rewrite_lock(&rewrite, es_archive_lock);
 	foreach(lc, prune->facts)
 		write_heads(prune, ((EsSegmentFact *) lfirst(lc))->category);
-	es_catalog_as_owner(swap_segment, prune);
-	es_archive_forget_survey(segment);
-	es_archive_digest(run, segment, false, &after);
-	if (after.events != before.events - prune->count)
-		elog(ERROR, "segment at position " INT64_FORMAT " has " INT64_FORMAT " events left, not " INT64_FORMAT,
-			 segment->lower, after.events, before.events - prune->count);
-	(void) es_archive_read(segment, &before);
-	after.pruned = before.pruned + prune->count;
-	after.archived_at = before.archived_at;
+	expect_not_needed(prune);
+	es_rewrite_swap(&rewrite);
+	RemoveStatistics(segment->table, 0);	/* which quote what goes */
+	(void) es_archive_read(segment, &after);
+	after.events = rewrite.copied.events;
+	memcpy(after.digest, rewrite.copied.digest, ES_HASH_SIZE);
+	after.pruned += prune->count;
 	after.pruned_at = GetCurrentTimestamp();
 	es_archive_write(segment, &after);
 	CommandCounterIncrement();
-	(void) es_archive_survey(run, segment);
-}
-
-static bool
-has_recently_dead_on(Oid table, Buffer buffer, BlockNumber block, TransactionId oldest)
-{
-	Page		page = BufferGetPage(buffer);
-	bool		found = false;
-
-	if (PageIsAllVisible(page))
-		return false;
-	for (OffsetNumber i = FirstOffsetNumber; i <= PageGetMaxOffsetNumber(page) && !found; i++)
-	{
-		ItemId		item = PageGetItemId(page, i);
-		HeapTupleData row = {.t_tableOid = table};
-
-		if (!ItemIdIsNormal(item))
-			continue;
-		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
-		row.t_len = ItemIdGetLength(item);
-		ItemPointerSet(&row.t_self, block, i);
-		switch (HeapTupleSatisfiesVacuum(&row, oldest, buffer))
-		{
-			case HEAPTUPLE_LIVE:
-			case HEAPTUPLE_DEAD:
-				break;
-			default:
-				found = true;
-		}
-	}
-	return found;
-}
-
-/*
- * Are there versions of rows that an older snapshot may see, and that would not be
- * in the segment as it is written anew?  An erasure just before leaves them.
- */
-static bool
-has_recently_dead(const EsSegment *segment)
-{
-	Relation	rel = table_open(segment->table, ShareUpdateExclusiveLock);
-	TransactionId oldest = GetOldestNonRemovableTransactionId(rel);
-	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
-	bool		found = false;
-
-	for (BlockNumber block = 0; block < blocks && !found; block++)
-	{
-		Buffer		buffer;
-
-		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		found = has_recently_dead_on(RelationGetRelid(rel), buffer, block, oldest);
-		UnlockReleaseBuffer(buffer);
-	}
-	FreeAccessStrategy(strategy);
-	table_close(rel, NoLock);
-	return found;
 }
 
 void
@@ -338,56 +306,16 @@ keep_leaf(EsPrune *prune, HeapTuple row)
 	memcpy(prune->leaves.hashes[i], head.hash, ES_HASH_SIZE);
 }
 
-/* By position, so that what is left lies in that order. */
-static void
-copy_rows(EsPrune *prune, Relation old, RewriteState rewrite)
-{
-	Relation	index = es_event_open_index(old, ES_INDEX_POSITION, AccessShareLock);
-	SysScanDesc scan = systable_beginscan_ordered(old, index, es_final_snapshot(prune->run->final), 0, NULL);
-	EsProgress	progress;
-	HeapTuple	row;
-
-	es_progress_begin(&progress, "writing a segment anew", ES_PROGRESS_UNKNOWN);
-	while (HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (es_prune_is_gone(prune, es_event_position(row)))
-			keep_leaf(prune, row);
-		else
-		{
-			HeapTuple	copy = heap_copytuple(row);
-
-			rewrite_heap_tuple(rewrite, row, copy);
-			heap_freetuple(copy);
-		}
-		es_progress_step(&progress, 1);
-	}
-	es_progress_end(&progress);
-	flush_leaves(prune);
-	systable_endscan_ordered(scan);
-	index_close(index, NoLock);
-}
-
-static void
-copy_segment(void *arg)
+/* Of an EsPrune: is the row to be in the segment as it is written anew? */
+static bool
+stays(void *arg, HeapTuple row)
 {
 	EsPrune    *prune = arg;
-	Relation	old = table_open(prune->segment->table, ShareUpdateExclusiveLock);
-	Relation	new;
-	RewriteState rewrite;
 
-	prune->frozen_xid = old->rd_rel->relfrozenxid;
-	prune->min_multi = old->rd_rel->relminmxid;
-	prune->new_heap = make_new_heap(prune->segment->table, old->rd_rel->reltablespace, old->rd_rel->relam,
-									RELPERSISTENCE_PERMANENT, ShareUpdateExclusiveLock);
-	new = table_open(prune->new_heap, AccessExclusiveLock);
-	rewrite = begin_heap_rewrite(old, new, GetOldestNonRemovableTransactionId(old), prune->frozen_xid,
-								 prune->min_multi);
-	copy_rows(prune, old, rewrite);
-	end_heap_rewrite(rewrite);
-	table_close(new, NoLock);
-	table_close(old, NoLock);
-	CommandCounterIncrement();
+	if (!es_prune_is_gone(prune, es_event_position(row)))
+		return true;
+	keep_leaf(prune, row);
+	return false;
 }
 
 /*
@@ -413,20 +341,4 @@ expect_not_needed(const EsPrune *prune)
 				 errdetail("It was defined anew, or set back, meanwhile."),
 				 errhint("Call eventsource.archive_due() again.")));
 	}
-}
-
-static void
-swap_segment(void *arg)
-{
-	EsPrune    *prune = arg;
-	Relation	rel = table_open(prune->segment->table, AccessExclusiveLock);
-
-	CheckTableNotInUse(rel, "archive_due");
-	expect_not_needed(prune);
-	TransferPredicateLocksToHeapRelation(rel);
-	RemoveStatistics(RelationGetRelid(rel), 0); /* which quote what goes */
-	table_close(rel, NoLock);
-	finish_heap_swap(prune->segment->table, prune->new_heap, false, false, false, true, prune->frozen_xid,
-					 prune->min_multi, RELPERSISTENCE_PERMANENT);
-	CommandCounterIncrement();
 }

@@ -150,9 +150,7 @@ end_candidate(EsPrune *prune, Look *look)
 	{
 		for (int i = 0; i < candidate->n_positions; i++)
 		{
-			int64		k = candidate->positions[i] - prune->segment->lower;
-
-			prune->gone[k / 8] |= 1 << (k % 8);
+			es_prune_set_gone(prune, candidate->positions[i]);
 			look->fact->last_due = Max(look->fact->last_due, candidate->positions[i]);
 		}
 		look->fact->due += candidate->n_positions;

@@ -79,6 +79,7 @@ is( value(q{SELECT sum(version) FROM eventsource.streams WHERE category IN ('pag
 value("SELECT count(*) FROM eventsource.run_projections(); $batches");
 cmp_ok(value(q{SELECT count(*) FROM eventsource.segments WHERE pruned_events > 0}), '>', 2, "pruned meanwhile ($calls calls, $appended events)");
 is(value(q{SELECT count(*) FROM eventsource.segments WHERE state = 'full'}), '0', 'and all that is full is archived');
+cmp_ok(value(q{SELECT count(*) FROM eventsource.segments WHERE state = 'archived' AND upper_bound > lower_bound + 500}), '>', 0, 'and merged');
 check_all('beside others');
 
 # Killed at any moment: what was committed is done, the rest as it was.
