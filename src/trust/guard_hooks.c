@@ -161,6 +161,19 @@ judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *a
 		return;
 	if (!es_protected_now())
 		return;
+
+	/*
+	 * Of a child that is being made, it is the parent that is guarded, as a
+	 * rule.
+	 */
+	if (class == InheritsRelationId && access == OAT_POST_ALTER)
+	{
+		Oid			parent = ((const ObjectAccessPostAlter *) arg)->auxiliary_id;
+
+		if (OidIsValid(parent) && es_protected_object(RelationRelationId, parent, NULL) != ES_UNPROTECTED)
+			object = parent;
+		es_protected_refuse(protection, "INHERIT", name_of(class, object, sub_id));
+	}
 	es_protected_refuse(protection, verb_of(access), name_of(class, object, sub_id));
 }
 

@@ -54,6 +54,24 @@ $node->safe_psql('log', "SELECT count(eventsource.append('b-' || i, 'happened'))
 isnt(convicted($checkpoint), '', 'neither when it has grown again');
 $checkpoint = $node->safe_psql('log', 'SELECT eventsource.checkpoint()') . "\n";
 
+# ---- a dump restored over the log, whole or in parts (21) ----
+
+my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
+my $restored_over = q{SELECT md5(concat((SELECT string_agg(e::text, ',' ORDER BY position) FROM eventsource.events e), (SELECT string_agg(w::text, ',' ORDER BY w::text) FROM eventsource.word w)))};
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'log' ], 'dumped');
+create_log($node, 'other');
+$node->safe_psql('other', "SELECT count(eventsource.append('c-' || i, 'happened')) FROM generate_series(1, 5) i");
+my $other = $node->safe_psql('other', $restored_over);
+for my $options ([], ['--data-only'], [ '--data-only', '--disable-triggers' ], ['--clean'], ['--section=data'], [ '--data-only', '-n', 'eventsource', '-t', 'word' ])
+{
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'pg_restore', @$options, '-d', $node->connstr('other'), $dump ], '>', \$out, '2>', \$err);
+	like($err, qr/is not allowed/, "restored over a log: @$options");
+	is($node->safe_psql('other', $restored_over), $other, 'which it leaves as it was');
+}
+is($node->safe_psql('other', q{SELECT string_agg(guard || ': ' || detail, '; ') FROM eventsource.check_guards() WHERE NOT is_intact AND protects NOT LIKE '%audit%'}), '', 'with its guards');
+is($node->safe_psql('other', 'SELECT * FROM eventsource.verify_log()'), '', 'and its proofs');
+
 # ---- another server's changes (11) ----
 
 $node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
