@@ -15,29 +15,31 @@ SELECT pg_catalog.pg_extension_config_dump('eventsource.erased', '');
 -- old versions of rows stay in it until the table is written anew. Not dumped, as a
 -- copy has none.
 CREATE TABLE eventsource.scrub (
-	table_name text        COLLATE "C" NOT NULL,
-	filenode   bigint      NOT NULL,
-	erased_at  timestamptz NOT NULL
+	relid     oid         NOT NULL,
+	filenode  bigint      NOT NULL,
+	erased_at timestamptz NOT NULL
 ) USING heap;
 COMMENT ON TABLE eventsource.scrub IS 'Private: tables that erasures and retention have touched. Not dumped. Read the view eventsource.scrubs_due.';
 
-CREATE FUNCTION eventsource.scrub_is_due(table_name text, filenode bigint, taken_by xid) RETURNS boolean
+CREATE FUNCTION eventsource.scrub_is_due(relid oid, filenode bigint, taken_by xid) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_scrub_is_due' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION eventsource.scrub_is_due(text, bigint, xid) IS
+COMMENT ON FUNCTION eventsource.scrub_is_due(oid, bigint, xid) IS
 	'Private, for a view: false once a table is gone, or was written anew without what that transaction took away.';
 
 CREATE FUNCTION eventsource.forget_scrubs() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_forget_scrubs' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.forget_scrubs() IS
-	'Private, the last of scrub_statements(): what was to be done of them is noted no more where it was done. Returns how many notes went.';
+	'Private, run by scrub_statements(): takes away the notes of tables that were written anew. Returns how many.';
 
 CREATE VIEW eventsource.scrubs_due AS
-SELECT s.table_name,
+SELECT pg_catalog.format('%I.%I', n.nspname, k.relname) AS table_name,
 	   min(s.erased_at) AS erased_at,
 	   pg_catalog.min(pg_catalog.age(s.xmin)) AS age
   FROM eventsource.scrub s
- WHERE eventsource.scrub_is_due(s.table_name, s.filenode, s.xmin)
- GROUP BY s.table_name;
+  JOIN pg_catalog.pg_class k ON k.oid = s.relid
+  JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace
+ WHERE eventsource.scrub_is_due(s.relid, s.filenode, s.xmin)
+ GROUP BY n.nspname, k.relname;
 COMMENT ON VIEW eventsource.scrubs_due IS 'Tables whose files still hold what was erased or pruned: see scrub_statements().';
 COMMENT ON COLUMN eventsource.scrubs_due.table_name IS 'The table, with its schema.';
 COMMENT ON COLUMN eventsource.scrubs_due.erased_at IS 'When something was taken away from it first that is in its file still.';
@@ -64,7 +66,7 @@ BEGIN
 	IF holder IS NOT NULL THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = 'what was erased can still be seen',
-			DETAIL = format('By %s, whose snapshot is older than an erasure: a table written anew now would keep it.', upper(left(holder, 1)) || substr(holder, 2)),
+			DETAIL = format('By %s, whose snapshot is older than an erasure: a table written anew now would keep it.', holder),
 			HINT = 'Try again when that has ended.';
 	END IF;
 	-- Statistics first: ANALYZE would leave those of a table that is empty now, and
@@ -144,7 +146,7 @@ COMMENT ON COLUMN eventsource.erased_subjects.subject IS 'Its name, as events ha
 COMMENT ON COLUMN eventsource.erased_subjects.mode IS 'soft, anonymize or hard: the strongest so far.';
 COMMENT ON COLUMN eventsource.erased_subjects.erased_at IS 'When that was done.';
 
--- Private to the views below: events about erasures, found by the names of their streams.
+-- Events about erasures, found by the names of their streams; what follows reads it, too.
 CREATE VIEW eventsource.erasures AS
 SELECT e.position,
 	   e.subject,
@@ -299,13 +301,9 @@ CREATE FUNCTION eventsource.grant_eraser(role regrole, modes text[]) RETURNS voi
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	mode text;
-	f regprocedure;
 BEGIN
 	PERFORM eventsource.grant_reader(role);
-	FOR f IN SELECT p.oid FROM pg_proc p
-			  WHERE p.pronamespace = 'eventsource'::regnamespace AND p.proname = ANY (eventsource.eraser_functions()) LOOP
-		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
-	END LOOP;
+	PERFORM eventsource.grant_functions(role, eventsource.eraser_functions());
 	FOREACH mode IN ARRAY modes LOOP
 		IF mode IS NULL OR mode <> ALL ('{soft,anonymize,hard}') THEN
 			RAISE invalid_parameter_value USING

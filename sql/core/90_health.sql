@@ -287,7 +287,7 @@ SELECT 'erasure requests', CASE WHEN count(*) FILTER (WHERE r.status = 'overdue'
   FROM eventsource.erasure_requests r WHERE r.status IN ('open', 'overdue')
 $$;
 COMMENT ON FUNCTION eventsource.health_erasure() IS
-	'Private: health(), requests to erase a subject that are past their deadline.';
+	'Private, for health(): requests to erase a subject that are past their deadline.';
 
 CREATE FUNCTION eventsource.health_parked()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
@@ -355,6 +355,7 @@ due AS (
 			   AND NOT EXISTS (SELECT FROM eventsource.archive a WHERE a.lower_bound = s.lower_bound)) g
 	 GROUP BY g.lower_bound
 	UNION ALL
+	-- LEGAL_HOLD of src/trust/prune_choose.c
 	SELECT h.who, h.events, h.since + f.total, h.who = 'a legal hold'
 	  FROM fact f
 	 CROSS JOIN LATERAL jsonb_to_recordset(f.held_up) h (who text, events bigint, since timestamptz)

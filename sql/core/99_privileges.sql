@@ -231,6 +231,12 @@ CREATE FUNCTION eventsource.revoke_eraser(role regrole, modes text[] DEFAULT '{s
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM eventsource.expect_owner();
+	IF (modes <@ '{soft,anonymize,hard}'::text[]) IS NOT TRUE THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('unknown mode in %s', coalesce(quote_literal(modes), 'null')),
+			DETAIL = 'Modes are soft, anonymize and hard.',
+			HINT = format('SELECT eventsource.revoke_eraser(%L, ''{soft,anonymize}'')', role);
+	END IF;
 	PERFORM eventsource.grant_functions(role, ARRAY(
 		SELECT r.name FROM (VALUES ('soft', 'may_erase_softly'), ('anonymize', 'may_anonymize'), ('hard', 'may_erase_hard')) r (mode, name)
 		 WHERE r.mode = ANY (modes))::name[], false);
@@ -242,7 +248,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.revoke_eraser(regrole, text[]) IS
-	'Takes back from a role the right to erase in these modes, and with the last one the rest of what grant_eraser gave but reading. What it inherits it keeps. For the owner of the extension and superusers. Errors: 42501.';
+	'Takes back from a role the right to erase in these modes, and with the last one the rest of what grant_eraser gave but reading. What it inherits it keeps. For the owner of the extension and superusers. Errors: 42501, 22023.';
 
 CREATE FUNCTION eventsource.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -283,7 +289,7 @@ CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
 				 'may_erase_softly', 'may_anonymize', 'may_erase_hard', 'forget_scrubs',
 				 'writer_functions', 'admin_functions', 'eraser_functions', 'owner_functions']::name[];
 COMMENT ON FUNCTION eventsource.owner_functions() IS
-	'Private: functions that are granted to nobody.';
+	'Private: functions that no list of rights gives: for the owner, and those whose EXECUTE is a right that is granted by itself.';
 
 CREATE FUNCTION eventsource.whole_log_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp

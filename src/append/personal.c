@@ -16,7 +16,6 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-
 void
 es_personal_take(EsEvent *event, const EsEventType *type, const EsDraft *draft)
 {

@@ -20,6 +20,7 @@
 #include "append/draft.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -99,8 +100,7 @@ es_handler_function(const char *function, Oid definer)
 		proc->proargtypes.values[0] != event)
 		refuse_function(function, "It is no function that takes one event, and returns one value or nothing.");
 	ReleaseSysCache(tuple);
-	if (!DatumGetBool(DirectFunctionCall3(has_function_privilege_id_id, ObjectIdGetDatum(definer),
-										  ObjectIdGetDatum(oid), CStringGetTextDatum("EXECUTE"))))
+	if (!es_compat_may_execute(oid, definer))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for function %s", function),

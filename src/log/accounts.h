@@ -43,7 +43,7 @@ typedef struct EsAccount
 
 /*
  * All of them, as the snapshot, registered, shows the log; in the current memory
- * context.  Memory: 100 bytes per subject, and the digests of those asked for last.
+ * context.  Memory: 200 bytes per subject, and the digests of those asked for last.
  */
 typedef struct EsAccounts EsAccounts;
 extern EsAccounts *es_accounts_begin(Snapshot snapshot);

@@ -53,24 +53,6 @@ es_erasing_find(const EsErasing *erasing, int64 position)
 	return low < erasing->count && erasing->events[low].position == position ? &erasing->events[low] : NULL;
 }
 
-bool
-es_erasing_has_stream(const EsErasing *erasing, int64 stream_id)
-{
-	int			low = 0;
-	int			high = erasing->n_streams;
-
-	while (low < high)
-	{
-		int			middle = low + (high - low) / 2;
-
-		if (erasing->streams[middle] < stream_id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < erasing->n_streams && erasing->streams[low] == stream_id;
-}
-
 void
 es_erasing_touch(const EsErasing *erasing, Oid table)
 {

@@ -43,7 +43,6 @@ extern List *es_eraser_list(void);
 
 /* Is an event one of those about the subject? */
 extern const EsAbout *es_erasing_find(const EsErasing *erasing, int64 position);
-extern bool es_erasing_has_stream(const EsErasing *erasing, int64 stream_id);
 
 /*
  * Says that rows of a table were taken away or written anew: what they were stays in

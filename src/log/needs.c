@@ -2,11 +2,12 @@
  * needs.c
  *		Who still needs events that are in the log.
  *
- * Whoever follows the log says so through what it registers here; progress that is
- * not committed yet does not count, so what is told is never too little.
+ * Whoever follows the log says so through what it registers here; progress that
+ * another transaction has not committed does not count, so what is told is never too little.
  */
 #include "log/needs.h"
 
+/* Rooms that follow the log. */
 #define MAX_SOURCES		4
 
 static EsNeedsOf sources[MAX_SOURCES];

@@ -325,14 +325,6 @@ es_rights_expect_read_each(List *categories, const char *what)
 			   "grant_reader('role', '{category, ...}')");
 }
 
-void
-es_rights_expect_read_all(const char *what)
-{
-	if (!es_rights_reads_all())
-		refuse(what, "may read certain categories only, and this goes by all of them",
-			   "grant_reader('role')");
-}
-
 static char *
 category_of(const text *stream)
 {

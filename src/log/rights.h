@@ -39,7 +39,7 @@
 #define ES_RIGHTS_READ_ALL	"reads_all_categories"
 #define ES_RIGHTS_WRITE_ALL	"writes_all_categories"
 
-/* The same answers, of the current user. */
+/* May the current user read all there is; a category, by a word's id or its name; a stream? */
 extern bool es_rights_reads_all(void);
 extern bool es_rights_reads_word(int32 category);
 extern bool es_rights_reads(const char *category);
@@ -56,9 +56,6 @@ extern void es_rights_expect_read(const char *category);
 extern void es_rights_expect_read_each(List *categories, const char *what);
 extern void es_rights_expect_read_stream(const text *stream);
 extern void es_rights_expect_write_stream(const text *stream);
-
-/* For a function that looks at the log as a whole. */
-extern void es_rights_expect_read_all(const char *what);
 
 /* OID of the function of the first right; InvalidOid where the extension is not. */
 extern Oid	es_rights_function(void);

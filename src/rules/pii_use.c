@@ -184,7 +184,7 @@ add_names(Way *way, Node *names, List **computed)
 		way->ends = true;
 }
 
-/* A name that no path can have leads to no personal field; nor does what follows. */
+/* After one that is computed nothing is known. */
 static void
 add_name(Way *way, const char *name)
 {
@@ -200,6 +200,10 @@ note_use(Search *search, const Way *way)
 {
 	EsPersonalPath path = {.n_parts = 0};
 
+	/*
+	 * A name that no path can have leads to no personal field; nor does what
+	 * follows.
+	 */
 	if (way->path.len > 0 && es_personal_parse(way->path.data, &path) != NULL)
 		return;
 	for (int i = 0; i < search->pii->n; i++)

@@ -36,7 +36,6 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-
 /* For how long a lock is waited for: apart, and in line with others behind. */
 #define PATIENCE_MS			400
 #define NAP_MS				10
@@ -109,7 +108,7 @@ eventsource_archive_due_in_batches(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eventsource.archive_due_in_batches()");
 	expect_own_transactions(fcinfo);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	do
+	while (!round.is_over && round.done < max_segments)
 	{
 		MemoryContext procedure = CurrentMemoryContext;
 		MemoryContext batch = AllocSetContextCreate(procedure, "eventsource archive batch", ALLOCSET_DEFAULT_SIZES);
@@ -121,7 +120,7 @@ eventsource_archive_due_in_batches(PG_FUNCTION_ARGS)
 		MemoryContextDelete(batch);
 		busy += round.is_busy;
 		SPI_commit();
-	} while (!round.is_over && round.done < max_segments);
+	}
 	SPI_finish();
 	ereport(NOTICE, (errmsg(INT64_FORMAT " segments were archived or pruned", round.done)));
 	if (round.merged > 0)

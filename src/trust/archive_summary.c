@@ -291,8 +291,8 @@ summarise_as_owner(void *arg)
 
 	for (int i = 0; i < 4; i++)
 		values[i + 1] = PointerGetDatum(summary->kept[i]);
-	/* Times in the entries are spelled the same, whoever runs it. */
 	es_rows_open(&summary->rows, es_catalog_oid(ES_REL_SUMMARY));
+	/* Times in the entries are spelled the same, whoever runs it. */
 	(void) set_config_option("timezone", "UTC", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	portal = SPI_cursor_open_with_args(NULL, query, 5, types, values, NULL, true, 0);
 	for (;;)

@@ -190,7 +190,6 @@ read_facts(const EsSegment *segment)
 	return facts;
 }
 
-/* The facts of a segment, whose rows go with it. */
 void
 es_archive_forget_survey(const EsSegment *segment)
 {

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "errors.h"
 #include "log/catalog.h"
 #include "miscadmin.h"
@@ -69,9 +70,7 @@ es_erasure_expect_right(EsErasedMode mode)
 	};
 	Oid			function = es_catalog_trigger_function(rights[mode]);
 
-	if (OidIsValid(function) &&
-		DatumGetBool(DirectFunctionCall3(has_function_privilege_id_id, ObjectIdGetDatum(GetUserId()),
-										 ObjectIdGetDatum(function), CStringGetTextDatum("EXECUTE"))))
+	if (OidIsValid(function) && es_compat_may_execute(function, GetUserId()))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

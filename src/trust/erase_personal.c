@@ -10,7 +10,7 @@
  * earlier erasure too.
  *
  * Locks: the subject's streams are locked, and so all writers of its rows are kept
- * out.  Memory: 8 bytes per event that has personal fields.
+ * out.  Memory: 16 bytes per event that has personal fields.
  */
 #include "postgres.h"
 

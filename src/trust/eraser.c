@@ -15,6 +15,7 @@
 #include "append/draft.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -156,8 +157,7 @@ expect_eraser(Oid function)
 				 errdetail("An eraser takes subject and mode, two texts, and returns a bigint: how much it has cleared."),
 				 errhint("CREATE FUNCTION forget_in_mailing(subject text, mode text) RETURNS bigint ...")));
 	ReleaseSysCache(tuple);
-	if (!DatumGetBool(DirectFunctionCall3(has_function_privilege_id_id, ObjectIdGetDatum(GetUserId()),
-										  ObjectIdGetDatum(function), CStringGetTextDatum("EXECUTE"))))
+	if (!es_compat_may_execute(function, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for function %s", format_procedure_qualified(function)),
@@ -235,6 +235,13 @@ find_function(const EsDefinition *known)
 	fcinfo->args[0].isnull = false;
 	found = to_regprocedure(fcinfo);
 	function = fcinfo->isnull ? InvalidOid : DatumGetObjectId(found);
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("the function of eraser %s is gone", known->name),
+				 errdetail("It was dropped, or has another name or schema now."),
+				 errhint("Make it again, or drop the eraser: SELECT eventsource.drop_eraser(%s).",
+						 quote_literal_cstr(known->name))));
 	expect_eraser(function);
 	return function;
 }

@@ -116,7 +116,11 @@ eventsource_guard_ddl(PG_FUNCTION_ARGS)
 	if (strcmp(event->event, "ddl_command_start") == 0)
 		is_harmless = es_guard_judge(event->parsetree);
 	else
+	{
+		/* Where this is what loaded the library, nobody else puts it back. */
+		is_harmless = false;
 		extend(event->parsetree);
+	}
 	PG_RETURN_NULL();
 }
 

@@ -54,7 +54,7 @@ eventsource_allow_maintenance(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to change what is guarded"),
-				 errdetail("Role %s does not have the rights of the owner of the extension.",
+				 errdetail("Role \"%s\" does not have the rights of the owner of the extension.",
 						   GetUserNameFromId(GetUserId(), false)),
 				 errhint("Let the owner of the extension or a superuser call this function.")));
 	PreventCommandIfReadOnly("eventsource.allow_maintenance()");
@@ -129,7 +129,7 @@ checked_reason(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("maintenance needs a reason"),
-				 errdetail("The reason is NULL or empty."),
+				 errdetail("The reason is NULL, empty or blank."),
 				 errhint("Say what for: SELECT eventsource.allow_maintenance('upgrade to 0.2').")));
 	return reason;
 }

@@ -37,6 +37,7 @@
 #include "storage/lmgr.h"
 #include "trust/prune.h"
 #include "trust/rewrite.h"
+#include "trust/scrub.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -183,7 +184,7 @@ take_away(EsPrune *prune)
 		elog(ERROR, "segment at position " INT64_FORMAT " would have " INT64_FORMAT " events left, not " INT64_FORMAT,
 			 segment->lower, rewrite.copied.events, before.events - prune->count);
 	es_archive_survey_anew(segment, rewrite.new_heap);
-	es_prune_refold(prune);
+	es_scrub_note_pruned(es_prune_refold(prune));
 	es_rewrite_lock(&rewrite, es_archive_lock);
 	foreach(lc, prune->facts)
 		write_heads(prune, ((EsSegmentFact *) lfirst(lc))->category);

@@ -33,8 +33,8 @@ extern void es_prune_choose(EsPrune *prune, EsSegmentFact *fact);
 
 extern void es_prune_set_gone(EsPrune *prune, int64 position);
 
-/* prune_refold.c: folds the rows that they touched from what is left. */
-extern void es_prune_refold(EsPrune *prune);
+/* prune_refold.c: folds the rows that they touched from what is left.  Returns the tables. */
+extern List *es_prune_refold(EsPrune *prune);
 
 /* Merged segments have few events in a wide range. */
 #define ES_PRUNE_CHUNK	(8 * 1024)	/* bytes */

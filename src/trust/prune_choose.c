@@ -144,6 +144,13 @@ end_candidate(EsPrune *prune, Look *look)
 
 	if (candidate->n_positions + candidate->n_kept == 0)
 		return;
+
+	/*
+	 * One that goes as a whole and has an event that has not expired: nothing
+	 * is due.
+	 */
+	if (candidate->as_a_whole && candidate->is_ended)
+		kept_by = NULL;
 	goes = !candidate->as_a_whole ||
 		(!candidate->is_ended && has_all_expired(prune, look, &kept_by) && kept_by == NULL);
 	if (goes)

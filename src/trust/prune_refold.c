@@ -34,7 +34,6 @@
 #include "rules/category_list.h"
 #include "storage/lmgr.h"
 #include "trust/prune.h"
-#include "trust/scrub.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -69,7 +68,7 @@ static void end_stream(Gone *gone);
 static void note_stream(const Gone *gone, const Share *share, const text *name, EsRefold *rows);
 static void write_rows(const Gone *gone, const Share *share, const text *stream, EsRefold *rows);
 
-void
+List *
 es_prune_refold(EsPrune *prune)
 {
 	List	   *tables = find_tables(prune);
@@ -77,10 +76,7 @@ es_prune_refold(EsPrune *prune)
 	ListCell   *lc;
 
 	if (tables == NIL)
-	{
-		es_scrub_note_pruned(NIL);
-		return;
-	}
+		return NIL;
 	es_archive_briefly(lock_first, tables);
 	foreach(lc, tables)
 	{
@@ -112,7 +108,7 @@ es_prune_refold(EsPrune *prune)
 	MemoryContextDelete(gone.context);
 	UnregisterSnapshot(gone.snapshot);
 	CommandCounterIncrement();
-	es_scrub_note_pruned(tables);
+	return tables;
 }
 
 /* ---- projections ---- */

@@ -11,8 +11,10 @@
 #include "append/define.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "log/chain.h"
 #include "log/config.h"
 #include "log/json.h"
+#include "log/sha256.h"
 #include "log/stream.h"
 #include "log/vault.h"
 #include "miscadmin.h"
@@ -241,15 +243,18 @@ mention_unknown(FunctionCallInfo fcinfo)
 			 errhint("If this is not what was meant: eventsource.release_hold().")));
 }
 
-/* Names of streams and subjects may be longer than a definition's: their digest is that. */
+/* Names of streams and subjects may be longer than a definition's: their digest is that, of UTF-8. */
 static char *
 hold_name(const char *what, const text *name)
 {
-	text	   *plain = cstring_to_text_with_len(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-	Datum		digest = DirectFunctionCall1(sha256_bytea, PointerGetDatum(plain));
-	text	   *hex = DatumGetTextPP(DirectFunctionCall2(binary_encode, digest, CStringGetTextDatum("hex")));
+	int			length = VARSIZE_ANY_EXHDR(name);
+	const char *utf8 = es_chain_utf8(VARDATA_ANY(name), &length);
+	uint8		digest[ES_HASH_SIZE];
+	char		hex[2 * ES_HASH_SIZE + 1];
 
-	return psprintf("%s.%s", what, text_to_cstring(hex));
+	es_sha256(utf8, length, digest);
+	hex[hex_encode((const char *) digest, sizeof(digest), hex)] = '\0';
+	return psprintf("%s.%s", what, hex);
 }
 
 static bool

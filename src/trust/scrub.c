@@ -18,25 +18,21 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/transam.h"
-#include "catalog/namespace.h"
 #include "compat.h"
 #include "fmgr.h"
-#include "nodes/makefuncs.h"
 #include "log/catalog.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(eventsource_scrub_is_due);
 PG_FUNCTION_INFO_V1(eventsource_forget_scrubs);
 
 enum
 {
-	COL_TABLE_NAME = 1,
+	COL_RELID = 1,
 	COL_FILENODE,
 	COL_ERASED_AT,
 	COL_COUNT = COL_ERASED_AT
@@ -53,13 +49,10 @@ es_scrub_note(List *tables)
 		Relation	touched = try_relation_open(lfirst_oid(lc), AccessShareLock);
 		bool		nulls[COL_COUNT] = {0};
 		Datum		values[COL_COUNT];
-		char	   *schema;
 
 		if (touched == NULL)
 			continue;
-		schema = get_namespace_name(RelationGetNamespace(touched));
-		values[COL_TABLE_NAME - 1] =
-			CStringGetTextDatum(quote_qualified_identifier(schema, RelationGetRelationName(touched)));
+		values[COL_RELID - 1] = ObjectIdGetDatum(RelationGetRelid(touched));
 		values[COL_FILENODE - 1] = Int64GetDatum((int64) es_compat_filenumber(touched));
 		values[COL_ERASED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 		es_catalog_insert(rel, values, nulls);
@@ -86,11 +79,9 @@ es_scrub_note_pruned(List *tables)
 }
 
 static bool
-is_due(text *name, int64 filenode, TransactionId taken_by)
+is_due(Oid table, int64 filenode, TransactionId taken_by)
 {
-	RangeVar   *named = makeRangeVarFromNameList(textToQualifiedNameList(name));
-	Oid			table = RangeVarGetRelid(named, NoLock, true);
-	Relation	rel = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
+	Relation	rel = try_relation_open(table, AccessShareLock);
 	bool		result = false;
 
 	if (rel == NULL)
@@ -101,11 +92,11 @@ is_due(text *name, int64 filenode, TransactionId taken_by)
 	return result;
 }
 
-/* scrub_is_due(table_name text, filenode bigint, taken_by xid) */
+/* scrub_is_due(relid oid, filenode bigint, taken_by xid) */
 Datum
 eventsource_scrub_is_due(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(is_due(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(1), PG_GETARG_TRANSACTIONID(2)));
+	PG_RETURN_BOOL(is_due(PG_GETARG_OID(0), PG_GETARG_INT64(1), PG_GETARG_TRANSACTIONID(2)));
 }
 
 /* forget_scrubs(): how many tables were done */
@@ -124,7 +115,7 @@ eventsource_forget_scrubs(PG_FUNCTION_ARGS)
 		bool		nulls[COL_COUNT];
 
 		heap_deform_tuple(row, RelationGetDescr(rel), values, nulls);
-		if (is_due(DatumGetTextPP(values[COL_TABLE_NAME - 1]), DatumGetInt64(values[COL_FILENODE - 1]),
+		if (is_due(DatumGetObjectId(values[COL_RELID - 1]), DatumGetInt64(values[COL_FILENODE - 1]),
 				   HeapTupleHeaderGetXmin(row->t_data)))
 			continue;
 		es_catalog_delete(rel, row);

@@ -164,8 +164,12 @@ grow(Sealer *sealer, EsSeal *seal, int64 after, EsFinal *final, int64 max_count)
 	return count;
 }
 
-int64
-es_seal_run(int64 max_count, bool may_wait, EsSeal *seal)
+/*
+ * Seals up to so many events; how many it sealed, and the newest seal.  May not
+ * wait: none are sealed while somebody else is at it.
+ */
+static int64
+run(int64 max_count, bool may_wait, EsSeal *seal)
 {
 	bool		is_ours = es_log_is_open() && lock_seals(may_wait);
 	EsFinal    *final;
@@ -220,7 +224,7 @@ eventsource_seal(PG_FUNCTION_ARGS)
 				 errhint("NULL means all.")));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[3] = Int64GetDatum(es_seal_run(max_count, true, &seal));
+	values[3] = Int64GetDatum(run(max_count, true, &seal));
 	SET_VARSIZE(root, VARHDRSZ + ES_HASH_SIZE);
 	memcpy(VARDATA(root), seal.root, ES_HASH_SIZE);
 	values[0] = Int64GetDatum(seal.size);
@@ -244,7 +248,7 @@ es_seal_duty(void)
 		TimestampDifferenceMilliseconds(sealed_at, now);
 	if (waited < seal_interval)
 		return seal_interval - waited;
-	if (es_seal_run(EVENTS_PER_TURN, false, &seal) == EVENTS_PER_TURN)
+	if (run(EVENTS_PER_TURN, false, &seal) == EVENTS_PER_TURN)
 		return 0;
 	sealed_at = now;
 	return seal_interval;

@@ -173,17 +173,14 @@ end_tile(EsVerifyTree *tree)
 static void
 next_tile(EsVerifyTree *tree)
 {
-	while (tree->frontier.size < tree->tiles * ES_TILE_WIDTH && tree->frontier.size % ES_TILE_WIDTH == 0)
-	{
-		int64		index = tree->frontier.size / ES_TILE_WIDTH;
+	int64		index = tree->frontier.size / ES_TILE_WIDTH;
 
-		tree->has_tile = es_tile_read(0, index, tree->snapshot, &tree->tile);
-		if (tree->has_tile)
-			return;
-		report(tree, "tile " INT64_FORMAT " of level 0 is missing", index);
-		return;
-	}
 	tree->has_tile = false;
+	if (index >= tree->tiles || tree->frontier.size % ES_TILE_WIDTH != 0)
+		return;
+	tree->has_tile = es_tile_read(0, index, tree->snapshot, &tree->tile);
+	if (!tree->has_tile)
+		report(tree, "tile " INT64_FORMAT " of level 0 is missing", index);
 }
 
 static void

@@ -3,7 +3,7 @@
 -- Erasure: a subject is deactivated, or its events become tombstones; projections are folded anew from what is
 -- left, the chain verifies, machines accept what happened, and nothing is recorded about it any more.
 BEGIN;
-SELECT plan(98);
+SELECT plan(100);
 
 CREATE FUNCTION pg_temp.refusal_n(command text) RETURNS text LANGUAGE sql AS $$
 	SELECT regexp_replace(pg_temp.refusal(command), 'position \d+', 'position N', 'g')
@@ -154,6 +154,9 @@ SELECT is(pg_temp.erase('eracust-2', 'hard'), 'events 6, idempotency keys 1, pro
 SELECT is_empty($$ SELECT * FROM era_mail WHERE customer = 'eracust-2' $$, 'it has cleared its table');
 SELECT is(data::text, '{}', 'what it recorded is erased with the rest') FROM eventsource.events WHERE stream = 'eramail-1';
 SELECT is(pg_temp.erase('eracust-3', 'hard'), 'events 1, public.era_forget(pg_catalog.text,pg_catalog.text) 1', 'a subject may be known to erasers alone');
+ALTER FUNCTION era_forget(text, text) RENAME TO era_forgotten;
+SELECT pg_temp.refuses('SELECT * FROM eventsource.erase_subject(''eracust-none'', ''hard'', ''r'')', '42883', 'the function of eraser public.era_forget(pg_catalog.text,pg_catalog.text) is gone', 'its function has to be there');
+ALTER FUNCTION era_forgotten(text, text) RENAME TO era_forget;
 SELECT eventsource.drop_eraser('era_forget(text, text)') \g /dev/null
 SELECT pg_temp.refuses('SELECT eventsource.drop_eraser(''public.era_forget(pg_catalog.text,pg_catalog.text)'')', '42704', 'there is no eraser "public.era_forget(pg_catalog.text,pg_catalog.text)"', 'it takes part no more');
 SELECT is_empty('SELECT * FROM eventsource.erasers', 'and is not listed');
@@ -199,6 +202,7 @@ SELECT is_empty('SELECT * FROM pg_temp.problems()', 'all verifies');
 CREATE ROLE era_reader; CREATE ROLE era_dpo; CREATE ROLE era_clerk;
 SELECT eventsource.grant_reader('era_reader'), eventsource.grant_eraser('era_dpo', '{anonymize,hard}'), eventsource.grant_eraser('era_clerk', '{soft}') \g /dev/null
 SELECT pg_temp.refuses('SELECT eventsource.grant_eraser(''era_dpo'', ''{all}'')', '22023', 'unknown mode ''all''', 'modes are known');
+SELECT pg_temp.refuses('SELECT eventsource.revoke_eraser(''era_dpo'', ''{hrad}'')', '22023', 'unknown mode in ''{hrad}''', 'to who takes them back, too');
 SELECT eventsource.append('eracust-4', 'signed_up', '{"email": "d@example.com", "city": "Rome"}') \g /dev/null
 SET ROLE era_reader;
 SELECT throws_ok('SELECT eventsource.erase_subject(''eracust-4'', ''soft'', ''r'')', '42501', 'permission denied for function erase_subject', 'a reader erases nothing');

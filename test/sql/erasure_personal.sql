@@ -3,7 +3,7 @@
 -- Personal fields when a subject is erased: hidden and shown again, replaced by their strategy, gone; what is made
 -- of them follows, and the log tells what was taken away lawfully from what was not.
 BEGIN;
-SELECT plan(37);
+SELECT plan(38);
 
 CREATE FUNCTION pg_temp.erase(subject text, mode text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(r.target || ' ' || r.affected, ', ' ORDER BY r.target) FROM eventsource.erase_subject(subject, mode, 'gdpr-request', 'dpo:ann') r WHERE r.affected > 0
@@ -89,5 +89,7 @@ SELECT eventsource.create_projection('ep_null', ARRAY['epnull'], '{"came": "name
 SELECT eventsource.append('epnull-1', 'came', '{"name": "Zoe"}') \g /dev/null
 SELECT is(pg_temp.erase('epnull-1', 'soft') || ', ' || pg_temp.erase('epnull-1', 'anonymize'), 'personal fields 1, projection rows 1, personal fields 1', 'a row that a softer erasure has written stays as it is');
 SELECT pg_temp.same_rows($$ SELECT table_name FROM eventsource.scrubs_due WHERE table_name ~ 'ep_null|ep_count' $$, $$ VALUES ('public.ep_null') $$, 'what it was is in the file still; of what says nothing personal nothing is');
+ALTER TABLE ep_null RENAME TO ep_renamed;
+SELECT pg_temp.same_rows($$ SELECT table_name FROM eventsource.scrubs_due WHERE table_name ~ 'ep_null|ep_renamed' $$, $$ VALUES ('public.ep_renamed') $$, 'under another name, too');
 SELECT * FROM finish();
 ROLLBACK;
