@@ -84,15 +84,20 @@ sub processes_of
 	return @pids;
 }
 
-# SIGKILL for all processes of a server; returns when they are gone.
+# SIGKILL for all processes of a server; returns when they are gone. Each works in the
+# data directory, those too that were just being started.
 sub kill_server
 {
 	my ($node) = @_;
-	my @children = processes_of($node);
+	my $dir = $node->data_dir;
+	my $postmaster = (split /\n/, slurp_file("$dir/postmaster.pid"))[0];
 
 	$node->kill9;
-	kill 'KILL', @children;
-	wait_until(sub { !grep { -d "/proc/$_" } @children }) or die 'server processes stay';
+	wait_until(sub {
+		my @left = grep { (readlink("/proc/$_/cwd") // '') eq $dir } map { m{(\d+)$} } glob '/proc/[0-9]*';
+		kill 'KILL', @left;
+		return !@left && !-d "/proc/$postmaster";
+	}) or die 'server processes stay';
 	return;
 }
 
