@@ -126,6 +126,11 @@ $$;
 COMMENT ON FUNCTION eventsource.sample_key_type(regclass) IS
 	'Private, for health(): the key column of a projection and the type below its domains; nulls if that type is of somebody whom one need not trust.';
 
+CREATE FUNCTION eventsource.hold_log() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eventsource_hold_log' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.hold_log() IS
+	'Private, for health(): nothing is taken out of the log to the end of the transaction. False: something was since its snapshot, which the next statement sees no better.';
+
 -- Keys of the sample come from both sides, so that a row that is missing can be
 -- found as well as one that should not be there. One statement, so that events
 -- and rows are those of one snapshot. A row is left out if its stream is long, or
@@ -142,6 +147,9 @@ BEGIN
 	SELECT p.name, p.category INTO STRICT projection FROM eventsource.projections p WHERE p.target = sample_projection.target;
 	-- So that the column is what was looked at.
 	EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', target);
+	IF NOT eventsource.hold_log() THEN
+		RETURN;
+	END IF;
 	SELECT k.key_column, k.key_type, c.relpages INTO STRICT key_column, key_type, pages
 	  FROM pg_class c, eventsource.sample_key_type(target) k WHERE c.oid = target AND k.key_type IS NOT NULL;
 	RETURN QUERY EXECUTE format($q$

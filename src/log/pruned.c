@@ -232,3 +232,20 @@ es_pruned_end(EsPrunedScan *scan)
 	table_close(scan->rel, AccessShareLock);
 	pfree(scan);
 }
+
+/* ---- since when ---- */
+
+bool
+es_pruned_is_seen(Snapshot snapshot)
+{
+	Relation	rel = table_open(es_catalog_oid(ES_REL_ARCHIVE), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+	HeapTuple	row;
+	bool		result = true;
+
+	while (result && HeapTupleIsValid(row = systable_getnext(scan)))
+		result = !es_catalog_is_hidden(row, snapshot);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}

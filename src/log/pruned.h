@@ -43,4 +43,10 @@ typedef struct EsPrunedLeaves
 
 extern void es_pruned_add_leaves(const EsPrunedLeaves *leaves);
 
+/*
+ * Does the snapshot show all other tables as they are since events were last taken out
+ * of the log?  Of use to who holds all segments (log/segment.h), as none is then.
+ */
+extern bool es_pruned_is_seen(Snapshot snapshot);
+
 #endif							/* ES_LOG_PRUNED_H */

@@ -1,13 +1,14 @@
 /*
  * read_sql.c
  *		SQL functions that read the log: read_stream, read_category, read_all,
- *		stream_version, stream_head, stored_data, watermark, verify_chain.
+ *		stream_version, stream_head, stored_data, watermark, verify_chain, hold_log.
  *
  * read_category and read_all read final events only (log/final.h).
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -19,6 +20,7 @@
 #include "log/read.h"
 #include "log/result_row.h"
 #include "log/rights.h"
+#include "log/segment.h"
 #include "log/stream.h"
 #include "log/word.h"
 #include "miscadmin.h"
@@ -36,6 +38,7 @@ PG_FUNCTION_INFO_V1(eventsource_stream_head);
 PG_FUNCTION_INFO_V1(eventsource_stored_data);
 PG_FUNCTION_INFO_V1(eventsource_watermark);
 PG_FUNCTION_INFO_V1(eventsource_verify_chain);
+PG_FUNCTION_INFO_V1(eventsource_hold_log);
 
 static int64
 get_max_count(FunctionCallInfo fcinfo, int arg)
@@ -289,4 +292,12 @@ eventsource_verify_chain(PG_FUNCTION_ARGS)
 	es_scan_end(scan);
 	es_chain_check_end(check);
 	return (Datum) 0;
+}
+
+/* What is compared with rows of other tables in the next statement stays as it is. */
+Datum
+eventsource_hold_log(PG_FUNCTION_ARGS)
+{
+	es_segment_hold_all();
+	PG_RETURN_BOOL(!IsolationUsesXactSnapshot() || es_pruned_is_seen(GetTransactionSnapshot()));
 }

@@ -242,6 +242,26 @@ es_segment_open(const EsSegment *segment, LOCKMODE lockmode)
 	return NULL;
 }
 
+void
+es_segment_hold_all(void)
+{
+	int			count;
+	const EsSegment *all = es_segment_upto(PG_INT64_MAX, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		EsSegment	segment = all[i];
+		Relation	rel = es_segment_open(&segment, AccessShareLock);
+
+		CHECK_FOR_INTERRUPTS();
+		if (rel != NULL)
+			table_close(rel, NoLock);
+		else
+			i = -1;				/* merged just now */
+		all = all_segments(&count);
+	}
+}
+
 static int64
 max_position_in(Relation rel, Snapshot snapshot)
 {

@@ -44,6 +44,12 @@ extern int64 es_segment_max_position(Snapshot snapshot);
  */
 extern Relation es_segment_open(const EsSegment *segment, LOCKMODE lockmode);
 
+/*
+ * Locks all segments (ACCESS SHARE, to the end of the transaction), so that nothing is
+ * taken out of any.
+ */
+extern void es_segment_hold_all(void);
+
 /* The open transaction has changed the set of segments. */
 extern void es_segment_changed(void);
 

@@ -3,8 +3,9 @@
  *		History folded anew, as corrected: verify_projection compares the table
  *		with it.
  *
- * Log and table are read under one snapshot, which sees the definition in force;
- * history ends where it shows the cursor of a projection in mode async
+ * Log and table are read under one snapshot, which sees the definition in force, with
+ * all segments locked (ACCESS SHARE), as what is taken out of them is gone for every
+ * snapshot; history ends where it shows the cursor of a projection in mode async
  * (project/apply.h).  Rows that differ are folded once more with what was found in
  * sight, to tell where they parted.
  *
@@ -26,7 +27,9 @@
 #include "log/guarded.h"
 #include "log/json.h"
 #include "log/progress.h"
+#include "log/pruned.h"
 #include "log/read.h"
+#include "log/segment.h"
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "project/fold_row.h"
@@ -87,9 +90,9 @@ eventsource_verify_projection(PG_FUNCTION_ARGS)
 }
 
 /*
- * The projection, with a registered snapshot that shows the table by its rules, and
- * by the upcasters in force: they may have been defined anew since the statement
- * began.
+ * The projection, with a registered snapshot that shows the table by its rules, by the
+ * upcasters in force, and without what has been taken out of the log: all of it may
+ * have changed since the statement began.
  */
 static EsProjection *
 open_as_seen(Oid relid, Snapshot *snapshot)
@@ -97,6 +100,7 @@ open_as_seen(Oid relid, Snapshot *snapshot)
 	EsProjection *projection = es_projection_open_to_read(relid, "Verifying a projection shows rows of its table.");
 	bool		is_latest = false;
 
+	es_segment_hold_all();
 	*snapshot = RegisterSnapshot(GetActiveSnapshot());
 	while (!is_seen(projection, *snapshot, is_latest))
 	{
@@ -104,8 +108,8 @@ open_as_seen(Oid relid, Snapshot *snapshot)
 		if (IsolationUsesXactSnapshot())
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("projection %s was defined anew since the transaction began", projection->target->name),
-					 errdetail("The transaction's snapshot shows the table as it was by its former rules, or by other upcasters."),
+					 errmsg("projection %s was made anew since the transaction began", projection->target->name),
+					 errdetail("The transaction's snapshot shows the table as it was by its former rules, by other upcasters, or before events were taken out of the log."),
 					 errhint("Verify it in a new transaction.")));
 		UnregisterSnapshot(*snapshot);
 		projection = es_projection_expect(relid);
@@ -115,13 +119,14 @@ open_as_seen(Oid relid, Snapshot *snapshot)
 	return projection;
 }
 
-/* Does the snapshot show the definitions in force of all that rows follow from? */
+/* Does the snapshot show what is in force of all that rows follow from? */
 static bool
 is_seen(const EsProjection *projection, Snapshot snapshot, bool is_latest)
 {
 	ListCell   *lc;
 
-	if (!is_version_seen("projection", projection->name, projection->version, snapshot, is_latest))
+	if (!is_version_seen("projection", projection->name, projection->version, snapshot, is_latest) ||
+		!es_pruned_is_seen(snapshot))
 		return false;
 	foreach(lc, es_config_list(ES_UPCASTER_KIND))
 	{

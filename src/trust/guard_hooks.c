@@ -50,6 +50,7 @@ static bool is_preloaded;
 
 /* Does the statement that runs leave the rows of what is guarded, and what they mean, as they are? */
 static bool is_harmless;
+static SubTransactionId harmless_in;	/* where the event trigger said so */
 
 static void extend(Node *statement);
 static void judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg);
@@ -114,7 +115,10 @@ eventsource_guard_ddl(PG_FUNCTION_ARGS)
 				 errdetail("It was called as an ordinary function."),
 				 errhint("It guards the log by itself.")));
 	if (strcmp(event->event, "ddl_command_start") == 0)
+	{
 		is_harmless = es_guard_judge(event->parsetree);
+		harmless_in = GetCurrentSubTransactionId();
+	}
 	else
 	{
 		/* Where this is what loaded the library, nobody else puts it back. */
@@ -287,6 +291,21 @@ name_of(Oid class, Oid object, int sub_id)
 	return description != NULL ? description : "what is guarded";
 }
 
+/* Where the event trigger has loaded the library, the hook does not see the statement fail. */
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		is_harmless = false;
+}
+
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && harmless_in == mySubid)
+		is_harmless = false;
+}
+
 void
 es_guard_hooks_init(void)
 {
@@ -295,4 +314,6 @@ es_guard_hooks_init(void)
 	ProcessUtility_hook = at_utility;
 	next_access_hook = object_access_hook;
 	object_access_hook = at_access;
+	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(at_subxact, NULL);
 }

@@ -89,7 +89,7 @@ INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,ch
 INSERT INTO door SELECT 'silent', unnest('{occurred_at,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
 	may_read_subscription,includes_synthetic,run_machine,run_machine_step,run_machine_result,jsonb_matches_schema,jsonschema_is_valid,
 	jsonschema_validation_errors,schema_compatibility,event_field,create_event_view,words,short_value,event_detail,markdown,markdown_code,
-	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,is_preloaded,expect_owner,scrub_is_due}'::text[]);
+	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due}'::text[]);
 INSERT INTO door SELECT 'whole log', unnest('{verify_log,export_log,random_streams,erased_subjects,holds}'::text[]);
 
 CREATE TEMP VIEW has AS

@@ -101,6 +101,36 @@ is($one->query_safe(q{SELECT version FROM eventsource.append('page-5', 'viewed',
 $one->query_safe('COMMIT');
 $one->quit;
 
+# A projection is compared with history as it is since, whatever a statement saw when it began.
+value(q{
+	CREATE TABLE views (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+	SELECT eventsource.create_projection('views', '{page}', '{"viewed": "n = row.n + 1"}')});
+my $compared = q{SELECT count(*) FROM eventsource.verify_projection('views')};
+my $sampled = q{SELECT status FROM eventsource.health() WHERE "check" = 'sample of projections'};
+foreach my $asked ([ $compared, '0' ], [ $sampled, 'healthy' ])
+{
+	fill();
+	value(q{SELECT count(eventsource.append('other-' || n, 'x')) FROM generate_series(1, 250) n});
+	my $old = session('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+	$one = session("BEGIN; $due");
+	$two = $node->background_psql($db, on_error_stop => 0);
+	begin($two, "SELECT 'found ' || r FROM ($asked->[0]) r");
+	ok(waiting(1), "who compares waits: $asked->[0]");
+	$one->query_safe('COMMIT');
+	like($two->query_until(qr/found.*\n/, ''), qr/found \($asked->[1]\)/, 'and finds all well');
+	$_->quit for $one, $two;
+	if ($asked->[0] eq $compared)
+	{
+		$old->query($compared);
+		like($old->{stderr}, qr/was made anew since the transaction began/, 'an older snapshot cannot tell');
+	}
+	else
+	{
+		is($old->query_safe($sampled), 'healthy', 'an older snapshot sees nothing wrong');
+	}
+	$old->quit;
+}
+
 # Erasure: not of what is held, and not while events are taken away.
 like(error_of($node, $db, q{SELECT * FROM eventsource.erase_subject('page-1', 'hard', 'asked', 'me')}),
 	qr/55000.*is under legal hold/s, 'what is held is not erased');
