@@ -92,11 +92,48 @@ def notes():
             ok(True, "")
 
 
+def refuses(function, *arguments):
+    try:
+        function(*arguments)
+    except note.Wrong:
+        return True
+    return False
+
+
+def ranges():
+    """What retention says: the newest word on each position."""
+    def account(lower, upper, positions):
+        item = verifier.Range({"lower": verifier.Number(lower), "upper": verifier.Number(upper),
+                               "pruned": verifier.Number(len(positions)), "digest": "0" * 64})
+        for position in positions:
+            item.add(position, bytes([position] * 32))
+        return {"lower": verifier.Number(lower), "upper": verifier.Number(upper),
+                "pruned": verifier.Number(len(positions)), "digest": item.seen_digest.hex()}
+
+    def problems(accounts, positions):
+        all_of_them = verifier.Ranges()
+        for item in accounts:
+            all_of_them.enter(item)
+        strays = [position for position in positions if not all_of_them.add(position, bytes([position] * 32))]
+        return strays, sum(item.problem() is not None for item in all_of_them.ranges)
+
+    two = [account(1, 11, [2, 3]), account(11, 21, [12]), account(1, 11, [2, 3, 5])]
+    ok(problems(two, [2, 3, 5, 12]) == ([], 0), "the newest word counts")
+    ok(problems(two, [2, 3, 12]) == ([], 1), "one that should be gone")
+    ok(problems(two, [2, 3, 4, 12]) == ([], 1), "another is gone")
+    ok(problems(two, [2, 3, 5, 12, 13]) == ([], 1), "one more is gone")
+    ok(problems(two, [2, 3, 5, 12, 21]) == ([21], 0), "one is gone where nothing was said")
+    ok(problems(two + [account(1, 21, [2, 3, 5, 12, 13])], [2, 3, 5, 12, 13]) == ([], 0), "merged, and more is gone")
+    ok(problems([], []) == ([], 0), "nothing is gone")
+    ok(problems([], [1]) == ([1], 0), "one is gone, and nothing was said")
+    ok(refuses(verifier.Ranges().enter, dict(two[0], upper=verifier.Number(1))), "a range of nothing")
+
+
 # ---- malformed input ----
 
 TOKENS = (b"null", b"0", b"-0", b"1e3", b"1e999", b"1.0", b"01", b"9223372036854775808", b"NaN", b'""', b'"', b"{}", b"[]",
           b"\\ud800", b"\x00", b"\xff", b"\n", b"\n\n", b" ", b"\\", b"[" * 30000, b'{"a":' * 30000, "\u2014 a b\n".encode(), b"=",
-          b'"erased":1,', b'"hidden":1,', b'"personal":[],', b'"position":1,', b'"pruned":"' + b"0" * 64 + b'",', b'"format":1,')
+          b'"erased":1,', b'"hidden":1,', b'"personal":[],', b'"position":1,', b'"pruned":"' + b"0" * 64 + b'",', b'"format":1,', b'"beyond":1,')
 
 
 def change(data):
@@ -173,6 +210,7 @@ def fuzz(count, export, checkpoint, old, inclusion, consistency):
 random.seed(int(os.environ.get("ES_FUZZ_SEED") or 770001))
 vectors()
 notes()
+ranges()
 fuzz(int(os.environ.get("ES_FUZZ_COUNT") or 1500), *sys.argv[2:7])
 print(f"# {numbers} checks, {failures} failed")
 sys.exit(failures > 0)

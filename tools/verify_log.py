@@ -25,6 +25,7 @@ RFC 6962, C2SP tlog-checkpoint) and sharing no code with the extension.
 """
 
 import base64
+import bisect
 import hashlib
 import json
 import os
@@ -208,6 +209,52 @@ class Account:
 NO_ACCOUNT = Account()
 
 
+# ---- retention: what it says that it took out of the log ----
+
+class Range:
+    """Positions from lower on and below upper, of which so many are gone."""
+
+    def __init__(self, data):
+        self.lower, self.upper, self.pruned = (whole(data[name]) for name in ("lower", "upper", "pruned"))
+        self.digest = hash_of(data["digest"])
+        self.seen, self.seen_digest = 0, EMPTY_HASH
+        if self.lower >= self.upper:
+            raise Wrong("a range has no positions")
+
+    def add(self, position, entry):
+        self.seen += 1
+        self.seen_digest = hashlib.sha256(b"\x13" + self.seen_digest + struct.pack(">q", position) + entry).digest()
+
+    def problem(self):
+        if self.seen == self.pruned and self.seen_digest == self.digest:
+            return None
+        return (f"what is gone between positions {self.lower} and {self.upper - 1} ({self.seen} events) "
+                f"is not what retention took out there ({self.pruned})")
+
+
+class Ranges:
+    """The newest word on each position: segments are merged, and pruned again."""
+
+    def __init__(self):
+        self.ranges = []  # in order; none has a part of another
+        self.at = 0
+
+    def enter(self, data):
+        new = Range(data)
+        first = bisect.bisect_right([item.upper for item in self.ranges], new.lower)
+        last = bisect.bisect_left([item.lower for item in self.ranges], new.upper)
+        self.ranges[first:last] = [new]
+
+    def add(self, position, entry):
+        """False: nothing accounts for it."""
+        while self.at < len(self.ranges) and self.ranges[self.at].upper <= position:
+            self.at += 1
+        if self.at == len(self.ranges) or position < self.ranges[self.at].lower:
+            return False
+        self.ranges[self.at].add(position, entry)
+        return True
+
+
 # ---- the tree: RFC 6962, section 2.1 ----
 
 def leaf_hash(entry):
@@ -346,6 +393,8 @@ class Log:
         self.tree = Tree()
         self.heads = {}
         self.pruned = set()
+        self.ranges = Ranges()
+        self.heads_beyond = {}
         self.accounts = {}
         self.position = 0
         self.counts = {"ok": 0, "redacted": 0, "tampered": 0}
@@ -367,6 +416,19 @@ class Log:
             raise Wrong("the export is of another format, or of several logs")
         self.id = log_id
         self.origin = "eventsource/log/" + line["log"]
+
+    def beyond(self, event):
+        """An account of something before, from behind the end of what is exported."""
+        stream, version = event["stream"], whole(event["version"])
+        if not stream.startswith(("$erasure-", "$retention-")):
+            raise Wrong("what is behind the end of the export accounts for nothing")
+        last_version, previous = self.heads_beyond.get(stream) or self.heads.get(stream, (0, EMPTY_HASH))
+        stored = hash_of(event["hash"])
+        if version != last_version + 1 or event_hash(self.id, event, previous) != stored:
+            self.counts["tampered"] += 1
+            print(f"tampered: position {event['position']}, {stream} version {version}: "
+                  "hash does not match the event and the one before it")
+        self.heads_beyond[stream] = (version, stored)
 
     def event(self, event):
         status, problem = "ok", None
@@ -403,6 +465,9 @@ class Log:
         self.position = whole(line["position"])
         self.pruned.add(entry)
         self.leaf(entry)
+        if not self.ranges.add(self.position, entry):
+            self.counts["tampered"] += 1
+            print(f"tampered: position {self.position}: it is gone, but nothing that retention did accounts for it")
 
     def erasure(self, event):
         """Whether what was taken from an event, and nothing else, is what an erasure says."""
@@ -418,12 +483,17 @@ class Log:
             return "tampered", problem
         return "redacted" if event.get("erased") or is_replaced(event) else "ok", None
 
-    def look_for_erasure(self, line):
-        """Erasures come after what they erase: they are looked for first."""
-        if '"type":"erasure_' not in line:
+    def look_for_account(self, line):
+        """Accounts come after what they account for: they are looked for first."""
+        if '"type":"erasure_' not in line and '"type":"events_pruned"' not in line:
             return
         event = parse(line)
-        if event.get("stream", "").startswith("$erasure-") \
+        if event.get("stream") == "$retention-log" and event["type"] == "events_pruned":
+            try:
+                self.ranges.enter(event["data"])
+            except MALFORMED + (Wrong,):
+                pass
+        elif event.get("stream", "").startswith("$erasure-") \
                 and event["type"] in ("erasure_part", "erasure_completed", "erasure_reverted"):
             try:
                 self.accounts.setdefault(event["subject"], Account()).enter(event)
@@ -440,6 +510,12 @@ class Log:
                       f"{subject} has left are missing")
         return problems
 
+    def account_for_pruned(self):
+        problems = [item.problem() for item in self.ranges.ranges if item.problem() is not None]
+        for problem in problems:
+            print(f"tampered: {problem}")
+        return len(problems)
+
     def line(self, line):
         if "format" in line:
             self.header(line)
@@ -447,6 +523,8 @@ class Log:
             raise Wrong("the export does not begin with its header")
         elif "pruned" in line:
             self.pruned_event(line)
+        elif "beyond" in line:
+            self.beyond(line)
         else:
             self.event(line)
 
@@ -497,7 +575,7 @@ def open_twice(path):
 def verify_log(path, checkpoint_paths):
     log = Log([Checkpoint(path) for path in checkpoint_paths])
     with open_twice(path) as file:
-        for read in (log.look_for_erasure, lambda line: log.line(parse(line))):
+        for read in (log.look_for_account, lambda line: log.line(parse(line))):
             file.seek(0)
             for number, line in enumerate(file, 1):
                 try:
@@ -506,7 +584,9 @@ def verify_log(path, checkpoint_paths):
                     raise Wrong(f"line {number}: {error}") from None
                 except MALFORMED as error:
                     raise Malformed(f"line {number}: {type(error).__name__}: {error}") from None
-    problems = log.account_for_erased() + log.compare()
+    if log.id is None:
+        raise Malformed("there is nothing in it: an export begins with a line that names the log")
+    problems = log.account_for_erased() + log.account_for_pruned() + log.compare()
     print(f"{log.tree.size} events: " + ", ".join(f"{n} {status}" for status, n in log.counts.items()) +
           (f", {len(log.pruned)} pruned" if log.pruned else ""))
     print(f"root {base64.b64encode(log.tree.root()).decode()}")

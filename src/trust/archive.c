@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "tcop/pquery.h"
+#include "trust/prune_account.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -163,6 +164,7 @@ begin_run(EsArchiveRun *run, bool wait)
 		return false;
 	run->holds = es_holds_load();
 	run->now = GetCurrentTimestamp();
+	run->context = CurrentMemoryContext;
 	run->final = es_final_begin();
 	find_full_segments(run);
 	PushActiveSnapshot(es_final_snapshot(run->final));
@@ -172,6 +174,7 @@ begin_run(EsArchiveRun *run, bool wait)
 static void
 end_run(EsArchiveRun *run)
 {
+	es_prune_account_write(run);
 	PopActiveSnapshot();
 	es_final_end(run->final);
 }
@@ -276,6 +279,8 @@ go_on(Round *round, bool wait, bool is_patient)
 		CHECK_FOR_INTERRUPTS();
 		round->from = turn.segment->upper;
 		round->is_busy = es_attempt(take_turn, &turn, is_busy) != NULL;
+		if (round->is_busy)
+			es_prune_account_forget(&run);
 		round->done += !round->is_busy && turn.done > 0;
 		did_much = round->is_busy || turn.done > 0 || run.has_surveyed;
 	}

@@ -28,6 +28,9 @@ typedef struct EsArchiveRun
 	bool		is_patient;		/* what was looked at need not be, again */
 	bool		has_surveyed;	/* a segment, for the first time */
 	bool		log_is_busy;	/* others keep neighbours apart */
+	MemoryContext context;		/* of the whole run */
+	List	   *pruned;			/* what is to be said of it at its end
+								 * (prune_account.h) */
 } EsArchiveRun;
 
 /* What a segment holds of one category (word). */

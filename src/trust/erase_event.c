@@ -7,8 +7,7 @@
  */
 #include "postgres.h"
 
-#include "append/draft.h"
-#include "append/hall.h"
+#include "append/own_event.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "log/accounts.h"
@@ -31,22 +30,7 @@ static bool is_type(const EsEvent *event, const char *type);
 int64
 es_erasure_append(const text *subject, const char *type, Jsonb *data, const text *reason, const text *actor)
 {
-	EsBatch    *batch = es_batch_begin();
-	EsDraft		draft;
-	EsAppended	result;
-
-	es_draft_init(&draft);
-	draft.stream = es_erasure_stream(subject);
-	draft.type = cstring_to_text(type);
-	draft.subject = subject;
-	draft.data = data;
-	draft.reason = reason;
-	draft.actor = actor;
-	draft.is_own = true;
-	es_batch_add(batch, &draft, &result);
-	es_batch_flush(batch);
-	es_batch_end(batch);
-	return result.position;
+	return es_own_event_append(es_erasure_stream(subject), type, subject, data, reason, actor);
 }
 
 /* request_erasure(subject text, mode text, reason text, actor text, deadline interval): position */

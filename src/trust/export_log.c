@@ -4,9 +4,11 @@
  *		for a verifier that trusts no database (tools/verify_log.py).
  *
  * The first line says which log it is, the others are final events as they are
- * stored.  Times are microseconds since 2000-01-01 UTC, so that nothing depends on
- * how a setting has them written; numbers in data keep the scale they were
- * written with.
+ * stored.  What accounts for events that are not there as they were recorded may not be
+ * final yet: the last lines are what of that comes after, marked so.
+ *
+ * Times are microseconds since 2000-01-01 UTC, so that nothing depends on how a setting
+ * has them written; numbers in data keep the scale they were written with.
  */
 #include "postgres.h"
 
@@ -18,7 +20,9 @@
 #include "log/leaves.h"
 #include "log/open.h"
 #include "log/pruned.h"
+#include "log/segment.h"
 #include "log/vault.h"
+#include "trust/prune_account.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -133,7 +137,7 @@ put_chain(StringInfo line, const EsEvent *event, Snapshot snapshot)
 }
 
 static void
-put_event(StringInfo line, const EsEvent *event, Snapshot snapshot)
+put_event(StringInfo line, const EsEvent *event, Snapshot snapshot, bool is_final)
 {
 	uint8		hash[ES_HASH_SIZE] = {0};
 	bytea	   *stored = (bytea *) DatumGetPointer(event->value[ES_EVENT_HASH]);
@@ -157,6 +161,8 @@ put_event(StringInfo line, const EsEvent *event, Snapshot snapshot)
 	put_number(line, "recorded_at", DatumGetTimestampTz(event->value[ES_EVENT_RECORDED_AT]));
 	put_text(line, "machine", event->machine);
 	put_chain(line, event, snapshot);
+	if (!is_final)
+		put_number(line, "beyond", 1);
 	put_hash(line, "hash", hash);
 	appendStringInfoChar(line, '}');
 }
@@ -177,6 +183,27 @@ put_header(StringInfo line)
 					 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(es_log_id()))));
 }
 
+/* What erasures and retention say of events before that end. */
+static void
+put_accounts_beyond(ReturnSetInfo *result, EsFinal *final)
+{
+	EsScan	   *scan = es_scan_log(es_final_upto(final), PG_INT64_MAX,
+								   list_make2(ES_ERASURE_CATEGORY, ES_PRUNE_CATEGORY),
+								   es_final_snapshot(final));
+	EsEvent		event;
+	StringInfoData line;
+
+	es_scan_as_stored(scan);
+	while (es_scan_next(scan, &event))
+	{
+		initStringInfo(&line);
+		put_event(&line, &event, es_final_snapshot(final), false);
+		put_line(result, &line);
+		pfree(line.data);
+	}
+	es_scan_end(scan);
+}
+
 /* export_log(after_position bigint DEFAULT 0, max_count bigint DEFAULT NULL) */
 Datum
 eventsource_export_log(PG_FUNCTION_ARGS)
@@ -193,6 +220,7 @@ eventsource_export_log(PG_FUNCTION_ARGS)
 	bool		has_header = false;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	es_segment_hold_all();
 	final = es_final_begin();
 	leaves = es_leaves_begin(after, es_final_upto(final), true, es_final_snapshot(final));
 	initStringInfo(&line);
@@ -211,13 +239,15 @@ eventsource_export_log(PG_FUNCTION_ARGS)
 			put_pruned(&line, &leaf);
 		else
 		{
-			put_event(&line, leaf.event, es_final_snapshot(final));
+			put_event(&line, leaf.event, es_final_snapshot(final), true);
 			es_final_note(final, es_leaves_scan(leaves));
 		}
 		put_line(result, &line);
 		MemoryContextReset(per_event);
 	}
 	MemoryContextSwitchTo(old);
+	if (has_header && max_count >= 0)
+		put_accounts_beyond(result, final);
 	es_leaves_end(leaves);
 	es_final_end(final);
 	return (Datum) 0;

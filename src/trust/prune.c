@@ -36,6 +36,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "trust/prune.h"
+#include "trust/prune_account.h"
 #include "trust/rewrite.h"
 #include "trust/scrub.h"
 #include "utils/builtins.h"
@@ -198,6 +199,7 @@ take_away(EsPrune *prune)
 	after.pruned_at = GetCurrentTimestamp();
 	es_archive_write(segment, &after);
 	CommandCounterIncrement();
+	es_prune_account_note(run, segment, prune->count);
 }
 
 void

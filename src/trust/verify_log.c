@@ -5,8 +5,10 @@
  *
  * Each event against its own hash and the one before it in its stream
  * (log/chain_check.h); its hash against the tree (verify.h); the tree against a
- * checkpoint that was kept outside.  Under the newest snapshot in any isolation
- * level: what is sealed must be seen.
+ * checkpoint that was kept outside; what is gone against what retention said that it
+ * took out (prune_account.h).  Under the newest snapshot in any isolation level: what is
+ * sealed must be seen.  Segments are locked (ACCESS SHARE) to the end of the transaction,
+ * so that nothing goes meanwhile.
  */
 #include "postgres.h"
 
@@ -17,8 +19,10 @@
 #include "log/chain_check.h"
 #include "log/final.h"
 #include "log/leaves.h"
+#include "log/segment.h"
 #include "log/stream.h"
 #include "trust/checkpoint.h"
+#include "trust/prune_account.h"
 #include "trust/verify.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -99,6 +103,7 @@ verify_events(EsFinal *final, EsVerifyTree *tree, Verification *it)
 {
 	EsLeaves   *leaves = es_leaves_begin(0, PG_INT64_MAX, true, es_final_snapshot(final));
 	EsChainCheck *chain = es_chain_check_begin(es_final_snapshot(final));
+	EsPruneCheck *pruned = es_prune_check_begin(es_final_snapshot(final));
 	MemoryContext per_event = AllocSetContextCreate(CurrentMemoryContext, "eventsource verify",
 													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(per_event);
@@ -112,8 +117,11 @@ verify_events(EsFinal *final, EsVerifyTree *tree, Verification *it)
 		{
 			verified = (EsVerified)
 			{
-				.position = leaf.position,.status = ES_VERIFY_PRUNED
+				.position = leaf.position,.status = ES_VERIFY_PRUNED,
+					.problem = es_prune_check_leaf(pruned, leaf.position, leaf.entry)
 			};
+			if (verified.problem != NULL)
+				verified.status = ES_VERIFY_TAMPERED;
 			es_merkle_leaf(leaf.entry, verified.leaf);
 			any_pruned = true;
 		}
@@ -125,6 +133,7 @@ verify_events(EsFinal *final, EsVerifyTree *tree, Verification *it)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(per_event);
 	es_leaves_end(leaves);
+	es_prune_check_end(pruned, put_row, it);
 	es_verify_erasures(es_chain_check_accounts(chain), es_final_snapshot(final), any_pruned, put_row, it);
 	es_chain_check_end(chain);
 }
@@ -159,6 +168,7 @@ eventsource_verify_log(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (has_checkpoint)
 		es_checkpoint_parse(PG_GETARG_TEXT_PP(0), &size, expected);
+	es_segment_hold_all();
 	final = es_final_begin();
 	tree = es_verify_tree_begin(es_final_snapshot(final), es_final_upto(final), put_row, &it);
 	es_verify_tree_remember(tree, size);

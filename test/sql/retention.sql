@@ -2,7 +2,7 @@
 \set own_database retention
 \i test/own_database.sql
 -- How long events are kept: what is archived, what goes, and what is left of it.
-SELECT plan(75);
+SELECT plan(81);
 SET eventsource.segment_size = 100;
 SET timezone = 'UTC';
 
@@ -133,4 +133,41 @@ SELECT pg_temp.same_rows($$ SELECT affected FROM eventsource.erase_subject('page
 SELECT pg_temp.same_rows($$ SELECT total_events, consent_history -> 0 ->> 'type', consent_history -> 0 ? 'data' FROM eventsource.event_summaries WHERE subject = 'page-5' $$, $$ VALUES (5, 'agreed', false) $$, 'of its payload alone');
 SELECT ok('eventsource.summary' = ANY (ARRAY(SELECT table_name FROM eventsource.scrubs_due)), 'its file is to be written anew');
 SELECT pg_temp.same_rows($$ SELECT DISTINCT status FROM eventsource.verify_log() $$, $$ VALUES ('redacted') $$, 'the log verifies');
+
+-- What went is said in the log: no more and nothing else is gone.
+SELECT pg_temp.same_rows($$ SELECT (data ->> 'lower')::bigint, (data ->> 'pruned')::bigint, events_pruned.said FROM eventsource.events e,
+		LATERAL (SELECT sum((o.data ->> 'events')::bigint) AS said FROM eventsource.events o WHERE o.category = '$retention' AND o.data ->> 'lower' = e.data ->> 'lower') events_pruned
+	 WHERE e.category = '$retention' AND NOT EXISTS (SELECT FROM eventsource.events n WHERE n.category = '$retention' AND n.data ->> 'lower' = e.data ->> 'lower' AND n.position > e.position) $$,
+	$$ SELECT lower_bound, pruned_events, pruned_events::numeric FROM eventsource.segments WHERE pruned_events > 0 $$, 'an account for each segment, and each time');
+SELECT pg_temp.same_rows($$ SELECT DISTINCT stream, type, subject, is_synthetic FROM eventsource.events WHERE category = '$retention' $$, $$ VALUES ('$retention-log', 'events_pruned', '$retention-log', false) $$, 'in a stream of the log''s own');
+SELECT pg_temp.refuses($$ SELECT eventsource.append('$retention-log', 'events_pruned', '{}') $$, '42939', 'category "$retention" is reserved', 'which nobody else writes');
+-- A superuser takes one more, and notes its hash like that of the others.
+CREATE PROCEDURE take_away(victim bigint) LANGUAGE plpgsql AS $$
+DECLARE
+	segment name := (SELECT table_name FROM eventsource.segments WHERE victim >= lower_bound AND victim < upper_bound);
+	bit integer := victim % 32;
+BEGIN
+	PERFORM eventsource.allow_maintenance('to forge');
+	EXECUTE format('ALTER TABLE eventsource.%I DISABLE TRIGGER ALL', segment);
+	ALTER TABLE eventsource.pruned_leaf DISABLE TRIGGER ALL;
+	INSERT INTO eventsource.pruned_leaf VALUES (victim / 32, 0, '') ON CONFLICT DO NOTHING;
+	EXECUTE format('UPDATE eventsource.pruned_leaf p SET present = present | (1 << $2), hashes = substr(hashes, 1, n.before) || e.hash || substr(hashes, n.before + 1)
+		FROM eventsource.%I e, (SELECT 32 * count(*)::integer AS before FROM eventsource.pruned_leaf, generate_series(0, $2 - 1) i
+								 WHERE bucket = $1 / 32 AND present & (1 << i) <> 0) n
+		WHERE e.position = $1 AND p.bucket = $1 / 32', segment) USING victim, bit;
+	EXECUTE format('DELETE FROM eventsource.%I WHERE position = $1', segment) USING victim;
+END $$;
+BEGIN;
+SELECT max(position) AS victim FROM eventsource.events WHERE stream = 'money-1' AND position <= 200 \gset
+CALL take_away(:victim);
+SELECT matches((SELECT string_agg(problem, '; ') FROM eventsource.verify_log() WHERE status = 'tampered'),
+	'^what is gone between positions 101 and 200 .* is not what retention took out there', 'one more than retention took');
+ROLLBACK;
+BEGIN;
+SELECT max(position) AS victim FROM eventsource.events WHERE stream = 'page-1' \gset
+CALL take_away(:victim);
+SELECT pg_temp.same_rows($$ SELECT event_position, problem FROM eventsource.verify_log() WHERE status = 'tampered' $$,
+	format($$ VALUES (%s::bigint, 'it is gone, but nothing that retention did accounts for it') $$, :victim), 'one where it took nothing');
+ROLLBACK;
+SELECT pg_temp.same_rows($$ SELECT DISTINCT status FROM eventsource.verify_log() $$, $$ VALUES ('redacted') $$, 'but for that the log verifies');
 \i test/own_database_end.sql

@@ -140,6 +140,14 @@ my $note3 = sql("SELECT string_agg(position::text, ' ' ORDER BY position) FROM e
 my $in_tile1 = $tile1_last - 1;
 my $after1 = sql("SELECT min(position) FROM eventsource.events WHERE position > $tile1_last");
 my $all = sql("SELECT string_agg(position::text, ' ' ORDER BY position) FROM eventsource.events");
+# Their hashes are kept, so the tree is what it was.
+sub take_away
+{
+	my ($which) = @_;
+	return "CREATE TEMP TABLE taken AS SELECT * FROM event WHERE $which; "
+	  . q(INSERT INTO eventsource.pruned_leaf SELECT position / 32, bit_or(1 << (position % 32)::int), string_agg(hash, '' ORDER BY position) FROM taken GROUP BY 1; )
+	  . "DELETE FROM event WHERE $which";
+}
 my $anywhere = '(\d+|-)( (\d+|-))*';
 
 my @cases = (
@@ -164,6 +172,11 @@ my @cases = (
 	[ 'a word', "UPDATE word SET word = 'geschrieben' WHERE word = 'written'", $anywhere, $anywhere ],
 	[ 'the name of a stream', "UPDATE stream SET name = 'note-30' WHERE name = 'note-3'", $note3, $note3 ],
 	[ 'the identity of the log', 'UPDATE log SET id = gen_random_uuid()', $all, $all ],
+	# Retention did not say so.
+	[ 'one gone, as if it had expired', take_away("position = $short3"), $short3, $short3 ],
+	[ 'the first one gone, likewise', take_away("position = $short1") .
+		"; INSERT INTO eventsource.pruned_head SELECT stream, version, position, recorded_at, coalesce(to_state, 0), hash FROM taken", $short1, $short1 ],
+	[ 'a stream gone, likewise', take_away("stream = (SELECT id FROM stream WHERE name = 'note-3')"), $note3, $note3 ],
 	# Of the tree, which is not exported.
 	[ 'a hash of a tile', "UPDATE tile SET hashes = set_byte(hashes, 40, get_byte(hashes, 40) # 1) WHERE index = 0", $anywhere ],
 	[ 'the root of a tile', "UPDATE tile SET root = sha256('x') WHERE index = 1", '-' ],

@@ -66,6 +66,8 @@ is((run_tool('verify_log.py', 'log', "$dir/none"))[0], 2, 'no such file');
 is((run_tool('verify_log.py', '--key', 'x', 'log', "$dir/export"))[0], 2, 'no key');
 is((run_tool('verify_log.py', 'log', $checkpoint))[0], 1, 'not an export');
 is((run_tool('verify_log.py', 'log', "$dir/export", $inclusion))[0], 1, 'not a checkpoint');
+like((run_tool('verify_log.py', 'log', write_file('nothing', '')))[1], qr/^malformed: there is nothing in it/, 'nothing at all is no log');
+is((run_tool('verify_log.py', 'log', "$dir/nothing"))[0], 1, 'which is not well');
 like((run_tool('verify_log.py', 'log', "$dir/export", $inclusion))[1], qr/^malformed: \S+: not a checkpoint/, 'is malformed, not tampered with');
 is((run_tool('signed_note.py', 'verify', $checkpoint))[0], 2, 'no keys');
 
