@@ -64,10 +64,10 @@ CREATE FUNCTION eventsource.verify_log(checkpoint text DEFAULT NULL, all_events 
 	RETURNS TABLE (event_position bigint, stream_name text, version bigint, status text, problem text)
 	AS 'MODULE_PATHNAME', 'eventsource_verify_log' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION eventsource.verify_log(text, boolean) IS
-	'Verifies the whole log: each event against its hash and the one before it in its stream, the hashes against the sealed tree, the tree against a checkpoint that was kept outside. A row for each event that is not ok: status is redacted (its data was erased, and the log says so) or tampered; all_events: also for those that are ok, or pruned by retention. Rows without a position are of what is no event: events that are missing, tiles, seals. No rows: all is well. Errors: ZE012 if the log is shorter than the checkpoint, or is not the one it was made of; 22023 if it is no checkpoint.';
+	'Verifies the whole log: each event against its hash and the one before it in its stream, the hashes against the sealed tree, the tree against a checkpoint that was kept outside. A row for each event that is not ok: status is redacted (its data was erased, and the log says so) or tampered; all_events: also for those that are ok, or pruned (gone, but for the hash, by retention, and the log says so). Rows without a position are of what is no event: events that are missing, tiles, seals. No rows: all is well. Until the transaction ends retention takes nothing away. Errors: ZE012 if the log is shorter than the checkpoint, or is not the one it was made of; 22023 if it is no checkpoint.';
 
 CREATE FUNCTION eventsource.export_log(after_position bigint DEFAULT 0, max_count bigint DEFAULT NULL)
 	RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'eventsource_export_log' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.export_log(bigint, bigint) IS
-	'Final events after a position, at most max_count (NULL: all), as lines of JSON for a verifier outside the database (tools/verify_log.py): everything that is hashed, as it is stored. A first line says which log it is; no line at all if there is no event.';
+	'Final events after a position, at most max_count (NULL: all), as lines of JSON for a verifier outside the database (tools/verify_log.py): everything that is hashed, as it is stored. A first line says which log it is; no line at all if there is no event. The last lines, marked beyond, are accounts of erasures and retention that are not final yet. Until the transaction ends retention takes nothing away.';

@@ -131,6 +131,24 @@ foreach my $asked ([ $compared, '0' ], [ $sampled, 'healthy' ])
 	$old->quit;
 }
 
+# What was said of it is behind an append under way: not final, but it counts.
+fill();
+value(q{SELECT count(eventsource.append('other-' || n, 'x')) FROM generate_series(1, 250) n});
+$one = session(q{BEGIN; SELECT eventsource.append('fresh-1', 'x') IS NULL});
+ok(value($due) > 0, 'done beside an append under way');
+is(value(q{SELECT count(*) FROM eventsource.verify_log()}), '0', 'the log verifies');
+my $export = PostgreSQL::Test::Utils::tempdir . '/export';
+value("\\o $export\nSELECT * FROM eventsource.export_log()");
+like(slurp_file($export), qr/"stream":"\$retention-log".*"beyond":1[^\n]*\n*\z/, 'an export ends with it');
+command_ok([ 'python3', "$ENV{TESTDIR}/tools/verify_log.py", 'log', $export ], 'and verifies');
+append_to_file("$export.cut", join "\n", grep { !/"beyond":1/ } split /\n/, slurp_file($export));
+command_fails_like([ 'sh', '-c', "python3 $ENV{TESTDIR}/tools/verify_log.py log $export.cut >&2" ], qr/is not what retention took out there|nothing that retention did accounts for it/, 'not without');
+$one->query_safe('COMMIT');
+$one->quit;
+value("\\o $export\nSELECT * FROM eventsource.export_log()");
+unlike(slurp_file($export), qr/"beyond"/, 'when that has ended it is an event like others');
+command_ok([ 'python3', "$ENV{TESTDIR}/tools/verify_log.py", 'log', $export ], 'that verifies');
+
 # Erasure: not of what is held, and not while events are taken away.
 like(error_of($node, $db, q{SELECT * FROM eventsource.erase_subject('page-1', 'hard', 'asked', 'me')}),
 	qr/55000.*is under legal hold/s, 'what is held is not erased');
