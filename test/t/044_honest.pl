@@ -1,5 +1,5 @@
 # 044_honest.pl: no false alarm. Writers append, correct, erase and take back at the
-# same time as somebody seals, archives and prunes; the log is dumped, restored and goes
+# same time as somebody seals, archives, prunes and merges; the log is dumped, restored and goes
 # on; at the end both verifiers find nothing, against every checkpoint that was taken on
 # the way. ES_HONEST_EVENTS says how many events (about); where it is given, the log goes
 # through pg_upgrade as well. By hand, with a million:
@@ -71,7 +71,7 @@ SELECT count(*) FROM eventsource.erase_subject('customer-' || (:round - 1) || '.
 \endif
 SQL
 PostgreSQL::Test::Utils::append_to_file("$dir/seal.sql", "\\set n random(1, 900)\nSELECT eventsource.seal(:n);\n\\sleep 20 ms\n");
-PostgreSQL::Test::Utils::append_to_file("$dir/archive.sql", "SELECT eventsource.seal();\nSELECT count(*) FROM eventsource.archive_due(1);\n\\sleep 100 ms\n");
+PostgreSQL::Test::Utils::append_to_file("$dir/archive.sql", "SELECT eventsource.seal();\nSELECT count(*) FROM eventsource.archive_due(1);\nCALL eventsource.archive_due_in_batches(1);\n\\sleep 100 ms\n");
 
 sub start_pgbench
 {
@@ -139,6 +139,8 @@ for my $round (1 .. $rounds)
 	check("round $round");
 	$node->safe_psql($db, 'SELECT count(*) FROM eventsource.archive_due()');
 	check("round $round, archived");
+	$node->safe_psql($db, 'CALL eventsource.archive_due_in_batches()');
+	check("round $round, merged");
 	upgrade("round $round") if $round == 2 && $ENV{ES_HONEST_EVENTS};
 
 	# The next round goes on in a copy.
