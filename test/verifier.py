@@ -129,6 +129,23 @@ def ranges():
     ok(refuses(verifier.Ranges().enter, dict(two[0], upper=verifier.Number(1))), "a range of nothing")
 
 
+def beyond():
+    """Exports put together, each of which ended with what was not final yet."""
+    log, number = verifier.Log([]), verifier.Number
+    log.id = bytes(16)
+    events, previous = [], verifier.EMPTY_HASH
+    for version in (1, 2, 3):
+        event = {name: None for _, _, name, _ in verifier.FIELDS}
+        event.update({name: number(version) for name in ("position", "version", "schema_version", "occurred_at", "recorded_at")},
+                     stream="$retention-log", subject="$retention-log", type="x", recorded_by="r",
+                     is_synthetic=number(0), flags=number(0))
+        previous = verifier.event_hash(log.id, event, previous)
+        events.append(dict(event, hash=previous.hex()))
+    for event, is_beyond in ((0, True), (0, False), (1, False), (2, True), (2, False)):
+        log.line(dict(events[event], **({"beyond": number(1)} if is_beyond else {})))
+    ok(log.counts == {"ok": 3, "redacted": 0, "tampered": 0}, "accounts that were beyond the end, and then were not", log.counts)
+
+
 # ---- malformed input ----
 
 TOKENS = (b"null", b"0", b"-0", b"1e3", b"1e999", b"1.0", b"01", b"9223372036854775808", b"NaN", b'""', b'"', b"{}", b"[]",
@@ -211,6 +228,7 @@ random.seed(int(os.environ.get("ES_FUZZ_SEED") or 770001))
 vectors()
 notes()
 ranges()
+beyond()
 fuzz(int(os.environ.get("ES_FUZZ_COUNT") or 1500), *sys.argv[2:7])
 print(f"# {numbers} checks, {failures} failed")
 sys.exit(failures > 0)

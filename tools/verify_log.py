@@ -422,7 +422,8 @@ class Log:
         stream, version = event["stream"], whole(event["version"])
         if not stream.startswith(("$erasure-", "$retention-")):
             raise Wrong("what is behind the end of the export accounts for nothing")
-        last_version, previous = self.heads_beyond.get(stream) or self.heads.get(stream, (0, EMPTY_HASH))
+        # Of exports that were put together, what was beyond the end of one may be in the next.
+        last_version, previous = max(heads.get(stream, (0, EMPTY_HASH)) for heads in (self.heads, self.heads_beyond))
         stored = hash_of(event["hash"])
         if version != last_version + 1 or event_hash(self.id, event, previous) != stored:
             self.counts["tampered"] += 1

@@ -509,7 +509,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	if (bs->stream.id == 0)
 		bs->stream.id = es_stream_new_id(cstring_to_text_with_len(VARDATA_ANY(draft->stream), category_len));
 	fill_event(&event, draft, &bs->head, bs->stream.id, category_len);
-	if (draft->is_own && draft->subject != NULL)
+	if (draft->is_own)
 		es_event_set(&event, ES_EVENT_SUBJECT, PointerGetDatum(draft->subject));
 	else if (!draft->is_definition)
 	{

@@ -19,7 +19,7 @@ es_own_event_append(const text *stream, const char *type, const text *subject, J
 	es_draft_init(&draft);
 	draft.stream = stream;
 	draft.type = cstring_to_text(type);
-	draft.subject = subject;
+	draft.subject = subject != NULL ? subject : stream;
 	draft.data = data;
 	draft.reason = reason;
 	draft.actor = actor;

@@ -198,6 +198,7 @@ put_accounts_beyond(ReturnSetInfo *result, EsFinal *final)
 	{
 		initStringInfo(&line);
 		put_event(&line, &event, es_final_snapshot(final), false);
+		es_final_note(final, scan);
 		put_line(result, &line);
 		pfree(line.data);
 	}

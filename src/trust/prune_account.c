@@ -14,13 +14,12 @@
 #include "trust/prune_account.h"
 
 #include "append/own_event.h"
-#include "lib/stringinfo.h"
-#include "libpq/pqformat.h"
 #include "log/json.h"
 #include "log/pruned.h"
 #include "log/read.h"
 #include "log/sha256.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

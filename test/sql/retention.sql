@@ -33,6 +33,8 @@ SELECT is(eventsource.set_retention('page', '0', '0', 'disposable', consent_type
 SELECT is(eventsource.set_retention('order', '0', '0'), 1::bigint, 'of another class');
 SELECT is(eventsource.set_retention('money', '0', class => 'kept'), 1::bigint, 'of the third');
 SELECT eventsource.set_retention('slow', '1 year', '7 years') AS done \gset
+-- What somebody says of a type of this name is not asked for the log's own events.
+SELECT eventsource.register_event_type('events_pruned', subject => $$ (1 / (event.data ->> 'events')::int / 0)::text $$) AS done \gset
 SELECT pg_temp.same_rows($$ SELECT category, version, is_current, class, detail, total, consent_types FROM eventsource.retention_policies ORDER BY position $$,
 	$$ VALUES ('page', 1, true AND false, 'disposable', '1 hour'::interval, '1 day'::interval, '{}'::text[]), ('page', 2, true, 'disposable', '0', '0', '{agreed}'),
 		('order', 1, true, 'ordinary', '0', '0', '{}'), ('money', 1, true, 'kept', '0', NULL, '{}'), ('slow', 1, true, 'ordinary', '1 year', '7 years', '{}') $$, 'the view');
