@@ -42,7 +42,8 @@ find_pg_config() {
 # A server to run and the headers to build against, not just a client.
 has_server() {
 	command -v "$1" >/dev/null 2>&1 || return 1
-	[ -x "$("$1" --bindir)/postgres" ] && [ -f "$("$1" --pgxs)" ]
+	[ -x "$("$1" --bindir)/postgres" ] && [ -f "$("$1" --pgxs)" ] &&
+		[ -f "$("$1" --includedir-server)/postgres.h" ]
 }
 
 # The user that servers run as: initdb refuses root.
