@@ -1,0 +1,297 @@
+/*
+ * job.c
+ *		Writing jobs, and cancelling them by key.
+ *
+ * Keys bind unfinished jobs only.  Who writes one waits for whoever is writing or
+ * changing a job of the same key, and then decides by what that one has left.
+ */
+#include "append/job.h"
+
+#include "append/draft.h"
+#include "catalog/pg_type.h"
+#include "log/own_sql.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* Of what is given for each job, in the order of the parameters. */
+typedef enum Parameter
+{
+	QUEUE,
+	PRIORITY,
+	RUN_AT,
+	ORDER_KEY,
+	JOB_KEY,
+	PAYLOAD,
+	MAX_ATTEMPTS,
+	REACTION,
+	REACTION_VERSION,
+	STEP,
+	EVENT_POSITION,
+	STREAM,
+	SUBJECT,
+	NPARAMETERS					/* the next one is the time */
+} Parameter;
+
+static const struct
+{
+	Oid			type;
+	Oid			array;
+	int16		length;
+	bool		by_value;
+	char		align;
+}			parameters[NPARAMETERS] = {
+	[QUEUE] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[PRIORITY] = {INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
+	[RUN_AT] = {TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
+	[ORDER_KEY] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[JOB_KEY] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[PAYLOAD] = {JSONBOID, JSONBARRAYOID, -1, false, TYPALIGN_INT},
+	[MAX_ATTEMPTS] = {INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
+	[REACTION] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[REACTION_VERSION] = {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
+	[STEP] = {INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
+	[EVENT_POSITION] = {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
+	[STREAM] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[SUBJECT] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT}
+};
+
+#define PARAMETER_TYPES \
+	{TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, \
+	 INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, \
+	 TIMESTAMPTZOID}
+
+#define INSERT_JOBS \
+	"INSERT INTO eventsource.job AS j (id, turn, queue, state, priority, run_at, order_key, job_key, payload," \
+	" max_attempts, reaction, reaction_version, step, event_position, stream, subject, created_at)" \
+	" SELECT d.id, d.id, d.queue, CASE WHEN d.run_at > $14 THEN 'scheduled' ELSE 'available' END, d.priority," \
+	" coalesce(d.run_at, $14), d.order_key, d.job_key, d.payload, d.max_attempts, d.reaction," \
+	" d.reaction_version, d.step, d.event_position, d.stream, d.subject, $14" \
+	" FROM (SELECT nextval('eventsource.job_seq') AS id, u.*" \
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)" \
+	" u (queue, priority, run_at, order_key, job_key, payload, max_attempts, reaction, reaction_version," \
+	" step, event_position, stream, subject)) d"
+
+#define ON_KEY \
+	" ON CONFLICT (job_key, queue) WHERE job_key IS NOT NULL AND state IN " ES_JOB_UNFINISHED
+
+/* Races lost one after the other: more than honest load brings. */
+#define MAX_TRIES	20
+
+static int64 enqueue_with_key(const EsJobDraft *draft);
+static int64 insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count);
+static Datum parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull);
+static void read_id(HeapTuple row, TupleDesc desc, void *arg);
+static pg_attribute_noreturn() void refuse_key(const EsJobDraft *draft, int64 id);
+
+static EsOwnSql insert_plain = {
+	.text = INSERT_JOBS " RETURNING j.id",
+	.nargs = NPARAMETERS + 1,
+	.types = PARAMETER_TYPES
+};
+
+int64
+es_job_enqueue(const EsJobDraft *draft)
+{
+	return draft->job_key != NULL ? enqueue_with_key(draft) : insert_jobs(&insert_plain, draft, 1);
+}
+
+void
+es_job_enqueue_many(const EsJobDraft *drafts, int count)
+{
+	int			first = 0;		/* of those that wait to be written */
+
+	for (int i = 0; i < count; i++)
+	{
+		if (drafts[i].job_key == NULL)
+			continue;
+		if (i > first)
+			(void) insert_jobs(&insert_plain, drafts + first, i - first);
+		(void) enqueue_with_key(&drafts[i]);
+		first = i + 1;
+	}
+	if (count > first)
+		(void) insert_jobs(&insert_plain, drafts + first, count - first);
+}
+
+/*
+ * In each try the job of this key, if there is one, is waited for; it may be finished
+ * by then.
+ */
+static int64
+enqueue_with_key(const EsJobDraft *draft)
+{
+	static EsOwnSql insert_unless = {
+		.text = INSERT_JOBS ON_KEY " DO NOTHING RETURNING j.id",
+		.nargs = NPARAMETERS + 1,
+		.types = PARAMETER_TYPES
+	};
+	static EsOwnSql insert_or_replace = {
+		.text = INSERT_JOBS ON_KEY " DO UPDATE SET state = excluded.state, priority = excluded.priority,"
+		" run_at = excluded.run_at, order_key = excluded.order_key, payload = excluded.payload,"
+		" max_attempts = excluded.max_attempts, attempts_before = j.attempts, error_code = NULL, error = NULL,"
+		" reaction = excluded.reaction, reaction_version = excluded.reaction_version, step = excluded.step,"
+		" event_position = excluded.event_position, stream = excluded.stream, subject = excluded.subject,"
+		" created_at = excluded.created_at WHERE j.state <> 'claimed' RETURNING j.id",
+		.nargs = NPARAMETERS + 1,
+		.types = PARAMETER_TYPES
+	};
+	static EsOwnSql find = {
+		.text = "SELECT id FROM eventsource.job WHERE job_key = $1 AND queue = $2"
+		" AND state IN " ES_JOB_UNFINISHED " FOR UPDATE",
+		.nargs = 2,
+		.types = {TEXTOID, TEXTOID}
+	};
+	static EsOwnSql release = {
+		.text = "UPDATE eventsource.job SET job_key = NULL WHERE job_key = $1 AND queue = $2 AND state = 'claimed'",
+		.nargs = 2,
+		.types = {TEXTOID, TEXTOID}
+	};
+	Datum		key[] = {PointerGetDatum(draft->job_key), PointerGetDatum(draft->queue)};
+
+	for (int i = 0; i < MAX_TRIES; i++)
+	{
+		int64		id = insert_jobs(draft->on_conflict == ES_JOB_REPLACE ? &insert_or_replace : &insert_unless,
+									 draft, 1);
+
+		CHECK_FOR_INTERRUPTS();
+		if (id != 0)
+			return id;
+		if (draft->on_conflict == ES_JOB_REPLACE)
+			(void) es_own_sql(&release, key, NULL, NULL, NULL);
+		else
+			(void) es_own_sql(&find, key, NULL, read_id, &id);
+		if (id != 0 && draft->on_conflict == ES_JOB_REFUSE)
+			refuse_key(draft, id);
+		if (id != 0)
+			return id;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not enqueue a job with key \"%s\"", text_to_cstring(draft->job_key)),
+			 errdetail("Jobs with this key came and went all the time."),
+			 errhint("Retry the transaction.")));
+}
+
+/* Returns the id of the last one that was written; 0 if none was. */
+static int64
+insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource jobs", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Datum	   *values = palloc(count * sizeof(Datum));
+	bool	   *isnull = palloc(count * sizeof(bool));
+	Datum		arrays[NPARAMETERS + 1];
+	int			lower = 1;
+	int64		id = 0;
+
+	for (int p = 0; p < NPARAMETERS; p++)
+	{
+		for (int i = 0; i < count; i++)
+			values[i] = parameter_of(&drafts[i], p, &isnull[i]);
+		arrays[p] = PointerGetDatum(construct_md_array(values, isnull, 1, &count, &lower, parameters[p].type,
+													   parameters[p].length, parameters[p].by_value,
+													   parameters[p].align));
+	}
+	arrays[NPARAMETERS] = TimestampTzGetDatum(GetCurrentTimestamp());
+	(void) es_own_sql(sql, arrays, NULL, read_id, &id);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return id;
+}
+
+static Datum
+parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull)
+{
+	Datum		value = (Datum) 0;
+
+	*isnull = false;
+	switch (parameter)
+	{
+		case PRIORITY:
+			return Int32GetDatum(draft->priority);
+		case RUN_AT:
+			*isnull = !draft->has_run_at;
+			return TimestampTzGetDatum(draft->run_at);
+		case PAYLOAD:
+			return JsonbPGetDatum(draft->payload != NULL ? draft->payload : es_draft_empty_object());
+		case MAX_ATTEMPTS:
+			*isnull = draft->max_attempts == 0;
+			return Int32GetDatum(draft->max_attempts);
+		case REACTION_VERSION:
+			*isnull = draft->reaction == NULL;
+			return Int64GetDatum(draft->reaction_version);
+		case STEP:
+			*isnull = draft->reaction == NULL;
+			return Int32GetDatum(draft->step);
+		case EVENT_POSITION:
+			*isnull = draft->event_position == 0;
+			return Int64GetDatum(draft->event_position);
+		case QUEUE:
+			value = PointerGetDatum(draft->queue);
+			break;
+		case ORDER_KEY:
+			value = PointerGetDatum(draft->order_key);
+			break;
+		case JOB_KEY:
+			value = PointerGetDatum(draft->job_key);
+			break;
+		case REACTION:
+			value = PointerGetDatum(draft->reaction);
+			break;
+		case STREAM:
+			value = PointerGetDatum(draft->stream);
+			break;
+		case SUBJECT:
+			value = PointerGetDatum(draft->subject);
+			break;
+		case NPARAMETERS:
+			break;
+	}
+	*isnull = DatumGetPointer(value) == NULL;
+	return value;
+}
+
+static void
+read_id(HeapTuple row, TupleDesc desc, void *arg)
+{
+	*(int64 *) arg = es_own_sql_int64(row, desc, 1);
+}
+
+static void
+refuse_key(const EsJobDraft *draft, int64 id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("there is a job with key \"%s\" in queue \"%s\"", text_to_cstring(draft->job_key),
+					text_to_cstring(draft->queue)),
+			 errdetail("Job " INT64_FORMAT " has it, and is not finished.", id),
+			 errhint("on_conflict => 'keep' returns that job, 'replace' changes it.")));
+}
+
+int64
+es_job_cancel_key(const text *queue, const text *job_key, const char *finish_reason)
+{
+	static EsOwnSql cancel = {
+		.text = "UPDATE eventsource.job SET state = 'cancelled', lease_until = NULL, finished_at = clock_timestamp(),"
+		" finish_reason = $3 WHERE job_key = $2 AND ($1 IS NULL OR queue = $1) AND state IN " ES_JOB_UNFINISHED,
+		.nargs = 3,
+		.types = {TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[] = {PointerGetDatum(queue), PointerGetDatum(job_key), CStringGetTextDatum(finish_reason)};
+	bool		isnull[] = {queue == NULL, false, false};
+
+	return es_own_sql(&cancel, values, isnull, NULL, NULL);
+}
+
+const text *
+es_job_reaction_key(const char *reaction, const text *key)
+{
+	StringInfoData buffer;
+
+	initStringInfo(&buffer);
+	appendStringInfo(&buffer, "%s%s:", ES_JOB_REACTION_KEY, reaction);
+	appendBinaryStringInfo(&buffer, VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	return cstring_to_text_with_len(buffer.data, buffer.len);
+}

@@ -1,0 +1,74 @@
+/*
+ * job.h
+ *		Jobs: what must happen because of an event, later or elsewhere, is a row of the
+ *		private table eventsource.job, written in the transaction of its cause.
+ *
+ *		This is where rows come from, and where they are cancelled by key; src/work has
+ *		what becomes of them.
+ *
+ *		Locks: rows, after streams and positions.  Must not be called while an event is
+ *		decided.
+ */
+#ifndef ES_APPEND_JOB_H
+#define ES_APPEND_JOB_H
+
+#include "eventsource.h"
+
+#define ES_JOB_REACTION_QUEUE	"$reaction"
+#define ES_JOB_TIMEOUT_QUEUE	"$timeout"
+
+/* Keys that begin so are the database's own. */
+#define ES_JOB_REACTION_KEY		"reaction:"
+#define ES_JOB_TIMEOUT_KEY		"timeout:"
+
+/* The states of a job that is not finished, in SQL. */
+#define ES_JOB_UNFINISHED		"('scheduled', 'available', 'claimed')"
+
+/* What is done where an unfinished job of the queue has the key. */
+typedef enum EsJobConflict
+{
+	ES_JOB_KEEP,				/* that one stays as it is */
+	ES_JOB_REPLACE,				/* it becomes what is given; but one that is
+								 * claimed only loses its key */
+	ES_JOB_REFUSE				/* 23505 */
+} EsJobConflict;
+
+/* Pointers may be NULL, numbers 0, where nothing is to be said; but for the queue. */
+typedef struct EsJobDraft
+{
+	const text *queue;
+	Jsonb	   *payload;		/* NULL: {} */
+	int32		priority;
+	bool		has_run_at;		/* else: now */
+	TimestampTz run_at;
+	const text *job_key;
+	EsJobConflict on_conflict;
+	const text *order_key;
+	int32		max_attempts;	/* 0: as the queue says */
+	const text *reaction;
+	int64		reaction_version;
+	int32		step;
+	int64		event_position;
+	const text *stream;
+	const text *subject;
+} EsJobDraft;
+
+/*
+ * Writes a job, whose queue and names the caller has checked; returns its id, or that
+ * of the one that is kept.  Errors: 23505, 40001.
+ */
+extern int64 es_job_enqueue(const EsJobDraft *draft);
+
+/* The same for many, in few statements: those without a key are written as one. */
+extern void es_job_enqueue_many(const EsJobDraft *drafts, int count);
+
+/*
+ * Cancels the unfinished jobs with this key, in one queue or (NULL) all; waits for who
+ * is changing them.  Returns how many.
+ */
+extern int64 es_job_cancel_key(const text *queue, const text *job_key, const char *finish_reason);
+
+/* The key of what a reaction schedules under a key of its own. */
+extern const text *es_job_reaction_key(const char *reaction, const text *key);
+
+#endif							/* ES_APPEND_JOB_H */

@@ -1,0 +1,132 @@
+/*
+ * own_sql.c
+ *		Statements on those private tables whose rows come and go (jobs).
+ *
+ * What SQL does well is left to it: rows are found, locked and skipped by
+ * PostgreSQL's own rules, and unique indexes decide races.  The guard on these tables
+ * lets nobody else write them: log/own_ddl.h says what is ours.
+ *
+ * Memory: plans last as long as the session; rows are copied by who wants them.
+ */
+#include "log/own_sql.h"
+
+#include "log/catalog.h"
+#include "utils/memutils.h"
+
+typedef struct Execution
+{
+	EsOwnSql   *sql;
+	const Datum *values;
+	const bool *isnull;
+	EsOwnSqlRow each;
+	void	   *arg;
+	MemoryContext caller;
+	int64		rows;
+} Execution;
+
+static void execute(void *arg);
+static void prepare(EsOwnSql *sql);
+
+int64
+es_own_sql(EsOwnSql *sql, const Datum *values, const bool *isnull, EsOwnSqlRow each, void *arg)
+{
+	Execution	execution = {
+		.sql = sql,
+		.values = values,
+		.isnull = isnull,
+		.each = each,
+		.arg = arg,
+		.caller = CurrentMemoryContext
+	};
+
+	es_catalog_as_owner(execute, &execution);
+	return execution.rows;
+}
+
+static void
+execute(void *arg)
+{
+	Execution  *execution = arg;
+	char		nulls[ES_OWN_SQL_ARGS];
+	SPITupleTable *table;
+
+	if (execution->sql->plan == NULL)
+		prepare(execution->sql);
+	for (int i = 0; i < execution->sql->nargs; i++)
+		nulls[i] = execution->isnull != NULL && execution->isnull[i] ? 'n' : ' ';
+	if (SPI_execute_plan(execution->sql->plan, unconstify(Datum *, execution->values), nulls, false, 0) < 0)
+		elog(ERROR, "could not execute: %s", execution->sql->text);
+	execution->rows = (int64) SPI_processed;
+	table = SPI_tuptable;
+	if (execution->each != NULL && table != NULL)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(execution->caller);
+
+		for (uint64 i = 0; i < table->numvals; i++)
+			execution->each(table->vals[i], table->tupdesc, execution->arg);
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_freetuptable(table);
+}
+
+static void
+prepare(EsOwnSql *sql)
+{
+	SPIPlanPtr	plan;
+
+	Assert(sql->nargs <= ES_OWN_SQL_ARGS);
+	plan = SPI_prepare(sql->text, sql->nargs, sql->types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql->text, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	sql->plan = plan;
+}
+
+/* ---- columns of a row ---- */
+
+text *
+es_own_sql_text(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? NULL : DatumGetTextPCopy(value);
+}
+
+Jsonb *
+es_own_sql_jsonb(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+int64
+es_own_sql_int64(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+int32
+es_own_sql_int32(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+bool
+es_own_sql_time(HeapTuple row, TupleDesc desc, int column, TimestampTz *time)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	if (!isnull)
+		*time = DatumGetTimestampTz(value);
+	return !isnull;
+}
