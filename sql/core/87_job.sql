@@ -1,6 +1,7 @@
 -- Jobs: what must happen because of an event, later or elsewhere. src/append/job.h.
 
 CREATE SEQUENCE eventsource.job_seq;
+COMMENT ON SEQUENCE eventsource.job_seq IS 'Private: ids and turns of jobs.';
 
 -- turn: where it stands among the jobs of its order key; drawn anew when it is redriven.
 -- attempts: claims ever, which tells one lease from another; attempts_before: those of
