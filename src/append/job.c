@@ -83,7 +83,8 @@ static int64 enqueue_with_key(const EsJobDraft *draft);
 static int64 insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count);
 static Datum parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull);
 static void read_id(HeapTuple row, TupleDesc desc, void *arg);
-static pg_attribute_noreturn() void refuse_key(const EsJobDraft *draft, int64 id);
+static pg_attribute_noreturn()
+void		refuse_key(const EsJobDraft *draft, int64 id);
 
 static EsOwnSql insert_plain = {
 	.text = INSERT_JOBS " RETURNING j.id",
@@ -152,13 +153,13 @@ enqueue_with_key(const EsJobDraft *draft)
 
 	for (int i = 0; i < MAX_TRIES; i++)
 	{
-		int64		id = insert_jobs(draft->on_conflict == ES_JOB_REPLACE ? &insert_or_replace : &insert_unless,
-									 draft, 1);
+		bool		replaces = draft->on_conflict == ES_JOB_REPLACE;
+		int64		id = insert_jobs(replaces ? &insert_or_replace : &insert_unless, draft, 1);
 
 		CHECK_FOR_INTERRUPTS();
 		if (id != 0)
 			return id;
-		if (draft->on_conflict == ES_JOB_REPLACE)
+		if (replaces)
 			(void) es_own_sql(&release, key, NULL, NULL, NULL);
 		else
 			(void) es_own_sql(&find, key, NULL, read_id, &id);
@@ -178,7 +179,8 @@ enqueue_with_key(const EsJobDraft *draft)
 static int64
 insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource jobs", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource jobs",
+												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Datum	   *values = palloc(count * sizeof(Datum));
 	bool	   *isnull = palloc(count * sizeof(bool));
@@ -279,7 +281,8 @@ es_job_cancel_key(const text *queue, const text *job_key, const char *finish_rea
 		.nargs = 3,
 		.types = {TEXTOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue), PointerGetDatum(job_key), CStringGetTextDatum(finish_reason)};
+	Datum		values[] = {PointerGetDatum(queue), PointerGetDatum(job_key),
+	CStringGetTextDatum(finish_reason)};
 	bool		isnull[] = {queue == NULL, false, false};
 
 	return es_own_sql(&cancel, values, isnull, NULL, NULL);
