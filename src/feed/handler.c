@@ -2,10 +2,7 @@
  * handler.c
  *		Calling handlers.
  *
- * A handler is called outside the hall, so that it can append.  It has the rights
- * of its definer, under SECURITY_RESTRICTED_OPERATION, with search_path pg_catalog
- * and the other settings that expressions have: it does the same whoever runs it.
- * What it appends is recorded by its definer, and no session's setting says more.
+ * They are called as append/call.h says, with the rights of their definer.
  *
  * What it writes and its cursor are one transaction.  What it does elsewhere may
  * be done again, but never for an event that a crash could undo.
@@ -14,51 +11,36 @@
  */
 #include "feed/handler.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "append/draft.h"
-#include "catalog/pg_proc.h"
+#include "append/call.h"
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "log/catalog.h"
-#include "log/idempotency.h"
 #include "log/json.h"
 #include "log/reading.h"
-#include "miscadmin.h"
 #include "rules/category_list.h"
-#include "rules/expr_parts.h"
+#include "rules/expr.h"
 #include "rules/pii_use.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 /* A handler that is being called. */
 typedef struct Call
 {
 	const EsHandler *handler;
 	FmgrInfo	function;
-	TupleDesc	desc;			/* of an event */
 	EsExpr	   *filter;			/* or NULL */
 	int64		position;		/* of the event at hand */
 } Call;
 
-static Oid	find_procedure(const char *function, Oid definer);
 static EsHandler *read_definition(const EsDefinition *definition);
-static void refuse_function(const char *function, const char *detail);
 static void apply_stretch(const EsFollower *follower, EsStretch *stretch);
 static bool sees_personal(const EsFollower *follower);
 static void expect_current(const EsHandler *handler);
 static void begin_calls(Call *call, const EsHandler *handler);
 static void call_apart(Call *call, const EsEvent *event);
 static void call_function(Call *call, const EsEvent *event);
-static Datum form_event(TupleDesc desc, const EsEvent *event);
 static void describe_call(void *arg);
 
 List *
@@ -83,31 +65,6 @@ es_handler_find(const char *name)
 	EsDefinition *definition = es_config_read(ES_HANDLER_KIND, name, 0);
 
 	return definition == NULL ? NULL : read_definition(definition);
-}
-
-Oid
-es_handler_function(const char *function, Oid definer)
-{
-	Oid			oid = find_procedure(function, definer);
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
-	Oid			event = get_rel_type_id(es_catalog_oid(ES_REL_EVENTS_VIEW));
-	Form_pg_proc proc;
-
-	if (!HeapTupleIsValid(tuple))
-		refuse_function(function, "It does not exist.");
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->pronargs != 1 ||
-		proc->proargtypes.values[0] != event)
-		refuse_function(function, "It is no function that takes one event, and returns one value or nothing.");
-	ReleaseSysCache(tuple);
-	if (!es_compat_may_execute(oid, definer))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for function %s", function),
-				 errdetail("The handler would have the rights of role %s, who may not execute it.",
-						   GetUserNameFromId(definer, true)),
-				 errhint("GRANT EXECUTE ON FUNCTION %s to that role.", function)));
-	return oid;
 }
 
 void
@@ -143,34 +100,6 @@ read_definition(const EsDefinition *definition)
 	handler->filter = es_json_find_string(&definition->data->root, "filter");
 	es_pace_read(definition->data, ES_HANDLER_FROM, &handler->pace, NULL);
 	return handler;
-}
-
-/* Its schema must be open to the definer, not to whoever runs it. */
-static Oid
-find_procedure(const char *function, Oid definer)
-{
-	LOCAL_FCINFO(fcinfo, 1);
-	EsExprTraits traits = {.foreign = true};
-	EsRoom		room;
-	Datum		oid;
-
-	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = CStringGetTextDatum(function);
-	fcinfo->args[0].isnull = false;
-	es_expr_enter_room(&room, definer, false, &traits);
-	oid = to_regprocedure(fcinfo);
-	es_expr_leave_room(&room);
-	return fcinfo->isnull ? InvalidOid : DatumGetObjectId(oid);
-}
-
-static void
-refuse_function(const char *function, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_FUNCTION),
-			 errmsg("%s cannot be a handler", function),
-			 errdetail_internal("%s", detail),
-			 errhint("CREATE FUNCTION my_handler(e eventsource.events) RETURNS void ...")));
 }
 
 /* It is shown masks, unless who defined it has the right. */
@@ -217,7 +146,6 @@ apply_stretch(const EsFollower *follower, EsStretch *stretch)
 		MemoryContextReset(per_event);
 	}
 	es_scan_end(scan);
-	ReleaseTupleDesc(call.desc);
 }
 
 /* Who runs it read the definition before the lock was his. */
@@ -251,8 +179,7 @@ begin_calls(Call *call, const EsHandler *handler)
 				 errdetail("A handler has the rights of who defined it."),
 				 errhint("Define it again: SELECT eventsource.create_handler(%s, ...).",
 						 quote_literal_cstr(handler->name))));
-	fmgr_info(es_handler_function(handler->function, handler->definer), &call->function);
-	call->desc = lookup_rowtype_tupdesc(get_rel_type_id(es_catalog_oid(ES_REL_EVENTS_VIEW)), -1);
+	fmgr_info(es_call_find(&es_call_handler, handler->function, handler->definer), &call->function);
 	if (handler->filter != NULL)
 		call->filter = es_expr_compile(&scope, handler->filter, BOOLOID, -1);
 }
@@ -263,26 +190,21 @@ call_apart(Call *call, const EsEvent *event)
 {
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = describe_call,.arg = call};
 	EsBinding	binding = {.event = event};
-	EsExprTraits traits = {.foreign = true};
-	EsRoom		room;
-	Oid			recorded_as;
+	EsCallRoom	room;
 
 	error_context_stack = &context;
 	if (call->filter == NULL || es_expr_eval_bool(call->filter, &binding))
 	{
-		es_expr_enter_room(&room, call->handler->definer, false, &traits);
-		es_draft_forget_settings();
-		recorded_as = es_draft_record_as(call->handler->definer);
+		es_call_enter(&room, call->handler->definer);
 		PG_TRY();
 		{
 			call_function(call, event);
 		}
 		PG_FINALLY();
 		{
-			(void) es_draft_record_as(recorded_as);
+			es_call_leave(&room);
 		}
 		PG_END_TRY();
-		es_expr_leave_room(&room);
 		CommandCounterIncrement();
 	}
 	error_context_stack = context.previous;
@@ -294,28 +216,9 @@ call_function(Call *call, const EsEvent *event)
 	LOCAL_FCINFO(fcinfo, 1);
 
 	InitFunctionCallInfoData(*fcinfo, &call->function, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = form_event(call->desc, event);
+	fcinfo->args[0].value = es_call_event(event);
 	fcinfo->args[0].isnull = false;
 	(void) FunctionCallInvoke(fcinfo);
-}
-
-/* As the view shows it. */
-static Datum
-form_event(TupleDesc desc, const EsEvent *event)
-{
-	int64		version = DatumGetInt64(event->value[ES_EVENT_VERSION]);
-	const text *key = (event->flags & ES_EVENT_HAS_KEY) == 0 ? NULL :
-		es_idempotency_key(event->stream_id, version);
-	Datum		values[ES_VIEW_NCOLUMNS];
-	bool		nulls[ES_VIEW_NCOLUMNS];
-
-	memcpy(values, event->value, sizeof(event->value));
-	memcpy(nulls, event->isnull, sizeof(event->isnull));
-	values[ES_VIEW_IDEMPOTENCY_KEY] = PointerGetDatum(key);
-	nulls[ES_VIEW_IDEMPOTENCY_KEY] = key == NULL;
-	values[ES_VIEW_IS_UPCAST] = BoolGetDatum(event->is_upcast);
-	nulls[ES_VIEW_IS_UPCAST] = false;
-	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
 static void

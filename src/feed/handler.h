@@ -33,12 +33,6 @@ extern List *es_handler_list(void);
 /* The one of that name, or NULL. */
 extern EsHandler *es_handler_find(const char *name);
 
-/*
- * The function of that name; raises an error if there is none, if it does not take
- * one event, or if the definer may not execute it.
- */
-extern Oid	es_handler_function(const char *function, Oid definer);
-
 /* Calls it for what is left below the watermark; see es_follow_run(). */
 extern void es_handler_run(const EsHandler *handler, const EsFinal *final, int64 max_events,
 						   EsFollowed *result);

@@ -8,6 +8,7 @@
 #include "feed/definition.h"
 #include "feed/handler.h"
 
+#include "append/call.h"
 #include "append/define.h"
 #include "fmgr.h"
 #include "log/json.h"
@@ -57,7 +58,7 @@ eventsource_create_handler(PG_FUNCTION_ARGS)
 	definition = proposal_to_jsonb(&proposal);
 	es_rebuild_lock_reading(false);
 	check_proposal(&proposal, definition);
-	(void) es_handler_function(proposal.function, GetUserId());
+	(void) es_call_find(&es_call_handler, proposal.function, GetUserId());
 
 	follower = es_cursor_name(ES_HANDLER_KIND, proposal.name);
 	(void) es_cursor_lock(follower, true);
