@@ -265,6 +265,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'seal', 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
 				 'run_projections', 'resume_projection',
 				 'create_handler', 'drop_handler', 'resume_handler',
+				 'create_reaction', 'drop_reaction',
 				 'create_subscription', 'drop_subscription', 'reset_subscription',
 				 'copy_category', 'copy_category_in_batches', 'drop_category_copy',
 				 'set_retention', 'hold', 'release_hold', 'archive_due', 'archive_due_in_batches',

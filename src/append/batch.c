@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "append/draft.h"
+#include "append/react.h"
 #include "errors.h"
 #include "log/config.h"
 #include "log/heads.h"
@@ -60,6 +61,15 @@ es_batch_begin(void)
 	PreventCommandDuringRecovery("eventsource.append()");
 	es_batch_settle();
 	return new_batch(CurrentMemoryContext);
+}
+
+EsBatch *
+es_batch_begin_import(void)
+{
+	EsBatch    *batch = es_batch_begin();
+
+	batch->is_import = true;
+	return batch;
 }
 
 EsBatch *
@@ -184,8 +194,17 @@ take_snapshots(EsBatch *batch)
 	batch->milestones = NIL;
 }
 
+/* What reactions do may add events, which are written, too. */
 void
 es_batch_flush(EsBatch *batch)
+{
+	es_batch_write(batch);
+	if (batch->following != NULL)
+		es_react_follow(batch);
+}
+
+void
+es_batch_write(EsBatch *batch)
 {
 	if (batch->n_events == 0)
 		return;
@@ -221,7 +240,7 @@ leave_heads(EsBatch *batch)
 void
 es_batch_end(EsBatch *batch)
 {
-	Assert(batch->n_events == 0);
+	Assert(batch->n_events == 0 && batch->following == NULL);
 	if (batch->n_named > 0)
 		leave_heads(batch);
 	es_writer_close(batch->writer);

@@ -41,8 +41,17 @@ struct EsBatch
 	bool		has_personal;	/* fields to be written */
 	List	   *milestones;		/* text *: streams of which a snapshot is due */
 	bool		is_of_statement;
+	bool		is_import;		/* most reactions let its events be */
+	struct EsFollowing *following;	/* what reactions do once the events are
+									 * written; or NULL */
 	SubTransactionId subid;		/* began in this (sub)transaction */
 };
+
+/* The result of the event that has the draft's idempotency key; false: none has. */
+extern bool es_batch_find_duplicate(EsBatch *batch, const EsDraft *draft, EsAppended *result);
+
+/* Writes the events; what reactions do is left for es_batch_flush(). */
+extern void es_batch_write(EsBatch *batch);
 
 /* A snapshot of the stream is due once its events are written. */
 extern void es_batch_note_milestone(EsBatch *batch, const text *stream);

@@ -227,6 +227,9 @@ es_draft_recorded_by(void)
 {
 	Oid			user = OidIsValid(recorded_as) ? recorded_as : GetSessionUserId();
 
+	/* Events of several may be written together. */
+	if (OidIsValid(recorded_as))
+		return cstring_to_text(GetUserNameFromId(user, false));
 	if (named_user != user)
 	{
 		char	   *name = GetUserNameFromId(user, false);
@@ -280,6 +283,32 @@ es_draft_actor(const EsDraft *draft)
 	return actor != NULL ? actor : es_draft_recorded_by();
 }
 
+/* What appends go by that a reaction causes; or NULL. */
+static Jsonb *cause;
+
+Jsonb *
+es_draft_caused_by(Jsonb *metadata)
+{
+	Jsonb	   *before = cause;
+
+	cause = metadata;
+	return before;
+}
+
+/* What is given, and of the cause what that does not say. */
+static Jsonb *
+caused_metadata(Jsonb *given)
+{
+	JsonbParseState *state = NULL;
+
+	if (given == NULL)
+		return cause;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	es_json_push_members(&state, cause);
+	es_json_push_members(&state, given);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
 static bool
 has_key(Jsonb *object, const char *key)
 {
@@ -297,6 +326,10 @@ es_draft_metadata(const EsDraft *draft)
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
 
+	if (draft->is_caused)
+		return draft->metadata != NULL ? draft->metadata : es_draft_empty_object();
+	if (cause != NULL)
+		return caused_metadata(draft->metadata);
 	if (correlation != NULL && (correlation[0] == '\0' || has_key(draft->metadata, "correlation_id")))
 		correlation = NULL;
 	if (causation != NULL && (causation[0] == '\0' || has_key(draft->metadata, "causation_id")))

@@ -48,6 +48,12 @@ extern const text *es_draft_actor(const EsDraft *draft);
 /* The setting eventsource.reason, or NULL. */
 extern const text *es_draft_default_reason(void);
 
+/*
+ * What is appended from now on has this in its metadata, unless it says so itself; NULL: no
+ * more.  Returns what was said before, to be said again afterwards, after an error too.
+ */
+extern Jsonb *es_draft_caused_by(Jsonb *metadata);
+
 /* Role of the session, or the one below. */
 extern const text *es_draft_recorded_by(void);
 

@@ -17,6 +17,7 @@
 #include "append/batch.h"
 #include "append/draft.h"
 #include "append/personal.h"
+#include "append/react.h"
 #include "append/violation.h"
 #include "errors.h"
 #include "log/chain.h"
@@ -25,7 +26,6 @@
 #include "log/idempotency.h"
 #include "log/open.h"
 #include "log/position.h"
-#include "log/read.h"
 #include "log/reading.h"
 #include "log/segment.h"
 #include "log/word.h"
@@ -180,55 +180,6 @@ enter_stream(EsBatch *batch, const text *name)
 	batch->last = now;
 }
 
-/* ---- idempotency ---- */
-
-/* An event that is decided and not written. */
-static bool
-find_pending(EsBatch *batch, int64 stream_id, int64 version, EsEvent *event)
-{
-	for (int i = batch->n_events - 1; i >= 0; i--)
-	{
-		*event = batch->events[i];
-		if (event->stream_id == stream_id && DatumGetInt64(event->value[ES_EVENT_VERSION]) == version)
-			return true;
-	}
-	return false;
-}
-
-static bool
-find_duplicate(EsBatch *batch, const EsDraft *draft, EsAppended *result)
-{
-	uint8		digest[ES_HASH_SIZE];
-	uint8		stored[ES_HASH_SIZE];
-	EsScan	   *scan;
-	EsEvent		event;
-
-	result->version = batch->last.stream.id == 0 ? 0 :
-		es_idempotency_find(batch->last.stream.id, draft->idempotency_key, stored);
-	if (result->version == 0)
-		return false;
-	scan = es_scan_stream(draft->stream, result->version, false, SnapshotSelf);
-	es_scan_as_stored(scan);
-	if ((!es_scan_next(scan, &event) || DatumGetInt64(event.value[ES_EVENT_VERSION]) != result->version) &&
-		!find_pending(batch, batch->last.stream.id, result->version, &event))
-		memset(&event, 0, sizeof(event));
-	es_personal_digest(draft, &event, digest);
-	if (memcmp(digest, stored, ES_HASH_SIZE) != 0)
-		ereport(ERROR,
-				(errcode(ES_ERRCODE_IDEMPOTENCY_CONFLICT),
-				 errmsg("idempotency key \"%s\" was used for another event",
-						text_to_cstring(draft->idempotency_key)),
-				 errdetail("Version " INT64_FORMAT " of stream \"%s\" has this key, with other content.",
-						   result->version, text_to_cstring(draft->stream)),
-				 errhint("Use a new key for a new event; repeat the event unchanged to get its first result.")));
-	result->position = DatumGetInt64(event.value[ES_EVENT_POSITION]);
-	result->state = es_event_text(&event, ES_EVENT_TO_STATE);	/* lasts: a word */
-	es_scan_end(scan);
-	result->stream = draft->stream;
-	result->is_duplicate = true;
-	return true;
-}
-
 /* ---- deciding ---- */
 
 static void
@@ -314,6 +265,12 @@ as_read(EsEvent *event, Reading *reading)
 	return copy->is_upcast ? copy : event;
 }
 
+static const text *
+default_reason(const EsDraft *draft)
+{
+	return draft->is_caused ? NULL : es_draft_default_reason();
+}
+
 static void
 apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, Reading *reading,
 			  const EsDraft *draft, const EsHead *head)
@@ -329,7 +286,7 @@ apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, Readin
 	binding.state = from;
 	if (OidIsValid(category->context))
 		binding.row = es_fold_context_row(batch->fold, category->context, binding.event);
-	es_machine_step(category->machine, from, &binding, es_draft_default_reason(), true, &step);
+	es_machine_step(category->machine, from, &binding, default_reason(draft), true, &step);
 	event->machine = es_machine_label(category->machine);
 	if (!es_violation_judge(category->machine, &step, draft, event))
 	{
@@ -390,7 +347,7 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 		apply_machine(batch, category, event, reading, draft, head);
 	else if (event->isnull[ES_EVENT_REASON])
 	{
-		const text *reason = es_draft_default_reason();
+		const text *reason = default_reason(draft);
 
 		if (reason != NULL)
 			es_event_set(event, ES_EVENT_REASON, PointerGetDatum(reason));
@@ -477,6 +434,17 @@ copy_draft(EsDraft *copy, const EsDraft *draft)
 #undef COPY
 }
 
+/* What follows is decided on what everybody can be shown: without personal fields. */
+static void
+decide_reactions(EsBatch *batch, const EsCategory *category, EsEvent *event, const EsEvent *read)
+{
+	Reading		bare = {.stored = (Datum) 0};
+
+	if (event->personal != NULL)
+		read = as_read(event, &bare);
+	es_react_decide(batch, category, read);
+}
+
 static void
 add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 {
@@ -494,7 +462,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	memset(result, 0, sizeof(*result));
 	es_hall_open_log();
 	enter_stream(batch, draft->stream);
-	if (draft->idempotency_key != NULL && find_duplicate(batch, draft, result))
+	if (draft->idempotency_key != NULL && es_batch_find_duplicate(batch, draft, result))
 	{
 		MemoryContextSwitchTo(old);
 		return;
@@ -532,6 +500,8 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	bs->id = bs->stream.id;
 	keep_event(batch, &event);
 	batch->has_definition |= draft->is_definition;
+	if (category != NULL && category->reacts)
+		decide_reactions(batch, category, &event, read);
 	es_fold_apply(batch->fold, read);
 	if (category != NULL && category->snapshot_every > 0 && bs->head.version % category->snapshot_every == 0)
 		es_batch_note_milestone(batch, draft->stream);

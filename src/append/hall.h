@@ -46,6 +46,8 @@ typedef struct EsDraft
 	EsPassage	passage;
 	const text *to_state;		/* for ES_PASSAGE_ENTER; for STEP, where it
 								 * must lead (NULL: anywhere) */
+	bool		is_caused;		/* by the database itself: settings of the
+								 * session say nothing */
 	bool		records_violation;	/* STEP: what the rules forbid is recorded */
 	const text *subject;		/* NULL: as the category says */
 	EsErasedMode erased_as;		/* the subject was, when what is said of it
@@ -71,6 +73,9 @@ typedef struct EsAppended
 typedef struct EsBatch EsBatch;
 
 extern EsBatch *es_batch_begin(void);
+
+/* Of what happened long ago, or elsewhere: reactions come of it only where they say so. */
+extern EsBatch *es_batch_begin_import(void);
 
 /* Locks the streams of all drafts, in an order that every batch follows. */
 extern void es_batch_lock(const EsDraft *drafts, int count);
@@ -102,6 +107,7 @@ extern HeapTuple es_batch_blank_row(EsBatch *batch, TupleDesc desc);
 /* Whether enough waits to be written. */
 extern bool es_batch_is_full(const EsBatch *batch);
 
+/* Writes what is decided, and then does what follows from it by reactions. */
 extern void es_batch_flush(EsBatch *batch);
 extern void es_batch_end(EsBatch *batch);
 

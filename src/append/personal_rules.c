@@ -20,6 +20,14 @@
 #include "rules/pii_use.h"
 #include "utils/rel.h"
 
+/* What is looked for in the expressions of a reaction. */
+typedef struct ReactionTask
+{
+	List	   *fields;			/* of EsPii */
+	const Bitmapset *columns;	/* of row */
+	List	   *problems;
+} ReactionTask;
+
 /* For es_expr_problem(). */
 typedef struct SubjectTask
 {
@@ -30,6 +38,8 @@ typedef struct SubjectTask
 
 static void find_in_subject(void *arg);
 static List *category_problems(void);
+static List *reaction_problems(const EsProjection *proposed);
+static void find_in_reaction(const char *what, EsExpr *expr, void *arg);
 static List *prefixed(const char *what, const char *name, List *lines);
 static List *machine_problems(void);
 static List *projection_problems(void);
@@ -82,7 +92,7 @@ es_personal_contexts_problems(const EsProjection *proposed)
 											 proposed);
 		problems = list_concat(problems, prefixed("category", stored->name, lines));
 	}
-	return problems;
+	return list_concat(problems, reaction_problems(proposed));
 }
 
 /* One that cannot be compiled is found wanting elsewhere. */
@@ -186,6 +196,69 @@ projection_problems(void)
 			continue;
 		es_personal_columns_find(projection, &personal);
 		problems = list_concat(problems, prefixed("projection", definition->name, personal.problems));
+	}
+	return problems;
+}
+
+/* What reactions keep is kept in jobs and events, which an erasure would have to find. */
+List *
+es_personal_reaction_problems(const EsReaction *reaction, const EsProjection *proposed)
+{
+	const EsProjection *context = proposed;
+	ReactionTask task = {
+		.fields = es_pii_declared(list_make1(reaction->category),
+								  strcmp(reaction->type, ES_REACTION_ANY_TYPE) == 0 ? NULL : reaction->type)
+	};
+	EsPersonalColumns personal = {.columns = NULL};
+
+	if (context == NULL && OidIsValid(reaction->context))
+		context = es_projection_get(reaction->context);
+	if (context != NULL)
+		es_personal_columns_find(context, &personal);
+	task.columns = personal.columns;
+	es_reaction_each_expr(reaction, find_in_reaction, &task);
+	return task.problems;
+}
+
+static void
+find_in_reaction(const char *what, EsExpr *expr, void *arg)
+{
+	ReactionTask *task = arg;
+	EsPiiUse	use = {0};
+	bool		uses_item;
+	ListCell   *lc;
+
+	foreach(lc, task->fields)
+		es_pii_find_use(expr, lfirst(lc), &use);
+	if (use.names != NULL)
+		task->problems = lappend(task->problems,
+								 psprintf("%s: cannot see personal field \"%s\"; whoever works off the job "
+										  "reads it in the event", what, use.names));
+	if (bms_overlap(es_pii_row_columns(expr, &uses_item), task->columns))
+		task->problems = lappend(task->problems,
+								 psprintf("%s: cannot see columns of row that are made of personal fields", what));
+}
+
+/* One that cannot be compiled any more is found wanting elsewhere. */
+static List *
+reaction_problems(const EsProjection *proposed)
+{
+	List	   *problems = NIL;
+	ListCell   *lc;
+
+	foreach(lc, es_config_list(ES_REACTION_KIND))
+	{
+		const EsDefinition *definition = lfirst(lc);
+		EsReaction *reaction;
+		List	   *others = NIL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (strcmp(definition->type, ES_REACTION_DEFINED) != 0)
+			continue;
+		reaction = es_reaction_compile(definition->name, definition->data, definition->owner, &others);
+		if (reaction != NULL && (proposed == NULL || reaction->context == proposed->target->relid))
+			problems = list_concat(problems, prefixed("reaction", definition->name,
+													  es_personal_reaction_problems(reaction, proposed)));
 	}
 	return problems;
 }

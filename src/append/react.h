@@ -3,21 +3,22 @@
  *		What follows from an event by reactions.
  *
  * While an event is decided, es_react_decide() finds out what follows (append/hall.c); once its row
- * is written, es_react_perform() does it, outside of the hall (append/batch.c).  What is due later is a
- * job of the queue "$reaction", whose steps work/due*.c performs with es_react_step().
+ * is written, es_react_follow() does it, outside of the hall (append/batch.c).  What is due later is a
+ * job of the queue ES_JOB_REACTION_QUEUE, with the reaction's key in its payload; its steps are
+ * performed with es_react_step() by who looks for what is due.
  */
 #ifndef ES_APPEND_REACT_H
 #define ES_APPEND_REACT_H
 
 #include "append/hall.h"
+#include "rules/category.h"
 #include "rules/reaction.h"
 
-/* The queue of what run_due() performs, and the keys of its jobs: "reaction:<name>:<key>". */
-#define ES_REACT_QUEUE		"$reaction"
-#define ES_REACT_KEY_PREFIX	"reaction:"
+/* The member of such a job's payload that has the reaction's key; it has none where that is NULL. */
+#define ES_REACT_KEY		"key"
 
-/* The job key of a reaction's jobs for a key; NULL for NULL.  palloc'd. */
-extern char *es_react_job_key(const char *reaction, const text *key);
+/* Member of the metadata of what reactions append: which led to it, an array of names. */
+#define ES_REACT_PATH		"reactions"
 
 /* What a step is performed for. */
 typedef struct EsReactOccasion
@@ -26,9 +27,7 @@ typedef struct EsReactOccasion
 	int			step;			/* 1 and up; -k: the compensation of step k */
 	const EsEvent *event;		/* complete, as readers see it; personal
 								 * fields are left out */
-	const text *job_key;		/* of the job that this is a step of, or NULL */
-	bool		is_due;			/* by run_due(): what it enqueues has no job_key
-								 * (the run's own job holds it) */
+	const text *key;			/* the reaction's, or NULL */
 } EsReactOccasion;
 
 /* What a step did. */
@@ -36,24 +35,42 @@ typedef struct EsReactDone
 {
 	int64		job_id;			/* enqueued, or 0 */
 	int64		position;		/* appended, or 0 */
-	int			cancelled;		/* jobs */
+	int64		cancelled;		/* jobs */
 } EsReactDone;
 
 /*
  * Evaluates and performs one step that is not a call, with the definer's rights, and all that
  * follows from what it appends.  Outside of the hall; no batch may be open.  An append
  * that was done before is not done again: its idempotency key is made of the reaction's name,
- * the event's position and the step.
+ * the event's position and the step.  What is enqueued has the job key of the reaction's key, if
+ * there is one.
  */
 extern void es_react_step(const EsReactOccasion *occasion, EsReactDone *done);
 
 /*
- * From enter to leave, the current user is the definer, settings are as expressions have
- * them, what is appended is recorded by him, and errors name the reaction.  For calls; the caller
- * leaves in PG_FINALLY.
+ * Metadata of what is appended because of the event: causation, correlation, and which reactions
+ * led to it.  For calls: es_draft_caused_by(), from before to after.  Error (54001) if they are too many.
  */
-typedef struct EsReactRoom EsReactRoom;
-extern EsReactRoom *es_react_enter(const EsReactOccasion *occasion);
-extern void es_react_leave(EsReactRoom *room);
+extern Jsonb *es_react_metadata(const EsReaction *reaction, const EsEvent *event);
+
+/*
+ * Who knows about rights on queues: expect() is called as the current user, and raises an
+ * error (42501) if he may not send jobs to the queue.
+ */
+extern void es_react_on_enqueue(void (*expect) (const text *queue));
+
+/* ---- for append/ alone ---- */
+
+/* The same as a definer. */
+extern void es_react_expect_sender(Oid definer, const char *queue);
+
+/* The same for appending to a stream of the category. */
+extern void es_react_expect_writer(Oid definer, const text *stream);
+
+/* In the hall; the event has its position, and its category reactions. */
+extern void es_react_decide(EsBatch *batch, const EsCategory *category, const EsEvent *event);
+
+/* Does what follows from the events that the batch has written, and from what that appends. */
+extern void es_react_follow(EsBatch *batch);
 
 #endif							/* ES_APPEND_REACT_H */

@@ -206,7 +206,7 @@ begin_backfill(EsBackfill *backfill, Oid relid, int64 limit, int64 done)
 	table_close(rel, NoLock);
 	backfill->row_context = AllocSetContextCreate(CurrentMemoryContext, "eventsource backfill row",
 												  ALLOCSET_DEFAULT_SIZES);
-	backfill->batch = es_batch_begin();
+	backfill->batch = es_batch_begin_import();
 	expected = estimated_rows(relid);
 	es_stream_expect_distinct((int) Min(PG_INT32_MAX / 2, Min(expected, limit)));
 	es_progress_begin(&backfill->progress, psprintf("backfill of %s", get_rel_name(relid)), expected);

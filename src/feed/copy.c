@@ -104,7 +104,7 @@ es_copy_run(const EsCopy *copy, int64 max_events, bool is_brief, EsCopied *resul
 		stretch.mapping = es_mapping_compile(copy->mapping, copy->to, copy->definer);
 		stretch.corrections = es_corrections_load_between(stretch.after, stretch.upto, stretch.snapshot);
 		stretch.context = AllocSetContextCreate(CurrentMemoryContext, "eventsource copy", ALLOCSET_DEFAULT_SIZES);
-		stretch.batch = es_batch_begin();
+		stretch.batch = es_batch_begin_import();
 		begin_progress(&stretch, result);
 		context.arg = &stretch;
 		error_context_stack = &context;
@@ -249,7 +249,7 @@ carry_correction(Stretch *stretch, const EsEvent *correction)
 	es_copy_correct(stretch->copy, stretch->mapping, correction, stretch->upto, stretch->snapshot);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(stretch->context);
-	stretch->batch = es_batch_begin();
+	stretch->batch = es_batch_begin_import();
 }
 
 /* Who asks for heads, or corrects, finds all that is copied so far. */

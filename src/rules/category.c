@@ -17,6 +17,7 @@
 #include "log/guarded.h"
 #include "log/json.h"
 #include "rules/category.h"
+#include "rules/reaction.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -142,6 +143,7 @@ build(EsCategory *category)
 
 	if (policy != NULL && es_json_find_number(&policy->data->root, "every", &every))
 		category->snapshot_every = (int32) every;
+	category->reacts = es_reaction_any(category->name);
 	if (definition == NULL)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "eventsource category",

@@ -19,6 +19,7 @@ typedef struct EsCategory
 								 * InvalidOid */
 	EsExpr	   *subject;		/* or NULL: the stream itself */
 	int32		snapshot_every; /* so many versions; 0: never */
+	bool		reacts;			/* there are reactions to its events */
 } EsCategory;
 
 /* Never NULL: an undeclared category allows everything.  Valid until the end

@@ -23,7 +23,8 @@
 /* Of every type. */
 #define ES_REACTION_ANY_TYPE	"*"
 
-#define ES_REACTION_MAX_NAME	200 /* bytes: names are part of actors and keys */
+#define ES_REACTION_MAX_NAME	200 /* bytes: names are part of actors and
+									 * keys */
 #define ES_REACTION_MAX_STEPS	100
 #define ES_REACTION_MAX_DEPTH	16	/* reactions that cause each other */
 
@@ -59,7 +60,7 @@ typedef struct EsReactionAction
 	List	   *reactions;		/* char *: names */
 
 	/* ES_REACT_CALL */
-	char	   *function;		/* as regprocedure prints it, qualified */
+	char	   *function;		/* with the types of its arguments */
 } EsReactionAction;
 
 typedef struct EsReactionStep
@@ -129,6 +130,17 @@ extern char *es_reaction_lapsed(const EsReaction *reaction, TimestampTz due, Tim
  */
 extern EsReaction *es_reaction_compile(const char *name, Jsonb *definition, Oid definer, List **problems);
 
-extern void es_reaction_init(void);
+/* Calls each() with every expression of it, and what that is. */
+extern void es_reaction_each_expr(const EsReaction *reaction,
+								  void (*each) (const char *what, EsExpr *expr, void *arg), void *arg);
+
+/* ---- reaction_graph.c: which lead to which ---- */
+
+/* The names on a way from it to itself, among those that are defined; NULL: there is none. */
+extern char *es_reaction_cycle(const EsReaction *reaction);
+
+/* What it appends, as its definition keeps it in this member: [{"category", "type"}]. */
+#define ES_REACTION_APPENDS		"appends"
+extern Jsonb *es_reaction_appends(const EsReaction *reaction);
 
 #endif							/* ES_RULES_REACTION_H */

@@ -1,0 +1,56 @@
+/*
+ * react_parts.h
+ *		What react.c (what follows from a batch), react_step.c (a step when it is due)
+ *		and react_value.c (what a step says) share.
+ */
+#ifndef ES_APPEND_REACT_PARTS_H
+#define ES_APPEND_REACT_PARTS_H
+
+#include "append/job.h"
+#include "append/react.h"
+
+/* While it is in force, an error says in its CONTEXT what of which reaction it met. */
+typedef struct EsReactUse
+{
+	ErrorContextCallback callback;
+	const char *reaction;
+	const char *what;			/* "condition"; NULL: all of it */
+	int64		position;		/* of the event */
+	bool		hides;			/* what it says of values is not for the
+								 * current user */
+} EsReactUse;
+
+extern void es_react_begin_use(EsReactUse *use, const EsReaction *reaction, const EsEvent *event);
+extern void es_react_end_use(const EsReactUse *use);
+
+/* What an append of the use is to write to may be more than the current user may see. */
+extern void es_react_hide(EsReactUse *use, const text *stream);
+
+/* What a reaction's expressions are evaluated with: the rows that are asked for are read once. */
+typedef struct EsReactValues
+{
+	const EsReaction *reaction;
+	EsBinding	binding;
+	EsReactUse *use;
+} EsReactValues;
+
+/*
+ * Values for the use's CONTEXT, in the current memory context, never toasted; NULL for NULL.
+ * Those that become keys are refused if they are too long for one.
+ */
+extern text *es_react_text(EsReactValues *values, EsExpr *expr, const char *what, int max);
+extern Jsonb *es_react_jsonb(EsReactValues *values, EsExpr *expr, const char *what);
+
+/* What an action enqueues or appends; the key is the reaction's, or NULL.  All is palloc'd. */
+extern void es_react_job(EsReactValues *values, const EsReactionAction *action, int step, const text *key,
+						 EsJobDraft *job);
+extern void es_react_draft(EsReactValues *values, const EsReactionAction *action, int step, EsDraft *draft);
+
+/* Cancels what the reactions have scheduled for the key; how many jobs. */
+extern int64 es_react_cancel(const EsReaction *reaction, const EsReactionAction *action, const text *key);
+
+/* Adds the draft to the batch, as the definer's. */
+extern void es_react_add(EsBatch *batch, const EsReaction *reaction, const EsDraft *draft,
+						 EsAppended *result);
+
+#endif							/* ES_APPEND_REACT_PARTS_H */
