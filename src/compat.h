@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "replication/message.h"
 #include "storage/buffile.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
@@ -365,5 +366,16 @@ es_compat_may_execute(Oid function, Oid role)
 #define ES_EXECUTOR_RUN_ARGS	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool once
 #define ES_EXECUTOR_RUN_PASS	queryDesc, direction, count, once
 #endif
+
+/* A message that is decoded if, and when, this (sub)transaction commits.  17 added the flush. */
+static inline void
+es_compat_log_message(const char *prefix, const char *message, size_t size)
+{
+#if PG_VERSION_NUM >= 170000
+	(void) LogLogicalMessage(prefix, message, size, true, false);
+#else
+	(void) LogLogicalMessage(prefix, message, size, true);
+#endif
+}
 
 #endif							/* ES_COMPAT_H */

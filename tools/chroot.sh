@@ -1,5 +1,6 @@
 #!/bin/bash
-# chroot.sh make MAJOR: a small Debian with that PostgreSQL, kept between runs.
+# chroot.sh make MAJOR: a small Debian with that PostgreSQL, kept between runs; what one
+# that is there lacks is added.
 # chroot.sh run MAJOR COMMAND ...: runs a command inside, in a copy of the tree.
 # chroot.sh lend MAJOR OLDER: puts the programs of an older major there as well, as its
 # own chroot has them, with what is installed for them.
@@ -22,9 +23,37 @@ suites_of() {
 	esac
 }
 
+# What is built and tested with, besides the server itself.
+packages_of() {
+	echo "gcc libc6-dev make postgresql-server-dev-$1 postgresql-$1-pgtap libipc-run-perl" \
+		"postgresql-$1-wal2json python3-jsonschema python3-aiosmtpd libpq-dev libcurl4-openssl-dev"
+}
+
+# Those of them that a chroot does not have.
+missing_packages() {
+	local package
+	for package in $(packages_of "$1"); do
+		compgen -G "$2/var/lib/dpkg/info/$package.list" >/dev/null ||
+			compgen -G "$2/var/lib/dpkg/info/$package:*.list" >/dev/null || echo "$package"
+	done
+}
+
+add_packages() {
+	local major=$1 dir=$2 missing
+	missing=$(missing_packages "$major" "$dir" | tr '\n' ' ')
+	[ -n "$missing" ] || return 0
+	echo "adding to $dir: $missing"
+	quietly "$cache/apt.log" in_chroot "$dir" / env DEBIAN_FRONTEND=noninteractive sh -c "
+		apt-get update && apt-get install -y --no-install-recommends $missing
+		apt-get clean" || true
+	missing=$(missing_packages "$major" "$dir" | tr '\n' ' ')
+	[ -z "$missing" ] || die "could not add to $dir: $missing"
+}
+
 make_chroot() {
 	local major=$1 dir=$cache/$1 suite
 	if [ -e "$dir/.eventsource-ready" ]; then
+		add_packages "$major" "$dir"
 		return
 	fi
 	if ! command -v debootstrap >/dev/null && ! [ -x /usr/sbin/debootstrap ]; then
@@ -65,12 +94,12 @@ install_server() {
 		as_root tee "$dir/etc/apt/apt.conf.d/90snapshot" >/dev/null
 
 	quietly "$cache/apt.log" in_chroot "$dir" / env DEBIAN_FRONTEND=noninteractive sh -c "
-		apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make \
-			postgresql-$major postgresql-server-dev-$major postgresql-$major-pgtap libipc-run-perl
+		apt-get update && apt-get install -y --no-install-recommends postgresql-$major $(packages_of "$major")
 		apt-get clean" || true
 	[ -x "$dir/usr/lib/postgresql/$major/bin/postgres" ] &&
 		[ -f "$dir/usr/lib/postgresql/$major/lib/pgxs/src/makefiles/pgxs.mk" ] &&
-		[ -f "$dir/usr/share/postgresql/$major/extension/pgtap.control" ]
+		[ -f "$dir/usr/share/postgresql/$major/extension/pgtap.control" ] &&
+		[ -z "$(missing_packages "$major" "$dir")" ]
 }
 
 quietly() {

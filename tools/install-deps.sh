@@ -20,6 +20,15 @@ main() {
 		packages+=' python3-psycopg2'
 	fi
 
+	# Delivery: what CloudEvents are judged by, what the relay is built with, and whom
+	# it delivers to.
+	if [ "$want" = test ]; then
+		has_module jsonschema || packages+=' python3-jsonschema'
+		has_module aiosmtpd || packages+=' python3-aiosmtpd'
+		has_header libpq-fe.h || packages+=' libpq-dev'
+		has_header curl/curl.h || packages+=' libcurl4-openssl-dev'
+	fi
+
 	# What validators of JSON Schema are held against.
 	if [ "$want" = test ] && ! [ -d /usr/share/json-schema-test-suite ]; then
 		packages+=' json-schema-test-suite'
@@ -32,9 +41,11 @@ main() {
 		apt_update
 		major=$(apt-cache show postgresql | sed -n 's/^Version: \([0-9]*\).*/\1/p' | sort -n | tail -1)
 		[ -n "$major" ] || die "apt knows no postgresql"
-		packages+=" postgresql-$major postgresql-server-dev-$major postgresql-$major-pgtap"
-	elif [ "$want" = test ] && ! [ -f "$("$pg_config" --sharedir)/extension/pgtap.control" ]; then
-		packages+=" postgresql-$("$pg_config" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')-pgtap"
+		packages+=" postgresql-$major postgresql-server-dev-$major postgresql-$major-pgtap postgresql-$major-wal2json"
+	elif [ "$want" = test ]; then
+		major=$("$pg_config" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+		[ -f "$("$pg_config" --sharedir)/extension/pgtap.control" ] || packages+=" postgresql-$major-pgtap"
+		[ -f "$("$pg_config" --pkglibdir)/wal2json.so" ] || packages+=" postgresql-$major-wal2json"
 	fi
 
 	if [ -n "$packages" ]; then
@@ -45,6 +56,14 @@ main() {
 		[ -f "$("$pg_config" --sharedir)/extension/pgtap.control" ] ||
 			die "pgTAP is not installed for $("$pg_config" --version)"
 	fi
+}
+
+has_module() { /usr/bin/python3 -c "import $1" 2>/dev/null; }
+
+# Where the compiler, or the client library's own folder, has it.
+has_header() {
+	echo "#include <$1>" | gcc -E -I"$(pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)" \
+		-I/usr/include/postgresql -xc - >/dev/null 2>&1
 }
 
 apt_update() {

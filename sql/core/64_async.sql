@@ -40,7 +40,7 @@ CREATE FUNCTION eventsource.follower_states()
 				   sqlstate text, error text, detail text)
 	AS 'MODULE_PATHNAME', 'eventsource_follower_states' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.follower_states() IS
-	'Private, for views: how far async projections and handlers have come. Errors are shown to who may read the table, or has the rights of the handler''s owner.';
+	'Private, for views: how far async projections, handlers and publications have come. Errors are shown to who may read the table, or has the rights of the owner.';
 
 CREATE VIEW eventsource.projections AS
 SELECT d.target,

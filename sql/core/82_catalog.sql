@@ -255,7 +255,10 @@ CREATE FUNCTION eventsource.catalog_users(category text) RETURNS text
 					  FROM eventsource.subscriptions s WHERE s.category IS NULL OR s.category @> ARRAY[catalog_users.category]
 					UNION ALL
 					SELECT 5, c.to_category, format('- copy to category %s', eventsource.markdown_code(c.to_category))
-					  FROM eventsource.category_copies c WHERE c.from_category = catalog_users.category) u
+					  FROM eventsource.category_copies c WHERE c.from_category = catalog_users.category
+					UNION ALL
+					SELECT 6, p.prefix, format('- publication %s%s', eventsource.markdown_code(p.prefix), ' of events where ' || eventsource.markdown_code(p.filter))
+					  FROM eventsource.publications p WHERE p.category IS NULL OR p.category @> ARRAY[catalog_users.category]) u
 			HAVING count(*) > 0);
 COMMENT ON FUNCTION eventsource.catalog_users(text) IS
 	'Private, for event_catalog: what is made of the events of a category.';

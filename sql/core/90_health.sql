@@ -267,10 +267,14 @@ SELECT f.kind || ' ' || f.name, CASE f.status WHEN 'current' THEN 'healthy' ELSE
 		UNION ALL
 		SELECT 'handler', h.name, h.status, h.lag, h.lag_seconds, h.max_lag_seconds, h.failed_at,
 			   h.failed_position, h.sqlstate, h.error
-		  FROM eventsource.handlers h) f
+		  FROM eventsource.handlers h
+		UNION ALL
+		SELECT 'publication', n.prefix, n.status, n.lag, n.lag_seconds, n.max_lag_seconds, n.failed_at,
+			   n.failed_position, n.sqlstate, n.error
+		  FROM eventsource.publications n) f
 $$;
 COMMENT ON FUNCTION eventsource.health_projections() IS
-	'Private, for health(): how long events have waited for async projections and handlers.';
+	'Private, for health(): how long events have waited for async projections, handlers and publications.';
 
 CREATE FUNCTION eventsource.health_subscriptions()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
@@ -441,7 +445,9 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 		  FROM (SELECT 'projection' AS kind, p.name, p.lag, p.lag_seconds, p.status FROM eventsource.projections p
 				 WHERE p.target IS NOT NULL AND p.status IS NOT NULL
 				UNION ALL
-				SELECT 'handler' AS kind, h.name, h.lag, h.lag_seconds, h.status FROM eventsource.handlers h) f
+				SELECT 'handler' AS kind, h.name, h.lag, h.lag_seconds, h.status FROM eventsource.handlers h
+				UNION ALL
+				SELECT 'publication', n.prefix, n.lag, n.lag_seconds, n.status FROM eventsource.publications n) f
 		 CROSS JOIN LATERAL (VALUES (f.kind || '_lag_positions', f.lag::numeric),
 									(f.kind || '_lag_seconds', round(f.lag_seconds::numeric, 3)),
 									(f.kind || '_parked', (f.status = 'parked')::integer)) v (metric, value)

@@ -267,6 +267,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'create_handler', 'drop_handler', 'resume_handler',
 				 'create_reaction', 'drop_reaction',
 				 'create_subscription', 'drop_subscription', 'reset_subscription',
+				 'start_publishing', 'stop_publishing', 'publish',
 				 'copy_category', 'copy_category_in_batches', 'drop_category_copy',
 				 'set_retention', 'hold', 'release_hold', 'archive_due', 'archive_due_in_batches',
 				 'register_eraser', 'drop_eraser']::name[];

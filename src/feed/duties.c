@@ -1,11 +1,13 @@
 /*
  * duties.c
  *		What the worker does for the feed: brings on what follows the log, publishes
- *		the watermark for standby servers, notifies listeners.
+ *		events for who decodes the WAL and the watermark for standby servers, notifies
+ *		listeners.
  */
 #include "postgres.h"
 
 #include "commands/async.h"
+#include "feed/publish.h"
 #include "feed/run.h"
 #include "feed/worker.h"
 #include "feed/worker_slots.h"
@@ -113,6 +115,7 @@ void
 es_duties_init(void)
 {
 	es_worker_add_duty("bringing on projections and handlers", follow);
+	es_worker_add_duty("publishing events", es_publication_duty);
 	es_worker_add_duty("publishing the watermark", publish);
 	es_worker_add_duty("notifying listeners", notify);
 }

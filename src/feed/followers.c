@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "feed/handler.h"
+#include "feed/publish.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "log/catalog.h"
@@ -39,6 +40,7 @@ PG_FUNCTION_INFO_V1(eventsource_follower_states);
 
 static void put_state(ReturnSetInfo *result, const char *follower, const EsPace *pace, int64 watermark,
 					  bool may_see_error);
+static bool has_rights_of(Oid definer);
 static double waiting_seconds(int64 after, int64 upto);
 static void put_failure(const EsFailure *failure, bool may_see_error, Datum *values, bool *nulls);
 
@@ -63,11 +65,23 @@ eventsource_follower_states(PG_FUNCTION_ARGS)
 	{
 		EsHandler  *handler = lfirst(lc);
 
-		put_state(result, handler->follower, &handler->pace, watermark,
-				  has_privs_of_role(GetUserId(),
-									OidIsValid(handler->definer) ? handler->definer : es_catalog_owner()));
+		put_state(result, handler->follower, &handler->pace, watermark, has_rights_of(handler->definer));
+	}
+	foreach(lc, es_publication_list())
+	{
+		EsPublication *publication = lfirst(lc);
+
+		put_state(result, publication->follower, &publication->pace, watermark,
+				  has_rights_of(publication->definer));
 	}
 	return (Datum) 0;
+}
+
+/* Those of a role that is gone are the owner's. */
+static bool
+has_rights_of(Oid definer)
+{
+	return has_privs_of_role(GetUserId(), OidIsValid(definer) ? definer : es_catalog_owner());
 }
 
 /* An error may tell what is in a row. */

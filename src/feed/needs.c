@@ -1,7 +1,7 @@
 /*
  * needs.c
  *		Which events the followers of the log still need: subscriptions, projections
- *		in mode async, handlers, copies of categories.
+ *		in mode async, handlers, copies of categories, publications.
  *
  * Each needs what comes after its position in the categories that it reads, whether a
  * filter wants it or not; a batch that is lent is after it.  A subscription also needs
@@ -16,6 +16,7 @@
 #include "feed/copy.h"
 #include "feed/handler.h"
 #include "feed/needs.h"
+#include "feed/publish.h"
 #include "feed/subscription.h"
 #include "log/config.h"
 #include "log/cursor.h"
@@ -78,6 +79,22 @@ list_handlers(void)
 }
 
 static List *
+list_publications(void)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, es_publication_list())
+	{
+		EsPublication *publication = lfirst(lc);
+
+		result = lappend(result, new_need("publication", publication->prefix, publication->categories,
+										  cursor_position(publication->follower)));
+	}
+	return result;
+}
+
+static List *
 list_copies(void)
 {
 	List	   *result = NIL;
@@ -124,8 +141,10 @@ list_subscriptions(void)
 static List *
 list_needs(void)
 {
-	return list_concat(list_concat(list_subscriptions(), list_projections()),
-					   list_concat(list_handlers(), list_copies()));
+	List	   *result = list_concat(list_concat(list_subscriptions(), list_projections()),
+									 list_concat(list_handlers(), list_copies()));
+
+	return list_concat(result, list_publications());
 }
 
 void

@@ -106,8 +106,8 @@ es_log_id(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the event log has no identity"),
-				 errdetail("Table \"eventsource.log\" is empty, though events are there."),
-				 errhint("Restore the dump as a whole: its tables stand together.")));
+				 errdetail("Table \"eventsource.log\" is empty: nothing was appended yet, or a dump was not restored as a whole."),
+				 errhint("The first event gives it one; the tables of a dump stand together.")));
 	if (!is_own)
 		log_id_of = table;
 	return &log_id;

@@ -42,7 +42,7 @@ SELECT count(eventsource.create_subscription(s, c, max_attempts => 1)) AS done
 SELECT count(eventsource.nack(s, (SELECT min(position) FROM eventsource.events WHERE category = 'cra'), 'bad cra')) AS done FROM unnest('{cr_a,cr_ab}'::text[]) s \gset
 
 BEGIN;
-SELECT plan(161);
+SELECT plan(163);
 SELECT eventsource.request_erasure('crb-7', 'hard', 'asked', actor => 'me') IS NULL AS done \gset
 
 CREATE FUNCTION pg_temp.as_role(role text, command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -71,7 +71,7 @@ SELECT eventsource.grant_reader('cr_a', '{cra}') IS NULL AS done \gset
 -- filtered: shows rows of what one may read. named: refuses a category, stream or table that one may not.
 -- definition: shows definitions. silent: tells of no event. totals: tells how many or how far, of all together.
 CREATE TEMP TABLE door (kind text, name text COLLATE "C");
-INSERT INTO door SELECT 'filtered', unnest('{events,streams,correlations,causations,corrections,transitions,state_periods,step,snapshots,
+INSERT INTO door SELECT 'filtered', unnest('{events,outbox,streams,correlations,causations,corrections,transitions,state_periods,step,snapshots,
 	violations,event_summaries,archived_events,pruned_streams,parked_events,subscriptions,subscription_partitions,category_copies,erasures,erasure_requests,
 	read_all,stored_data,stream_head,corrected_state,read_data,verify_chain,verify_transitions,verify_upcasters,subscription_pending,
 	erasure_report,inclusion_proof,event_catalog,catalog_example,catalog_category,catalog_type,catalog_users}'::text[]);
@@ -79,14 +79,14 @@ INSERT INTO door SELECT 'named', unnest('{read_stream,read_category,stream_versi
 	can_append,compare_machine,verify_projection,compare_projection,as_of,row_history,attribute_periods,replay,
 	poll,ack,nack,redrive,discard,wait_for_events,expect_category,sample_projection}'::text[]);
 INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_transitions,state_machine_edges,state_machine_diagram,reason_codes,categories,
-	event_types,event_type_versions,upcasters,upcaster_list,projections,projection_definitions,handlers,handler_definitions,follower_states,
+	event_types,event_type_versions,upcasters,upcaster_list,projections,projection_definitions,handlers,handler_definitions,publications,publication_definitions,follower_states,
 	subscription_definitions,tracked_tables,list_tracked_tables,category_copy_definitions,erasers,eraser_definitions,retention_policies,
 	category_rights,category_rights_list,personal_columns}'::text[]);
 INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,checkpoint,consistency_proof,watermark,published_row,log_id,
 	feed_lag,seal_lag,health,health_status,metrics,health_feed,health_guards,health_segments,health_sample,health_worker,health_projections,
 	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,health_erasure,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,
 	append_only_names,guards_of_all,guards_on_tables,guards_of_the_log,manifest_now,manifest_of_the_extension}'::text[]);
-INSERT INTO door SELECT 'silent', unnest('{occurred_at,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
+INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,to_cloudevent,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
 	may_read_subscription,includes_synthetic,run_machine,run_machine_step,run_machine_result,jsonb_matches_schema,jsonschema_is_valid,
 	jsonschema_validation_errors,schema_compatibility,event_field,create_event_view,words,short_value,event_detail,markdown,markdown_code,
 	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due}'::text[]);
@@ -110,6 +110,7 @@ SELECT is_empty($$ SELECT name::name FROM door WHERE kind = 'whole log' INTERSEC
 CREATE TEMP TABLE shown (door text, query text);
 INSERT INTO shown VALUES
 	('events', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.events e $$),
+	('outbox', $$ SELECT e::text, ARRAY[e.aggregatetype] FROM eventsource.outbox e $$),
 	('streams', $$ SELECT e::text, ARRAY[e.category] FROM eventsource.streams e $$),
 	('correlations', $$ SELECT e::text, ARRAY[split_part(e.stream, '-', 1)] FROM eventsource.correlations e $$),
 	('causations', $$ SELECT e::text, ARRAY[split_part(e.cause_stream, '-', 1), split_part(e.effect_stream, '-', 1)] FROM eventsource.causations e $$),
