@@ -2,6 +2,7 @@
 #
 #   make            build against the server that PG_CONFIG names
 #   make install    install it there
+#   make relay      build the client that delivers jobs (needs libcurl's headers)
 #   make demo       from a fresh machine to a story one can read
 #   make test       everything, on the local major
 #   make torture    the feed and its readers under load and murder, for long
@@ -21,13 +22,13 @@ SQL_SCRIPT = sql/eventsource--$(EXTVERSION).sql
 
 DATA = $(filter-out $(SQL_SCRIPT),$(wildcard sql/eventsource--*.sql))
 DATA_built = $(SQL_SCRIPT)
-EXTRA_CLEAN = .build_flags $(OBJS:.o=.d) sql/eventsource--$(EXTVERSION).sql.tmp \
+EXTRA_CLEAN = .build_flags $(RELAY) $(OBJS:.o=.d) sql/eventsource--$(EXTVERSION).sql.tmp \
 	results regression.diffs regression.out tmp_check
 
 all:
 
 # test/, bench/ and the like are folders too.
-.PHONY: demo demo-stop test test-all torture bench check-style format
+.PHONY: demo demo-stop test test-all torture bench check-style format relay
 
 # These need no server yet, and so must not need pg_config either.
 demo:
@@ -62,6 +63,19 @@ format:
 	tools/indent.sh
 
 PG_CONFIG ?= pg_config
+
+# The relay is a client: it needs libpq and libcurl, and no server.
+RELAY = relay/eventsource-relay
+RELAY_CFLAGS = -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wstrict-prototypes \
+	-DRELAY_VERSION='"$(EXTVERSION)"' -isystem $(shell $(PG_CONFIG) --includedir) \
+	$(shell curl-config --cflags 2>/dev/null) $(ES_CFLAGS)
+RELAY_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq -lcurl -lpthread
+
+relay: $(RELAY)
+
+$(RELAY): $(wildcard relay/*.c relay/*.h) eventsource.control
+	$(CC) $(RELAY_CFLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS) $(RELAY_LIBS)
+
 ifneq ($(shell command -v $(PG_CONFIG) 2>/dev/null),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 

@@ -30,12 +30,12 @@ while read -r file; do
 			bad = 1
 		}
 		END { exit bad }' "$file" || bad=1
-done < <(find src -name '*.[ch]' 2>/dev/null | sort)
+done < <(find src relay -name '*.[ch]' 2>/dev/null | sort)
 
 while read -r file; do
 	grep -nHE '[[:blank:]]$' "$file" && bad=1
 	grep -nHwE 'TODO|FIXME|XXX' "$file" && bad=1
-done < <(find src sql/core bench examples tools test Makefile .ci -type f \
+done < <(find src relay sql/core bench examples tools test Makefile .ci -type f \
 	\( -name '*.[ch]' -o -name '*.sql' -o -name '*.p[lm]' -o -name '*.spec' -o -name Makefile -o -path '.ci/*' \) \
 	2>/dev/null | sort)
 

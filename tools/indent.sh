@@ -1,5 +1,5 @@
 #!/bin/bash
-# indent.sh [--check] [FILE ...]: indents src/, or those files in it, with
+# indent.sh [--check] [FILE ...]: indents src/ and relay/, or those files in them, with
 # PostgreSQL's own pgindent, taken from the Debian that PostgreSQL 18 is tested in;
 # --check only shows what it would do.
 set -euo pipefail
@@ -11,7 +11,7 @@ if [ "${1:-}" = --check ]; then
 	check=yes
 	shift
 fi
-mapfile -t all < <(find src -name '*.[ch]' | sort)
+mapfile -t all < <(find src relay -name '*.[ch]' | sort)
 files=("$@")
 [ $# -gt 0 ] || files=("${all[@]}")
 [ ${#files[@]} -gt 0 ] || exit 0
@@ -34,7 +34,7 @@ fi
 
 result=$(mktemp -d)
 trap 'rm -rf "$result"' EXIT
-in_18 "$pgindent \"\$@\" >&2 && tar -cf - src" sh "${files[@]}" | tar -C "$result" -xf -
+in_18 "$pgindent \"\$@\" >&2 && tar -cf - src relay" sh "${files[@]}" | tar -C "$result" -xf -
 for file in "${files[@]}"; do
 	cmp -s "$result/$file" "$file" || cat "$result/$file" >"$file"
 done

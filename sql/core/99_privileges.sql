@@ -252,7 +252,7 @@ COMMENT ON FUNCTION eventsource.revoke_eraser(regrole, text[]) IS
 
 CREATE FUNCTION eventsource.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-	RETURN ARRAY['append', 'append_events', 'lock_stream', 'correct_event', 'void_event']::name[];
+	RETURN ARRAY['append', 'append_events', 'lock_stream', 'correct_event', 'void_event', 'record_delivery']::name[];
 COMMENT ON FUNCTION eventsource.writer_functions() IS
 	'Private: functions that grant_writer adds to what a reader may call.';
 

@@ -1,0 +1,259 @@
+/*
+ * delivery.c
+ *		Slots for deliveries under way, and the thread that each is sent in.
+ *
+ * libcurl waits where it must not always be waited with: for a mail server's answer to
+ * QUIT, say.  Hence a thread for each delivery, so that the main thread goes on renewing
+ * leases whatever a receiver does.  A delivery belongs to its thread from
+ * delivery_start() until its address comes out of the pipe; nothing else is shared.
+ */
+#include "delivery.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mail.h"
+#include "options.h"
+#include "outcome.h"
+#include "webhook.h"
+
+/* Of what a receiver answers beyond its status, so much is waited for. */
+#define MOST_RECEIVED	65536
+
+#define STACK_SIZE		(512 * 1024)
+
+static Delivery *slots;
+static int	finished[2];
+
+void
+delivery_begin(void)
+{
+	slots = memory_new((size_t) options.concurrency * sizeof(Delivery));
+	if (pipe2(finished, O_CLOEXEC) != 0)
+	{
+		say("no pipe: %s", strerror(errno));
+		exit(EXIT_UNRECORDED);
+	}
+}
+
+int
+delivery_pipe(void)
+{
+	return finished[0];
+}
+
+Delivery *
+delivery_slot(int number)
+{
+	return &slots[number];
+}
+
+int
+delivery_count(DeliveryState state)
+{
+	int			count = 0;
+
+	for (int i = 0; i < options.concurrency; i++)
+		count += slots[i].state == state;
+	return count;
+}
+
+Delivery *
+delivery_take_slot(void)
+{
+	for (int i = 0; i < options.concurrency; i++)
+		if (slots[i].state == DELIVERY_NONE)
+			return &slots[i];
+	return NULL;
+}
+
+void
+delivery_forget(Delivery *d)
+{
+	CURL	   *curl = d->curl;
+
+	free(d->url);
+	free(d->body);
+	free(d->to);
+	free(d->subject);
+	free(d->text);
+	free(d->from);
+	for (int i = 0; i < d->header_count; i++)
+	{
+		free(d->headers[i].name);
+		free(d->headers[i].value);
+	}
+	text_free(&d->target);
+	text_free(&d->content);
+	text_free(&d->message);
+	text_free(&d->details);
+	memset(d, 0, sizeof(*d));
+	d->curl = curl;
+}
+
+static size_t
+receive(char *data, size_t size, size_t count, void *arg)
+{
+	Delivery   *d = arg;
+
+	d->received += size * count;
+	return d->received > MOST_RECEIVED ? 0 : size * count;
+}
+
+/* The main thread has no other way to end a transfer. */
+static int
+look_up(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
+{
+	return atomic_load(&((Delivery *) arg)->is_aborted) ? 1 : 0;
+}
+
+/* What is the same for all receivers. */
+static void
+set_up(Delivery *d)
+{
+	if (d->curl == NULL && (d->curl = curl_easy_init()) == NULL)
+	{
+		say("libcurl gives no handle");
+		_exit(EXIT_UNRECORDED);
+	}
+	curl_easy_reset(d->curl);
+	curl_easy_setopt(d->curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(d->curl, CURLOPT_ERRORBUFFER, d->curl_error);
+	curl_easy_setopt(d->curl, CURLOPT_WRITEFUNCTION, receive);
+	curl_easy_setopt(d->curl, CURLOPT_WRITEDATA, d);
+	curl_easy_setopt(d->curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(d->curl, CURLOPT_XFERINFOFUNCTION, look_up);
+	curl_easy_setopt(d->curl, CURLOPT_XFERINFODATA, d);
+	curl_easy_setopt(d->curl, CURLOPT_TIMEOUT_MS, (long) options.timeout);
+	curl_easy_setopt(d->curl, CURLOPT_CONNECTTIMEOUT_MS, (long) options.connect_timeout);
+	curl_easy_setopt(d->curl, CURLOPT_PROXY, options.proxy != NULL ? options.proxy : "");
+	if (options.ca_file != NULL)
+		curl_easy_setopt(d->curl, CURLOPT_CAINFO, options.ca_file);
+}
+
+/* What the event will say, and the job's error. */
+static void
+describe(Delivery *d, CURLcode result, long status, int64_t took)
+{
+	text_printf(&d->details, "{\"id\": ");
+	text_json(&d->details, d->id);
+	if (status > 0)
+		text_printf(&d->details, ", \"status\": %ld", status);
+	if (d->target.len > 0)
+	{
+		text_add(&d->details, ", \"target\": ");
+		text_json(&d->details, d->target.data);
+	}
+	text_printf(&d->details, ", \"duration_ms\": %lld}", (long long) took);
+
+	if (d->error_code == NULL || d->message.len > 0)
+		return;
+	if (status > 0)
+		text_printf(&d->message, "status %ld", status);
+	if (result != CURLE_OK)
+		text_printf(&d->message, "%s%s", d->message.len > 0 ? ", " : "",
+					d->curl_error[0] != '\0' ? d->curl_error : curl_easy_strerror(result));
+}
+
+static void
+refuse(Delivery *d, const char *problem)
+{
+	if (d->error_code == NULL)
+		d->error_code = "BAD_REQUEST";
+	text_add(&d->message, problem);
+	describe(d, CURLE_OK, 0, 0);
+}
+
+static void
+send_it(Delivery *d)
+{
+	struct curl_slist *list = NULL;
+	int64_t		started = now_ms();
+	const char *problem;
+	CURLcode	result;
+	long		status = 0;
+
+	d->retry_after = -1;
+	set_up(d);
+	problem = d->problem;
+	if (problem == NULL)
+		problem = options.smtp != NULL ? mail_prepare(d, &list) : webhook_prepare(d, &list);
+	if (problem != NULL)
+	{
+		curl_slist_free_all(list);
+		refuse(d, problem);
+		return;
+	}
+
+	result = curl_easy_perform(d->curl);
+	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (options.smtp != NULL)
+		d->error_code = outcome_of_mail(result, status, d->stage);
+	else
+	{
+		curl_off_t	wait = 0;
+
+		d->error_code = d->is_address_refused ? "BAD_REQUEST" : outcome_of_webhook(result, status);
+		if (d->is_address_refused)
+			text_add(&d->message, "the address is none of the public Internet");
+		if (d->error_code != NULL && curl_easy_getinfo(d->curl, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK &&
+			wait > 0)
+			d->retry_after = wait > options.max_retry_after / 1000 ? options.max_retry_after : wait * 1000;
+	}
+	describe(d, result, status, now_ms() - started);
+	curl_slist_free_all(list);
+}
+
+static void *
+thread_main(void *arg)
+{
+	Delivery   *d = arg;
+
+	send_it(d);
+	while (write(finished[1], &d, sizeof(d)) < 0 && errno == EINTR)
+		;
+	return NULL;
+}
+
+void
+delivery_start(Delivery *d)
+{
+	pthread_attr_t attributes;
+	pthread_t	thread;
+	int			problem;
+
+	d->state = DELIVERY_SENDING;
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	problem = pthread_create(&thread, &attributes, thread_main, d);
+	pthread_attr_destroy(&attributes);
+	if (problem != 0)
+	{
+		say("no thread: %s", strerror(problem));
+		d->error_code = "SERVICE_UNAVAILABLE";
+		d->retry_after = -1;
+		text_add(&d->message, "relay has no thread for it");
+		describe(d, CURLE_OK, 0, 0);
+		d->state = DELIVERY_UNRECORDED;
+		d->record_at = 0;
+	}
+}
+
+void
+delivery_end_sending(void)
+{
+	Delivery   *d;
+
+	if (read(finished[0], &d, sizeof(d)) != sizeof(d))
+		return;
+	d->state = DELIVERY_UNRECORDED;
+	d->record_at = 0;
+	if (options.verbose)
+		say("job %s, attempt %s: %s%s%s", d->job_id, d->attempt, d->error_code != NULL ? d->error_code : "delivered",
+			d->message.len > 0 ? ", " : "", d->message.len > 0 ? d->message.data : "");
+}
