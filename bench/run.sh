@@ -7,7 +7,7 @@
 #   BENCH_SECONDS   length of one measurement (2)
 #   BENCH_WARM_UP   length of the run before a row's measurements, on either side (5)
 #   BENCH_ROUNDS    measurements of each side (5)
-#   BENCH_ROWS      only these: append cpu batch copy projection capture
+#   BENCH_ROWS      only these: append cpu batch copy projection reaction capture
 #                   as_of wal disk read rebuild followed readers latency modes schema proof personal
 #   BENCH_LONG=1    also "long" (10 million events add some ten minutes and 20 GB), of
 #                   BENCH_LONG_EVENTS events (10000000); BENCH_LONG_SEALED=1: sealed and archived
@@ -25,7 +25,7 @@ cd "$(dirname "$0")"
 
 long_events=${BENCH_LONG_EVENTS:-10000000}
 seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5} warm_up=${BENCH_WARM_UP:-5}
-rows=${BENCH_ROWS:-append cpu batch copy projection capture wal disk read rebuild as_of followed readers latency modes schema proof personal${BENCH_LONG:+ long}}
+rows=${BENCH_ROWS:-append cpu batch copy projection reaction capture wal disk read rebuild as_of followed readers latency modes schema proof personal${BENCH_LONG:+ long}}
 
 type=step_done
 data='{"channel": "phone", "outcome": "no answer", "attempt": 3, "agent": "agent-17", "amount": 12.50}'
@@ -198,6 +198,14 @@ row_projection() {
 	warm projection
 	compare 'append + one inline projection, 1 client' /s '>= 1.00' throughput projection 1 off
 	compare 'append + one inline projection, 8 clients' /s '>= 1.00' throughput projection 8 off
+}
+
+# An event that leads to a job, beside a row that goes into a queue with it.
+row_reaction() {
+	warm reaction
+	compare 'append + one reaction that enqueues, 1 client' /s '' throughput reaction 1 off
+	compare 'append + one reaction that enqueues, 8 clients' /s '' throughput reaction 8 off
+	sql -c 'TRUNCATE bench.plain_job'
 }
 
 # update_time SYNCHRONOUS_COMMIT SIDE: microseconds per UPDATE of one row.

@@ -30,6 +30,20 @@ CREATE TABLE bench.account (LIKE bench.plain_account INCLUDING ALL);
 CREATE TABLE bench.plain_ledger (LIKE bench.plain_account INCLUDING ALL);
 CREATE TABLE bench.ledger (LIKE bench.plain_account INCLUDING ALL);
 
+-- A queue as one writes it by hand, taken from with SKIP LOCKED.
+CREATE TABLE bench.plain_job (
+	id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	queue       text        NOT NULL,
+	payload     jsonb       NOT NULL,
+	state       text        NOT NULL DEFAULT 'available',
+	priority    integer     NOT NULL DEFAULT 0,
+	run_at      timestamptz NOT NULL DEFAULT now(),
+	attempts    integer     NOT NULL DEFAULT 0,
+	lease_until timestamptz,
+	finished_at timestamptz
+);
+CREATE INDEX ON bench.plain_job (queue, priority DESC, run_at, id) WHERE state = 'available';
+
 -- A machine that allows the event in every state and always moves.
 SELECT eventsource.create_state_machine('ring', '{
 	"initial": "A",
@@ -39,7 +53,8 @@ SELECT eventsource.create_state_machine('ring', '{
 		"C": {"on": {"step_done": "D", "paused": "D"}},
 		"D": {"on": {"step_done": "A"}}},
 	"on": {"note_added": {}}}');
-SELECT eventsource.create_category(name, 'ring') FROM unnest(ARRAY['order', 'account', 'ledger']) name;
+SELECT eventsource.create_category(name, 'ring') FROM unnest(ARRAY['order', 'account', 'ledger', 'cart']) name;
+SELECT eventsource.create_reaction('cart_mail', 'cart', 'step_done', NULL, '{"enqueue": "mail", "payload": "event.data"}');
 SELECT eventsource.create_projection(target, ARRAY[category], jsonb_build_object('step_done',
 		$$balance = row.balance + (event.data->>'amount')::numeric, steps = row.steps + 1$$))
   FROM (VALUES ('bench.account'::regclass, 'account'), ('bench.ledger', 'ledger')) p (target, category);
