@@ -5,7 +5,7 @@
 CREATE FUNCTION eventsource.create_state_machine(name text, definition jsonb) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_state_machine' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_state_machine(text, jsonb) IS
-	'Defines a state machine, or a new version of it; returns the version, which is in force for appends from now on. definition: {"initial", "create", "states": {name: {"type": "final", "on": {type: edge}}}, "on": {type: edge}, "reasons": {code: {"category", "label"}}}; an edge is the name of a state, an object of target, reason (required, optional, forbidden), reasons, guard, fill, kind (forward, backward) and label, or a list of such candidates. Errors: ZE011, with all problems listed; nothing is changed then.';
+	'Defines a state machine, or a new version of it; returns the version, which is in force for appends from now on. definition: {"initial", "create", "states": {name: {"type": "final", "on": {type: edge}, "after": {interval: type}}}, "on": {type: edge}, "reasons": {code: {"category", "label"}}}; an edge is the name of a state, an object of target, reason (required, optional, forbidden), reasons, guard, fill, kind (forward, backward) and label, or a list of such candidates. What "after" names is appended by run_due() when a stream has been in the state for so long: an event type, an object of type, reason, guard and label, or a list of such candidates. Errors: ZE011, with all problems listed; nothing is changed then.';
 
 CREATE FUNCTION eventsource.create_category(
 	name text, state_machine text DEFAULT NULL, context regclass DEFAULT NULL,
@@ -72,6 +72,30 @@ COMMENT ON COLUMN eventsource.state_machine_transitions.guard IS 'Condition that
 COMMENT ON COLUMN eventsource.state_machine_transitions.fill IS 'Fields that the database adds to data, with their expressions.';
 COMMENT ON COLUMN eventsource.state_machine_transitions.kind IS 'forward or backward; NULL: not said.';
 COMMENT ON COLUMN eventsource.state_machine_transitions.label IS 'Text for people.';
+
+CREATE FUNCTION eventsource.state_machine_after(definition jsonb)
+	RETURNS TABLE (state text, after interval, candidate integer, type text, reason text, guard text, label text)
+	AS 'MODULE_PATHNAME', 'eventsource_state_machine_after' LANGUAGE C STABLE PARALLEL SAFE ROWS 5;
+COMMENT ON FUNCTION eventsource.state_machine_after(jsonb) IS
+	'Private, for views: the timeouts of the states of a state machine''s definition.';
+
+CREATE VIEW eventsource.state_machine_timeouts AS
+SELECT m.name AS state_machine, m.version, m.is_current,
+	   t.state, t.after, t.candidate, t.type, t.reason, t.guard, t.label
+  FROM eventsource.state_machines m
+ CROSS JOIN LATERAL eventsource.state_machine_after(m.definition) t;
+COMMENT ON VIEW eventsource.state_machine_timeouts IS
+	'What the state machines append by themselves when a stream has been in a state for long enough: one row per version, state, length and candidate.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.state_machine IS 'Name of the state machine.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.version IS 'Its version.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.is_current IS 'True for the version in force.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.state IS 'The state.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.after IS 'How long after it was entered, in UTC, on occurred_at.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.candidate IS 'Candidates of one timeout are tried in this order; the first whose guards hold is taken.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.type IS 'Event type that is appended.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.reason IS 'Its reason code; NULL: none.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.guard IS 'Condition that must hold when it is due; NULL: none.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.label IS 'Text for people.';
 
 CREATE VIEW eventsource.reason_codes AS
 SELECT m.name AS state_machine, m.version, m.is_current,

@@ -409,15 +409,21 @@ lock_machine(const char *name)
 	es_define_lock("state_machine", name);
 }
 
-/* What is stored: the definition as it was given, under its name. */
+/*
+ * What is stored: the definition as it was given, under its name, and whether a
+ * version before it had timeouts, which may wait for streams.
+ */
 static Jsonb *
 wrap_definition(const char *name, Jsonb *definition)
 {
+	EsDefinition *before = es_config_read("state_machine", name, 0);
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	es_json_push_string(&state, "name", name);
 	es_json_push_jsonb(&state, "definition", definition);
+	if (before != NULL && es_machine_stored_timeouts(before->data))
+		es_json_push_bool(&state, "had_timeouts", true);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -49,7 +49,7 @@ static void refresh_cache(void);
 static EsMachine *build(const char *name, int64 version, TupleDesc row, bool inspected);
 static EsMachine *build_from(const EsDefinition *definition, TupleDesc row, bool inspected);
 static EsMachine *make(const char *name, const char *label, Jsonb *definition, const EsExprScope *scope,
-					   int flags);
+					   int flags, bool had_timeouts);
 
 EsMachine *
 es_machine_get(const char *name, int64 version, TupleDesc context_row, Oid context_relid)
@@ -75,7 +75,7 @@ es_machine_propose(const char *name, Jsonb *definition, TupleDesc context_row)
 
 	if (problems != NIL)
 		es_machine_refuse(psprintf("definition of state machine \"%s\"", name), problems);
-	return make(name, psprintf("%s@proposed", name), definition, &scope, 0);
+	return make(name, psprintf("%s@proposed", name), definition, &scope, 0, false);
 }
 
 uint64
@@ -198,16 +198,18 @@ build_from(const EsDefinition *definition, TupleDesc row, bool inspected)
 
 	return make(definition->name, psprintf("%s@" INT64_FORMAT, definition->name, definition->version),
 				es_machine_definition(definition->name, definition->data), &scope,
-				inspected ? ES_COMPILE_SKIP_ROW : 0);
+				inspected ? ES_COMPILE_SKIP_ROW : 0, es_machine_stored_had_timeouts(definition->data));
 }
 
 static EsMachine *
-make(const char *name, const char *label, Jsonb *definition, const EsExprScope *scope, int flags)
+make(const char *name, const char *label, Jsonb *definition, const EsExprScope *scope, int flags,
+	 bool had_timeouts)
 {
 	EsProblems	problems = {NIL, 0};
 	EsMachine  *machine = es_machine_parse(name, definition, &problems);
 
 	machine->label = cstring_to_text(label);
+	machine->had_timeouts = had_timeouts;
 	if (problems.count > 0)
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_INVALID_DEFINITION),

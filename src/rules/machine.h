@@ -144,6 +144,47 @@ extern bool es_machine_is_passed(const EsMachine *machine, const EsEvent *event)
 /* Does such an event enter its to_state?  Else the state stays. */
 extern bool es_machine_is_entered(const EsEvent *event);
 
+typedef struct EsTimeout EsTimeout;
+
+/*
+ * "after" in a state.  Does any state of the machine have it, and did it in an older
+ * version, under which a stream may have entered the state that it is in?
+ */
+extern bool es_machine_has_timeouts(const EsMachine *machine);
+extern bool es_machine_had_timeouts(const EsMachine *machine);
+
+/* One timeout of a state, for a stream that entered it. */
+typedef struct EsDue
+{
+	const char *after;			/* its length, as given: its name in the state */
+	TimestampTz due;
+} EsDue;
+
+/*
+ * Those of a state that was entered then, List of EsDue *, palloc'd; NIL: it has none.
+ * Intervals are added in UTC.  What would be due beyond all times is left out.
+ */
+extern List *es_machine_due(const EsMachine *machine, const text *state, TimestampTz entered);
+
+/* What ends a timeout. */
+typedef struct EsTimeoutEnd
+{
+	const text *type;
+	const text *reason;			/* or NULL */
+	const char *guard;			/* that rejected; NULL: there is no such timeout */
+} EsTimeoutEnd;
+
+/*
+ * The first choice of a timeout whose guards hold; false: there is none.  Guards see
+ * binding->event with the type and the reason of their choice.
+ */
+extern bool es_machine_time_out(EsMachine *machine, const text *state, const char *after,
+								const EsBinding *binding, EsTimeoutEnd *end);
+
+/* Did an event enter its to_state, be it anew?  By the machine that allowed it. */
+extern bool es_machine_step_enters(const EsMachine *machine, const EsStep *step);
+extern bool es_machine_reenters(const EsEvent *event);
+
 extern bool es_machine_has_state(const EsMachine *machine, const text *state);
 
 /*
@@ -201,6 +242,10 @@ extern Datum es_machine_given_data(const EsEvent *event);
 /* States that a definition had and its next version has not, as a list to read;
  * NULL if there are none. */
 extern char *es_machine_lost_states(Jsonb *before, Jsonb *after);
+
+/* Does what was stored say that an older version had timeouts; and has it any itself? */
+extern bool es_machine_stored_had_timeouts(Jsonb *stored);
+extern bool es_machine_stored_timeouts(Jsonb *stored);
 
 /* The definition inside what was stored by create_state_machine(). */
 extern Jsonb *es_machine_definition(const char *name, Jsonb *stored);

@@ -21,6 +21,8 @@ static void check_personal(const EsMachine *machine, EsProblems *problems);
 static void check_edge_personal(const EsEdge *edge, List *declared, EsProblems *problems);
 static bool reads_any(const EsExpr *expr, const Bitmapset *columns);
 static void check_guard_names(const EsEdge *edge, EsProblems *problems);
+static void check_edges(const EsEdge *first, EsProblems *problems);
+static void check_row_personal(const EsEdge *first, const Bitmapset *personal, EsProblems *problems);
 static bool leads_out(const EsMachine *machine, int state);
 static void visit_row(const EsMachine *machine, int state, bool *seen, int *order, int *count);
 static void visit(int state, bool *seen, int *order, int *count);
@@ -37,6 +39,7 @@ es_machine_check(const char *name, Jsonb *definition, bool is_bound, TupleDesc c
 		check_start(machine, &problems);
 	check_states(machine, &problems);
 	check_candidates(machine, &problems);
+	es_machine_check_timeouts(machine, &problems);
 	es_machine_compile(machine, &scope, ES_COMPILE_CHECK | (is_bound ? 0 : ES_COMPILE_SKIP_ROW),
 					   &problems);
 	check_personal(machine, &problems);
@@ -72,22 +75,29 @@ es_machine_check_personal_row(const char *name, Jsonb *definition, TupleDesc con
 
 	es_machine_compile(machine, &scope, ES_COMPILE_CHECK, &others);
 	foreach(lc, machine->entries)
+		check_row_personal(((const EsEntry *) lfirst(lc))->first, personal, &problems);
+	for (int state = 0; state < machine->states.count; state++)
 	{
-		const EsEntry *entry = lfirst(lc);
-
-		for (const EsEdge *edge = entry->first; edge != NULL; edge = edge->next)
-		{
-			for (int i = 0; i < edge->nguards; i++)
-				if (reads_any(edge->guards[i].expr, personal))
-					es_machine_problem(&problems, "%s.guard, \"%s\": reads a column of row that is made of personal fields",
-									   edge->path, edge->guards[i].name);
-			for (int i = 0; i < edge->nfills; i++)
-				if (reads_any(edge->fills[i].expr, personal))
-					es_machine_problem(&problems, "%s.fill, \"%s\": reads a column of row that is made of personal fields",
-									   edge->path, edge->fills[i].field);
-		}
+		for (const EsTimeout *timeout = machine->state[state].timeouts; timeout != NULL; timeout = timeout->next)
+			check_row_personal(timeout->first, personal, &problems);
 	}
 	return problems.lines;
+}
+
+static void
+check_row_personal(const EsEdge *first, const Bitmapset *personal, EsProblems *problems)
+{
+	for (const EsEdge *edge = first; edge != NULL; edge = edge->next)
+	{
+		for (int i = 0; i < edge->nguards; i++)
+			if (reads_any(edge->guards[i].expr, personal))
+				es_machine_problem(problems, "%s.guard, \"%s\": reads a column of row that is made of personal fields",
+								   edge->path, edge->guards[i].name);
+		for (int i = 0; i < edge->nfills; i++)
+			if (reads_any(edge->fills[i].expr, personal))
+				es_machine_problem(problems, "%s.fill, \"%s\": reads a column of row that is made of personal fields",
+								   edge->path, edge->fills[i].field);
+	}
 }
 
 static bool
@@ -241,17 +251,24 @@ check_candidates(const EsMachine *machine, EsProblems *problems)
 	ListCell   *lc;
 
 	foreach(lc, machine->entries)
+		check_edges(((EsEntry *) lfirst(lc))->first, problems);
+	for (int state = 0; state < machine->states.count; state++)
 	{
-		EsEntry    *entry = lfirst(lc);
+		for (EsTimeout *timeout = machine->state[state].timeouts; timeout != NULL; timeout = timeout->next)
+			check_edges(timeout->first, problems);
+	}
+}
 
+static void
+check_edges(const EsEdge *first, EsProblems *problems)
+{
+	for (const EsEdge *edge = first; edge != NULL; edge = edge->next)
+	{
 		CHECK_FOR_INTERRUPTS();
-		for (EsEdge *edge = entry->first; edge != NULL; edge = edge->next)
-		{
-			check_guard_names(edge, problems);
-			if (edge->nguards == 0 && edge->next != NULL)
-				es_machine_problem(problems, "%s: is never tried, because %s has no guard",
-								   edge->next->path, edge->path);
-		}
+		check_guard_names(edge, problems);
+		if (edge->nguards == 0 && edge->next != NULL)
+			es_machine_problem(problems, "%s: is never tried, because %s has no guard",
+							   edge->next->path, edge->path);
 	}
 }
 

@@ -27,7 +27,6 @@ static List *list_words(const EsWordSet *words);
 static EsChoice *make_choice(const EsMachine *machine, int state, int type, EsEdge *edge);
 static const text *target_of(const EsMachine *machine, int state, const EsEdge *edge);
 static const char *reason_rule(const EsEdge *edge);
-static char *guard_text(const EsEdge *edge);
 static void emit_edge(ReturnSetInfo *rsinfo, const EsMachine *machine, int state, int type,
 					  const EsEdge *edge, bool is_root);
 static Datum reasons_array(const EsMachine *machine, const EsEdge *edge);
@@ -112,7 +111,7 @@ make_choice(const EsMachine *machine, int state, int type, EsEdge *edge)
 		for (code = 0; code < machine->ndeclared; code++)
 			choice->reasons = lappend(choice->reasons, unconstify(text *, machine->reasons.word[code]));
 	}
-	choice->guard = guard_text(edge);
+	choice->guard = es_machine_guard_text(edge);
 	choice->label = edge->label;
 	choice->edge = edge;
 	return choice;
@@ -143,8 +142,8 @@ reason_rule(const EsEdge *edge)
 }
 
 /* The guards as one condition to read, or NULL. */
-static char *
-guard_text(const EsEdge *edge)
+char *
+es_machine_guard_text(const EsEdge *edge)
 {
 	StringInfoData all;
 
@@ -223,7 +222,7 @@ emit_edge(ReturnSetInfo *rsinfo, const EsMachine *machine, int state, int type,
 	nulls[6] = edge->reasons == NULL;
 	if (edge->reasons != NULL)
 		values[6] = reasons_array(machine, edge);
-	put_text(&values[7], &nulls[7], guard_text(edge));
+	put_text(&values[7], &nulls[7], es_machine_guard_text(edge));
 	nulls[8] = edge->nfills == 0;
 	if (edge->nfills > 0)
 		values[8] = JsonbPGetDatum(fill_object(edge));

@@ -30,6 +30,7 @@ typedef struct Task
 
 static void enter(EsMachine *machine, int row, const EsEntry *entry);
 static bool has_target(const EsEntry *entry);
+static void compile_edges(Task *task, EsEdge *first, int flags, EsProblems *problems);
 static void compile(Task *task, const char *path, int flags, EsProblems *problems);
 static void compile_task(void *arg);
 static EsExpr *compile_fill(const EsExprScope *scope, const char *source);
@@ -110,28 +111,35 @@ es_machine_compile(EsMachine *machine, const EsExprScope *scope,
 	ListCell   *lc;
 
 	foreach(lc, machine->entries)
+		compile_edges(&task, ((EsEntry *) lfirst(lc))->first, flags, problems);
+	for (int state = 0; machine->has_timeouts && state < machine->states.count; state++)
 	{
-		EsEntry    *entry = lfirst(lc);
+		for (EsTimeout *timeout = machine->state[state].timeouts; timeout != NULL; timeout = timeout->next)
+			compile_edges(&task, timeout->first, flags, problems);
+	}
+}
 
-		for (EsEdge *edge = entry->first; edge != NULL; edge = edge->next)
+static void
+compile_edges(Task *task, EsEdge *first, int flags, EsProblems *problems)
+{
+	for (EsEdge *edge = first; edge != NULL; edge = edge->next)
+	{
+		CHECK_FOR_INTERRUPTS();
+		task->is_guard = true;
+		for (int i = 0; i < edge->nguards; i++)
 		{
-			CHECK_FOR_INTERRUPTS();
-			task.is_guard = true;
-			for (int i = 0; i < edge->nguards; i++)
-			{
-				task.source = edge->guards[i].source;
-				task.result = &edge->guards[i].expr;
-				compile(&task, psprintf("%s.guard, \"%s\"", edge->path, edge->guards[i].name),
-						flags, problems);
-			}
-			task.is_guard = false;
-			for (int i = 0; i < edge->nfills; i++)
-			{
-				task.source = edge->fills[i].source;
-				task.result = &edge->fills[i].expr;
-				compile(&task, psprintf("%s.fill, \"%s\"", edge->path, edge->fills[i].field),
-						flags, problems);
-			}
+			task->source = edge->guards[i].source;
+			task->result = &edge->guards[i].expr;
+			compile(task, psprintf("%s.guard, \"%s\"", edge->path, edge->guards[i].name),
+					flags, problems);
+		}
+		task->is_guard = false;
+		for (int i = 0; i < edge->nfills; i++)
+		{
+			task->source = edge->fills[i].source;
+			task->result = &edge->fills[i].expr;
+			compile(task, psprintf("%s.fill, \"%s\"", edge->path, edge->fills[i].field),
+					flags, problems);
 		}
 	}
 }

@@ -53,7 +53,9 @@ static const Style *find_style(const char *format);
 static void draw(StringInfo out, const Style *style, const EsMachine *machine);
 static void draw_row(StringInfo out, const Style *style, const EsMachine *machine,
 					 EsEdge **root, int state);
-static char *edge_label(const EsMachine *machine, int type, const EsEdge *edge);
+static char *edge_label(const EsMachine *machine, int state, int type, const EsEdge *edge);
+static void add_guards(StringInfo label, const EsEdge *edge);
+static bool add_timeouts(StringInfo label, const EsMachine *machine, int state, int type);
 static char *root_types(const EsMachine *machine, EsEdge **root);
 static bool stays(const EsEdge *first);
 static char *mermaid_text(const char *text);
@@ -129,36 +131,70 @@ draw(StringInfo out, const Style *style, const EsMachine *machine)
 static void
 draw_row(StringInfo out, const Style *style, const EsMachine *machine, EsEdge **root, int state)
 {
+	StringInfoData scratch;
+
+	initStringInfo(&scratch);
 	for (int type = 0; type < machine->types.count; type++)
 	{
 		EsEdge	   *edge = es_machine_candidates(machine, state, type);
 
-		if (edge != NULL && edge == root[type] && stays(edge))
+		if (edge != NULL && edge == root[type] && stays(edge) &&
+			!add_timeouts(&scratch, machine, state, type))
 			continue;
 		for (; edge != NULL; edge = edge->next)
 		{
 			int			to = edge->target >= 0 ? edge->target
 				: state >= 0 ? state : machine->initial;
 
-			style->edge(out, machine, state, to, edge, edge_label(machine, type, edge));
+			style->edge(out, machine, state, to, edge, edge_label(machine, state, type, edge));
 		}
 	}
 }
 
-/* type [guards] (reason) */
+/* type [guards] (reason) (after 21 days [guards]) */
 static char *
-edge_label(const EsMachine *machine, int type, const EsEdge *edge)
+edge_label(const EsMachine *machine, int state, int type, const EsEdge *edge)
 {
 	StringInfoData label;
 
 	initStringInfo(&label);
 	appendStringInfoString(&label, text_to_cstring(machine->types.word[type]));
-	for (int i = 0; i < edge->nguards; i++)
-		appendStringInfo(&label, "%s%s%s", i == 0 ? " [" : ", ", edge->guards[i].name,
-						 i == edge->nguards - 1 ? "]" : "");
+	add_guards(&label, edge);
 	if (edge->reason == ES_REASON_RULE_REQUIRED)
 		appendStringInfoString(&label, " (reason)");
+	add_timeouts(&label, machine, state, type);
 	return label.data;
+}
+
+/* What appends the type by itself; false: nothing does. */
+static bool
+add_timeouts(StringInfo label, const EsMachine *machine, int state, int type)
+{
+	bool		found = false;
+
+	if (state < 0)
+		return false;
+	for (const EsTimeout *timeout = machine->state[state].timeouts; timeout != NULL; timeout = timeout->next)
+	{
+		for (const EsEdge *edge = timeout->first; edge != NULL; edge = edge->next)
+		{
+			if (!es_text_same(((const EsTimeoutChoice *) edge)->type, machine->types.word[type]))
+				continue;
+			appendStringInfo(label, " (after %s", timeout->source);
+			add_guards(label, edge);
+			appendStringInfoChar(label, ')');
+			found = true;
+		}
+	}
+	return found;
+}
+
+static void
+add_guards(StringInfo label, const EsEdge *edge)
+{
+	for (int i = 0; i < edge->nguards; i++)
+		appendStringInfo(label, "%s%s%s", i == 0 ? " [" : ", ", edge->guards[i].name,
+						 i == edge->nguards - 1 ? "]" : "");
 }
 
 /* Types that hold in every state and change none, for a remark. */

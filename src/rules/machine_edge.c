@@ -16,13 +16,11 @@ static void read_label(EsReader *reader, const char *path, JsonbValue *value, vo
 static void read_target(EsReader *reader, const char *path, JsonbValue *value, void *target);
 static void read_reasons(EsReader *reader, const char *path, JsonbValue *value, void *target);
 static void read_reason(EsReader *reader, const char *path, JsonbValue *value, void *target);
-static void read_guard(EsReader *reader, const char *path, JsonbValue *value, void *target);
 static void read_fill(EsReader *reader, const char *path, JsonbValue *value, void *target);
 static void read_kind(EsReader *reader, const char *path, JsonbValue *value, void *target);
 static void add_guards(EsReader *reader, EsEdge *edge, const char *path, JsonbValue *value);
 static void add_guard(EsReader *reader, EsEdge *edge, const char *path, char *name,
 					  JsonbValue *source);
-static void name_guards(EsEdge *edge, const char *type);
 
 /* target: the EsEdge.  "reasons" come before "reason", which can relax them. */
 static const EsKeyRule edge_rules[] = {
@@ -31,7 +29,7 @@ static const EsKeyRule edge_rules[] = {
 	{"target", read_target},
 	{"reasons", read_reasons},
 	{"reason", read_reason},
-	{"guard", read_guard},
+	{"guard", es_machine_read_guard},
 	{"fill", read_fill},
 	{"kind", read_kind},
 	{NULL, NULL}
@@ -49,7 +47,7 @@ es_machine_read_edges(EsReader *reader, const char *path, const char *type, Json
 	{
 		first = read_edge(reader, path, value);
 		if (first != NULL)
-			name_guards(first, type);
+			es_machine_name_guards(first, type);
 		return first;
 	}
 	nelements = es_json_elements(value, &elements);
@@ -62,7 +60,7 @@ es_machine_read_edges(EsReader *reader, const char *path, const char *type, Json
 		CHECK_FOR_INTERRUPTS();
 		if (edge == NULL)
 			continue;
-		name_guards(edge, type);
+		es_machine_name_guards(edge, type);
 		edge->number = i + 1;
 		*next = edge;
 		next = &edge->next;
@@ -185,8 +183,8 @@ read_kind(EsReader *reader, const char *path, JsonbValue *value, void *target)
 }
 
 /* An expression, an object of named ones, or a list of these. */
-static void
-read_guard(EsReader *reader, const char *path, JsonbValue *value, void *target)
+void
+es_machine_read_guard(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
 	EsEdge	   *edge = target;
 	JsonbValue *elements;
@@ -254,8 +252,8 @@ add_guard(EsReader *reader, EsEdge *edge, const char *path, char *name, JsonbVal
 }
 
 /* As PostgreSQL names constraints: after what they are on. */
-static void
-name_guards(EsEdge *edge, const char *type)
+void
+es_machine_name_guards(EsEdge *edge, const char *type)
 {
 	int			unnamed = 0;
 

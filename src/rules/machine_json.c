@@ -14,7 +14,7 @@
 
 /* XState's, which a reader of its manual may try. */
 static const char *const later_keys[] = {
-	"after", "always", "entry", "exit", "invoke", "actions", "context", "states", "history", NULL
+	"always", "entry", "exit", "invoke", "actions", "context", "states", "history", NULL
 };
 
 static void refuse_key(EsReader *reader, const char *path, const JsonbValue *key);

@@ -46,4 +46,11 @@ extern void es_machine_check_string(EsReader *reader, const char *path, JsonbVal
 extern EsEdge *es_machine_read_edges(EsReader *reader, const char *path, const char *type,
 									 JsonbValue *value);
 
+/* Rule: an edge's guards; and the names of those that have none, after a type. */
+extern void es_machine_read_guard(EsReader *reader, const char *path, JsonbValue *value, void *target);
+extern void es_machine_name_guards(EsEdge *edge, const char *type);
+
+/* machine_after.c.  Rule: the timeouts of the state whose number target points to. */
+extern void es_machine_read_after(EsReader *reader, const char *path, JsonbValue *value, void *target);
+
 #endif							/* ES_RULES_MACHINE_JSON_H */

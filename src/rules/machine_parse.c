@@ -47,6 +47,7 @@ static const EsKeyRule state_rules[] = {
 	{"description", es_machine_check_string},
 	{"type", read_state_type},
 	{"on", read_state_on},
+	{"after", es_machine_read_after},
 	{NULL, NULL}
 };
 

@@ -20,6 +20,7 @@
 #define ES_MACHINE_MAX_TYPES	1000
 #define ES_MACHINE_MAX_REASONS	10000
 #define ES_MACHINE_MAX_GUARDS	100 /* of one edge */
+#define ES_MACHINE_MAX_TIMEOUTS	20	/* of one state */
 
 /* What stands for a state where there is none. */
 #define ES_STATE_NONE		(-1)	/* before the first event; no target: stay */
@@ -84,10 +85,31 @@ typedef struct EsEntry
 	EsEdge	   *first;
 } EsEntry;
 
+/*
+ * What may happen at the end of a timeout.  Of the edge: path, number, guards,
+ * label, and what is tried after it.
+ */
+typedef struct EsTimeoutChoice
+{
+	EsEdge		edge;			/* first */
+	text	   *type;			/* NULL: not said */
+	text	   *reason;			/* or NULL */
+} EsTimeoutChoice;
+
+struct EsTimeout
+{
+	struct EsTimeout *next;		/* of the same state */
+	char	   *path;
+	char	   *source;			/* the interval as it was given */
+	Interval	length;
+	EsEdge	   *first;			/* of EsTimeoutChoice */
+};
+
 typedef struct EsState
 {
 	bool		is_final;
 	char	   *label;
+	EsTimeout  *timeouts;
 } EsState;
 
 typedef struct EsReason
@@ -113,6 +135,8 @@ struct EsMachine
 								 * anything in? */
 	EsEdge	  **table;			/* (states + 1) x types; the last row serves
 								 * streams without a state */
+	bool		has_timeouts;
+	bool		had_timeouts;	/* an older version did */
 };
 
 /* Problems of a definition, as lines; more than the limit are only counted. */
@@ -132,6 +156,12 @@ extern char *es_words_list(const EsWordSet *words, const Bitmapset *members);
 /* machine_parse.c */
 extern EsMachine *es_machine_parse(const char *name, Jsonb *definition, EsProblems *problems);
 extern void es_machine_problem(EsProblems *problems, const char *format,...) pg_attribute_printf(2, 3);
+
+/* machine_after.c */
+extern void es_machine_check_timeouts(const EsMachine *machine, EsProblems *problems);
+
+/* machine_choice.c: the guards as one condition to read, or NULL */
+extern char *es_machine_guard_text(const EsEdge *edge);
 
 /* machine_compile.c */
 #define ES_COMPILE_SKIP_ROW		0x01	/* leave out what seems to name "row" */
