@@ -261,7 +261,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 	RETURN ARRAY['create_state_machine', 'create_category', 'register_event_type', 'withdraw_event_type',
 				 'create_upcaster', 'drop_upcaster',
 				 'create_projection', 'drop_projection', 'create_masked_view', 'make_append_only',
-				 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
+				 'schedule_timeouts', 'track_table', 'untrack_table', 'backfill', 'backfill_in_batches',
 				 'seal', 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
 				 'run_projections', 'resume_projection',
 				 'create_handler', 'drop_handler', 'resume_handler',

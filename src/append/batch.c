@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "append/draft.h"
 #include "append/react.h"
+#include "append/timer.h"
 #include "errors.h"
 #include "log/config.h"
 #include "log/heads.h"
@@ -168,6 +169,8 @@ write_events(EsBatch *batch)
 		es_vault_insert(batch->events, batch->n_events);
 	batch->has_personal = false;
 	es_fold_flush(batch->fold);
+	if (batch->timers != NULL)
+		es_timer_write(batch);
 	if (batch->has_definition)
 		es_config_changed();
 	batch->has_definition = false;

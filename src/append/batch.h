@@ -37,6 +37,9 @@ struct EsBatch
 	EsWriter   *writer;
 	EsFold	   *fold;
 	HeapTuple	blank_row;		/* or NULL */
+	HTAB	   *timers;			/* timer.c's notes; NULL: none */
+	bool		step_enters;	/* the machine's step last decided names a
+								 * state */
 	bool		has_definition;
 	bool		has_personal;	/* fields to be written */
 	List	   *milestones;		/* text *: streams of which a snapshot is due */

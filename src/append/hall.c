@@ -18,6 +18,7 @@
 #include "append/draft.h"
 #include "append/personal.h"
 #include "append/react.h"
+#include "append/timer.h"
 #include "append/violation.h"
 #include "errors.h"
 #include "log/chain.h"
@@ -287,6 +288,7 @@ apply_machine(EsBatch *batch, const EsCategory *category, EsEvent *event, Readin
 	if (OidIsValid(category->context))
 		binding.row = es_fold_context_row(batch->fold, category->context, binding.event);
 	es_machine_step(category->machine, from, &binding, default_reason(draft), true, &step);
+	batch->step_enters = es_machine_step_enters(category->machine, &step);
 	event->machine = es_machine_label(category->machine);
 	if (!es_violation_judge(category->machine, &step, draft, event))
 	{
@@ -503,6 +505,8 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	if (category != NULL && category->reacts)
 		decide_reactions(batch, category, &event, read);
 	es_fold_apply(batch->fold, read);
+	if (category != NULL && category->machine != NULL)
+		es_timer_note(batch, category->machine, draft, &event);
 	if (category != NULL && category->snapshot_every > 0 && bs->head.version % category->snapshot_every == 0)
 		es_batch_note_milestone(batch, draft->stream);
 

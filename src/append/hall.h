@@ -55,6 +55,7 @@ typedef struct EsDraft
 	const EsPii *pii;			/* personal fields, besides those of the type */
 	const EsPersonal *like;		/* likewise, where these are */
 	EsPersonal *personal;		/* those that data lacks, already cut out */
+	const Jsonb *late_states;	/* of a timeout: append/timer.h; or NULL */
 } EsDraft;
 
 typedef struct EsAppended

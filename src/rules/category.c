@@ -61,6 +61,26 @@ es_category_get(const char *name)
 	return entry;
 }
 
+EsMachine *
+es_category_machine(const EsCategory *category, const text *label)
+{
+	int64		version;
+	char	   *name = es_machine_read_label(label, &version);
+	Relation	rel;
+	TupleDesc	row = NULL;
+
+	if (name == NULL)
+		return NULL;
+	if (category->machine != NULL && es_text_same(label, es_machine_label(category->machine)))
+		return category->machine;
+	if (OidIsValid(category->context) && (rel = try_table_open(category->context, AccessShareLock)) != NULL)
+	{
+		row = CreateTupleDescCopy(RelationGetDescr(rel));
+		table_close(rel, AccessShareLock);
+	}
+	return es_machine_get(name, version, row, row == NULL ? InvalidOid : category->context);
+}
+
 const text *
 es_category_subject(const EsCategory *category, const EsEvent *event)
 {

@@ -32,6 +32,12 @@ extern const EsCategory *es_category_get(const char *name);
  */
 #define ES_SNAPSHOT_POLICY_KIND	"snapshot_policy"
 
+/*
+ * A version of a machine ("name@version"), of now or before, whose expressions see the
+ * category's context; NULL if it is not defined.  Likewise valid.
+ */
+extern EsMachine *es_category_machine(const EsCategory *category, const text *label);
+
 /* Whom the event is about, by the category's expression; NULL: its stream. */
 extern const text *es_category_subject(const EsCategory *category, const EsEvent *event);
 

@@ -138,6 +138,9 @@ extern void es_machine_step(EsMachine *machine, const text *from, const EsBindin
  */
 extern EsMachine *es_machine_named(const text *label);
 
+/* Name and version in such a label; NULL if it is none. */
+extern char *es_machine_read_label(const text *label, int64 *version);
+
 /* Was the event appended past the machine: by capture, backfill or a correction? */
 extern bool es_machine_is_passed(const EsMachine *machine, const EsEvent *event);
 
@@ -152,6 +155,10 @@ typedef struct EsTimeout EsTimeout;
  */
 extern bool es_machine_has_timeouts(const EsMachine *machine);
 extern bool es_machine_had_timeouts(const EsMachine *machine);
+
+/* Has the state any, or one of this length? */
+extern bool es_machine_state_times(const EsMachine *machine, const text *state);
+extern bool es_machine_has_timeout(const EsMachine *machine, const text *state, const char *after);
 
 /* One timeout of a state, for a stream that entered it. */
 typedef struct EsDue

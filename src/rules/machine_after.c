@@ -37,6 +37,7 @@ static void read_label(EsReader *reader, const char *path, JsonbValue *value, vo
 static void check_length(const EsTimeout *first, const EsTimeout *timeout, EsProblems *problems);
 static void check_choice(const EsMachine *machine, int state, const EsTimeoutChoice *choice,
 						 EsProblems *problems);
+static const EsTimeout *find_timeout(const EsMachine *machine, const text *state, const char *after);
 static bool takes_reason(const EsMachine *machine, EsEdge *edge, const text *reason);
 static void emit_choice(ReturnSetInfo *rsinfo, const EsMachine *machine, int state,
 						const EsTimeout *timeout, const EsTimeoutChoice *choice);
@@ -318,6 +319,31 @@ es_machine_had_timeouts(const EsMachine *machine)
 	return machine->had_timeouts;
 }
 
+bool
+es_machine_state_times(const EsMachine *machine, const text *state)
+{
+	int			number = machine->has_timeouts ? es_words_find(&machine->states, state) : -1;
+
+	return number >= 0 && machine->state[number].timeouts != NULL;
+}
+
+bool
+es_machine_has_timeout(const EsMachine *machine, const text *state, const char *after)
+{
+	return find_timeout(machine, state, after) != NULL;
+}
+
+static const EsTimeout *
+find_timeout(const EsMachine *machine, const text *state, const char *after)
+{
+	int			number = machine->has_timeouts ? es_words_find(&machine->states, state) : -1;
+	const EsTimeout *timeout = number < 0 ? NULL : machine->state[number].timeouts;
+
+	while (timeout != NULL && strcmp(timeout->source, after) != 0)
+		timeout = timeout->next;
+	return timeout;
+}
+
 List *
 es_machine_due(const EsMachine *machine, const text *state, TimestampTz entered)
 {
@@ -343,12 +369,9 @@ bool
 es_machine_time_out(EsMachine *machine, const text *state, const char *after,
 					const EsBinding *binding, EsTimeoutEnd *end)
 {
-	int			number = es_words_find(&machine->states, state);
-	const EsTimeout *timeout = number < 0 ? NULL : machine->state[number].timeouts;
+	const EsTimeout *timeout = find_timeout(machine, state, after);
 
 	memset(end, 0, sizeof(*end));
-	while (timeout != NULL && strcmp(timeout->source, after) != 0)
-		timeout = timeout->next;
 	if (timeout == NULL)
 		return false;
 	for (EsEdge *edge = timeout->first; edge != NULL; edge = edge->next)

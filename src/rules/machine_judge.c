@@ -25,18 +25,24 @@ static Datum without_fills(const EsEdge *edge, Datum data);
 EsMachine *
 es_machine_named(const text *label)
 {
+	int64		version;
+	char	   *name = es_machine_read_label(label, &version);
+
+	return name == NULL ? NULL : es_machine_inspect(name, version);
+}
+
+char *
+es_machine_read_label(const text *label, int64 *version)
+{
 	char	   *name = text_to_cstring(label);
 	char	   *at = strrchr(name, '@');
 	char	   *end;
-	int64		version;
 
 	if (at == NULL)
 		return NULL;
 	*at = '\0';
-	version = strtoll(at + 1, &end, 10);
-	if (*end != '\0' || version <= 0)
-		return NULL;
-	return es_machine_inspect(name, version);
+	*version = strtoll(at + 1, &end, 10);
+	return *end != '\0' || *version <= 0 ? NULL : name;
 }
 
 bool

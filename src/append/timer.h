@@ -1,0 +1,49 @@
+/*
+ * timer.h
+ *		Timeouts of state machines, as jobs of the queue $timeout: scheduled when a stream
+ *		enters a state that has some, cancelled when it leaves.
+ */
+#ifndef ES_APPEND_TIMER_H
+#define ES_APPEND_TIMER_H
+
+#include "append/hall.h"
+#include "rules/machine.h"
+
+/* Notes what an event that was decided does to the timeouts of its stream. */
+extern void es_timer_note(EsBatch *batch, const EsMachine *machine, const EsDraft *draft,
+						  const EsEvent *event);
+
+/* Writes what was noted, in one statement. */
+extern void es_timer_write(EsBatch *batch);
+
+/* A visit of a stream to a state. */
+typedef struct EsVisit
+{
+	const text *stream;
+	const text *subject;
+	const text *state;
+	int64		version;		/* of the event that entered it */
+	int64		position;
+	TimestampTz entered;		/* on occurred_at */
+	const EsMachine *machine;	/* by which it was entered, or is scheduled */
+	const EsMachine *known_to;	/* what this one has, too, is left out; or NULL */
+	const Jsonb *late;			/* array of states that timeouts led through
+								 * which were late; NULL: none did */
+} EsVisit;
+
+/* Members of a job's payload. */
+#define ES_TIMER_STATE		"state"
+#define ES_TIMER_VERSION	"entered_version"
+#define ES_TIMER_AFTER		"after"
+#define ES_TIMER_DUE		"due"
+#define ES_TIMER_MACHINE	"machine"
+#define ES_TIMER_LATE		"late_states"
+
+/*
+ * Schedules the timeouts of visits, and before it cancels those of streams (text *).
+ * Those that are scheduled already stay as they are; so do, with unless_done, those that
+ * have been and are not forgotten.  Returns how many are new.
+ */
+extern int64 es_timer_schedule(List *visits, List *cancelled, bool unless_done);
+
+#endif							/* ES_APPEND_TIMER_H */
