@@ -122,7 +122,10 @@ find_note(EsBatch *batch, const EsEvent *event, bool make)
 	}
 	note = hash_search(batch->timers, &event->stream_id, make ? HASH_ENTER : HASH_FIND, &found);
 	if (note != NULL && !found)
+	{
+		memset(&note->visit, 0, sizeof(EsVisit));
 		note->cancels = !event->isnull[ES_EVENT_FROM_STATE];
+	}
 	return note;
 }
 
@@ -202,7 +205,8 @@ es_timer_schedule(List *visits, List *cancelled, bool unless_done)
 	values[2] = make_array(jobs.subject, jobs.n, TEXTOID, -1, false, TYPALIGN_INT);
 	values[3] = make_array(jobs.key, jobs.n, TEXTOID, -1, false, TYPALIGN_INT);
 	values[4] = make_array(jobs.payload, jobs.n, JSONBOID, -1, false, TYPALIGN_INT);
-	values[5] = make_array(jobs.run_at, jobs.n, TIMESTAMPTZOID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	values[5] = make_array(jobs.run_at, jobs.n, TIMESTAMPTZOID, sizeof(int64), FLOAT8PASSBYVAL,
+						   TYPALIGN_DOUBLE);
 	values[6] = make_array(jobs.position, jobs.n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 	values[7] = TimestampTzGetDatum(now);
 	values[8] = BoolGetDatum(unless_done);

@@ -26,7 +26,8 @@ typedef struct EsVisit
 	int64		position;
 	TimestampTz entered;		/* on occurred_at */
 	const EsMachine *machine;	/* by which it was entered, or is scheduled */
-	const EsMachine *known_to;	/* what this one has, too, is left out; or NULL */
+	const EsMachine *known_to;	/* what this one has, too, is left out; or
+								 * NULL */
 	const Jsonb *late;			/* array of states that timeouts led through
 								 * which were late; NULL: none did */
 } EsVisit;

@@ -178,7 +178,8 @@ typedef struct EsTimeoutEnd
 {
 	const text *type;
 	const text *reason;			/* or NULL */
-	const char *guard;			/* that rejected; NULL: there is no such timeout */
+	const char *guard;			/* that rejected; NULL: there is no such
+								 * timeout */
 } EsTimeoutEnd;
 
 /*

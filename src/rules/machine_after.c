@@ -195,17 +195,21 @@ read_choice(EsReader *reader, const char *path, JsonbValue *value)
 static void
 read_type(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
+	EsTimeoutChoice *choice = target;
+
 	if (es_machine_expect_name(reader, path, value))
-		((EsTimeoutChoice *) target)->type = cstring_to_text_with_len(value->val.string.val, value->val.string.len);
+		choice->type = cstring_to_text_with_len(value->val.string.val, value->val.string.len);
 	else
-		((EsTimeoutChoice *) target)->type = cstring_to_text("");	/* a problem is noted */
+		choice->type = cstring_to_text(""); /* a problem is noted */
 }
 
 static void
 read_reason(EsReader *reader, const char *path, JsonbValue *value, void *target)
 {
+	EsTimeoutChoice *choice = target;
+
 	if (es_machine_expect_name(reader, path, value))
-		((EsTimeoutChoice *) target)->reason = cstring_to_text_with_len(value->val.string.val, value->val.string.len);
+		choice->reason = cstring_to_text_with_len(value->val.string.val, value->val.string.len);
 }
 
 static void
@@ -350,7 +354,10 @@ es_machine_due(const EsMachine *machine, const text *state, TimestampTz entered)
 	int			number = machine->has_timeouts ? es_words_find(&machine->states, state) : -1;
 	List	   *list = NIL;
 
-	/* No interval is longer than three of these: months, days and time of the longest. */
+	/*
+	 * No interval is longer than three of these: months, days and time of the
+	 * longest.
+	 */
 	if (number < 0 || entered > END_TIMESTAMP - INT64CONST(3) * MAX_YEARS * 366 * USECS_PER_DAY)
 		return NIL;
 	for (EsTimeout *timeout = machine->state[number].timeouts; timeout != NULL; timeout = timeout->next)
@@ -445,7 +452,9 @@ eventsource_state_machine_after(PG_FUNCTION_ARGS)
 				 errhint("eventsource.create_state_machine() lists all that is wrong with one.")));
 	for (int state = 0; state < machine->states.count; state++)
 	{
-		for (const EsTimeout *timeout = machine->state[state].timeouts; timeout != NULL; timeout = timeout->next)
+		const EsTimeout *timeout = machine->state[state].timeouts;
+
+		for (; timeout != NULL; timeout = timeout->next)
 		{
 			for (const EsEdge *edge = timeout->first; edge != NULL; edge = edge->next)
 				emit_choice(rsinfo, machine, state, timeout, (const EsTimeoutChoice *) edge);

@@ -78,7 +78,9 @@ es_machine_check_personal_row(const char *name, Jsonb *definition, TupleDesc con
 		check_row_personal(((const EsEntry *) lfirst(lc))->first, personal, &problems);
 	for (int state = 0; state < machine->states.count; state++)
 	{
-		for (const EsTimeout *timeout = machine->state[state].timeouts; timeout != NULL; timeout = timeout->next)
+		const EsTimeout *timeout = machine->state[state].timeouts;
+
+		for (; timeout != NULL; timeout = timeout->next)
 			check_row_personal(timeout->first, personal, &problems);
 	}
 	return problems.lines;

@@ -15,8 +15,9 @@ typedef enum EsTimeoutOutcome
 	ES_TIMEOUT_PASSED,			/* no event; the job is done, with the reason */
 	ES_TIMEOUT_GONE,			/* another one did it, or the state was left:
 								 * nothing was written */
-	ES_TIMEOUT_BUSY				/* the stream is locked by another transaction:
-								 * nothing was written; to be tried later */
+	ES_TIMEOUT_BUSY				/* the stream is locked by another
+								 * transaction: nothing was written; to be
+								 * tried later */
 } EsTimeoutOutcome;
 
 /*

@@ -52,9 +52,9 @@ SELECT is(pg_temp.problems('{"initial": "A", "states": {"A": 1, "B": null, "C": 
 	'states that are none');
 SELECT is(pg_temp.problems('{"inital": "A", "initial": "A", "states": {"A": {"typo": 1, "type": "final"}}}'),
 	E'states.A: unknown key "typo"\ndefinition: unknown key "inital"', 'typos');
-SELECT is(pg_temp.problems('{"initial": "A", "states": {"A": {"type": "final", "after": {}, "entry": [], "states": {}}}}'),
-	E'states.A: "after" is not supported in this version\nstates.A: "entry" is not supported in this version\n'
-	'states.A: "states" is not supported in this version', 'what XState has and we have not');
+SELECT is(pg_temp.problems('{"initial": "A", "states": {"A": {"type": "final", "always": {}, "entry": [], "states": {}}}}'),
+	E'states.A: "entry" is not supported in this version\n'
+	'states.A: "always" is not supported in this version\nstates.A: "states" is not supported in this version', 'what XState has and we have not');
 SELECT is(pg_temp.problems('{"initial": "A", "states": {"A": {"type": "parallel"}}}'),
 	E'states.A.type: must be "final" or left out, not "parallel"\n'
 	'states.A: no event leads out of this state, and it is not final', 'another type of state');
@@ -75,8 +75,8 @@ SELECT is(pg_temp.problems(pg_temp.with_edge('7')),
 SELECT is(pg_temp.problems(pg_temp.with_edge('[["B"]]')),
 	'states.A.on.x[1]: must be the name of a state, an object, or a list of these, not an array', 'lists in lists');
 SELECT is(pg_temp.problems(pg_temp.with_edge('[]')), 'states.A.on.x: the list of candidates is empty', 'an empty list');
-SELECT is(pg_temp.problems(pg_temp.with_edge('{"targt": "B", "after": 1}')),
-	E'states.A.on.x: "after" is not supported in this version\nstates.A.on.x: unknown key "targt"', 'keys of an edge');
+SELECT is(pg_temp.problems(pg_temp.with_edge('{"targt": "B", "entry": 1}')),
+	E'states.A.on.x: "entry" is not supported in this version\nstates.A.on.x: unknown key "targt"', 'keys of an edge');
 SELECT is(pg_temp.problems(pg_temp.with_edge('{"kind": "sideways"}')),
 	'states.A.on.x.kind: must be "forward" or "backward", not "sideways"', 'kind');
 SELECT is(pg_temp.problems(pg_temp.with_edge('{"kind": 1, "label": 1, "description": []}')),
