@@ -48,8 +48,8 @@ test-all:
 torture:
 	ES_TAP_SECONDS=$${ES_TAP_SECONDS:-10800} \
 		ES_TORTURE_SECONDS=$${ES_TORTURE_SECONDS:-300} ES_KILL_ROUNDS=$${ES_KILL_ROUNDS:-200} \
-		ES_REBUILD_ROUNDS=$${ES_REBUILD_ROUNDS:-200} \
-		tools/test.sh test/t/025_rebuild.pl test/t/027_torture.pl test/t/028_killed.pl test/t/053_recovery.pl
+		ES_REBUILD_ROUNDS=$${ES_REBUILD_ROUNDS:-200} ES_RELAY_ROUNDS=$${ES_RELAY_ROUNDS:-200} \
+		tools/test.sh test/t/025_rebuild.pl test/t/027_torture.pl test/t/028_killed.pl test/t/053_recovery.pl test/t/067_relay_killed.pl
 
 bench:
 	tools/bench.sh

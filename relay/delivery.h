@@ -15,6 +15,8 @@
 typedef enum DeliveryState
 {
 	DELIVERY_NONE,				/* the slot is free */
+	DELIVERY_UNRENDERED,		/* what is sent has yet to be made of the
+								 * payload, which is its body */
 	DELIVERY_SENDING,			/* its thread has it */
 	DELIVERY_UNRECORDED,		/* the outcome is known, the database has not
 								 * taken it yet */

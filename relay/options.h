@@ -36,6 +36,8 @@ typedef struct Options
 	int64_t		poll;
 	int64_t		db_timeout;
 	int64_t		grace;
+	const char *render;			/* function that makes of a payload what is
+								 * sent, or NULL */
 	bool		drain;
 	bool		verbose;
 

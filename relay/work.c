@@ -33,6 +33,9 @@ typedef struct Work
 								 * another, goes by it */
 	char		lease[32];
 	char		max_body[24];
+	const char *form;			/* of what is sent: parts of it, or all as the
+								 * body */
+	char	   *render_sql;
 	int64_t		claim_at;
 	int64_t		claim_failures;
 	int			claim_count;	/* what was asked for */
@@ -125,6 +128,8 @@ after_heartbeat(const DbResult *result, void *arg)
 
 	if (is_lost(result) && d->state == DELIVERY_SENDING)
 		atomic_store(&d->is_aborted, true);
+	else if (is_lost(result) && d->state == DELIVERY_UNRENDERED)
+		delivery_forget(d);
 	else if (result->rows == NULL)
 		d->heartbeat_at = now_ms() + options.lease / 10;
 }
@@ -142,25 +147,29 @@ heartbeat(Delivery *d, int64_t now)
 /* ---- jobs ---- */
 
 /*
- * A row for each part of a payload that is of use, the parts of a job together: they
- * are taken apart where there is a JSON parser.  What is too long is not sent.
+ * A row for each part of s.payload that is of use: it is taken apart where there is a
+ * JSON parser.  What is longer than $1 is not sent.  $2: is it parts, or a whole?
  */
+#define PARTS_OF_S \
+	"CROSS JOIN LATERAL (SELECT CASE WHEN jsonb_typeof(s.payload) = 'object' THEN s.payload ELSE '{}' END) o (payload) " \
+	"LEFT JOIN LATERAL (" \
+	"SELECT 'whole', '', s.payload::text WHERE $2 = 'whole' AND s.payload IS NOT NULL " \
+	"UNION ALL " \
+	"SELECT 'field', f.key, CASE f.key WHEN 'body' THEN f.value::text ELSE f.value #>> '{}' END " \
+	"FROM jsonb_each(o.payload) f " \
+	"WHERE $2 = 'parts' AND (f.key = 'body' OR (jsonb_typeof(f.value) = 'string' " \
+	"AND f.key IN ('url', 'to', 'subject', 'text', 'from'))) " \
+	"UNION ALL " \
+	"SELECT 'header', h.key, h.value FROM jsonb_each_text(CASE WHEN jsonb_typeof(o.payload -> 'headers') = 'object' " \
+	"THEN o.payload -> 'headers' ELSE '{}' END) h WHERE $2 = 'parts'" \
+	") p (part, name, value) ON true"
+
+#define PART	"p.part, p.name, CASE WHEN octet_length(p.value) <= $1::int THEN p.value END"
+
 static const char claim_sql[] =
-"SELECT c.job_id, c.attempt, c.event_position, p.part, p.name, CASE WHEN octet_length(p.value) <= $5::int THEN p.value END "
-"FROM eventsource.claim(queue => $1, max_jobs => $2, lease => $3, worker => $4) WITH ORDINALITY c "
-"CROSS JOIN LATERAL (SELECT CASE WHEN jsonb_typeof(c.payload) = 'object' THEN c.payload ELSE '{}' END) o (payload) "
-"LEFT JOIN LATERAL ("
-"SELECT 'whole', NULL, c.payload::text WHERE $6 = 'whole' "
-"UNION ALL "
-"SELECT 'field', f.key, CASE f.key WHEN 'body' THEN f.value::text ELSE f.value #>> '{}' END "
-"FROM jsonb_each(o.payload) f "
-"WHERE $6 <> 'whole' AND (f.key = 'body' OR (jsonb_typeof(f.value) = 'string' "
-"AND f.key IN ('url', 'to', 'subject', 'text', 'from'))) "
-"UNION ALL "
-"SELECT 'header', h.key, h.value FROM jsonb_each_text(CASE WHEN jsonb_typeof(o.payload -> 'headers') = 'object' "
-"THEN o.payload -> 'headers' ELSE '{}' END) h WHERE $6 <> 'whole'"
-") p (part, name, value) ON true "
-"ORDER BY c.ordinality";
+"SELECT " PART ", c.job_id, c.attempt, c.event_position "
+"FROM eventsource.claim(queue => $3, max_jobs => $4, lease => $5, worker => $6) WITH ORDINALITY c "
+"CROSS JOIN LATERAL (SELECT c.payload) s (payload) " PARTS_OF_S " ORDER BY c.ordinality";
 
 static void
 take_field(Delivery *d, const char *name, const char *value)
@@ -199,33 +208,50 @@ take_part(Delivery *d, const char *part, const char *name, const char *value)
 	}
 }
 
+/* The part of a payload that a row has, if it has one. */
 static void
-start_all(const PGresult *rows, int64_t now)
+take_row(Delivery *d, const PGresult *rows, int row)
+{
+	if (!PQgetisnull(rows, row, 0))
+		take_part(d, PQgetvalue(rows, row, 0), PQgetvalue(rows, row, 1),
+				  PQgetisnull(rows, row, 2) ? NULL : PQgetvalue(rows, row, 2));
+}
+
+/* What was claimed is sent, or made ready for that first. */
+static void
+begin(Delivery *d)
+{
+	if (options.render != NULL && d->problem == NULL)
+		d->state = DELIVERY_UNRENDERED;
+	else
+		delivery_start(d);
+}
+
+static void
+begin_all(const PGresult *rows, int64_t now)
 {
 	Delivery   *d = NULL;
 
 	for (int i = 0; i < PQntuples(rows); i++)
 	{
-		if (d == NULL || strcmp(d->job_id, PQgetvalue(rows, i, 0)) != 0)
+		if (d == NULL || strcmp(d->job_id, PQgetvalue(rows, i, 3)) != 0)
 		{
 			if (d != NULL)
-				delivery_start(d);
+				begin(d);
 			d = delivery_take_slot();
 			if (d == NULL)
 				return;
-			snprintf(d->job_id, sizeof(d->job_id), "%s", PQgetvalue(rows, i, 0));
-			snprintf(d->attempt, sizeof(d->attempt), "%s", PQgetvalue(rows, i, 1));
+			snprintf(d->job_id, sizeof(d->job_id), "%s", PQgetvalue(rows, i, 3));
+			snprintf(d->attempt, sizeof(d->attempt), "%s", PQgetvalue(rows, i, 4));
+			snprintf(d->event_position, sizeof(d->event_position), "%s", PQgetvalue(rows, i, 5));
 			snprintf(d->id, sizeof(d->id), "%s-%s", db_log_id(), d->job_id);
-			snprintf(d->event_position, sizeof(d->event_position), "%s", PQgetvalue(rows, i, 2));
 			d->heartbeat_at = now + options.lease / 3;
 			work.claim_count--;
 		}
-		if (!PQgetisnull(rows, i, 3))
-			take_part(d, PQgetvalue(rows, i, 3), PQgetvalue(rows, i, 4),
-					  PQgetisnull(rows, i, 5) ? NULL : PQgetvalue(rows, i, 5));
+		take_row(d, rows, i);
 	}
 	if (d != NULL)
-		delivery_start(d);
+		begin(d);
 }
 
 static void
@@ -237,7 +263,7 @@ after_claim(const DbResult *result, void *arg)
 	if (result->rows != NULL)
 	{
 		work.claim_failures = 0;
-		start_all(result->rows, now);
+		begin_all(result->rows, now);
 		if (work.claim_count > 0)
 		{
 			work.claim_at = now + options.poll;
@@ -265,14 +291,60 @@ claim(int64_t now)
 {
 	char		count[16];
 	const char *const values[] = {
-		options.queue, count, work.lease, work.worker, work.max_body,
-		options.smtp == NULL && options.url != NULL ? "whole" : "parts",
+		work.max_body, options.render != NULL ? "whole" : work.form, options.queue, count, work.lease, work.worker,
 	};
 
 	work.claim_count = delivery_count(DELIVERY_NONE);
 	snprintf(count, sizeof(count), "%d", work.claim_count);
 	work.is_claiming = true;
 	db_send(claim_sql, 6, values, after_claim, NULL);
+}
+
+/* ---- what is made of payloads at the last moment ---- */
+
+static void
+after_render(const DbResult *result, void *arg)
+{
+	Delivery   *d = arg;
+
+	if (result->rows == NULL && result->sqlstate == NULL)
+		return;
+	free(d->body);
+	d->body = NULL;
+	if (result->rows != NULL)
+		for (int i = 0; i < PQntuples(result->rows); i++)
+			take_row(d, result->rows, i);
+	else
+	{
+		/* Its message may quote what is not to be kept with the job. */
+		say("job %s, attempt %s: %s says %s", d->job_id, d->attempt, options.render, result->message);
+		d->problem = "the function that makes the message failed";
+		d->error_code = is_passing(result) ? "SERVICE_UNAVAILABLE" : NULL;
+	}
+	delivery_start(d);
+}
+
+static void
+render(Delivery *d)
+{
+	const char *const values[] = {
+		work.max_body, work.form, d->body, d->event_position[0] != '\0' ? d->event_position : NULL,
+	};
+
+	db_send(work.render_sql, 4, values, after_render, d);
+}
+
+static void
+prepare_render(void)
+{
+	Text		sql = {0};
+
+	work.form = options.smtp == NULL && options.url != NULL ? "whole" : "parts";
+	if (options.render == NULL)
+		return;
+	text_printf(&sql, "SELECT " PART " FROM (SELECT %s($3::jsonb, $4::bigint)::jsonb) s (payload) " PARTS_OF_S,
+				options.render);
+	work.render_sql = sql.data;
 }
 
 /* ---- what is next ---- */
@@ -295,6 +367,7 @@ work_begin(void)
 			 noise[0], noise[1], noise[2], noise[3], noise[4], noise[5], noise[6], noise[7]);
 	snprintf(work.lease, sizeof(work.lease), "%lld ms", (long long) options.lease);
 	snprintf(work.max_body, sizeof(work.max_body), "%lld", (long long) options.max_body);
+	prepare_render();
 }
 
 void
@@ -321,6 +394,7 @@ work_step(int64_t now)
 {
 	int64_t		wake_at = INT64_MAX;
 	Delivery   *next = NULL;
+	Delivery   *unrendered = NULL;
 
 	for (int i = 0; i < options.concurrency; i++)
 	{
@@ -333,6 +407,8 @@ work_step(int64_t now)
 		wake_at = d->heartbeat_at < wake_at ? d->heartbeat_at : wake_at;
 		if (d->state == DELIVERY_UNRECORDED && (next == NULL || d->record_at < next->record_at))
 			next = d;
+		if (d->state == DELIVERY_UNRENDERED)
+			unrendered = d;
 	}
 	if (next != NULL)
 	{
@@ -340,6 +416,8 @@ work_step(int64_t now)
 			record(next);
 		wake_at = next->record_at < wake_at ? next->record_at : wake_at;
 	}
+	if (unrendered != NULL && db_is_free())
+		render(unrendered);
 	if (!work.is_stopped && delivery_count(DELIVERY_NONE) > 0)
 	{
 		if (now >= work.claim_at && db_is_free())

@@ -66,8 +66,8 @@ sub end_of
 {
 	my ($relay) = @_;
 	$relay->{run}->finish;
-	return $relay->{run}->full_result(0) & 127 ? 'signal ' . ($relay->{run}->full_result(0) & 127)
-	  : $relay->{run}->full_result(0) >> 8;
+	my $status = $relay->{run}->full_result(0);
+	return $status & 127 ? 'signal ' . ($status & 127) : $status >> 8;
 }
 
 sub stop_relay
@@ -77,10 +77,12 @@ sub stop_relay
 	return end_of($relay);
 }
 
+# With SIGKILL, at once.
 sub kill_relay
 {
 	my ($relay) = @_;
-	$relay->{run}->kill_kill(grace => 0);
+	$relay->{run}->signal('KILL');
+	eval { $relay->{run}->finish };
 	return;
 }
 
@@ -124,7 +126,7 @@ sub start_mail_sink
 sub kill_receiver
 {
 	my ($server) = @_;
-	$server->{run}->kill_kill(grace => 0);
+	kill_relay($server);
 	@receivers = grep { $_ != $server } @receivers;
 	return;
 }

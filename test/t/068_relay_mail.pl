@@ -1,0 +1,109 @@
+# 068_relay_mail.pl: the relay sends mail by a real mail server: what arrives, which
+# refusal is which error, and what payloads may not do.
+
+use strict;
+use warnings;
+
+use EventLog;
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Relay;
+use Test::More;
+use utf8;
+
+my $missing = build_relay();
+plan skip_all => $missing if $missing;
+plan skip_all => 'no aiosmtpd here' if !python_with('aiosmtpd');
+
+my $dir = PostgreSQL::Test::Utils::tempdir;
+my $node = new_server('relay_mail');
+my $sink = start_mail_sink("$dir/mails");
+my @mail = ('--queue=mails', "--smtp=smtp://127.0.0.1:$sink->{port}", '--from=log@example.com', '--from=spam@example.com', '--timeout=2');
+
+sub ask { return $node->safe_psql('log', shift) }
+
+sub enqueue
+{
+	my (%payload) = (to => 'someone@example.com', subject => 'Hello', text => 'Hi', @_);
+	my $json = JSON::PP->new->canonical->ascii->encode(\%payload);
+	return ask("SELECT eventsource.enqueue('mails', \$payload\$$json\$payload\$)");
+}
+
+sub story_of
+{
+	my ($job) = @_;
+	return ask(<<"SQL");
+SELECT coalesce((SELECT string_agg(concat_ws(' ', e.type, e.data->>'error_code'), ', ' ORDER BY e.version)
+		FROM eventsource.events e WHERE e.stream = 'delivery-$job'), 'nothing') || ': ' || j.state
+  FROM eventsource.jobs j WHERE j.job_id = $job
+SQL
+}
+
+ask("SELECT eventsource.create_queue('mails', max_attempts => 2, backoff => '0.05 seconds', strategy => 'fixed', jitter => 0)");
+my $log_id = ask('SELECT eventsource.log_id()');
+
+# ---- what arrives ----
+
+my %messages = (
+	'plain' => [ 'Hello', "Hi,\nthis is it.\n" ],
+	'empty' => [ '', '' ],
+	'dots' => [ 'Dots', ".\n..\n.\nno end\n" ],
+	'not ASCII' => [ 'Grüße aus 東京, in einer Zeile, die länger ist, als eine Zeile sein darf: 東京東京東京東京東京東京', "Ä\n東京\n" ],
+	'long' => [ 'x' x 500, 'y' x 100000 ],
+	'what looks encoded' => [ '=?UTF-8?Q?no?=', '=20' ],
+	'line ends' => [ 'Line ends', "a\r\nb\rc\n" ]);
+my %job_of = map { $_ => enqueue(subject => $messages{$_}[0], text => $messages{$_}[1]) } sort keys %messages;
+is((run_relay($node, @mail, '--drain', '--smtp-plain'))[0], 0, 'mail is sent');
+my %received = map { $_->{id} => $_ } ledger_of("$dir/mails");
+for my $name (sort keys %messages)
+{
+	my $message = $received{"<$log_id-$job_of{$name}\@example.com>"};
+	my %headers = map { @$_ } @{ $message->{headers} };
+	is(story_of($job_of{$name}), 'MessageSent: done', "$name: sent, with an id made of the job's");
+	is($headers{subject}, $messages{$name}[0], "$name: its subject");
+	is($message->{text} =~ s/\r\n?/\n/gr, $messages{$name}[1] =~ s/\r\n?/\n/gr, "$name: its text");
+	is("$message->{from} @{ $message->{to} } $headers{from} $headers{to}",
+		'log@example.com someone@example.com <log@example.com> <someone@example.com>', "$name: from whom to whom")
+	  if $name eq 'plain';
+}
+is(scalar(keys %received), scalar(keys %messages), 'each once');
+
+# ---- which refusal is which error, and what is refused ----
+
+my $before = ledger_of("$dir/mails");
+my $last = 'discarded';
+my @others = (
+	[ 'an unknown recipient' => "MessageFailed INVALID_RECIPIENT: $last", to => 'unknown@example.com' ],
+	[ 'one that is to be tried later' => "MessageFailed SERVICE_UNAVAILABLE, MessageFailed SERVICE_UNAVAILABLE: $last", to => 'later@example.com' ],
+	[ 'a message nobody wants' => "MessageFailed REJECTED: $last", to => 'unwanted@example.com' ],
+	[ 'a sender nobody wants' => "MessageFailed REJECTED: $last", from => 'spam@example.com' ],
+	[ 'a server that does not answer' => "MessageFailed TIMEOUT, MessageFailed TIMEOUT: $last", to => 'hang@example.com' ],
+	[ 'a sender that was not named' => "MessageFailed BAD_REQUEST: $last", from => 'boss@example.com' ],
+	[ 'two recipients' => "MessageFailed INVALID_RECIPIENT: $last", to => 'a@example.com,b@example.com' ],
+	[ 'a list of recipients' => "MessageFailed BAD_REQUEST: $last", to => ['a@example.com'] ],
+	[ 'a command in the recipient' => "MessageFailed INVALID_RECIPIENT: $last", to => "a\@example.com>\r\nRCPT TO:<b\@example.com" ],
+	[ 'no recipient' => "MessageFailed INVALID_RECIPIENT: $last", to => '' ],
+	[ 'a header in the subject' => "MessageFailed BAD_REQUEST: $last", subject => "Hello\r\nBcc: b\@example.com" ],
+	[ 'no subject' => "MessageFailed BAD_REQUEST: $last", subject => undef ]);
+my @jobs = map { my ($name, $story, %payload) = @$_; enqueue(%payload) } @others;
+is((run_relay($node, @mail, '--smtp-plain', '--drain'))[0], 0, 'others are dealt with');
+ok(wait_until(sub { run_relay($node, @mail, '--smtp-plain', '--drain'); ask("SELECT count(*) FROM eventsource.jobs WHERE state NOT IN ('done', 'discarded')") eq '0' }),
+	'to the end');
+is(story_of($jobs[$_]), $others[$_][1], "$others[$_][0]: its error") for 0 .. $#jobs;
+is(ledger_of("$dir/mails") - $before, 0, 'none of them arrived');
+is(ask("SELECT count(*) FROM eventsource.events WHERE category = 'delivery' AND data::text LIKE '%\@%'"), 0, 'no event tells an address');
+
+# ---- a server without TLS, or none at all ----
+
+my $plain = enqueue();
+is((run_relay($node, @mail, '--drain'))[0], 0, 'without --smtp-plain');
+like(story_of($plain), qr/^MessageFailed SERVICE_UNAVAILABLE/, 'nothing is sent in the clear');
+is(ledger_of("$dir/mails") - $before, 0, 'indeed');
+kill_receiver($sink);
+my $down = enqueue();
+is((run_relay($node, @mail, '--drain', '--smtp-plain'))[0], 0, 'no server');
+like(story_of($down), qr/^MessageFailed SERVICE_UNAVAILABLE/, 'is no end of the job');
+
+is(problems_of($node, 'log'), '', 'the log is whole');
+done_testing();
