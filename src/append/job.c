@@ -8,9 +8,15 @@
 #include "append/job.h"
 
 #include "append/draft.h"
+#include "append/job_finish.h"
+#include "append/job_order.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
+#include "log/catalog.h"
+#include "log/erased.h"
 #include "log/own_sql.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -79,12 +85,12 @@ static const struct
 /* Races lost one after the other: more than honest load brings. */
 #define MAX_TRIES	20
 
+static void refuse_erased(const EsJobDraft *draft);
 static int64 enqueue_with_key(const EsJobDraft *draft);
 static int64 insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count);
 static Datum parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull);
 static void read_id(HeapTuple row, TupleDesc desc, void *arg);
-static pg_attribute_noreturn()
-void		refuse_key(const EsJobDraft *draft, int64 id);
+ES_NORETURN static void refuse_key(const EsJobDraft *draft, int64 id);
 
 static EsOwnSql insert_plain = {
 	.text = INSERT_JOBS " RETURNING j.id",
@@ -95,6 +101,7 @@ static EsOwnSql insert_plain = {
 int64
 es_job_enqueue(const EsJobDraft *draft)
 {
+	refuse_erased(draft);
 	return draft->job_key != NULL ? enqueue_with_key(draft) : insert_jobs(&insert_plain, draft, 1);
 }
 
@@ -103,6 +110,8 @@ es_job_enqueue_many(const EsJobDraft *drafts, int count)
 {
 	int			first = 0;		/* of those that wait to be written */
 
+	for (int i = 0; i < count; i++)
+		refuse_erased(&drafts[i]);
 	for (int i = 0; i < count; i++)
 	{
 		if (drafts[i].job_key == NULL)
@@ -114,6 +123,21 @@ es_job_enqueue_many(const EsJobDraft *drafts, int count)
 	}
 	if (count > first)
 		(void) insert_jobs(&insert_plain, drafts + first, count - first);
+}
+
+/*
+ * An erasure waits for who holds this lock and did not see its mark, and then
+ * takes away the jobs that he wrote.
+ */
+static void
+refuse_erased(const EsJobDraft *draft)
+{
+	const text *subject = draft->subject != NULL ? draft->subject : draft->stream;
+
+	if (subject == NULL)
+		return;
+	LockRelationOid(es_catalog_oid(ES_REL_EVENT), RowExclusiveLock);
+	es_erased_refuse(subject, true, ES_ERASED_NOT);
 }
 
 /*
@@ -134,7 +158,7 @@ enqueue_with_key(const EsJobDraft *draft)
 		" max_attempts = excluded.max_attempts, attempts_before = j.attempts, error_code = NULL, error = NULL,"
 		" reaction = excluded.reaction, reaction_version = excluded.reaction_version, step = excluded.step,"
 		" event_position = excluded.event_position, stream = excluded.stream, subject = excluded.subject,"
-		" created_at = excluded.created_at WHERE j.state <> 'claimed' RETURNING j.id",
+		" created_at = excluded.created_at, waits = false WHERE j.state <> 'claimed' RETURNING j.id",
 		.nargs = NPARAMETERS + 1,
 		.types = PARAMETER_TYPES
 	};
@@ -276,16 +300,23 @@ int64
 es_job_cancel_key(const text *queue, const text *job_key, const char *finish_reason)
 {
 	static EsOwnSql cancel = {
-		.text = "UPDATE eventsource.job SET state = 'cancelled', lease_until = NULL, finished_at = clock_timestamp(),"
-		" finish_reason = $3 WHERE job_key = $2 AND ($1 IS NULL OR queue = $1) AND state IN " ES_JOB_UNFINISHED,
-		.nargs = 3,
-		.types = {TEXTOID, TEXTOID, TEXTOID}
+		.text = "UPDATE eventsource.job AS j SET state = 'cancelled', lease_until = NULL, waits = false,"
+		" finished_at = $4, finish_reason = $3"
+		" WHERE j.job_key = $2 AND ($1 IS NULL OR j.queue = $1) AND j.state IN " ES_JOB_UNFINISHED
+		" RETURNING" ES_JOB_COLUMNS,
+		.nargs = 4,
+		.types = {TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue), PointerGetDatum(job_key),
-	CStringGetTextDatum(finish_reason)};
-	bool		isnull[] = {queue == NULL, false, false};
+	Datum		values[] = {
+		PointerGetDatum(queue), PointerGetDatum(job_key), CStringGetTextDatum(finish_reason),
+		TimestampTzGetDatum(GetCurrentTimestamp())
+	};
+	bool		isnull[] = {queue == NULL, false, false, false};
+	List	   *jobs = NIL;
 
-	return es_own_sql(&cancel, values, isnull, NULL, NULL);
+	(void) es_own_sql(&cancel, values, isnull, es_job_collect, &jobs);
+	es_job_finished(jobs);
+	return list_length(jobs);
 }
 
 const text *

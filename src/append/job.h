@@ -55,7 +55,8 @@ typedef struct EsJobDraft
 
 /*
  * Writes a job, whose queue and names the caller has checked; returns its id, or that
- * of the one that is kept.  Errors: 23505, 40001.
+ * of the one that is kept.  Errors: 23505, 40001; ZE009 if the subject (or, without one, the
+ * stream) is erased.
  */
 extern int64 es_job_enqueue(const EsJobDraft *draft);
 

@@ -6,12 +6,21 @@
  * PostgreSQL's own rules, and unique indexes decide races.  The guard on these tables
  * lets nobody else write them: log/own_ddl.h says what is ours.
  *
+ * A statement sees what is committed as it begins, in REPEATABLE READ as well, as
+ * foreign keys do: who takes from a queue wants what is in it now.
+ *
+ * Plans are made once, of tables that may be empty then and full an hour later: so
+ * they go by indexes, whatever the planner believes.
+ *
  * Memory: plans last as long as the session; rows are copied by who wants them.
  */
 #include "log/own_sql.h"
 
+#include "access/xact.h"
 #include "log/catalog.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 typedef struct Execution
 {
@@ -26,6 +35,7 @@ typedef struct Execution
 
 static void execute(void *arg);
 static void prepare(EsOwnSql *sql);
+static void go_by_indexes(void);
 
 int64
 es_own_sql(EsOwnSql *sql, const Datum *values, const bool *isnull, EsOwnSqlRow each, void *arg)
@@ -48,14 +58,21 @@ execute(void *arg)
 {
 	Execution  *execution = arg;
 	char		nulls[ES_OWN_SQL_ARGS];
+	Snapshot	snapshot = InvalidSnapshot;
 	SPITupleTable *table;
 
+	go_by_indexes();
 	if (execution->sql->plan == NULL)
 		prepare(execution->sql);
 	for (int i = 0; i < execution->sql->nargs; i++)
 		nulls[i] = execution->isnull != NULL && execution->isnull[i] ? 'n' : ' ';
-	if (SPI_execute_plan(execution->sql->plan, unconstify(Datum *, execution->values), nulls, false, 0) < 0)
+	if (IsolationUsesXactSnapshot())
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (SPI_execute_snapshot(execution->sql->plan, unconstify(Datum *, execution->values), nulls, snapshot,
+							 InvalidSnapshot, false, true, 0) < 0)
 		elog(ERROR, "could not execute: %s", execution->sql->text);
+	if (snapshot != InvalidSnapshot)
+		UnregisterSnapshot(snapshot);
 	execution->rows = (int64) SPI_processed;
 	table = SPI_tuptable;
 	if (execution->each != NULL && table != NULL)
@@ -75,11 +92,21 @@ prepare(EsOwnSql *sql)
 	SPIPlanPtr	plan;
 
 	Assert(sql->nargs <= ES_OWN_SQL_ARGS);
-	plan = SPI_prepare(sql->text, sql->nargs, sql->types);
+	plan = SPI_prepare_cursor(sql->text, sql->nargs, sql->types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql->text, SPI_result_code_string(SPI_result));
 	SPI_keepplan(plan);
 	sql->plan = plan;
+}
+
+/* Until who runs as the owner is done (es_catalog_as_owner). */
+static void
+go_by_indexes(void)
+{
+	static const char *const settings[] = {"enable_seqscan", "enable_bitmapscan", "jit"};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* ---- columns of a row ---- */

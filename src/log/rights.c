@@ -202,6 +202,13 @@ es_rights_reads_all(void)
 	return current->reads_all;
 }
 
+bool
+es_rights_writes_all(void)
+{
+	look();
+	return current->writes_all;
+}
+
 Oid
 es_rights_function(void)
 {

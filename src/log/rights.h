@@ -45,6 +45,9 @@ extern bool es_rights_reads_word(int32 category);
 extern bool es_rights_reads(const char *category);
 extern bool es_rights_reads_stream(const text *stream);
 
+/* Does he append to every category? */
+extern bool es_rights_writes_all(void);
+
 /* Of several categories, or of all (NIL). */
 extern bool es_rights_reads_each(List *categories);
 

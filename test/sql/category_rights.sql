@@ -90,6 +90,8 @@ INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,t
 	may_read_subscription,includes_synthetic,run_machine,run_machine_step,run_machine_result,jsonb_matches_schema,jsonschema_is_valid,
 	jsonschema_validation_errors,schema_compatibility,event_field,create_event_view,words,short_value,event_detail,markdown,markdown_code,
 	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due}'::text[]);
+-- Goes by the rights of a queue, not of a category.
+INSERT INTO door SELECT 'queue', unnest('{enqueue,claim,complete,fail,heartbeat,jobs,may_work_in,queue_attempts,reads_everything}'::text[]);
 INSERT INTO door SELECT 'whole log', unnest('{verify_log,export_log,random_streams,erased_subjects,holds}'::text[]);
 
 CREATE TEMP VIEW has AS

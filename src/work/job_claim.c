@@ -1,0 +1,319 @@
+/*
+ * job_claim.c
+ *		claim: lending jobs to workers.
+ *
+ * Rows that another transaction has locked are passed over, so that workers do not wait
+ * for each other.  Two that claim jobs of one order key, which only a race brings about,
+ * meet in a unique index: who comes second looks again.
+ *
+ * Locks: the rows of the jobs that are lent.
+ */
+#include "work/job.h"
+
+#include "access/xact.h"
+#include "append/job_order.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "log/own_sql.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+PG_FUNCTION_INFO_V1(eventsource_claim);
+
+#define MAX_DUE		1000		/* looked after in one claim */
+#define MAX_TRIES	20
+
+/* Jobs that one statement has found, in its order. */
+typedef struct Found
+{
+	Datum	   *ids;
+	int			count;
+	bool		is_ordered;		/* one of them has an order key */
+} Found;
+
+static void put_job(ReturnSetInfo *result, const EsJob *job);
+static void pick(const text *queue, int max_jobs, Found *found);
+static bool try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
+static List *lend(const Found *found, TimestampTz until, const text *worker);
+static void promote(const text *queue, int max_jobs);
+static int64 end_leases(const text *queue, int max_jobs);
+
+/* claim(queue, max_jobs, lease, worker) */
+Datum
+eventsource_claim(PG_FUNCTION_ARGS)
+{
+	static const char example[] = "SELECT * FROM eventsource.claim('mail', 10)";
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	const text *queue;
+	const text *worker;
+	int64		lease;
+	ListCell   *lc;
+
+	PreventCommandIfReadOnly("eventsource.claim()");
+	es_job_expect_argument(fcinfo, 0, "queue", example);
+	es_job_expect_argument(fcinfo, 1, "max_jobs", example);
+	queue = es_job_text_argument(fcinfo, 0, "queue", ES_MAX_WORD);
+	if (PG_GETARG_INT32(1) < 1 || PG_GETARG_INT32(1) > ES_JOB_MAX_LENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_jobs is out of range"),
+				 errdetail("It must be 1 to %d, not %d.", ES_JOB_MAX_LENT, PG_GETARG_INT32(1)),
+				 errhint("For example: %s.", example)));
+	lease = PG_ARGISNULL(2) ? es_queue_get(queue)->lease : es_queue_length(PG_GETARG_INTERVAL_P(2), "lease", 1);
+	worker = es_job_worker(PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
+	es_queue_expect_worker(queue);
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, es_job_claim(queue, PG_GETARG_INT32(1), lease, worker))
+		put_job(result, lfirst(lc));
+	return (Datum) 0;
+}
+
+/* A row of the type claimed_job. */
+static void
+put_job(ReturnSetInfo *result, const EsJob *job)
+{
+	Datum		values[] = {
+		Int64GetDatum(job->id), PointerGetDatum(job->queue), PointerGetDatum(job->payload),
+		Int32GetDatum(job->attempts), Int32GetDatum(job->attempts_before + es_job_max_attempts(job)),
+		Int32GetDatum(job->priority), TimestampTzGetDatum(job->run_at), TimestampTzGetDatum(job->lease_until),
+		PointerGetDatum(job->job_key), PointerGetDatum(job->order_key), PointerGetDatum(job->reaction),
+		Int32GetDatum(job->step), Int64GetDatum(job->event_position), PointerGetDatum(job->stream),
+		PointerGetDatum(job->subject)
+	};
+	bool		isnull[] = {
+		false, false, false, false, false, false, false, false, job->job_key == NULL, job->order_key == NULL,
+		job->reaction == NULL, job->reaction == NULL, job->event_position == 0, job->stream == NULL,
+		job->subject == NULL
+	};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+}
+
+const text *
+es_job_worker(const text *argument)
+{
+	if (argument == NULL)
+		return cstring_to_text(psprintf("%d." INT64_FORMAT, MyProcPid, MyStartTimestamp));
+	if (VARSIZE_ANY_EXHDR(argument) == 0 || VARSIZE_ANY_EXHDR(argument) > ES_JOB_MAX_TEXT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("worker is out of range"),
+				 errdetail("It must have 1 to %d bytes.", ES_JOB_MAX_TEXT),
+				 errhint("A name for each process that works, or NULL for this session.")));
+	return argument;
+}
+
+/* ---- lending ---- */
+
+List *
+es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
+{
+	List	   *jobs = NIL;
+
+	(void) es_job_look_at_clock(queue, MAX_DUE);
+	for (int i = 0; i < MAX_TRIES; i++)
+	{
+		Found		found = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		pick(queue, max_jobs, &found);
+		if (found.count == 0)
+			return NIL;
+		if (try_lend(&found, GetCurrentTimestamp() + lease, worker, &jobs))
+			return jobs;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not claim jobs of queue \"%s\"", text_to_cstring(queue)),
+			 errdetail("Jobs of the same order key were claimed by others each time."),
+			 errhint("Retry the transaction.")));
+}
+
+static void
+collect_id(HeapTuple row, TupleDesc desc, void *arg)
+{
+	Found	   *found = arg;
+	bool		isnull;
+
+	found->ids[found->count++] = Int64GetDatum(es_own_sql_int64(row, desc, 1));
+	found->is_ordered |= DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+}
+
+/* Locks the first ones that may be claimed. */
+static void
+pick(const text *queue, int max_jobs, Found *found)
+{
+	static EsOwnSql select = {
+		.text = "SELECT j.id, j.order_key IS NOT NULL FROM eventsource.job j"
+		" WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
+		" AND (j.order_key IS NULL OR (j.turn = ("
+		"SELECT f.turn FROM eventsource.job f WHERE f.queue = j.queue AND f.order_key = j.order_key"
+		" AND f.state IN " ES_JOB_UNFINISHED " ORDER BY f.turn LIMIT 1)"
+		" AND NOT EXISTS (SELECT FROM eventsource.job c WHERE c.queue = j.queue AND c.order_key = j.order_key"
+		" AND c.state = 'claimed' OFFSET 0)))"
+		" ORDER BY j.priority DESC, j.run_at, j.turn LIMIT $2 FOR UPDATE SKIP LOCKED",
+		.nargs = 2,
+		.types = {TEXTOID, INT8OID}
+	};
+	Datum		values[] = {PointerGetDatum(queue), Int64GetDatum(max_jobs)};
+
+	found->ids = palloc(max_jobs * sizeof(Datum));
+	(void) es_own_sql(&select, values, NULL, collect_id, found);
+}
+
+/* False if another one has claimed a job of one of their order keys meanwhile. */
+static bool
+try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	bool volatile lost = false;
+
+	if (!found->is_ordered)
+	{
+		*jobs = lend(found, until, worker);
+		return true;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*jobs = lend(found, until, worker);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
+		FlushErrorState();
+		FreeErrorData(error);
+		lost = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return !lost;
+}
+
+static int
+compare_jobs(const ListCell *a, const ListCell *b)
+{
+	const EsJob *one = lfirst(a);
+	const EsJob *other = lfirst(b);
+
+	if (one->priority != other->priority)
+		return one->priority > other->priority ? -1 : 1;
+	if (one->run_at != other->run_at)
+		return one->run_at < other->run_at ? -1 : 1;
+	return one->turn < other->turn ? -1 : 1;
+}
+
+static List *
+lend(const Found *found, TimestampTz until, const text *worker)
+{
+	static EsOwnSql update = {
+		.text = "UPDATE eventsource.job AS j SET state = 'claimed', attempts = j.attempts + 1, lease_until = $2,"
+		" worker = $3, claimed_by = $4 WHERE j.id = ANY ($1) RETURNING" ES_JOB_COLUMNS,
+		.nargs = 4,
+		.types = {INT8ARRAYOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[] = {
+		PointerGetDatum(construct_array(found->ids, found->count, INT8OID, 8, FLOAT8PASSBYVAL,
+										TYPALIGN_DOUBLE)),
+		TimestampTzGetDatum(until), PointerGetDatum(worker),
+		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))
+	};
+	List	   *jobs = NIL;
+
+	(void) es_own_sql(&update, values, NULL, es_job_collect, &jobs);
+	list_sort(jobs, compare_jobs);
+	return jobs;
+}
+
+/* ---- the clock ---- */
+
+typedef struct Owed
+{
+	bool		is_due;
+	bool		has_ended;
+} Owed;
+
+static void
+read_owed(HeapTuple row, TupleDesc desc, void *arg)
+{
+	Owed	   *owed = arg;
+	bool		isnull;
+
+	owed->is_due = DatumGetBool(SPI_getbinval(row, desc, 1, &isnull));
+	owed->has_ended = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+}
+
+int64
+es_job_look_at_clock(const text *queue, int max_jobs)
+{
+	static EsOwnSql look = {
+		.text = "SELECT EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'scheduled' AND run_at <= $2),"
+		" EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'claimed' AND lease_until <= $2)",
+		.nargs = 2,
+		.types = {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[] = {PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp())};
+	Owed		owed = {0};
+
+	(void) es_own_sql(&look, values, NULL, read_owed, &owed);
+	if (owed.is_due)
+		promote(queue, max_jobs);
+	return owed.has_ended ? end_leases(queue, max_jobs) : 0;
+}
+
+static void
+promote(const text *queue, int max_jobs)
+{
+	static EsOwnSql update = {
+		.text = "UPDATE eventsource.job SET state = 'available' WHERE id = ANY (ARRAY("
+		"SELECT s.id FROM eventsource.job s WHERE s.queue = $1 AND s.state = 'scheduled' AND s.run_at <= $2"
+		" ORDER BY s.run_at LIMIT $3 FOR UPDATE SKIP LOCKED))",
+		.nargs = 3,
+		.types = {TEXTOID, TIMESTAMPTZOID, INT8OID}
+	};
+	Datum		values[] = {
+		PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp()), Int64GetDatum(max_jobs)
+	};
+
+	(void) es_own_sql(&update, values, NULL, NULL, NULL);
+}
+
+/* A lost worker counts as a failure, after which there is nothing to wait for. */
+static int64
+end_leases(const text *queue, int max_jobs)
+{
+	static EsOwnSql select = {
+		.text = "SELECT" ES_JOB_COLUMNS "FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'claimed'"
+		" AND j.lease_until <= $2 ORDER BY j.lease_until LIMIT $3 FOR UPDATE SKIP LOCKED",
+		.nargs = 3,
+		.types = {TEXTOID, TIMESTAMPTZOID, INT8OID}
+	};
+	TimestampTz now = GetCurrentTimestamp();
+	EsJobFailure failure = {
+		.code = cstring_to_text(ES_JOB_LEASE_EXPIRED),
+		.message = cstring_to_text("the lease ended"),
+		.has_retry_at = true,
+		.retry_at = now
+	};
+	Datum		values[] = {PointerGetDatum(queue), TimestampTzGetDatum(now), Int64GetDatum(max_jobs)};
+	List	   *jobs = NIL;
+	ListCell   *lc;
+
+	(void) es_own_sql(&select, values, NULL, es_job_collect, &jobs);
+	foreach(lc, jobs)
+		(void) es_job_fail(lfirst(lc), &failure);
+	return list_length(jobs);
+}
