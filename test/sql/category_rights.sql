@@ -79,7 +79,7 @@ INSERT INTO door SELECT 'named', unnest('{read_stream,read_category,stream_versi
 	can_append,compare_machine,verify_projection,compare_projection,as_of,row_history,attribute_periods,replay,
 	poll,ack,nack,redrive,discard,wait_for_events,expect_category,sample_projection}'::text[]);
 INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_transitions,state_machine_edges,state_machine_diagram,reason_codes,categories,
-	event_types,event_type_versions,upcasters,upcaster_list,projections,projection_definitions,handlers,handler_definitions,publications,publication_definitions,follower_states,
+	event_types,event_type_versions,upcasters,upcaster_list,projections,projection_definitions,handlers,handler_definitions,reactions,reaction_definitions,publications,publication_definitions,follower_states,
 	subscription_definitions,tracked_tables,list_tracked_tables,category_copy_definitions,erasers,eraser_definitions,retention_policies,
 	category_rights,category_rights_list,personal_columns}'::text[]);
 INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,checkpoint,consistency_proof,watermark,published_row,log_id,
@@ -386,7 +386,7 @@ SELECT format('SELECT count(*) FROM eventsource.%I v WHERE public.cr_leak(v.%I)'
 			   ('corrections', 'data_after'), ('corrections', 'data_before'), ('corrections', 'reason'), ('transitions', 'stream'), ('state_periods', 'key'),
 			   ('step', 'type'), ('snapshots', 'stream'), ('snapshots', 'row_data'), ('parked_events', 'error'), ('parked_events', 'data'), ('subscription_partitions', 'error'),
 			   ('subscriptions', 'error'), ('event_summaries', 'subject'), ('violations', 'data'), ('archived_events', 'data'), ('pruned_streams', 'stream'),
-			   ('erasures', 'subject'), ('erasures', 'data'), ('erasure_requests', 'completed_mode'), ('erasure_requests', 'completed_at'), ('erasure_requests', 'closed_by'), ('erasure_requests', 'closing_reason'), ('projections', 'defined_at'), ('handlers', 'defined_at')) x (t, c);
+			   ('erasures', 'subject'), ('erasures', 'data'), ('erasure_requests', 'completed_mode'), ('erasure_requests', 'completed_at'), ('erasure_requests', 'closed_by'), ('erasure_requests', 'closing_reason'), ('projections', 'defined_at'), ('handlers', 'defined_at'), ('reactions', 'defined_at')) x (t, c);
 INSERT INTO attack VALUES
 	('SELECT count(*) FROM pg_temp.sql_events() v WHERE public.cr_leak(v.data)'),
 	('SELECT count(*) FROM cr_a_view v WHERE public.cr_leak(v.data)'),
