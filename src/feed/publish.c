@@ -19,6 +19,7 @@
  */
 #include "feed/publish.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -130,6 +131,8 @@ es_publication_duty(void)
 			continue;
 		es_publication_run(publication, final, EVENTS_PER_TURN, &followed);
 		is_done &= followed.status != ES_FOLLOW_BEHIND;
+		if (followed.events > 0)
+			ForceSyncCommit();	/* what is not flushed is not decoded */
 		if (followed.status == ES_FOLLOW_PARKED)
 			ereport(LOG,
 					(errmsg("%s is parked: %s", publication->follower, followed.error),
