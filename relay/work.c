@@ -316,8 +316,9 @@ after_render(const DbResult *result, void *arg)
 			take_row(d, result->rows, i);
 	else
 	{
-		/* Its message may quote what is not to be kept with the job. */
-		say("job %s, attempt %s: %s says %s", d->job_id, d->attempt, options.render, result->message);
+		/* Its message may quote what is to be kept nowhere. */
+		say("job %s, attempt %s: %s failed with SQLSTATE %s", d->job_id, d->attempt, options.render,
+			result->sqlstate);
 		d->problem = "the function that makes the message failed";
 		d->error_code = is_passing(result) ? "SERVICE_UNAVAILABLE" : NULL;
 	}
