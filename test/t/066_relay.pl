@@ -241,7 +241,7 @@ cmp_ok(time - $started, '<', 10, 'meanwhile');
 ok(wait_until(sub { story_of($slow) ne 'nothing: claimed' }), 'the slow one ends');
 is(story_of($slow), 'MessageSent: done', 'well');
 is(scalar(requests_of($slow)), 1, 'and was lent to nobody else, much longer than the lease as it took');
-is(ask("SELECT attempts FROM eventsource.jobs WHERE job_id = $hanging"), 1, 'nor was the one that hangs');
+is(ask("SELECT attempt FROM eventsource.jobs WHERE job_id = $hanging"), 1, 'nor was the one that hangs');
 
 # A stream that somebody has locked: the event cannot be appended as long.
 my $locked = ask('SELECT nextval(\'eventsource.job_seq\')') + 1;
