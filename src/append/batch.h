@@ -38,6 +38,8 @@ struct EsBatch
 	EsFold	   *fold;
 	HeapTuple	blank_row;		/* or NULL */
 	HTAB	   *timers;			/* timer.c's notes; NULL: none */
+	int64		timed_out;		/* job of the timeout that the batch ends, or
+								 * 0 */
 	bool		step_enters;	/* the machine's step last decided names a
 								 * state */
 	bool		has_definition;

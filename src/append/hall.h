@@ -55,7 +55,8 @@ typedef struct EsDraft
 	const EsPii *pii;			/* personal fields, besides those of the type */
 	const EsPersonal *like;		/* likewise, where these are */
 	EsPersonal *personal;		/* those that data lacks, already cut out */
-	const Jsonb *late_states;	/* of a timeout: append/timer.h; or NULL */
+	const struct EsTimedOut *timed_out; /* the timeout that it ends, or NULL:
+										 * append/timer.h */
 } EsDraft;
 
 typedef struct EsAppended

@@ -87,7 +87,9 @@ es_timer_note(EsBatch *batch, const EsMachine *machine, const EsDraft *draft, co
 	note->visit.position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
 	note->visit.entered = DatumGetTimestampTz(event->value[ES_EVENT_OCCURRED_AT]);
 	note->visit.machine = machine;
-	note->visit.late = draft->late_states;
+	note->visit.late = draft->timed_out == NULL ? NULL : draft->timed_out->late_states;
+	if (draft->timed_out != NULL)
+		batch->timed_out = draft->timed_out->job;
 }
 
 /*
@@ -149,7 +151,7 @@ es_timer_write(EsBatch *batch)
 		visits = lappend(visits, &note->visit);
 	}
 	batch->timers = NULL;
-	(void) es_timer_schedule(visits, cancelled, false);
+	(void) es_timer_schedule(visits, cancelled, batch->timed_out, false);
 }
 
 /* Durations count from no earlier than the event before. */
@@ -170,12 +172,13 @@ not_before(EsVisit *visit)
 }
 
 int64
-es_timer_schedule(List *visits, List *cancelled, bool unless_done)
+es_timer_schedule(List *visits, List *cancelled, int64 spared, bool unless_done)
 {
 	static EsOwnSql schedule = {
 		.text = "WITH cancelled AS (UPDATE eventsource.job SET state = 'cancelled', lease_until = NULL,"
 		" finished_at = $8, finish_reason = 'the stream has left the state'"
-		" WHERE queue = '" ES_JOB_TIMEOUT_QUEUE "' AND stream = ANY ($1) AND state IN " ES_JOB_UNFINISHED ")"
+		" WHERE queue = '" ES_JOB_TIMEOUT_QUEUE "' AND stream = ANY ($1) AND id <> $10 AND state IN "
+		ES_JOB_UNFINISHED ")"
 		" INSERT INTO eventsource.job AS j (id, turn, queue, state, priority, run_at, job_key, payload,"
 		" event_position, stream, subject, created_at)"
 		" SELECT d.id, d.id, '" ES_JOB_TIMEOUT_QUEUE "', CASE WHEN d.run_at > $8 THEN 'scheduled' ELSE 'available' END,"
@@ -186,15 +189,15 @@ es_timer_schedule(List *visits, List *cancelled, bool unless_done)
 		" AND o.queue = '" ES_JOB_TIMEOUT_QUEUE "' AND o.job_key = u.job_key)) d"
 		" ON CONFLICT (job_key, queue) WHERE job_key IS NOT NULL AND state IN " ES_JOB_UNFINISHED " DO NOTHING"
 		" RETURNING j.id",
-		.nargs = 9,
+		.nargs = 10,
 		.types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
-		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
+		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID, INT8OID}
 	};
 	Jobs		jobs = {0};
 	TimestampTz now = GetCurrentTimestamp();
 	int64		count = 0;
 	ListCell   *lc;
-	Datum		values[9];
+	Datum		values[10];
 
 	foreach(lc, visits)
 		add_jobs(&jobs, lfirst(lc), now);
@@ -210,6 +213,7 @@ es_timer_schedule(List *visits, List *cancelled, bool unless_done)
 	values[6] = make_array(jobs.position, jobs.n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 	values[7] = TimestampTzGetDatum(now);
 	values[8] = BoolGetDatum(unless_done);
+	values[9] = Int64GetDatum(spared);
 	(void) es_own_sql(&schedule, values, NULL, count_row, &count);
 	return count;
 }

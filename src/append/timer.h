@@ -9,6 +9,14 @@
 #include "append/hall.h"
 #include "rules/machine.h"
 
+/* The timeout that an event ends. */
+typedef struct EsTimedOut
+{
+	int64		job;			/* which is not cancelled, whatever state the
+								 * event leads to: its caller finishes it */
+	const Jsonb *late_states;	/* as in EsVisit */
+} EsTimedOut;
+
 /* Notes what an event that was decided does to the timeouts of its stream. */
 extern void es_timer_note(EsBatch *batch, const EsMachine *machine, const EsDraft *draft,
 						  const EsEvent *event);
@@ -43,8 +51,8 @@ typedef struct EsVisit
 /*
  * Schedules the timeouts of visits, and before it cancels those of streams (text *).
  * Those that are scheduled already stay as they are; so do, with unless_done, those that
- * have been and are not forgotten.  Returns how many are new.
+ * have been and are not forgotten.  Returns how many are new.  One job (or 0) is spared.
  */
-extern int64 es_timer_schedule(List *visits, List *cancelled, bool unless_done);
+extern int64 es_timer_schedule(List *visits, List *cancelled, int64 spared, bool unless_done);
 
 #endif							/* ES_APPEND_TIMER_H */

@@ -12,7 +12,7 @@
 #include "work/timeout.h"
 
 #include "append/draft.h"
-#include "append/job.h"
+#include "append/job_finish.h"
 #include "append/timer.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
@@ -58,7 +58,6 @@ static bool is_refusal(int sqlstate);
 static bool find_stream(Timeout *timeout);
 static bool claim(Timeout *timeout);
 static void read_stream(HeapTuple row, TupleDesc desc, void *arg);
-static void read_job(HeapTuple row, TupleDesc desc, void *arg);
 static void read_payload(Timeout *timeout);
 static bool is_in_visit(Timeout *timeout);
 static void read_head(Timeout *timeout);
@@ -133,16 +132,12 @@ find_stream(Timeout *timeout)
 static bool
 claim(Timeout *timeout)
 {
-	static EsOwnSql lock = {
-		.text = "SELECT payload, event_position FROM eventsource.job WHERE id = $1"
-		" AND state IN " ES_JOB_UNFINISHED " FOR UPDATE",
-		.nargs = 1,
-		.types = {INT8OID}
-	};
-	Datum		id = Int64GetDatum(timeout->job);
+	const EsJob *job = es_job_lock(timeout->job, true);
 
-	if (es_own_sql(&lock, &id, NULL, read_job, timeout) == 0)
+	if (job == NULL)
 		return false;
+	timeout->position = job->event_position;
+	timeout->payload = job->payload;
 	read_payload(timeout);
 	return true;
 }
@@ -151,15 +146,6 @@ static void
 read_stream(HeapTuple row, TupleDesc desc, void *arg)
 {
 	((Timeout *) arg)->stream = es_own_sql_text(row, desc, 1);
-}
-
-static void
-read_job(HeapTuple row, TupleDesc desc, void *arg)
-{
-	Timeout    *timeout = arg;
-
-	timeout->payload = es_own_sql_jsonb(row, desc, 1);
-	timeout->position = es_own_sql_int64(row, desc, 2);
 }
 
 static void
@@ -180,21 +166,13 @@ read_payload(Timeout *timeout)
 														   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
-/* Cancelled it may be, by the event that it led to. */
 static void
 finish(const Timeout *timeout)
 {
-	static EsOwnSql done = {
-		.text = "UPDATE eventsource.job SET state = 'done', lease_until = NULL, finished_at = clock_timestamp(),"
-		" error_code = NULL, error = NULL, finish_reason = $2, result = $3 WHERE id = $1",
-		.nargs = 3,
-		.types = {INT8OID, TEXTOID, JSONBOID}
-	};
-	Datum		values[3] = {Int64GetDatum(timeout->job), (Datum) 0, (Datum) 0};
-	bool		isnull[3] = {false, timeout->refusal == NULL, timeout->refusal != NULL};
+	EsJobFinish finish = {.end = ES_JOB_DONE};
 
 	if (timeout->refusal != NULL)
-		values[1] = CStringGetTextDatum(timeout->refusal);
+		finish.reason = cstring_to_text(timeout->refusal);
 	else
 	{
 		JsonbParseState *state = NULL;
@@ -202,9 +180,10 @@ finish(const Timeout *timeout)
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		es_json_push_number(&state, "position", timeout->appended.position);
 		es_json_push_number(&state, "version", timeout->appended.version);
-		values[2] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+		finish.result = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	}
-	(void) es_own_sql(&done, values, isnull, NULL, NULL);
+	if (es_job_finish(timeout->job, &finish) == NULL)
+		elog(ERROR, "timeout " INT64_FORMAT " was finished by another one", timeout->job);
 }
 
 /* ---- the stream ---- */
@@ -273,6 +252,7 @@ append_end(void *arg)
 	EsTimeoutEnd end;
 	EsBatch    *batch;
 	EsDraft		draft;
+	EsTimedOut	timed_out = {.job = timeout->job};
 
 	if (!choose_end(timeout, &end))
 		return;
@@ -284,7 +264,8 @@ append_end(void *arg)
 	draft.metadata = make_metadata(timeout);
 	draft.has_occurred_at = true;
 	draft.occurred_at = timeout->has_occurred_at ? Max(timeout->due, timeout->occurred_at) : timeout->due;
-	draft.late_states = late_states(timeout);
+	timed_out.late_states = late_states(timeout);
+	draft.timed_out = &timed_out;
 	batch = es_batch_begin();
 	es_batch_add(batch, &draft, &timeout->appended);
 	es_batch_flush(batch);

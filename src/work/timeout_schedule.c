@@ -57,7 +57,7 @@ eventsource_schedule_timeouts(PG_FUNCTION_ARGS)
 		int			n = list_length(streams);
 
 		CHECK_FOR_INTERRUPTS();
-		count += es_timer_schedule(find_visits(machine, streams), NIL, true);
+		count += es_timer_schedule(find_visits(machine, streams), NIL, 0, true);
 		if (n < PAGE)
 			break;
 		MemoryContextSwitchTo(caller);

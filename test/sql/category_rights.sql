@@ -78,7 +78,8 @@ INSERT INTO door SELECT 'filtered', unnest('{events,outbox,streams,correlations,
 INSERT INTO door SELECT 'named', unnest('{read_stream,read_category,stream_version,event_marks,timeline,current_state,state_at,allowed_transitions,
 	can_append,compare_machine,verify_projection,compare_projection,as_of,row_history,attribute_periods,replay,
 	poll,ack,nack,redrive,discard,wait_for_events,expect_category,sample_projection}'::text[]);
-INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_transitions,state_machine_edges,state_machine_diagram,reason_codes,categories,
+INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_transitions,state_machine_edges,state_machine_timeouts,state_machine_after,
+	state_machine_diagram,reason_codes,categories,
 	event_types,event_type_versions,upcasters,upcaster_list,projections,projection_definitions,handlers,handler_definitions,reactions,reaction_definitions,publications,publication_definitions,follower_states,
 	subscription_definitions,tracked_tables,list_tracked_tables,category_copy_definitions,erasers,eraser_definitions,retention_policies,
 	category_rights,category_rights_list,personal_columns}'::text[]);
