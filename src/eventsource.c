@@ -43,6 +43,7 @@
 #include "trust/seal.h"
 #include "trust/erase_personal.h"
 #include "utils/guc.h"
+#include "work/due.h"
 
 PG_MODULE_MAGIC;
 
@@ -155,6 +156,8 @@ _PG_init(void)
 	es_worker_add_duty("archiving", es_archive_duty);
 	es_guard_watch_init();
 	es_worker_add_duty("looking after the guards", es_guard_watch_duty);
+	es_due_init();
+	es_worker_add_duty("doing what is due", es_due_duty);
 	es_subscription_wait_init();
 	MarkGUCPrefixReserved("eventsource");
 	es_catalog_init();

@@ -142,6 +142,8 @@ extern void es_catalog_run(const char *fmt,...) pg_attribute_printf(1, 2);
 								 * Exclusive */
 #define ES_LOCK_FOLLOWERS	8	/* 0: Share by who follows the log, Exclusive
 								 * by who erases */
+#define ES_LOCK_DUE		9		/* number of a slot of jobs that are due,
+								 * Exclusive */
 
 extern void es_catalog_init(void);
 

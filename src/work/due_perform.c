@@ -1,0 +1,348 @@
+/*
+ * due_perform.c
+ *		Picking the database's own jobs that are due, and performing them.
+ *
+ * Each is performed in a subtransaction, so that what fails hinders no other.  An error is
+ * counted as an attempt of the job, unless a race was lost or something was short: then it
+ * is tried again soon.  What ends the statement (a cancel, a lost connection) is raised.
+ *
+ * Who performs a job does not lock its row (work/due_run.h).  Sessions keep out of each other's
+ * way by SLOTS advisory locks, a job's being that of its number: however many jobs a
+ * transaction performs, it takes no more locks than that.  A session skips jobs whose
+ * lock another has; that they are performed once is not left to the locks, but to
+ * es_run_hold().
+ */
+#include "work/due.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "errors.h"
+#include "log/attempt.h"
+#include "log/catalog.h"
+#include "log/own_sql.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/timeout.h"
+#include "work/due_run.h"
+#include "work/due_step.h"
+#include "work/job.h"
+#include "work/timeout.h"
+
+#define SLOTS			256
+
+/* Who lends jobs to himself between two transactions. */
+#define WORKER			"eventsource worker"
+
+/* After a lost race; after so many in a row it counts as a failure. */
+#define POSTPONE		USECS_PER_SEC
+#define MAX_POSTPONED	30
+
+/* What is over its time is cancelled again and again, should it catch that. */
+#define AGAIN_MS		1000
+
+#define OF_QUEUE(queue, what, state, time, tail) \
+	"(SELECT id, turn, run_at, " what " AS is_timeout FROM eventsource.job WHERE queue = '" queue "' AND state = '" state "'" \
+	" AND NOT waits AND " time " <= $1 " tail " LIMIT $4)"
+
+#define ALL_OF_QUEUE(queue, what) \
+	OF_QUEUE(queue, what, "available", "run_at", "AND (run_at, turn) > ($2, $3) ORDER BY priority DESC, run_at, turn") \
+	" UNION ALL " \
+	OF_QUEUE(queue, what, "scheduled", "run_at", "AND (run_at, turn) > ($2, $3) ORDER BY run_at, turn") \
+	" UNION ALL " \
+	OF_QUEUE(queue, what, "claimed", "lease_until", "AND (run_at, turn) > ($2, $3) ORDER BY lease_until")
+
+/* For es_attempt(). */
+typedef struct TimeOut
+{
+	int64		id;
+	EsTimeoutOutcome outcome;
+} TimeOut;
+
+typedef struct Failure
+{
+	EsRun	   *run;
+	const ErrorData *error;
+	bool		is_postponed;
+} Failure;
+
+static void collect_item(HeapTuple row, TupleDesc desc, void *arg);
+static bool lock_slot(int64 id);
+static EsJob *find_job(int64 id);
+static bool is_due(const EsJob *job, int32 claimed);
+static ErrorData *attempt(void (*work) (void *arg), void *arg, int limit_ms);
+static void step(void *arg);
+static void end_timeout(void *arg);
+static bool is_any(int sqlstate);
+static EsDueWork record(EsRun *run, const ErrorData *error);
+static void record_failure(void *arg);
+static bool is_passing(int sqlstate);
+static bool is_lost_race(int sqlstate);
+
+List *
+es_due_pick(const EsDueItem *after, int max)
+{
+	static EsOwnSql pick = {
+		.text = "SELECT id, turn, run_at, is_timeout FROM (" ALL_OF_QUEUE(ES_JOB_REACTION_QUEUE, "false")
+		" UNION ALL " ALL_OF_QUEUE(ES_JOB_TIMEOUT_QUEUE, "true") ") j"
+		" ORDER BY run_at, turn LIMIT $4",
+		.nargs = 4,
+		.types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID}
+	};
+	Datum		values[] = {
+		TimestampTzGetDatum(GetCurrentTimestamp()),
+		TimestampTzGetDatum(after == NULL ? DT_NOBEGIN : after->run_at),
+		Int64GetDatum(after == NULL ? 0 : after->turn),
+		Int32GetDatum(max)
+	};
+	List	   *items = NIL;
+
+	(void) es_own_sql(&pick, values, NULL, collect_item, &items);
+	return items;
+}
+
+static void
+collect_item(HeapTuple row, TupleDesc desc, void *arg)
+{
+	List	  **items = arg;
+	EsDueItem  *item = palloc(sizeof(EsDueItem));
+	bool		isnull;
+
+	item->id = es_own_sql_int64(row, desc, 1);
+	item->turn = es_own_sql_int64(row, desc, 2);
+	(void) es_own_sql_time(row, desc, 3, &item->run_at);
+	item->is_timeout = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull));
+	*items = lappend(*items, item);
+}
+
+int32
+es_due_claim(const EsDueItem *item, int64 lease)
+{
+	static EsOwnSql claim = {
+		.text = "UPDATE eventsource.job SET state = 'claimed', attempts = attempts + 1, lease_until = $4,"
+		" worker = '" WORKER "', claimed_by = NULL WHERE id = $1 AND state = $2 AND attempts = $3",
+		.nargs = 4,
+		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID}
+	};
+	EsJob	   *job = lock_slot(item->id) ? find_job(item->id) : NULL;
+
+	if (job == NULL || !is_due(job, 0))
+		return 0;
+	else
+	{
+		Datum		values[] = {
+			Int64GetDatum(job->id), PointerGetDatum(job->state), Int32GetDatum(job->attempts),
+			TimestampTzGetDatum(GetCurrentTimestamp() + lease)
+		};
+
+		return es_own_sql(&claim, values, NULL, NULL, NULL) == 0 ? 0 : job->attempts + 1;
+	}
+}
+
+void
+es_due_release_claims(void)
+{
+	static EsOwnSql release = {
+		.text = "UPDATE eventsource.job SET lease_until = clock_timestamp() WHERE queue = '" ES_JOB_REACTION_QUEUE "'"
+		" AND state = 'claimed' AND worker = '" WORKER "' AND lease_until > clock_timestamp()",
+	};
+
+	(void) es_own_sql(&release, NULL, NULL, NULL, NULL);
+}
+
+void
+es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *counts)
+{
+	ErrorData  *error;
+	EsRun		run;
+	EsJob	   *job;
+	EsJob		as_found;
+	TimeOut		timeout = {.id = item->id, .outcome = ES_TIMEOUT_GONE};
+
+	if (claimed == 0 && !lock_slot(item->id))
+		return;
+	job = find_job(item->id);
+	if (job == NULL || !is_due(job, claimed))
+		return;
+	as_found = *job;
+	es_run_read(&run, job);
+	if (claimed == 0 && job->lease_until != 0 && es_job_attempts_left(job) <= 0)
+	{
+		counts->count[ES_DUE_FAILED]++;
+		es_run_end(&run, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");
+		return;
+	}
+	if (item->is_timeout)
+		error = attempt(end_timeout, &timeout, limit_ms);
+	else
+		error = attempt(step, &run, limit_ms);
+	if (error != NULL)
+	{
+		*job = as_found;
+		es_run_read(&run, job);
+		counts->count[record(&run, error)]++;
+	}
+	else if (!item->is_timeout)
+		counts->count[ES_DUE_STEPS]++;
+	else if (timeout.outcome == ES_TIMEOUT_APPENDED || timeout.outcome == ES_TIMEOUT_PASSED)
+		counts->count[ES_DUE_TIMEOUTS]++;
+	else if (timeout.outcome == ES_TIMEOUT_BUSY)
+		counts->count[ES_DUE_POSTPONED]++;
+}
+
+long
+es_due_wait(void)
+{
+	static EsOwnSql next = {
+		.text = "SELECT NULL, NULL, min(run_at), false FROM (SELECT min(run_at) AS run_at FROM eventsource.job"
+		" WHERE queue = '" ES_JOB_REACTION_QUEUE "' AND state = 'scheduled' UNION ALL"
+		" SELECT min(run_at) FROM eventsource.job WHERE queue = '" ES_JOB_TIMEOUT_QUEUE "' AND state = 'scheduled'"
+		" UNION ALL SELECT min(lease_until) FROM eventsource.job WHERE queue = '" ES_JOB_REACTION_QUEUE "'"
+		" AND state = 'claimed') n WHERE run_at < 'infinity'",
+	};
+	List	   *items = NIL;
+	EsDueItem  *item;
+
+	(void) es_own_sql(&next, NULL, NULL, collect_item, &items);
+	item = linitial(items);
+	return item->run_at == 0 ? -1 : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), item->run_at);
+}
+
+/* ---- one job ---- */
+
+/* To the end of the transaction; says false if another session has it. */
+static bool
+lock_slot(int64 id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) (id % SLOTS), ES_LOCK_DUE);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* As it is now; NULL: it is gone. */
+static EsJob *
+find_job(int64 id)
+{
+	static EsOwnSql find = {
+		.text = "SELECT" ES_JOB_COLUMNS "FROM eventsource.job j WHERE j.id = $1",
+		.nargs = 1,
+		.types = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(id);
+	List	   *jobs = NIL;
+
+	(void) es_own_sql(&find, &value, NULL, es_job_collect, &jobs);
+	return jobs == NIL ? NULL : linitial(jobs);
+}
+
+static bool
+is_due(const EsJob *job, int32 claimed)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (job->finished_at != 0)
+		return false;
+	if (claimed != 0)
+		return job->lease_until != 0 && job->attempts == claimed;
+	return job->lease_until != 0 ? job->lease_until <= now : job->run_at <= now;
+}
+
+/*
+ * As es_attempt(), but that what takes too long is an error like others.  What is cancelled
+ * by someone within the time is not.
+ */
+static ErrorData *
+attempt(void (*work) (void *arg), void *arg, int limit_ms)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), limit_ms);
+	ErrorData  *volatile error = NULL;
+
+	if (limit_ms == 0)
+		return es_attempt(work, arg, is_any);
+	enable_timeout_every(STATEMENT_TIMEOUT, end, AGAIN_MS);
+	PG_TRY();
+	{
+		error = es_attempt(work, arg, is_any);
+	}
+	PG_CATCH();
+	{
+		if (GetCurrentTimestamp() < end)
+		{
+			disable_timeout(STATEMENT_TIMEOUT, false);
+			PG_RE_THROW();
+		}
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	disable_timeout(STATEMENT_TIMEOUT, true);
+	/* It may have come too late to cancel anything. */
+	if (get_timeout_indicator(STATEMENT_TIMEOUT, true) || GetCurrentTimestamp() >= end)
+		QueryCancelPending = false;
+	return error;
+}
+
+/* For es_attempt(). */
+static void
+step(void *arg)
+{
+	es_due_step(arg);
+	CommandCounterIncrement();
+}
+
+static void
+end_timeout(void *arg)
+{
+	TimeOut    *timeout = arg;
+
+	timeout->outcome = es_timeout_execute(timeout->id);
+	CommandCounterIncrement();
+}
+
+/* Whatever it is, it must not keep others from being performed. */
+static bool
+is_any(int sqlstate)
+{
+	return true;
+}
+
+/* What became of it; nothing is recorded about one that changed meanwhile. */
+static EsDueWork
+record(EsRun *run, const ErrorData *error)
+{
+	Failure		failure = {.run = run, .error = error, .is_postponed = is_passing(error->sqlerrcode)};
+	ErrorData  *lost;
+
+	failure.is_postponed = failure.is_postponed && ++run->postponed < MAX_POSTPONED;
+	lost = es_attempt(record_failure, &failure, is_lost_race);
+	return lost != NULL || failure.is_postponed ? ES_DUE_POSTPONED : ES_DUE_FAILED;
+}
+
+static void
+record_failure(void *arg)
+{
+	Failure    *failure = arg;
+
+	if (failure->is_postponed)
+		es_run_postpone(failure->run, GetCurrentTimestamp() + POSTPONE);
+	else
+		(void) es_run_fail(failure->run, failure->error->sqlerrcode == ERRCODE_QUERY_CANCELED ? "TIMEOUT" :
+						   unpack_sql_state(failure->error->sqlerrcode), failure->error->message);
+}
+
+/* Races, locks and what was short: it says nothing about the job. */
+static bool
+is_passing(int sqlstate)
+{
+	return is_lost_race(sqlstate) || sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
+}
+
+static bool
+is_lost_race(int sqlstate)
+{
+	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK);
+}

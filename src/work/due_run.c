@@ -1,0 +1,323 @@
+/*
+ * due_run.c
+ *		Runs as rows.
+ *
+ * A run that waits for a job is scheduled for infinity.  The job knows the run (column run)
+ * until es_run_tell() has made the run due, which is asked for by whoever looks for what is
+ * due: so who finishes the job never waits for the run, and needs to know nothing of it.
+ *
+ * Locks: the run's row as the last thing of a step; the row of the job that it waited for
+ * before its own.
+ */
+#include "work/due_run.h"
+
+#include "catalog/pg_type.h"
+#include "log/json.h"
+#include "log/own_sql.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+#include "work/job.h"
+
+/* Members of the payload. */
+#define KEY				"key"
+#define DUE				"due"
+#define COMPLETED		"completed"
+#define WAITS_FOR		"waits_for"
+#define SENT			"sent"
+#define WAITED			"waited"
+#define REASON			"reason"
+#define THEN_NEXT		"next"
+#define THEN_WAIT		"wait"
+#define THEN_END		"end"
+#define POSTPONED		"postponed"
+
+/* What is known of a run that is written. */
+typedef struct Change
+{
+	const char *state;			/* NULL: by its time */
+	TimestampTz run_at;
+	int			step;
+	bool		forgives;		/* attempts so far do not count any more */
+	const char *error_code;
+	const char *error;
+} Change;
+
+static void write_run(EsRun *run, const Change *change);
+static Jsonb *payload_of(const EsRun *run);
+static void push_time(JsonbParseState **state, const char *key, TimestampTz time);
+static bool find_time(Jsonb *payload, const char *key, TimestampTz *time);
+static text *clip(const char *message);
+
+void
+es_run_read(EsRun *run, EsJob *job)
+{
+	JsonbContainer *root = &job->payload->root;
+	JsonbValue	buffer;
+	JsonbValue *found;
+	JsonbValue *steps;
+	char	   *key = es_json_find_string(root, KEY);
+
+	*run = (EsRun)
+	{
+		.job = job,
+		.due = job->run_at,
+		.key = key == NULL ? NULL : cstring_to_text(key),
+		.waited = es_json_find_string(root, WAITED),
+		.waited_reason = es_json_find_string(root, REASON),
+		.then.wait = es_json_find_string(root, THEN_WAIT)
+	};
+	(void) find_time(job->payload, DUE, &run->due);
+	(void) es_json_find_number(root, THEN_NEXT, &run->then.next);
+	(void) es_json_find_number(root, WAITS_FOR, &run->waits_for);
+	(void) es_json_find_number(root, SENT, &run->sent);
+	(void) es_json_find_number(root, POSTPONED, &run->postponed);
+	run->then.is_end = es_json_find(root, THEN_END, &buffer) != NULL;
+	found = es_json_find(root, COMPLETED, NULL);
+	if (found == NULL || !es_json_is_array(found))
+		return;
+	for (int i = 0, n = es_json_elements(found, &steps); i < n; i++)
+		run->completed = lappend_int(run->completed, (int) es_json_number(&steps[i]));
+}
+
+void
+es_run_hold(EsRun *run)
+{
+	static EsOwnSql hold = {
+		.text = "UPDATE eventsource.job SET attempts = $5 WHERE id = $1 AND state = $2 AND attempts = $3"
+		" AND created_at = $4 AND step IS NOT DISTINCT FROM $6",
+		.nargs = 6,
+		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID}
+	};
+	EsJob	   *job = run->job;
+	bool		is_lent = job->lease_until > GetCurrentTimestamp();
+	int32		attempts = job->attempts + (is_lent ? 0 : 1);
+	Datum		values[] = {
+		Int64GetDatum(job->id), PointerGetDatum(job->state), Int32GetDatum(job->attempts),
+		TimestampTzGetDatum(job->created_at), Int32GetDatum(attempts), Int32GetDatum(job->step)
+	};
+	bool		isnull[] = {false, false, false, false, false, job->reaction == NULL};
+
+	if (run->is_held)
+		return;
+	if (es_own_sql(&hold, values, isnull, NULL, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("job " INT64_FORMAT " changed while its step was performed", job->id),
+				 errdetail("It was cancelled, replaced, or performed by another session."),
+				 errhint("What the step did is undone.")));
+	job->attempts = attempts;
+	run->is_held = true;
+}
+
+void
+es_run_go_on(EsRun *run, int step, TimestampTz run_at)
+{
+	run->due = run_at;
+	run->then = (EsRunThen)
+	{
+		0
+	};
+	run->waits_for = run->postponed = 0;
+	run->waited = run->waited_reason = NULL;
+	write_run(run, &(Change)
+			  {
+				  .run_at = run_at,.step = step,.forgives = true
+			  });
+}
+
+void
+es_run_wait_for(EsRun *run, int64 job_id)
+{
+	static EsOwnSql link = {
+		.text = "UPDATE eventsource.job SET run = $2 WHERE id = $1",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID}
+	};
+	Datum		values[] = {Int64GetDatum(job_id), Int64GetDatum(run->job->id)};
+
+	(void) es_own_sql(&link, values, NULL, NULL, NULL);
+	run->waits_for = run->sent = job_id;
+	run->postponed = 0;
+	write_run(run, &(Change)
+			  {
+				  .state = "scheduled",.run_at = DT_NOEND,.step = run->job->step,.forgives = true
+			  });
+}
+
+void
+es_run_postpone(EsRun *run, TimestampTz run_at)
+{
+	write_run(run, &(Change)
+			  {
+				  .run_at = run_at,.step = run->job->step,.forgives = true
+			  });
+}
+
+void
+es_run_end(EsRun *run, EsJobEnd end, const char *reason, const char *error_code, const char *error)
+{
+	EsJobFinish finish = {
+		.end = end,
+		.reason = reason == NULL ? NULL : clip(reason),
+		.error_code = error_code == NULL ? NULL : cstring_to_text(error_code),
+		.error = error == NULL ? NULL : clip(error)
+	};
+
+	es_run_hold(run);
+	(void) es_job_finish(run->job->id, &finish);
+}
+
+bool
+es_run_fail(EsRun *run, const char *error_code, const char *error)
+{
+	const EsJob *job = run->job;
+	int32		failures;
+
+	es_run_hold(run);
+	if (es_job_attempts_left(job) <= 0 || !es_error_code_is_retryable(cstring_to_text(error_code)))
+	{
+		es_run_end(run, ES_JOB_DISCARDED, NULL, error_code, error);
+		return false;
+	}
+	failures = job->attempts - job->attempts_before;
+	write_run(run, &(Change)
+			  {
+				  .run_at = GetCurrentTimestamp() + es_queue_delay(es_queue_get(job->queue), failures),
+				  .step = job->step,.error_code = error_code,.error = error
+			  });
+	return true;
+}
+
+TimestampTz
+es_run_after(TimestampTz time, const Interval *wait)
+{
+	return wait == NULL ? time :
+		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(time),
+												IntervalPGetDatum(wait)));
+}
+
+int64
+es_run_tell(int64 max_rows)
+{
+	static EsOwnSql tell = {
+		.text = "WITH ended AS MATERIALIZED (SELECT j.id, j.run, j.state, j.finished_at,"
+		" coalesce(j.finish_reason, j.error_code) AS reason FROM eventsource.job j"
+		" WHERE j.run IS NOT NULL AND j.finished_at IS NOT NULL ORDER BY j.finished_at LIMIT $1"
+		" FOR UPDATE SKIP LOCKED),"
+		" told AS (UPDATE eventsource.job j SET run = NULL FROM ended e WHERE j.id = e.id),"
+		" due AS (UPDATE eventsource.job r SET state = 'available', run_at = e.finished_at,"
+		" payload = jsonb_strip_nulls(r.payload - 'waits_for' || jsonb_build_object('due', e.finished_at,"
+		" 'waited', e.state, 'reason', e.reason))"
+		" FROM ended e WHERE r.id = e.run AND r.state = 'scheduled' AND r.payload->>'waits_for' = e.id::text)"
+		" SELECT id FROM ended",
+		.nargs = 1,
+		.types = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(max_rows);
+
+	return es_own_sql(&tell, &value, NULL, NULL, NULL);
+}
+
+/* ---- the row ---- */
+
+static void
+write_run(EsRun *run, const Change *change)
+{
+	static EsOwnSql update = {
+		.text = "UPDATE eventsource.job SET state = coalesce($2, CASE WHEN $3 <= $4 THEN 'available' ELSE 'scheduled' END),"
+		" run_at = $3, step = $5, payload = $6, attempts_before = CASE WHEN $7 THEN attempts ELSE attempts_before END,"
+		" error_code = $8, error = $9, lease_until = NULL, worker = NULL, claimed_by = NULL WHERE id = $1",
+		.nargs = 9,
+		.types = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, JSONBOID, BOOLOID, TEXTOID, TEXTOID}
+	};
+	const EsJob *job = run->job;
+	Datum		values[] = {
+		Int64GetDatum(job->id),
+		change->state == NULL ? (Datum) 0 : CStringGetTextDatum(change->state),
+		TimestampTzGetDatum(change->run_at),
+		TimestampTzGetDatum(GetCurrentTimestamp()),
+		Int32GetDatum(change->step),
+		JsonbPGetDatum(job->reaction == NULL ? job->payload : payload_of(run)),
+		BoolGetDatum(change->forgives),
+		change->error_code == NULL ? (Datum) 0 : CStringGetTextDatum(change->error_code),
+		change->error == NULL ? (Datum) 0 : PointerGetDatum(clip(change->error))
+	};
+	bool		isnull[] = {
+		false, change->state == NULL, false, false, job->reaction == NULL, false, false,
+		change->error_code == NULL, change->error == NULL
+	};
+
+	es_run_hold(run);
+	(void) es_own_sql(&update, values, isnull, NULL, NULL);
+}
+
+static Jsonb *
+payload_of(const EsRun *run)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	number = {.type = jbvNumeric};
+	ListCell   *lc;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (run->key != NULL)
+		es_json_push_text(&state, KEY, run->key);
+	push_time(&state, DUE, run->due);
+	if (run->completed != NIL)
+	{
+		es_json_push_key(&state, COMPLETED);
+		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+		foreach(lc, run->completed)
+		{
+			number.val.numeric = int64_to_numeric(lfirst_int(lc));
+			pushJsonbValue(&state, WJB_ELEM, &number);
+		}
+		pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	}
+	if (run->then.next != 0)
+		es_json_push_number(&state, THEN_NEXT, run->then.next);
+	if (run->then.wait != NULL)
+		es_json_push_string(&state, THEN_WAIT, run->then.wait);
+	if (run->then.is_end)
+		es_json_push_bool(&state, THEN_END, true);
+	if (run->waits_for != 0)
+		es_json_push_number(&state, WAITS_FOR, run->waits_for);
+	if (run->sent != 0)
+		es_json_push_number(&state, SENT, run->sent);
+	if (run->waited != NULL)
+		es_json_push_string(&state, WAITED, run->waited);
+	if (run->waited_reason != NULL)
+		es_json_push_string(&state, REASON, run->waited_reason);
+	if (run->postponed != 0)
+		es_json_push_number(&state, POSTPONED, run->postponed);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static void
+push_time(JsonbParseState **state, const char *key, TimestampTz time)
+{
+	char		buffer[MAXDATELEN + 1];
+
+	JsonEncodeDateTime(buffer, TimestampTzGetDatum(time), TIMESTAMPTZOID, NULL);
+	es_json_push_string(state, key, pstrdup(buffer));
+}
+
+static bool
+find_time(Jsonb *payload, const char *key, TimestampTz *time)
+{
+	char	   *string = es_json_find_string(&payload->root, key);
+
+	if (string == NULL)
+		return false;
+	*time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(string),
+													ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	return true;
+}
+
+static text *
+clip(const char *message)
+{
+	return cstring_to_text_with_len(message, pg_mbcharcliplen(message, strlen(message), ES_JOB_MAX_MESSAGE));
+}

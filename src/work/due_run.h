@@ -1,0 +1,75 @@
+/*
+ * due_run.h
+ *		A run: a job of the queue $reaction, and how far it has come.
+ *
+ * What it remembers between steps is its job's payload.  Its row is not locked while a step is
+ * performed, for who cancels it may hold what the step waits for: es_run_hold() tells
+ * afterwards whether it is as it was, and all that the step did is undone if it is not.
+ */
+#ifndef ES_WORK_DUE_RUN_H
+#define ES_WORK_DUE_RUN_H
+
+#include "append/job_finish.h"
+#include "rules/reaction.h"
+
+/* What comes after a step that waits for a job of another queue, as a call decided. */
+typedef struct EsRunThen
+{
+	int64		next;			/* the step; 0: the one that follows */
+	char	   *wait;			/* an interval; NULL: as the step says */
+	bool		is_end;			/* none */
+} EsRunThen;
+
+typedef struct EsRun
+{
+	EsJob	   *job;
+	TimestampTz due;			/* when the step was due first */
+	const text *key;			/* the reaction's, or NULL */
+	List	   *completed;		/* int: steps that have a compensation, in the
+								 * order in which they were completed */
+	EsRunThen	then;
+	int64		waits_for;		/* a job, or 0 */
+	int64		sent;			/* the last that was waited for, or 0 */
+	char	   *waited;			/* the state in which that one ended; NULL: it
+								 * is not waited for any more */
+	char	   *waited_reason;	/* or NULL */
+	int64		postponed;		/* lost races in a row */
+	bool		is_held;
+} EsRun;
+
+/* The run of a job. */
+extern void es_run_read(EsRun *run, EsJob *job);
+
+/*
+ * Locks its row and counts an attempt, unless it was claimed; an error (40001) if it is not
+ * as it was when it was read: cancelled, replaced, performed by another.
+ */
+extern void es_run_hold(EsRun *run);
+
+/* It goes on with that step, at that time; what was done so far is in run->completed. */
+extern void es_run_go_on(EsRun *run, int step, TimestampTz run_at);
+
+/* It goes on when a job, which it enqueued, is finished. */
+extern void es_run_wait_for(EsRun *run, int64 job_id);
+
+/* Its step is tried again then; no failure of its own. */
+extern void es_run_postpone(EsRun *run, TimestampTz run_at);
+
+/* It ends; reason, error_code and error may be NULL. */
+extern void es_run_end(EsRun *run, EsJobEnd end, const char *reason, const char *error_code, const char *error);
+
+/*
+ * An attempt failed: it is tried again later; says false, and gives it up, if that was the last.  For
+ * any job of the database's own queues.
+ */
+extern bool es_run_fail(EsRun *run, const char *error_code, const char *error);
+
+/*
+ * Makes runs due whose jobs are finished; so many at most.  Returns of how many jobs.
+ */
+extern int64 es_run_tell(int64 max_rows);
+
+/* An interval after a time; NULL: the time. */
+extern TimestampTz es_run_after(TimestampTz time, const Interval *wait);
+
+#endif							/* ES_WORK_DUE_RUN_H */
