@@ -265,7 +265,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'seal', 'rebuild_projection', 'set_snapshot_policy', 'drop_snapshots', 'publish_watermark',
 				 'run_projections', 'resume_projection',
 				 'create_handler', 'drop_handler', 'resume_handler',
-				 'create_reaction', 'drop_reaction',
+				 'create_reaction', 'drop_reaction', 'run_due',
 				 'create_subscription', 'drop_subscription', 'reset_subscription',
 				 'start_publishing', 'stop_publishing', 'publish',
 				 'copy_category', 'copy_category_in_batches', 'drop_category_copy',

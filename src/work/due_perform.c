@@ -42,15 +42,18 @@
 #define AGAIN_MS		1000
 
 #define OF_QUEUE(queue, what, state, time, tail) \
-	"(SELECT id, turn, run_at, " what " AS is_timeout FROM eventsource.job WHERE queue = '" queue "' AND state = '" state "'" \
-	" AND NOT waits AND " time " <= $1 " tail " LIMIT $4)"
+	"(SELECT id, turn, run_at, " what " AS is_timeout FROM eventsource.job j WHERE queue = '" queue "' AND state = '" state "'" \
+	" AND NOT waits AND " time " <= $1 AND (run_at, turn) > ($2, $3)" \
+	" AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM eventsource.job e WHERE e.queue = j.queue" \
+	" AND e.order_key = j.order_key AND e.turn < j.turn AND e.state IN " ES_JOB_UNFINISHED "))" \
+	" " tail " LIMIT $4)"
 
 #define ALL_OF_QUEUE(queue, what) \
-	OF_QUEUE(queue, what, "available", "run_at", "AND (run_at, turn) > ($2, $3) ORDER BY priority DESC, run_at, turn") \
+	OF_QUEUE(queue, what, "available", "run_at", "ORDER BY priority DESC, run_at, turn") \
 	" UNION ALL " \
-	OF_QUEUE(queue, what, "scheduled", "run_at", "AND (run_at, turn) > ($2, $3) ORDER BY run_at, turn") \
+	OF_QUEUE(queue, what, "scheduled", "run_at", "ORDER BY run_at, turn") \
 	" UNION ALL " \
-	OF_QUEUE(queue, what, "claimed", "lease_until", "AND (run_at, turn) > ($2, $3) ORDER BY lease_until")
+	OF_QUEUE(queue, what, "claimed", "lease_until", "ORDER BY lease_until")
 
 /* For es_attempt(). */
 typedef struct TimeOut
@@ -166,7 +169,7 @@ es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *
 		return;
 	as_found = *job;
 	es_run_read(&run, job);
-	if (claimed == 0 && job->lease_until != 0 && es_job_attempts_left(job) <= 0)
+	if (claimed == 0 && job->lease_until != 0 && !es_run_may_try(job))
 	{
 		counts->count[ES_DUE_FAILED]++;
 		es_run_end(&run, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");

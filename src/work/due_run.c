@@ -177,7 +177,7 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 	int32		failures;
 
 	es_run_hold(run);
-	if (es_job_attempts_left(job) <= 0 || !es_error_code_is_retryable(cstring_to_text(error_code)))
+	if (!es_run_may_try(job) || !es_error_code_is_retryable(cstring_to_text(error_code)))
 	{
 		es_run_end(run, ES_JOB_DISCARDED, NULL, error_code, error);
 		return false;
@@ -189,6 +189,12 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 				  .step = job->step,.error_code = error_code,.error = error
 			  });
 	return true;
+}
+
+bool
+es_run_may_try(const EsJob *job)
+{
+	return job->attempts - job->attempts_before < es_job_max_attempts(job);
 }
 
 TimestampTz
@@ -231,7 +237,9 @@ write_run(EsRun *run, const Change *change)
 		" run_at = $3, step = $5, payload = $6, attempts_before = CASE WHEN $7 THEN attempts ELSE attempts_before END,"
 		" error_code = $8, error = $9, lease_until = NULL, worker = NULL, claimed_by = NULL WHERE id = $1",
 		.nargs = 9,
-		.types = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, JSONBOID, BOOLOID, TEXTOID, TEXTOID}
+		.types = {
+			INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, JSONBOID, BOOLOID, TEXTOID, TEXTOID
+		}
 	};
 	const EsJob *job = run->job;
 	Datum		values[] = {

@@ -56,13 +56,17 @@ extern void es_run_wait_for(EsRun *run, int64 job_id);
 extern void es_run_postpone(EsRun *run, TimestampTz run_at);
 
 /* It ends; reason, error_code and error may be NULL. */
-extern void es_run_end(EsRun *run, EsJobEnd end, const char *reason, const char *error_code, const char *error);
+extern void es_run_end(EsRun *run, EsJobEnd end, const char *reason, const char *error_code,
+					   const char *error);
 
 /*
  * An attempt failed: it is tried again later; says false, and gives it up, if that was the last.  For
  * any job of the database's own queues.
  */
 extern bool es_run_fail(EsRun *run, const char *error_code, const char *error);
+
+/* Has it attempts left, as it stands? */
+extern bool es_run_may_try(const EsJob *job);
 
 /*
  * Makes runs due whose jobs are finished; so many at most.  Returns of how many jobs.
