@@ -27,7 +27,15 @@ PSQL
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init(extra => [ '-E', 'UTF8', '--locale=C' ]);
+
+# One page decodes the WAL, with a plugin that newer minor releases must be told of.
+$node->append_conf('postgresql.conf', 'wal_level = logical');
 $node->start;
+if ($node->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'"))
+{
+	$node->append_conf('postgresql.conf', "output_plugin_libraries = 'wal2json'");
+	$node->reload;
+}
 
 # Examples show the role's name.
 $node->safe_psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN')
