@@ -9,6 +9,7 @@
 
 #include "append/call.h"
 #include "append/define.h"
+#include "append/job_finish.h"
 #include "append/personal_rules.h"
 #include "append/react.h"
 #include "catalog/pg_type.h"
@@ -299,12 +300,15 @@ static void
 cancel_jobs(const char *name)
 {
 	static EsOwnSql cancel = {
-		.text = "UPDATE eventsource.job SET state = 'cancelled', finished_at = clock_timestamp(), finish_reason = $2"
-		" WHERE reaction = $1 AND state IN ('scheduled', 'available')",
+		.text = "UPDATE eventsource.job AS j SET state = 'cancelled', waits = false,"
+		" finished_at = clock_timestamp(), finish_reason = $2 WHERE reaction = $1 AND state IN ('scheduled', 'available')"
+		" RETURNING " ES_JOB_COLUMNS,
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID}
 	};
 	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum("the reaction was dropped")};
+	List	   *jobs = NIL;
 
-	(void) es_own_sql(&cancel, values, NULL, NULL, NULL);
+	(void) es_own_sql(&cancel, values, NULL, es_job_collect, &jobs);
+	es_job_finished(jobs);
 }

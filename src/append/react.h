@@ -53,18 +53,10 @@ extern void es_react_step(const EsReactOccasion *occasion, EsReactDone *done);
  */
 extern Jsonb *es_react_metadata(const EsReaction *reaction, const EsEvent *event);
 
-/*
- * Who knows about rights on queues: expect() is called as the current user, and raises an
- * error (42501) if he may not send jobs to the queue.
- */
-extern void es_react_on_enqueue(void (*expect) (const text *queue));
-
 /* ---- for append/ alone ---- */
 
-/* The same as a definer. */
+/* Errors (42501) if the definer may not send to the queue, or append to the stream. */
 extern void es_react_expect_sender(Oid definer, const char *queue);
-
-/* The same for appending to a stream of the category. */
 extern void es_react_expect_writer(Oid definer, const text *stream);
 
 /* In the hall; the event has its position, and its category reactions. */

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "append/draft.h"
+#include "append/queue.h"
 #include "append/react_parts.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
@@ -18,18 +19,10 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-static void (*expect_sender) (const text *queue);
-
 static void describe_use(void *arg);
 static text *to_word(const char *format, const char *name);
 static void refuse_depth(const JsonbValue *names, int count, const char *last);
 static void push_path(JsonbParseState **state, const JsonbValue *names, int count, const char *last);
-
-void
-es_react_on_enqueue(void (*expect) (const text *queue))
-{
-	expect_sender = expect;
-}
 
 /* ---- rights ---- */
 
@@ -39,11 +32,9 @@ es_react_expect_sender(Oid definer, const char *queue)
 	Oid			user;
 	int			security;
 
-	if (expect_sender == NULL)
-		return;
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(definer, security | SECURITY_LOCAL_USERID_CHANGE);
-	expect_sender(cstring_to_text(queue));
+	es_queue_expect_sender(cstring_to_text(queue));
 	SetUserIdAndSecContext(user, security);
 }
 
