@@ -10,8 +10,6 @@
 
 #include "access/xact.h"
 #include "append/hall.h"
-#include "append/queue.h"
-#include "append/react.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -144,6 +142,5 @@ void
 es_due_init(void)
 {
 	es_due_step_init();
-	es_react_on_enqueue(es_queue_expect_sender);
 	es_due_duty_init();
 }
