@@ -16,6 +16,8 @@
  */
 #include "feed/cloudevent.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "compat.h"
 #include "fmgr.h"

@@ -36,6 +36,7 @@
 #include "rules/expr_parts.h"
 #include "rules/pii_use.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
