@@ -204,3 +204,141 @@ COMMENT ON COLUMN eventsource.jobs.subject IS 'Whom it is about, or null.';
 COMMENT ON COLUMN eventsource.jobs.created_at IS 'When it was enqueued, or replaced.';
 COMMENT ON COLUMN eventsource.jobs.finished_at IS 'When it was finished; null: it is not.';
 COMMENT ON COLUMN eventsource.jobs.finish_reason IS 'Why it was finished so.';
+
+CREATE VIEW eventsource.dead_letters WITH (security_barrier) AS
+SELECT j.job_id, j.queue, j.order_key, j.job_key, j.payload, j.attempt, j.worker, j.error_code, j.error,
+	   j.reaction, j.reaction_version, j.step, j.event_position, j.stream, j.subject, j.created_at,
+	   j.finished_at AS discarded_at, j.finish_reason AS reason
+  FROM eventsource.jobs j
+ WHERE j.state = 'discarded';
+COMMENT ON VIEW eventsource.dead_letters IS
+	'Jobs that were given up, as in eventsource.jobs, until they are redriven or not kept any more. See redrive.';
+COMMENT ON COLUMN eventsource.dead_letters.discarded_at IS 'When it was given up.';
+COMMENT ON COLUMN eventsource.dead_letters.reason IS 'Why, where that was said: discard().';
+
+CREATE FUNCTION eventsource.redrive(job_id bigint) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_redrive_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.redrive(bigint) IS
+	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
+
+CREATE FUNCTION eventsource.discard(job_id bigint, reason text) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_discard_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.discard(bigint, text) IS
+	'Gives up a job that is not finished: it becomes a dead letter. One that is claimed is not lent any more. Recorded as an event, with the reason. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004 without a reason, 22023, 42501.';
+
+CREATE FUNCTION eventsource.cancel_job(job_id bigint, reason text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_cancel_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.cancel_job(bigint, text) IS
+	'Cancels a job that is not finished: it is not wanted any more. One that is claimed is not lent any more. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004, 22023, 42501.';
+
+CREATE FUNCTION eventsource.cancel_jobs(queue text, job_key text, reason text DEFAULT NULL) RETURNS integer
+	AS 'MODULE_PATHNAME', 'eventsource_cancel_jobs' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.cancel_jobs(text, text, text) IS
+	'Cancels the job of a queue that has this key and is not finished, as cancel_job() does, and returns how many there were. For the queue''s workers. Errors: 22004, 22023, 42501.';
+
+-- ---- queues and error codes ----
+
+CREATE FUNCTION eventsource.create_queue(
+	name text, max_attempts integer DEFAULT 3, backoff interval DEFAULT '300 seconds', strategy text DEFAULT 'exponential',
+	jitter numeric DEFAULT 0.1, max_backoff interval DEFAULT '1 day', lease interval DEFAULT '5 minutes',
+	workers regrole DEFAULT NULL, senders regrole DEFAULT NULL, keep interval DEFAULT '14 days',
+	max_dead_per_hour integer DEFAULT 100) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eventsource_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.create_queue(text, integer, interval, text, numeric, interval, interval, regrole, regrole, interval, integer) IS
+	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: roles whose members may claim and enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
+
+CREATE FUNCTION eventsource.drop_queue(name text) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.drop_queue(text) IS
+	'Drops the definition of a queue. Its jobs stay, and go by what a queue has that was not created. Errors: 42704 unknown, 42501 unless you have the rights of the owner, 22004, 22023.';
+
+CREATE FUNCTION eventsource.set_error_code(code text, is_retryable boolean, description text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'eventsource_set_error_code' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.set_error_code(text, boolean, text) IS
+	'Says whether it is worth to try a job again that failed with this code, also where the view eventsource.error_codes has it already. Codes that it does not have are retryable. Errors: 22004, 22023.';
+
+CREATE FUNCTION eventsource.error_code_list()
+	RETURNS TABLE (code text, is_retryable boolean, description text, is_built_in boolean)
+	AS 'MODULE_PATHNAME', 'eventsource_error_code_list' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.error_code_list() IS
+	'Private, for views: the error codes that are known.';
+
+CREATE VIEW eventsource.error_codes AS
+SELECT c.code, c.is_retryable, c.description, c.is_built_in FROM eventsource.error_code_list() c;
+COMMENT ON VIEW eventsource.error_codes IS
+	'Error codes that jobs fail with. One that is not listed is retryable. See set_error_code.';
+COMMENT ON COLUMN eventsource.error_codes.code IS 'As given to fail().';
+COMMENT ON COLUMN eventsource.error_codes.is_retryable IS 'False: the job is given up at once.';
+COMMENT ON COLUMN eventsource.error_codes.description IS 'What it means.';
+COMMENT ON COLUMN eventsource.error_codes.is_built_in IS 'True where set_error_code() has said nothing about it.';
+
+CREATE FUNCTION eventsource.queue_definitions()
+	RETURNS TABLE (name text, version bigint, event_position bigint, definition jsonb)
+	AS 'MODULE_PATHNAME', 'eventsource_queue_definitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.queue_definitions() IS
+	'Private, for views: the current definition of each queue.';
+
+CREATE VIEW eventsource.queues AS
+SELECT d.name,
+	   (d.definition ->> 'max_attempts')::integer AS max_attempts,
+	   (d.definition ->> 'backoff')::bigint * interval '1 microsecond' AS backoff,
+	   d.definition ->> 'strategy' AS strategy,
+	   (d.definition ->> 'jitter')::numeric AS jitter,
+	   (d.definition ->> 'max_backoff')::bigint * interval '1 microsecond' AS max_backoff,
+	   (d.definition ->> 'lease')::bigint * interval '1 microsecond' AS lease,
+	   d.definition ->> 'workers' AS workers,
+	   d.definition ->> 'senders' AS senders,
+	   (d.definition ->> 'keep')::bigint * interval '1 microsecond' AS keep,
+	   (d.definition ->> 'max_dead_per_hour')::integer AS max_dead_per_hour,
+	   d.definition ->> 'owner' AS owner,
+	   d.version,
+	   e.recorded_at AS defined_at
+  FROM eventsource.queue_definitions() d
+  LEFT JOIN eventsource.event e ON e.position = d.event_position;
+COMMENT ON VIEW eventsource.queues IS
+	'The queues that were created, as they are defined now. Others have what create_queue() has by default.';
+COMMENT ON COLUMN eventsource.queues.name IS 'Name.';
+COMMENT ON COLUMN eventsource.queues.max_attempts IS 'How often a job is lent before it is given up.';
+COMMENT ON COLUMN eventsource.queues.backoff IS 'How long a job waits after its first failure.';
+COMMENT ON COLUMN eventsource.queues.strategy IS 'exponential: twice as long after each further one; or fixed.';
+COMMENT ON COLUMN eventsource.queues.jitter IS 'Up to such a part more or less, by dice.';
+COMMENT ON COLUMN eventsource.queues.max_backoff IS 'The longest it waits.';
+COMMENT ON COLUMN eventsource.queues.lease IS 'How long jobs are lent.';
+COMMENT ON COLUMN eventsource.queues.workers IS 'Role whose members may claim, besides the owner; null: none.';
+COMMENT ON COLUMN eventsource.queues.senders IS 'Role whose members may enqueue, besides the owner and who appends to every category; null: none.';
+COMMENT ON COLUMN eventsource.queues.keep IS 'How long finished jobs are kept.';
+COMMENT ON COLUMN eventsource.queues.max_dead_per_hour IS 'More jobs given up raise an alert.';
+COMMENT ON COLUMN eventsource.queues.owner IS 'Role that defined it.';
+COMMENT ON COLUMN eventsource.queues.version IS 'Version of the definition; a dropped one counts, too.';
+COMMENT ON COLUMN eventsource.queues.defined_at IS 'When this version was defined.';
+
+CREATE VIEW eventsource.queue_metrics WITH (security_barrier) AS
+SELECT m.queue, m.scheduled, m.available, m.claimed, m.lost, m.done, m.discarded, m.cancelled, m.done_last_hour,
+	   m.discarded_last_hour, m.wait_seconds
+  FROM (SELECT j.queue,
+			   count(*) FILTER (WHERE j.state = 'scheduled' AND j.run_at > n.at) AS scheduled,
+			   count(*) FILTER (WHERE j.state = 'available' OR j.state = 'scheduled' AND j.run_at <= n.at) AS available,
+			   count(*) FILTER (WHERE j.state = 'claimed' AND j.lease_until > n.at) AS claimed,
+			   count(*) FILTER (WHERE j.state = 'claimed' AND j.lease_until <= n.at) AS lost,
+			   count(*) FILTER (WHERE j.state = 'done') AS done,
+			   count(*) FILTER (WHERE j.state = 'discarded') AS discarded,
+			   count(*) FILTER (WHERE j.state = 'cancelled') AS cancelled,
+			   count(*) FILTER (WHERE j.state = 'done' AND j.finished_at > n.at - interval '1 hour') AS done_last_hour,
+			   count(*) FILTER (WHERE j.state = 'discarded' AND j.finished_at > n.at - interval '1 hour') AS discarded_last_hour,
+			   coalesce(extract(epoch FROM n.at - min(j.run_at) FILTER (WHERE j.state IN ('scheduled', 'available') AND j.run_at <= n.at)), 0)::double precision AS wait_seconds
+		  FROM eventsource.job j, (SELECT clock_timestamp() AS at OFFSET 0) n
+		 GROUP BY j.queue, n.at) m
+ WHERE eventsource.reads_everything() OR eventsource.may_work_in(m.queue);
+COMMENT ON VIEW eventsource.queue_metrics IS
+	'Numbers of jobs, a row for each queue that has any, of the queues that you work in (or all, if you read everything). Counts the rows of the table.';
+COMMENT ON COLUMN eventsource.queue_metrics.queue IS 'Name.';
+COMMENT ON COLUMN eventsource.queue_metrics.scheduled IS 'Jobs that are not due yet.';
+COMMENT ON COLUMN eventsource.queue_metrics.available IS 'Jobs that are due and wait for a worker, or for others of their order key.';
+COMMENT ON COLUMN eventsource.queue_metrics.claimed IS 'Jobs that workers have.';
+COMMENT ON COLUMN eventsource.queue_metrics.lost IS 'Jobs whose lease has ended.';
+COMMENT ON COLUMN eventsource.queue_metrics.done IS 'Jobs that are done and kept.';
+COMMENT ON COLUMN eventsource.queue_metrics.discarded IS 'Jobs that were given up, and are kept.';
+COMMENT ON COLUMN eventsource.queue_metrics.cancelled IS 'Jobs that were cancelled, and are kept.';
+COMMENT ON COLUMN eventsource.queue_metrics.done_last_hour IS 'Of those done, in the last hour.';
+COMMENT ON COLUMN eventsource.queue_metrics.discarded_last_hour IS 'Of those given up, in the last hour.';
+COMMENT ON COLUMN eventsource.queue_metrics.wait_seconds IS 'How long the job has waited that is due since longest.';

@@ -270,6 +270,7 @@ CREATE FUNCTION eventsource.admin_functions() RETURNS name[]
 				 'start_publishing', 'stop_publishing', 'publish',
 				 'copy_category', 'copy_category_in_batches', 'drop_category_copy',
 				 'set_retention', 'hold', 'release_hold', 'archive_due', 'archive_due_in_batches',
+				 'create_queue', 'drop_queue', 'set_error_code',
 				 'register_eraser', 'drop_eraser']::name[];
 COMMENT ON FUNCTION eventsource.admin_functions() IS
 	'Private: functions that grant_admin adds to what a writer may call.';

@@ -85,7 +85,6 @@ static const struct
 /* Races lost one after the other: more than honest load brings. */
 #define MAX_TRIES	20
 
-static void refuse_erased(const EsJobDraft *draft);
 static int64 enqueue_with_key(const EsJobDraft *draft);
 static int64 insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count);
 static Datum parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull);
@@ -101,7 +100,7 @@ static EsOwnSql insert_plain = {
 int64
 es_job_enqueue(const EsJobDraft *draft)
 {
-	refuse_erased(draft);
+	es_job_refuse_erased(draft->subject, draft->stream);
 	return draft->job_key != NULL ? enqueue_with_key(draft) : insert_jobs(&insert_plain, draft, 1);
 }
 
@@ -111,7 +110,7 @@ es_job_enqueue_many(const EsJobDraft *drafts, int count)
 	int			first = 0;		/* of those that wait to be written */
 
 	for (int i = 0; i < count; i++)
-		refuse_erased(&drafts[i]);
+		es_job_refuse_erased(drafts[i].subject, drafts[i].stream);
 	for (int i = 0; i < count; i++)
 	{
 		if (drafts[i].job_key == NULL)
@@ -129,11 +128,11 @@ es_job_enqueue_many(const EsJobDraft *drafts, int count)
  * An erasure waits for who holds this lock and did not see its mark, and then
  * takes away the jobs that he wrote.
  */
-static void
-refuse_erased(const EsJobDraft *draft)
+void
+es_job_refuse_erased(const text *subject, const text *stream)
 {
-	const text *subject = draft->subject != NULL ? draft->subject : draft->stream;
-
+	if (subject == NULL)
+		subject = stream;
 	if (subject == NULL)
 		return;
 	LockRelationOid(es_catalog_oid(ES_REL_EVENT), RowExclusiveLock);

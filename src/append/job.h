@@ -21,6 +21,9 @@
 #define ES_JOB_REACTION_KEY		"reaction:"
 #define ES_JOB_TIMEOUT_KEY		"timeout:"
 
+/* Why a job was cancelled of whose payload nothing is left. */
+#define ES_JOB_ERASED			"subject erased"
+
 /* The states of a job that is not finished, in SQL. */
 #define ES_JOB_UNFINISHED		"('scheduled', 'available', 'claimed')"
 
@@ -62,6 +65,12 @@ extern int64 es_job_enqueue(const EsJobDraft *draft);
 
 /* The same for many, in few statements: those without a key are written as one. */
 extern void es_job_enqueue_many(const EsJobDraft *drafts, int count);
+
+/*
+ * ZE009 if the subject of a job (or, without one, its stream) is erased, 40001 if somebody is
+ * about to.  Until the transaction ends an erasure waits for it.
+ */
+extern void es_job_refuse_erased(const text *subject, const text *stream);
 
 /*
  * Cancels the unfinished jobs with this key, in one queue or (NULL) all; waits for who

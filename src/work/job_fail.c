@@ -169,7 +169,8 @@ es_job_fail(const EsJob *job, const EsJobFailure *failure)
 	bool		isnull[] = {false, false, false, false, failure->message == NULL};
 	List	   *jobs = NIL;
 
-	if (job->attempts - job->attempts_before >= es_job_max_attempts(job) || !es_error_code_is_retryable(failure->code))
+	if (job->attempts - job->attempts_before >= es_job_max_attempts(job) ||
+		!es_error_code_is_retryable(failure->code))
 	{
 		EsJobFinish finish = {.end = ES_JOB_DISCARDED,.error_code = failure->code,.error = failure->message};
 
