@@ -44,6 +44,7 @@
 #include "trust/erase_personal.h"
 #include "utils/guc.h"
 #include "work/due.h"
+#include "work/job_erase.h"
 
 PG_MODULE_MAGIC;
 
@@ -176,6 +177,7 @@ _PG_init(void)
 	es_fold_init();
 	es_erasing_init();
 	es_subscription_erase_init();
+	es_job_erase_init();
 	es_feed_needs_init();
 	es_erase_personal_init();
 	es_archive_erase_init();

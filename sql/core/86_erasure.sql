@@ -278,6 +278,10 @@ SELECT jsonb_build_object(
 				  WHERE f.failed_position IN (SELECT e.position FROM event e)),
 	'event_summaries', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'subject' ORDER BY m.category), '[]')
 						  FROM eventsource.event_summaries m WHERE m.subject = export_subject.subject),
+	'jobs', (SELECT coalesce(jsonb_agg(to_jsonb(j) - 'subject' ORDER BY j.job_id), '[]')
+			   FROM streams s, eventsource.jobs j
+			  WHERE j.subject = export_subject.subject OR j.stream = ANY (s.names || export_subject.subject)
+					AND (j.subject IS NULL OR j.event_position IN (SELECT e.position FROM event e))),
 	'holds', (SELECT coalesce(jsonb_agg(to_jsonb(h) ORDER BY h.placed_at, h.stream), '[]')
 				FROM streams s, eventsource.holds h WHERE h.subject = export_subject.subject OR h.stream = ANY (s.names)),
 	'requests', (SELECT coalesce(jsonb_agg(to_jsonb(q) - 'subject' ORDER BY q.position), '[]')
@@ -287,7 +291,7 @@ SELECT jsonb_build_object(
 	'elsewhere', (SELECT coalesce(jsonb_agg(d.name ORDER BY d.name COLLATE "C"), '[]') FROM eventsource.eraser_definitions() d))
 $$;
 COMMENT ON FUNCTION eventsource.export_subject(text) IS
-	'All that the log holds about one subject, as one JSON document, with the fields that you may see: its events in order (idempotency keys and personal fields in them), the rows of projections and tracked tables that come from them, snapshots taken of their streams, events that are parked and errors about them, summaries of archived events, legal holds, requests and erasures; elsewhere: functions that clear what is kept where the log does not look. A row of others, too, is named by its key alone, and what you have no SELECT on is said to be there (withheld). Goes through the whole log.';
+	'All that the log holds about one subject, as one JSON document, with the fields that you may see: its events in order (idempotency keys and personal fields in them), the rows of projections and tracked tables that come from them, snapshots taken of their streams, events that are parked and errors about them, summaries of archived events, jobs, legal holds, requests and erasures; elsewhere: functions that clear what is kept where the log does not look. A row of others, too, is named by its key alone, and what you have no SELECT on is said to be there (withheld). Goes through the whole log.';
 
 CREATE VIEW eventsource.erasers AS
 SELECT d.name AS eraser, d.version, d.definition ->> 'owner' AS owner

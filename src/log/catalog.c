@@ -93,6 +93,7 @@ static const char *const relation_names[ES_REL_COUNT] = {
 	[ES_REL_PRUNED_HEAD_PKEY] = "pruned_head_pkey",
 	[ES_REL_PRUNED_LEAF] = "pruned_leaf",
 	[ES_REL_PRUNED_LEAF_PKEY] = "pruned_leaf_pkey",
+	[ES_REL_JOB] = "job"
 };
 
 static void run_as(Oid role, void (*fn) (void *arg), void *arg);

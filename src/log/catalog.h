@@ -67,6 +67,7 @@ typedef enum EsRelation
 	ES_REL_PRUNED_HEAD_PKEY,
 	ES_REL_PRUNED_LEAF,
 	ES_REL_PRUNED_LEAF_PKEY,
+	ES_REL_JOB,
 	ES_REL_COUNT
 } EsRelation;
 

@@ -13,9 +13,9 @@ SET timezone = 'UTC';
 CREATE TABLE held (table_name text, member text);
 INSERT INTO held VALUES ('event', 'events'), ('stream', 'events'), ('word', 'events'), ('idempotency', 'events'), ('vault', 'events'), ('correction', 'events'),
 	('snapshot', 'snapshots'), ('projection_failure', 'failures'), ('subscription_cursor', 'failures'), ('subscription_parked', 'parked_events'),
-	('summary', 'event_summaries'), ('erased', 'erased'),
+	('summary', 'event_summaries'), ('job', 'jobs'), ('erased', 'erased'),
 	-- Where the log ends and begins, and what proves it: numbers and hashes.
-	('stream_segment', NULL), ('segment', NULL), ('segment_category', NULL), ('archive', NULL), ('log', NULL), ('local', NULL), ('projection_cursor', NULL), ('published_watermark', NULL),
+	('alert', NULL), ('stream_segment', NULL), ('segment', NULL), ('segment_category', NULL), ('archive', NULL), ('log', NULL), ('local', NULL), ('projection_cursor', NULL), ('published_watermark', NULL),
 	('pruned_head', NULL), ('pruned_leaf', NULL), ('tile', NULL), ('seal', NULL), ('scrub', NULL), ('manifest', NULL);
 SELECT is_empty($$ SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition
 	EXCEPT SELECT table_name FROM held $$, 'each table is held against the export');
@@ -63,6 +63,7 @@ SELECT eventsource.append('xcust-' || n, 'joined', jsonb_build_object('email', f
 	eventsource.append('xorder-9', 'noted', jsonb_build_object('customer', 'xcust-' || n, 'note', 'shared by ' || n)) FROM generate_series(1, 4) n \g /dev/null
 INSERT INTO x_account SELECT n, format('p%s@example.com', n), 'pw' || n FROM generate_series(1, 4) n;
 INSERT INTO x_mail SELECT 'xcust-' || n FROM generate_series(1, 4) n;
+SELECT count(eventsource.enqueue('x_queue', jsonb_build_object('words', 'job of ' || n), subject => 'xcust-' || n)) AS done FROM generate_series(1, 4) n \gset
 SELECT eventsource.run_projections() \g /dev/null
 CREATE FUNCTION pg_temp.fail_all() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
