@@ -47,7 +47,7 @@ static void return_counts(ReturnSetInfo *result, const EsDueCounts *counts);
 Datum
 eventsource_run_due(PG_FUNCTION_ARGS)
 {
-	int32		max_rows = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+	volatile int32 max_rows = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
 	EsDueCounts counts = {0};
 
 	PreventCommandIfReadOnly("eventsource.run_due()");
