@@ -65,17 +65,8 @@ eventsource_run_due(PG_FUNCTION_ARGS)
 				 errdetail("What it calls cannot call it."),
 				 errhint("Return {\"next\": n} to go on with another step.")));
 	InitMaterializedSRF(fcinfo, 0);
-	is_running = true;
-	PG_TRY();
-	{
-		if (es_log_is_open())
-			run(max_rows, &counts);
-	}
-	PG_FINALLY();
-	{
-		is_running = false;
-	}
-	PG_END_TRY();
+	if (es_log_is_open())
+		run(max_rows, &counts);
 	return_counts((ReturnSetInfo *) fcinfo->resultinfo, &counts);
 	return (Datum) 0;
 }
@@ -83,9 +74,18 @@ eventsource_run_due(PG_FUNCTION_ARGS)
 static void
 run(int max_rows, EsDueCounts *counts)
 {
-	es_due_keep_house(max_rows, counts);
-	CommandCounterIncrement();
-	perform_all(max_rows, counts);
+	is_running = true;
+	PG_TRY();
+	{
+		es_due_keep_house(max_rows, counts);
+		CommandCounterIncrement();
+		perform_all(max_rows, counts);
+	}
+	PG_FINALLY();
+	{
+		is_running = false;
+	}
+	PG_END_TRY();
 }
 
 static void
