@@ -190,7 +190,7 @@ finish(const Timeout *timeout)
 
 /*
  * Has it been in the state since that event?  Who leaves a state, or comes to it anew,
- * cancels its timeouts; but not by a machine that has never had any.
+ * cancels its timeouts; but not by a machine that has never had any, and they can be redriven.
  */
 static bool
 is_in_visit(Timeout *timeout)
@@ -211,8 +211,7 @@ is_in_visit(Timeout *timeout)
 			timeout->correlation = es_json_find_string(&DatumGetJsonbP(event.value[ES_EVENT_METADATA])->root,
 													   "correlation_id");
 		else
-			is_in = es_text_same(es_event_text(&event, ES_EVENT_FROM_STATE),
-								 es_event_text(&event, ES_EVENT_TO_STATE));
+			is_in = !es_machine_reenters(&event);
 	}
 	es_scan_end(scan);
 	return is_in;
