@@ -8,21 +8,24 @@
 #   make torture    the feed and its readers under load and murder, for long
 #   make test-all   the suites on every supported major
 
-EXTENSION = eventsource
+EXTENSION = eventsource eventsource_crm
 MODULE_big = eventsource
 PGFILEDESC = "eventsource - event store with enforced state machines"
 
-# The version lives in the control file and nowhere else.
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" eventsource.control)
+# The version of an extension lives in its control file and nowhere else.
+version_of = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(1).control)
+script_of = sql/$(1)--$(call version_of,$(1)).sql
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 BITCODE = $(OBJS:.o=.bc)
 SQL_PARTS = $(sort $(wildcard sql/core/*.sql))
-SQL_SCRIPT = sql/eventsource--$(EXTVERSION).sql
+SQL_SCRIPT := $(call script_of,eventsource)
+CRM_PARTS = $(sort $(wildcard sql/crm/*.sql))
+CRM_SCRIPT := $(call script_of,eventsource_crm)
 
-DATA = $(filter-out $(SQL_SCRIPT),$(wildcard sql/eventsource--*.sql))
-DATA_built = $(SQL_SCRIPT)
-EXTRA_CLEAN = .build_flags $(RELAY) $(OBJS:.o=.d) sql/eventsource--$(EXTVERSION).sql.tmp \
+DATA = $(filter-out $(SQL_SCRIPT) $(CRM_SCRIPT),$(wildcard sql/eventsource--*.sql sql/eventsource_crm--*.sql))
+DATA_built = $(SQL_SCRIPT) $(CRM_SCRIPT)
+EXTRA_CLEAN = .build_flags $(RELAY) $(OBJS:.o=.d) $(DATA_built:=.tmp) \
 	results regression.diffs regression.out tmp_check
 
 all:
@@ -95,7 +98,7 @@ include $(PGXS)
 
 # Objects of one server or one set of flags never meet those of another, and a
 # part that was taken away leaves the install script.
-BUILD_FLAGS := $(strip $(shell $(PG_CONFIG) --version) $(CC) $(PG_CFLAGS) $(SQL_PARTS) $(OBJS))
+BUILD_FLAGS := $(strip $(shell $(PG_CONFIG) --version) $(CC) $(PG_CFLAGS) $(SQL_PARTS) $(CRM_PARTS) $(OBJS))
 ifneq ($(BUILD_FLAGS),$(strip $(file <.build_flags)))
 $(file >.build_flags,$(BUILD_FLAGS))
 endif
@@ -103,9 +106,11 @@ endif
 $(OBJS) $(BITCODE): .build_flags
 $(shlib): tools/exports.map
 
-$(SQL_SCRIPT): $(SQL_PARTS) .build_flags
-	printf '%s\n' '\echo Use "CREATE EXTENSION eventsource" to load this file. \quit' > $@.tmp
-	cat $(SQL_PARTS) /dev/null >> $@.tmp
+$(SQL_SCRIPT): $(SQL_PARTS)
+$(CRM_SCRIPT): $(CRM_PARTS)
+$(SQL_SCRIPT) $(CRM_SCRIPT): .build_flags
+	printf '%s\n' '\echo Use "CREATE EXTENSION $(word 1,$(subst --, ,$(@F)))" to load this file. \quit' > $@.tmp
+	cat $(filter %.sql,$^) /dev/null >> $@.tmp
 	mv $@.tmp $@
 
 else

@@ -1,0 +1,216 @@
+-- What install() defines with.  The script of the extension itself makes functions
+-- only: definitions are events of the log, and tables that events fold into carry
+-- guards, so both are made once, by install(), and are no members of the
+-- extension.  A dump has them whole, and a restore, which runs the script again,
+-- doubles nothing.  Each of these compares first, and does nothing twice.
+
+CREATE FUNCTION crm.put_event_types() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+	changed integer := 0;
+BEGIN
+	FOR t IN SELECT d.*
+			   FROM crm.event_type_definitions() d
+			   LEFT JOIN eventsource.event_types e ON e.type = d.type AND e.category = d.category
+			  WHERE (e.schema, e.pii, e.phase, e.description) IS DISTINCT FROM (d.schema, d.pii, d.phase, d.description)
+				 OR e.is_withdrawn
+			  ORDER BY d.category, d.type LOOP
+		PERFORM eventsource.register_event_type(t.type, t.category, t.schema,
+					phase => t.phase, pii => t.pii, description => t.description);
+		changed := changed + 1;
+	END LOOP;
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION crm.put_event_types() IS
+	'Private, for install(): registers the catalogue; returns how many types were new or are different. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_state_machine(name text, definition jsonb) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.state_machines m
+				WHERE m.name = put_state_machine.name AND m.is_current
+				  AND m.definition = put_state_machine.definition) THEN
+		RETURN 0;
+	END IF;
+	PERFORM eventsource.create_state_machine(name, definition);
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_state_machine(text, jsonb) IS
+	'Private, for install(): a state machine as it should be; returns 1 if it was not. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_category(name text, state_machine text, context text, subject text) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	other text;
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.categories c
+				WHERE c.name = put_category.name AND c.strict
+				  AND (c.state_machine, c.context, c.subject) IS NOT DISTINCT FROM (put_category.state_machine, put_category.context, put_category.subject)) THEN
+		RETURN 0;
+	END IF;
+	SELECT c.state_machine INTO other FROM eventsource.categories c
+	 WHERE c.name = put_category.name AND c.state_machine NOT LIKE 'crm\_%';
+	IF other IS NOT NULL THEN
+		RAISE duplicate_object USING
+			MESSAGE = format('category "%s" is in use', name),
+			DETAIL = format('It follows state machine "%s", which is not one of eventsource_crm.', other),
+			HINT = 'Install eventsource_crm in a database of its own.';
+	END IF;
+	PERFORM eventsource.create_category(name, state_machine => state_machine, context => context::regclass,
+										strict => true, subject => subject);
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_category(text, text, text, text) IS
+	'Private, for install(): a strict category as it should be; returns 1 if it was not. Errors: 42710 if it follows a machine of others, ZE011.';
+
+CREATE FUNCTION crm.put_projection(target text, category text, rules jsonb, key jsonb DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.projections p
+				WHERE p.target = put_projection.target::regclass AND p.category = ARRAY[put_projection.category]
+				  AND p.rules = put_projection.rules AND p.key IS NOT DISTINCT FROM put_projection.key) THEN
+		RETURN 0;
+	END IF;
+	PERFORM eventsource.create_projection(target::regclass, ARRAY[category], rules, key => key, mode => 'inline');
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_projection(text, text, jsonb, jsonb) IS
+	'Private, for install(): an inline projection as it should be; returns 1 if it was not. Errors: ZE011.';
+
+CREATE FUNCTION crm.drop_view(name text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	above text;
+BEGIN
+	FOR above IN SELECT DISTINCT v.relname
+				   FROM pg_depend d
+				   JOIN pg_rewrite r ON r.oid = d.objid
+				   JOIN pg_class v ON v.oid = r.ev_class
+				  WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+					AND d.refobjid = format('crm.%I', drop_view.name)::regclass AND v.oid <> d.refobjid
+					AND v.relkind = 'v' AND v.relnamespace = 'crm'::regnamespace LOOP
+		PERFORM crm.drop_view(above);
+	END LOOP;
+	EXECUTE format('DROP VIEW IF EXISTS crm.%I', drop_view.name);
+END
+$$;
+COMMENT ON FUNCTION crm.drop_view(text) IS
+	'Private, for put_view(): drops a view of ours and those of ours that read it. Errors: 2BP01 if somebody else''s view does.';
+
+CREATE FUNCTION crm.put_view(name text, description text, columns jsonb, query text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	untold text;
+	c record;
+BEGIN
+	BEGIN
+		EXECUTE format('CREATE OR REPLACE VIEW crm.%I WITH (security_barrier) AS %s', name, query);
+	EXCEPTION WHEN invalid_table_definition THEN
+		-- Another version of it had other columns.
+		PERFORM crm.drop_view(name);
+		EXECUTE format('CREATE VIEW crm.%I WITH (security_barrier) AS %s', name, query);
+	END;
+	EXECUTE format('COMMENT ON VIEW crm.%I IS %L', name, description);
+	FOR c IN SELECT a.attname, put_view.columns ->> a.attname AS description
+			   FROM pg_attribute a
+			  WHERE a.attrelid = format('crm.%I', put_view.name)::regclass AND a.attnum > 0 AND NOT a.attisdropped LOOP
+		IF c.description IS NULL THEN
+			untold := concat_ws(', ', untold, c.attname);
+		ELSE
+			EXECUTE format('COMMENT ON COLUMN crm.%I.%I IS %L', name, c.attname, c.description);
+		END IF;
+	END LOOP;
+	IF untold IS NOT NULL THEN
+		RAISE EXCEPTION 'view crm.% says nothing of its columns %', name, untold;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.put_view(text, text, jsonb, text) IS
+	'Private, for install(): a view as it should be, each of its columns with a comment.';
+
+-- The reader asks; what belongs to a person is shown to who may see it.
+CREATE FUNCTION crm.masked(value text) RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN value IS NULL THEN NULL WHEN eventsource.sees_personal_data() THEN value ELSE '***' END
+$$;
+COMMENT ON FUNCTION crm.masked(text) IS
+	'Private, for views: personal text, *** for who may not see it.';
+
+-- Settings are events, too: stream crm_setting-<name>.
+CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, default_value text, description text)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	VALUES
+		('first_contact_sla', 'interval'::regtype, '5 minutes', 'How soon after the intake a lead is to be contacted'),
+		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
+		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),
+		('temperature_hot', 'numeric', '70', 'Score from which a lead is HOT'),
+		('signal_tour_requested', 'numeric', '40', 'Points of the signal'),
+		('signal_pre_approval_uploaded', 'numeric', '40', 'Points of the signal'),
+		('signal_favorite_saved', 'numeric', '10', 'Points of the signal'),
+		('signal_replied', 'numeric', '30', 'Points of the signal; of what the lead sends, too'),
+		('signal_session_returned', 'numeric', '10', 'Points of the signal'),
+		('signal_search_saved', 'numeric', '10', 'Points of the signal'),
+		('signal_property_viewed', 'numeric', '5', 'Points of the signal')
+$sql$;
+COMMENT ON FUNCTION crm.setting_defaults() IS
+	'Private: the settings there are, with their types and defaults.';
+
+CREATE FUNCTION crm.put_settings() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	changed integer;
+BEGIN
+	CREATE TABLE IF NOT EXISTS crm.setting (
+		name       text PRIMARY KEY,
+		value      text,
+		changed_at timestamptz,
+		changed_by text
+	);
+	COMMENT ON TABLE crm.setting IS 'Private: settings that were changed, a projection. Read the view settings.';
+	changed := crm.put_projection('crm.setting', 'crm_setting', jsonb_build_object('setting_changed',
+		$rule$ value = event.data->>'value', changed_at = event.occurred_at, changed_by = event.actor $rule$));
+	PERFORM crm.put_view('settings', 'What the CRM counts with: caps, terms and weights. Changed by set_setting().', jsonb_build_object(
+			'setting_name', 'Name of the setting.', 'value', 'Its value.', 'default_value', 'Its value unless it was changed.',
+			'value_type', 'Type of the value.', 'description', 'What it says.', 'is_default', 'True if it was not changed.',
+			'changed_at', 'When it was changed last.', 'changed_by', 'Actor who did.'), $view$
+		SELECT d.name AS setting_name, coalesce(s.value, d.default_value) AS value, d.default_value, d.type::text AS value_type,
+			   d.description, s.value IS NULL AS is_default, s.changed_at, s.changed_by
+		  FROM crm.setting_defaults() d
+		  LEFT JOIN crm.setting s ON s.name = d.name $view$);
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION crm.put_settings() IS 'Private, for install(): the settings.';
+
+CREATE FUNCTION crm.set_setting(setting_name text, value text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	d record;
+BEGIN
+	SELECT * INTO d FROM crm.setting_defaults() s WHERE s.name = setting_name;
+	IF NOT FOUND THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no setting "%s"', setting_name),
+			DETAIL = 'Nothing reads a setting of this name.',
+			HINT = 'The view crm.settings lists those there are.';
+	END IF;
+	BEGIN
+		IF d.type = 'interval'::regtype AND value::interval < '0' OR d.type = 'numeric'::regtype AND value::numeric < 0 THEN
+			RAISE numeric_value_out_of_range USING MESSAGE = 'it is negative';
+		END IF;
+	EXCEPTION WHEN data_exception THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('invalid value for setting "%s"', setting_name),
+			DETAIL = format('"%s" is no %s from zero up: %s.', value, d.type, SQLERRM),
+			HINT = format('Its default is %s.', d.default_value);
+	END;
+	PERFORM eventsource.append('crm_setting-' || setting_name, 'setting_changed', jsonb_build_object('value', value));
+END
+$$;
+COMMENT ON FUNCTION crm.set_setting(text, text) IS
+	'Gives a setting of the CRM another value; NULL: its default. It is an event, so who changed it and when is kept. Errors: 42704 unknown setting, 22023 bad value.';

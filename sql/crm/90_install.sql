@@ -1,0 +1,123 @@
+-- install(), and who may do what.
+
+CREATE FUNCTION crm.install() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	of_customer CONSTANT text := $subject$ coalesce('customer-' || (event.data->>'customerId'), event.stream) $subject$;
+	changed integer;
+	role regrole;
+BEGIN
+	PERFORM eventsource.expect_owner();
+	SET LOCAL client_min_messages = warning;
+	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads();
+	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports();
+	changed := changed + (
+		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
+			('lead', 'crm_lead', 'crm.lead', NULL),
+			('customer', NULL, NULL, NULL),
+			('message', NULL, NULL, of_customer),
+			('visit', NULL, NULL, of_customer),
+			('cart', NULL, NULL, of_customer),
+			('order', NULL, NULL, of_customer),
+			('integration', NULL, NULL, of_customer),
+			('segment', NULL, NULL, NULL),
+			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
+	-- A view that had to be made anew has lost who may read it.
+	FOR role IN SELECT a.grantee
+				  FROM pg_proc p, aclexplode(p.proacl) a
+				 WHERE p.oid = 'crm.masked(text)'::regprocedure AND a.grantee <> p.proowner LOOP
+		PERFORM crm.grant_views(role);
+	END LOOP;
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION crm.install() IS
+	'Makes or brings up to date what belongs to the CRM: event types, categories, state machines, projections, views. Returns how many definitions were new or different; 0 when all was there. Call it after CREATE EXTENSION and ALTER EXTENSION UPDATE; it may be called again. Errors: 42501 unless the owner of the extension calls it, 42710 if a category is in use by others.';
+
+CREATE FUNCTION crm.grant_views(role regrole) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v regclass;
+BEGIN
+	FOR v IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'crm'::regnamespace AND c.relkind = 'v' LOOP
+		EXECUTE format('GRANT SELECT ON %s TO %s', v, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION crm.grant_views(regrole) IS 'Private, for grant_reader(): SELECT on all views of the CRM.';
+
+CREATE FUNCTION crm.reader_functions() RETURNS name[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT ARRAY['catalogue', 'event_type_aliases', 'event_type_definitions', 'fields', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
+				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'setting_defaults']::name[]
+$$;
+COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
+
+CREATE FUNCTION crm.writer_functions() RETURNS name[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT ARRAY['add_lead_note', 'append_to_lead', 'assign_lead', 'backfill_lead', 'clear_lead_flag', 'create_lead', 'log_contact', 'record_signal',
+				 'set_lead_flag', 'set_setting', 'tick_leads', 'transition_lead']::name[]
+$$;
+COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what writers call, besides.';
+
+CREATE FUNCTION crm.grant_functions(role regrole, names name[]) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	f regprocedure;
+BEGIN
+	FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace AND p.proname = ANY (names) LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', f, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION crm.grant_functions(regrole, name[]) IS 'Private, for grant_reader() and grant_writer().';
+
+CREATE FUNCTION crm.grant_reader(role regrole) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM eventsource.grant_reader(role, ARRAY(SELECT DISTINCT c.category FROM crm.catalogue() c));
+	EXECUTE format('GRANT USAGE ON SCHEMA crm TO %s', role);
+	PERFORM crm.grant_views(role), crm.grant_functions(role, crm.reader_functions());
+END
+$$;
+COMMENT ON FUNCTION crm.grant_reader(regrole) IS
+	'Lets a role read the views of the CRM and its categories, and nothing else of the log; a BI tool, say. Personal data is masked unless eventsource.grant_personal_data() says otherwise. Errors: 42501 unless the owner of the extension calls it.';
+
+CREATE FUNCTION crm.grant_writer(role regrole) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM eventsource.grant_writer(role, ARRAY(SELECT DISTINCT c.category FROM crm.catalogue() c));
+	PERFORM crm.grant_reader(role), crm.grant_functions(role, crm.writer_functions());
+END
+$$;
+COMMENT ON FUNCTION crm.grant_writer(regrole) IS
+	'Lets a role call the commands of the CRM, and append to its categories; and read, as grant_reader() does. Errors: 42501 unless the owner of the extension calls it.';
+
+CREATE FUNCTION crm.put_catalogue_views() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM crm.put_view('event_types', 'The event types of the CRM, one row each.', jsonb_build_object(
+			'event_type', 'Name of the type.', 'category', 'Category of the streams that it happens in.',
+			'phase', 'Phase of the customer''s life that it belongs to.', 'description', 'What it says.',
+			'schema_version', 'Latest version of its schema; NULL if it is not registered.', 'schema', 'JSON Schema of its data.',
+			'personal_fields', 'Fields of its data that are personal, joined by '' > ''; NULL: none.',
+			'example', 'Data as it could be.', 'is_registered', 'True if install() registered it as it stands here.'), $view$
+		SELECT d.type AS event_type, d.category, d.phase, d.description, e.version AS schema_version, d.schema,
+			   (SELECT string_agg(p.key, ' > ' ORDER BY p.key) FROM jsonb_each(d.pii) p) AS personal_fields,
+			   d.example, e.schema IS NOT DISTINCT FROM d.schema AND NOT e.is_withdrawn AS is_registered
+		  FROM crm.event_type_definitions() d
+		  LEFT JOIN eventsource.event_types e ON e.type = d.type AND e.category = d.category $view$);
+END
+$$;
+COMMENT ON FUNCTION crm.put_catalogue_views() IS 'Private, for install().';
+
+-- Nobody calls what he was not given.
+DO $$
+DECLARE
+	f regprocedure;
+BEGIN
+	FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace LOOP
+		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f);
+	END LOOP;
+END
+$$;
