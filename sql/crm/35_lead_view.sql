@@ -89,12 +89,12 @@ BEGIN
 
 	PERFORM crm.put_view('lead_timeouts', 'Leads whose time runs, one row each: when tick_leads() archives them unless something happens.', jsonb_build_object(
 			'lead_id', 'The lead.', 'state', 'State that it is in.', 'event_type', 'Event that will be recorded.',
-			'due_at', 'From when; in CONTACTING 21 days or the sixth attempt, whichever is later, in QUALIFIED 180 days.', 'updated_at', 'When its last event happened.'), $view$
-		SELECT l.lead_id, l.state, 'timeout_21d_no_response' AS event_type, greatest(l.state_since + interval '21 days', l.sixth_attempt_at) AS due_at, l.updated_at
+			'due_at', 'From when; in CONTACTING 21 days or the sixth attempt, whichever is later, in QUALIFIED 180 days. Of a lead from before the days count from its import: what nobody recorded is no inactivity.', 'updated_at', 'When its last event happened.'), $view$
+		SELECT l.lead_id, l.state, 'timeout_21d_no_response' AS event_type, greatest(greatest(l.state_since, l.imported_at) + interval '21 days', l.sixth_attempt_at) AS due_at, l.updated_at
 		  FROM crm.lead l
 		 WHERE l.state = 'CONTACTING' AND l.contact_attempts >= 6 AND eventsource.may_read_category('lead')
 		 UNION ALL
-		SELECT l.lead_id, l.state, 'timeout_180d_no_progress', l.state_since + interval '180 days', l.updated_at
+		SELECT l.lead_id, l.state, 'timeout_180d_no_progress', greatest(l.state_since, l.imported_at) + interval '180 days', l.updated_at
 		  FROM crm.lead l
 		 WHERE l.state = 'QUALIFIED' AND eventsource.may_read_category('lead') $view$);
 
@@ -127,10 +127,10 @@ BEGIN
 					WHEN v.from_state = 'TRASHED' THEN 'restored'
 					ELSE 'forward' END AS arrival_kind,
 			   v.event_type, v.reason, r.category AS reason_category, v.actor AS entered_by, o.agent_id,
-			   v.entered_at, greatest(v.exited_at, v.entered_at) AS exited_at, v.exited_by_event,
+			   v.entered_at, CASE WHEN v.exited_by_event IS NOT NULL THEN greatest(v.exited_at, v.entered_at) END AS exited_at, v.exited_by_event,
 			   greatest(coalesce(v.exited_at, now()) - v.entered_at, '0') AS duration, v.exited_by_event IS NULL AS is_current,
 			   v.event_type IN ('deal_collapsed', 'contract_voided') AS is_demotion,
-			   v.event_type = 'lead_re_engaged' OR v.from_state = 'CONTACTING' AND v.state_before = 'ARCHIVED' AND v.state = 'QUALIFIED' AS is_reengaged,
+			   coalesce(v.event_type = 'lead_re_engaged' OR v.from_state = 'CONTACTING' AND v.state_before = 'ARCHIVED' AND v.state = 'QUALIFIED', false) AS is_reengaged,
 			   v.is_synthetic
 		  FROM (SELECT x.*, row_number() OVER (PARTITION BY x.lead_id, x.state ORDER BY x.version) AS visit_number,
 					   lag(x.from_state) OVER w AS state_before, lead(x.entered_at) OVER w AS exited_at,

@@ -1,14 +1,13 @@
 -- install(), and who may do what.
 
 CREATE FUNCTION crm.install() RETURNS integer
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 DECLARE
 	of_customer CONSTANT text := $subject$ coalesce('customer-' || (event.data->>'customerId'), event.stream) $subject$;
 	changed integer;
 	role regrole;
 BEGIN
 	PERFORM eventsource.expect_owner();
-	SET LOCAL client_min_messages = warning;
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads();
 	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports();
 	changed := changed + (
