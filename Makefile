@@ -15,6 +15,7 @@ PGFILEDESC = "eventsource - event store with enforced state machines"
 # The version of an extension lives in its control file and nowhere else.
 version_of = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(1).control)
 script_of = sql/$(1)--$(call version_of,$(1)).sql
+EXTVERSION := $(call version_of,eventsource)
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 BITCODE = $(OBJS:.o=.bc)
