@@ -45,7 +45,7 @@ BEGIN
 			SELECT coalesce(sum(points.value::numeric), 0) AS score, count(*) AS signal_count, max(g.signaled_at) AS last_signal_at
 			  FROM crm.lead_signal g
 			  JOIN crm.settings points ON points.setting_name = 'signal_' || g.signal
-			 WHERE g.lead_id = l.lead_id AND g.signaled_at >= now() - term.value::interval) s
+			 WHERE g.lead_id = l.lead_id AND g.signaled_at >= (now() AT TIME ZONE 'UTC' - term.value::interval) AT TIME ZONE 'UTC') s
 		 WHERE eventsource.may_read_category('lead') $view$);
 
 	PERFORM crm.put_view('sla_first_contacts', 'First contact: one row per lead that came in by an inquiry. Leads from before have none.', jsonb_build_object(
@@ -59,7 +59,7 @@ BEGIN
 			   coalesce(l.first_outreach_at, now()) > due.at AS is_breached
 		  FROM crm.lead l
 		  JOIN crm.settings sla ON sla.setting_name = 'first_contact_sla'
-		 CROSS JOIN LATERAL (SELECT l.intake_at + sla.value::interval AS at) due
+		 CROSS JOIN LATERAL (SELECT (l.intake_at AT TIME ZONE 'UTC' + sla.value::interval) AT TIME ZONE 'UTC' AS at) due
 		 WHERE NOT l.is_backfilled AND eventsource.may_read_category('lead') $view$);
 
 	PERFORM crm.put_view('lead_assignments', 'Who had a lead, from when to when: one row per change of agent.', jsonb_build_object(
@@ -89,12 +89,12 @@ BEGIN
 
 	PERFORM crm.put_view('lead_timeouts', 'Leads whose time runs, one row each: when tick_leads() archives them unless something happens.', jsonb_build_object(
 			'lead_id', 'The lead.', 'state', 'State that it is in.', 'event_type', 'Event that will be recorded.',
-			'due_at', 'From when; in CONTACTING 21 days or the sixth attempt, whichever is later, in QUALIFIED 180 days. Of a lead from before the days count from its import: what nobody recorded is no inactivity.', 'updated_at', 'When its last event happened.'), $view$
-		SELECT l.lead_id, l.state, 'timeout_21d_no_response' AS event_type, greatest(greatest(l.state_since, l.imported_at) + interval '21 days', l.sixth_attempt_at) AS due_at, l.updated_at
+			'due_at', 'From when; in CONTACTING 21 days (of 24 hours) or the sixth attempt, whichever is later, in QUALIFIED 180 days. Of a lead from before the days count from its import: what nobody recorded is no inactivity.', 'updated_at', 'When its last event happened.'), $view$
+		SELECT l.lead_id, l.state, 'timeout_21d_no_response' AS event_type, greatest(greatest(l.state_since, l.imported_at) + interval '504 hours', l.sixth_attempt_at) AS due_at, l.updated_at
 		  FROM crm.lead l
 		 WHERE l.state = 'CONTACTING' AND l.contact_attempts >= 6 AND eventsource.may_read_category('lead')
 		 UNION ALL
-		SELECT l.lead_id, l.state, 'timeout_180d_no_progress', greatest(l.state_since, l.imported_at) + interval '180 days', l.updated_at
+		SELECT l.lead_id, l.state, 'timeout_180d_no_progress', greatest(l.state_since, l.imported_at) + interval '4320 hours', l.updated_at
 		  FROM crm.lead l
 		 WHERE l.state = 'QUALIFIED' AND eventsource.may_read_category('lead') $view$);
 
