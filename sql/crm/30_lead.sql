@@ -43,7 +43,8 @@ CREATE FUNCTION crm.lead_reasons() RETURNS TABLE (code text, category text, labe
 $sql$;
 COMMENT ON FUNCTION crm.lead_reasons() IS 'The reason codes of leads: category and label for reports, phrase for sentences.';
 
--- What flags make of a channel; an expression over the event and the lead's row.
+-- "restricted" is what flags make of a channel.  The days of a timeout count from
+-- the import where there was one: what nobody recorded is no inactivity.
 CREATE FUNCTION crm.lead_machine() RETURNS jsonb
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $fn$
 DECLARE
@@ -75,12 +76,13 @@ BEGIN
 				'motivation_confirmed', '{"target": "QUALIFIED", "kind": "forward"}'::jsonb,
 				'timeout_21d_no_response', jsonb_build_object('target', 'ARCHIVED', 'kind', 'backward', 'guard', jsonb_build_array(
 					jsonb_build_object('six_attempts', 'row.contact_attempts >= 6'),
-					jsonb_build_object('twenty_one_days', 'event.occurred_at - row.state_since >= interval ''21 days'''))),
-				'bogus_contact_detected', trash)),
+					jsonb_build_object('twenty_one_days', 'event.occurred_at - greatest(row.state_since, row.imported_at) >= interval ''21 days'''))),
+				'bogus_contact_detected', trash), 'after', '{"21 days": "timeout_21d_no_response"}'::jsonb),
 			'QUALIFIED', jsonb_build_object('on', jsonb_build_object(
 				'buyer_agreement_signed', '{"target": "COMMITTED", "kind": "forward"}'::jsonb,
 				'timeout_180d_no_progress', jsonb_build_object('target', 'ARCHIVED', 'kind', 'backward',
-					'guard', jsonb_build_object('half_a_year', 'event.occurred_at - row.state_since >= interval ''180 days''')))),
+					'guard', jsonb_build_object('half_a_year', 'event.occurred_at - greatest(row.state_since, row.imported_at) >= interval ''180 days'''))),
+				'after', '{"180 days": "timeout_180d_no_progress"}'::jsonb),
 			'COMMITTED', jsonb_build_object('on', jsonb_build_object(
 				'contract_executed', '{"target": "IN_CONTRACT", "kind": "forward"}'::jsonb,
 				'deal_collapsed', '{"target": "QUALIFIED", "kind": "backward", "label": "The deal fell through before a contract",

@@ -113,7 +113,9 @@ $$;
 COMMENT ON FUNCTION crm.backfill_lead(text, text, timestamptz, timestamptz, text, text, text, text, text, text[], text) IS
 	'Brings in a lead of a system before, where it stood: occurred when it last changed there, recorded now, marked as an import and left out of reports. Returns false, and does nothing, if the lead is there: so a run may be repeated. Use it over the old table: SELECT count(*) FILTER (WHERE crm.backfill_lead(...)) FROM old_leads. Errors: ZE007 unknown state or flag.';
 
--- Time passes without anybody appending.  Each lead is judged again under its
+-- The timeouts of the state machine archive leads when run_due() or the worker finds
+-- them due, and are asked once.  This finds those that they leave: a sixth attempt
+-- that came later than 21 days, and leads from before.  Each lead is judged again under its
 -- lock, so that runs side by side append once, and a late run tells when it was due.
 CREATE FUNCTION crm.tick_leads(at timestamptz DEFAULT now(), max_rows integer DEFAULT 1000) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -138,7 +140,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.tick_leads(timestamptz, integer) IS
-	'Archives leads whose time is up, see lead_timeouts; at most max_rows, the oldest first. Returns how many. Call it from time to time, by pg_cron, say; the event says when it was due, however late the call.';
+	'Archives leads whose time is up, see lead_timeouts, and that the timeouts of the state machine left: those with a late sixth attempt, and those from before. At most max_rows, the oldest first. Returns how many. Call it from time to time, by pg_cron, say; the event says when it was due, however late the call.';
 
 CREATE FUNCTION crm.lead_state_at(lead_id text, at timestamptz, basis text DEFAULT 'occurred') RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

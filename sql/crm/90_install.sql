@@ -21,6 +21,10 @@ BEGIN
 			('integration', NULL, NULL, of_customer),
 			('segment', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
+	IF changed > 0 THEN
+		-- Leads that are there already have the timeouts of a new version of their machine.
+		PERFORM eventsource.schedule_timeouts('lead');
+	END IF;
 	-- A view that had to be made anew has lost who may read it.
 	FOR role IN SELECT a.grantee
 				  FROM pg_proc p, aclexplode(p.proacl) a

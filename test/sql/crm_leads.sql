@@ -3,7 +3,7 @@
 -- Leads: every edge of the lifecycle and what it refuses, by commands and by raw appends; flags, the SLA, timeouts, backfill.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(89);
+SELECT plan(95);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 CREATE SEQUENCE lead_number;
@@ -170,4 +170,25 @@ SELECT is((SELECT (value, is_default)::text FROM crm.settings WHERE setting_name
 SELECT is((SELECT count(*) FROM eventsource.events WHERE stream = 'crm_setting-first_contact_sla'), 2::bigint, 'the log has both');
 SELECT pg_temp.refuses($$ SELECT crm.set_setting('first_contact_sla', 'soon') $$, '22023', 'invalid value for setting "first_contact_sla"', 'what is no interval is refused');
 SELECT pg_temp.refuses($$ SELECT crm.set_setting('sla', '1 hour') $$, '42704', 'there is no setting "sla"', 'an unknown setting, too');
+
+-- ---- the timeouts of the state machine, without a tick ----
+
+CREATE FUNCTION pg_temp.run_all() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. 20 LOOP
+		EXIT WHEN (SELECT coalesce(sum(count), 0) = 0 FROM eventsource.run_due());
+	END LOOP;
+END
+$$;
+SELECT pg_temp.tried('timer six', 6), pg_temp.tried('timer five', 5) \g /dev/null
+SELECT pg_temp.lead_in('QUALIFIED') AS lead \gset
+SELECT crm.backfill_lead('timer old', 'QUALIFIED', '2020-01-01Z') \g /dev/null
+SELECT crm.create_lead('timer new'), crm.log_contact('timer new', 'phone') \g /dev/null
+SELECT pg_temp.run_all() \g /dev/null
+SELECT is((SELECT (state, state_since AT TIME ZONE 'UTC')::text FROM crm.leads WHERE lead_id = v.lead), v.wanted, v.lead || ': ' || v.wanted)
+  FROM (VALUES ('timer six', '(ARCHIVED,"2026-01-23 00:00:00")'), ('timer five', '(CONTACTING,"2026-01-02 00:00:00")'), ('timer old', '(QUALIFIED,"2020-01-01 00:00:00")')) v (lead, wanted);
+SELECT is((SELECT state FROM crm.leads WHERE lead_id = :'lead'), 'ARCHIVED', 'after 180 days in QUALIFIED');
+SELECT is((SELECT state FROM crm.leads WHERE lead_id = 'timer new'), 'CONTACTING', 'what is not due waits');
+SELECT is((SELECT actor_type || ': ' || sentence FROM crm.lead_timeline WHERE lead_id = 'timer six' AND is_transition ORDER BY version DESC LIMIT 1),
+	'system: Archived: six attempts and 21 days without an answer (CONTACTING to ARCHIVED) on January 22nd', 'in words, in New York');
 \i test/own_database_end.sql
