@@ -186,10 +186,13 @@ sub ask
 	return split /\n/, $node->safe_psql('empty_log', "LOAD 'eventsource'; $_[0]");
 }
 
+# The pages have their databases by now.
+$node->safe_psql('empty_log', 'CREATE EXTENSION eventsource_crm; SELECT crm.install()', extra_params => [ '-U', 'postgres' ]);
+my $ours = q{IN ('eventsource'::regnamespace, 'crm'::regnamespace)};
 my $public = q{coalesce(obj_description(oid, tableoid::regclass::name), '') !~ '^Private'};
-my @functions = ask("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'eventsource'::regnamespace
+my @functions = ask("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace $ours
 	AND prorettype <> 'trigger'::regtype AND $public");
-my @views = ask("SELECT relname FROM pg_class WHERE relnamespace = 'eventsource'::regnamespace AND relkind = 'v' AND $public");
+my @views = ask("SELECT relname FROM pg_class WHERE relnamespace $ours AND relkind = 'v' AND $public");
 my @missing = grep { $all !~ /\b$_\b/ } @functions, @views;
 is("@missing", '', 'every public function and view is in README.md or docs/');
 
