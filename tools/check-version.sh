@@ -8,7 +8,7 @@ version_of() { sed -n "s/^default_version *= *'\(.*\)'/\1/p" "$1.control"; }
 
 meta() { perl -MJSON::PP -0777 -ne 'my $meta = decode_json($_); print '"$1" META.json; }
 
-[ "$(meta '$meta->{version}')" = "$(version_of eventsource)" ] || die "META.json has another version than eventsource.control"
+[ "$(meta "\$meta->{version}")" = "$(version_of eventsource)" ] || die "META.json has another version than eventsource.control"
 for control in *.control; do
 	extension=${control%.control}
 	said=$(meta "\$meta->{provides}{$extension}{version} // 'nothing'")
