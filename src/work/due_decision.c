@@ -9,6 +9,7 @@
 #include "work/due_decision.h"
 
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "errors.h"
 #include "log/json.h"
 #include "utils/builtins.h"
@@ -52,7 +53,7 @@ static const Verb *find_verb(const char *name);
 static void read_send_member(const char *name, const JsonbValue *value, EsJobDraft *draft);
 static char *expect_string(const char *member, const JsonbValue *value);
 static int32 expect_int(const char *member, const JsonbValue *value);
-static pg_attribute_noreturn() void refuse(const char *detail);
+ES_NORETURN static void refuse(const char *detail);
 
 void
 es_decision_read(Jsonb *decision, int n_steps, EsDecision *result)
