@@ -146,6 +146,10 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
 	VALUES
 		('first_contact_sla', 'interval'::regtype, '5 minutes', 'How soon after the intake a lead is to be contacted'),
+		('consent_term_marketing', 'interval', '2 years', 'How long a consent to marketing lasts unless the event says'),
+		('consent_term_analytics', 'interval', '2 years', 'How long a consent to analytics lasts unless the event says'),
+		('consent_term_essential', 'interval', '2 years', 'How long a consent to what is essential lasts unless the event says'),
+		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
 		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),
 		('temperature_hot', 'numeric', '70', 'Score from which a lead is HOT'),

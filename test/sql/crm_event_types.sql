@@ -34,20 +34,20 @@ SELECT is_empty($$ SELECT unnest(required || optional) FROM crm.catalogue() EXCE
 
 -- ---- what is taken, and what is not ----
 
--- Asked of can_append(), which writes nothing. Where the machine fills data in, the schema is asked after it: here, directly.
+-- Asked of the schema that is registered, which appends go by, in whatever state the stream is.
 CREATE FUNCTION pg_temp.refusal_of(category text, type text, data jsonb) RETURNS text LANGUAGE sql AS $$
-	SELECT CASE WHEN type IN ('lead_assigned', 'deal_collapsed', 'contract_voided')
-		THEN (SELECT 'ZE007' FROM crm.event_types t WHERE t.event_type = type AND NOT eventsource.jsonb_matches_schema(t.schema, data))
-		ELSE (SELECT a.sqlstate FROM eventsource.can_append(category || '-x', type, data) a) END
+	SELECT 'ZE007' FROM eventsource.event_types t
+	 WHERE t.category = refusal_of.category AND t.type = refusal_of.type AND NOT eventsource.jsonb_matches_schema(t.schema, refusal_of.data)
 $$;
 CREATE TEMP TABLE payload AS
 SELECT t.event_type AS type, t.category, t.schema, t.example AS data FROM crm.event_types t;
 
 SELECT is_empty($$ SELECT type FROM payload WHERE NOT eventsource.jsonb_matches_schema(schema, data) $$, 'each example matches its schema');
 SELECT lives_ok(format('SELECT eventsource.append(%L, %L, %L)', category || '-taken ' || type, type, data), 'appended: ' || type) FROM payload
- WHERE type IN ('CustomerCreated', 'ConsentGranted', 'OrderPlaced', 'CartAbandoned', 'MessageSent');
-SELECT is_empty($$ SELECT type FROM payload WHERE category <> 'lead' AND pg_temp.refusal_of(category, type, data) IS NOT NULL $$, 'every example of a type that no machine knows is taken');
-SELECT is_empty($$ SELECT type FROM payload WHERE category = 'lead' AND pg_temp.refusal_of(category, type, data) IN ('ZE006', 'ZE007') $$, 'those of leads are, by their schemas');
+ WHERE type IN ('CustomerCreated', 'CartCreated', 'OrderPlaced', 'PageViewed', 'MessageSent');
+SELECT is_empty($$ SELECT type FROM payload WHERE pg_temp.refusal_of(category, type, data) IS NOT NULL $$, 'every example is taken');
+SELECT is_empty($$ SELECT type FROM payload, eventsource.can_append(category || '-x', type, data) c WHERE c.sqlstate IN ('ZE006', 'ZE007') $$,
+	'by machines and schemas, so far as it is not another state that they want');
 SELECT is_empty($$ SELECT p.type, f FROM payload p, jsonb_array_elements_text(p.schema->'required') f
 	WHERE pg_temp.refusal_of(p.category, p.type, p.data - f) IS DISTINCT FROM 'ZE007' $$, 'without a field that is required, each is refused');
 SELECT is_empty($$ SELECT p.type, f FROM payload p, jsonb_object_keys(p.data) f
@@ -60,7 +60,7 @@ SELECT throws_ok($$ SELECT eventsource.append('customer-1', 'EmailVerificationRe
 
 -- ---- whom it is about ----
 
-SELECT eventsource.append('order-1', 'OrderCancelled', '{"customerId": "c9"}') \g /dev/null
+SELECT eventsource.append('order-1', 'OrderPlaced', data || '{"customerId": "c9"}') FROM payload WHERE type = 'OrderPlaced' \g /dev/null
 SELECT eventsource.append('visit-s1', 'PageViewed', '{"pageUrl": "/"}') \g /dev/null
 SELECT is((SELECT subject FROM eventsource.events WHERE stream = 'order-1'), 'customer-c9', 'an order is about its customer');
 SELECT is((SELECT subject FROM eventsource.events WHERE stream = 'visit-s1'), 'visit-s1', 'the visit of a stranger about itself');
