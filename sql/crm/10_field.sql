@@ -96,7 +96,15 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('reason:skip',     $$ {"type": "string", "minLength": 1, "maxLength": 100} $$, NULL, $$ "no-consent" $$),
 		('reason:code',     $$ {"type": ["string", "null"], "maxLength": 100} $$, NULL, $$ "account-deactivated" $$),
 		('previousStatus',  $$ {"enum": ["pending-verification", "active", "deactivated"]} $$, NULL, $$ "active" $$),
-		('messageClass',    $$ {"enum": ["transactional", "marketing", "urgent-marketing"]} $$, NULL, $$ "marketing" $$),
+		('messageClass',    $$ {"enum": ["transactional", "marketing", "urgent-marketing", null]} $$, NULL, $$ "marketing" $$),
+		('messageClass:required', $$ {"enum": ["transactional", "marketing", "urgent-marketing"]} $$, NULL, $$ "marketing" $$),
+		('topic',           $$ {"type": ["string", "null"], "minLength": 1, "maxLength": 100} $$, NULL, $$ "pens" $$),
+		('frequency',       $$ {"enum": ["daily", "weekly", "never", null]} $$, NULL, $$ "weekly" $$),
+		('window',          $$ {"type": ["string", "null"], "minLength": 1} $$, NULL, $$ "168 hours" $$),
+		('max',             $$ {"type": ["integer", "null"], "minimum": 0} $$, NULL, $$ 1 $$),
+		('rule',            $$ {"type": "object", "additionalProperties": false, "properties": {"isAllowed": {"type": "boolean"}, "needsConsent": {"type": "boolean"},
+								"canBeDisabled": {"type": "boolean"}, "needsPreference": {"type": ["string", "null"]}, "needsTopic": {"type": "boolean"}, "isCapped": {"type": "boolean"}}} $$, NULL,
+							$$ {"isAllowed": false} $$),
 		('bounceType',      $$ {"enum": ["permanent", "transient"]} $$, NULL, $$ "permanent" $$),
 
 		-- Consent and preferences.

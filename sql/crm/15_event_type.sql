@@ -56,9 +56,10 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('CampaignsResumed', 'customer', 'Lifecycle Management', NULL, 'channel:any reason:code', 'Gets campaigns again'),
 
 		-- Messages: message-<id>.
-		('MessageSent', 'message', 'Activation', 'customerId channel', 'messageId campaignId templateId messageClass decision', 'A message went out, and why it might'),
-		('MessageSkipped', 'message', 'Activation', 'customerId channel reason:skip', 'campaignId templateId messageClass decision', 'A message was not sent, and why'),
-		('MessageFailed', 'message', 'Activation', 'customerId channel errorType', 'errorMessage campaignId templateId', 'A message could not be sent'),
+		('MessageQueued', 'message', 'Activation', 'customerId channel messageClass:required', 'topic campaignId templateId decision', 'A message is to be sent, and why it might be'),
+		('MessageSent', 'message', 'Activation', 'customerId channel', 'messageId campaignId templateId messageClass topic decision', 'A message went out, and why it might'),
+		('MessageSkipped', 'message', 'Activation', 'customerId channel reason:skip', 'campaignId templateId messageClass topic decision', 'A message was not sent, and why'),
+		('MessageFailed', 'message', 'Activation', 'customerId channel errorType', 'errorMessage retryable attempt campaignId templateId', 'A message could not be sent'),
 		('MessageDelivered', 'message', 'Activation', 'customerId channel', 'messageId', 'A message arrived'),
 		('MessageBounced', 'message', 'Activation', 'customerId channel bounceType', 'messageId errorMessage', 'A message came back'),
 		('MessageOpened', 'message', 'Activation', 'customerId channel', 'messageId campaignId', 'A message was opened'),
@@ -99,6 +100,8 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		-- The rest.
 		('SegmentationRecalculated', 'segment', 'Lifecycle Management', NULL, 'segmentCount criteria', 'Segments were worked out anew'),
 		('ThirdPartyIntegrationSynced', 'integration', 'Lifecycle Management', 'integration action', 'customerId succeeded errorCode errorMessage', 'A program of others was told something'),
+		('FrequencyCapChanged', 'crm_rule', 'Lifecycle Management', 'channel', 'messageClass frequency window max', 'How often messages may be sent; without max: as often as one likes'),
+		('ChannelRuleChanged', 'crm_rule', 'Lifecycle Management', 'channel messageClass:required rule', NULL, 'What a channel may be used for'),
 		('setting_changed', 'crm_setting', 'Lifecycle Management', 'value', NULL, 'A setting of the CRM has another value; NULL: its default')
 	  ) c (type, category, phase, required, optional, description)
 $sql$;

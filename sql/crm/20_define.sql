@@ -82,6 +82,23 @@ $$;
 COMMENT ON FUNCTION crm.put_projection(text, text, jsonb, jsonb) IS
 	'Private, for install(): an inline projection as it should be; returns 1 if it was not. Errors: ZE011.';
 
+CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jsonb, condition text DEFAULT NULL, key text DEFAULT NULL, settings jsonb DEFAULT NULL,
+		run_at text DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.reactions r
+				WHERE r.name = put_reaction.name AND r.category = put_reaction.category AND r.type = put_reaction.type AND r.action = put_reaction.action
+				  AND (r.condition, r.key, r.run_at) IS NOT DISTINCT FROM (put_reaction.condition, put_reaction.key, put_reaction.run_at)
+				  AND coalesce(r.settings, '{}') = coalesce(put_reaction.settings, '{}')) THEN
+		RETURN 0;
+	END IF;
+	PERFORM eventsource.create_reaction(name, category, type, condition, action, run_at, key, settings);
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_reaction(text, text, text, jsonb, text, text, jsonb, text) IS
+	'Private, for install() and campaigns: a reaction as it should be; returns 1 if it was not. Errors: ZE011.';
+
 CREATE FUNCTION crm.drop_view(name text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -149,6 +166,8 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('consent_term_marketing', 'interval', '2 years', 'How long a consent to marketing lasts unless the event says'),
 		('consent_term_analytics', 'interval', '2 years', 'How long a consent to analytics lasts unless the event says'),
 		('consent_term_essential', 'interval', '2 years', 'How long a consent to what is essential lasts unless the event says'),
+		('email_frequency', 'text', 'weekly', 'How often who has not said so is sent marketing by e-mail: daily, weekly or never'),
+		('default_channels', 'text', 'email', 'Channels for who has not said anything of preferences, joined by commas'),
 		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
 		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),
@@ -206,11 +225,14 @@ BEGIN
 	BEGIN
 		IF d.type = 'interval'::regtype AND value::interval < '0' OR d.type = 'numeric'::regtype AND value::numeric < 0 THEN
 			RAISE numeric_value_out_of_range USING MESSAGE = 'it is negative';
+		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
+			OR setting_name = 'default_channels' AND replace(value, ' ', '') !~ '^((email|sms|push)(,|$))*$' THEN
+			RAISE data_exception USING MESSAGE = 'nothing knows it';
 		END IF;
 	EXCEPTION WHEN data_exception THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('invalid value for setting "%s"', setting_name),
-			DETAIL = format('"%s" is no %s from zero up: %s.', value, d.type, SQLERRM),
+			DETAIL = format('"%s" is no %s for it: %s.', value, d.type, SQLERRM),
 			HINT = format('Its default is %s.', d.default_value);
 	END;
 	PERFORM eventsource.append('crm_setting-' || setting_name, 'setting_changed', jsonb_build_object('value', value));

@@ -169,12 +169,18 @@ COMMENT ON FUNCTION crm.renew_consent(text, text, text, text, text, text, text, 
 
 CREATE FUNCTION crm.revoke_consent(customer_id text, purpose text, channel text, reason text DEFAULT NULL, ip_address text DEFAULT NULL,
 		user_agent text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT * FROM eventsource.append('customer-' || customer_id, 'ConsentRevoked', jsonb_strip_nulls(jsonb_build_object('purpose', purpose, 'channel', channel,
-		'reason', reason, 'ipAddress', ip_address, 'userAgent', user_agent)), actor => actor, occurred_at => occurred_at)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	result eventsource.appended;
+BEGIN
+	SELECT * INTO result FROM eventsource.append('customer-' || customer_id, 'ConsentRevoked', jsonb_strip_nulls(jsonb_build_object('purpose', purpose, 'channel', channel,
+		'reason', reason, 'ipAddress', ip_address, 'userAgent', user_agent)), actor => actor, occurred_at => occurred_at);
+	PERFORM crm.recheck_messages(customer_id);
+	RETURN result;
+END
 $$;
 COMMENT ON FUNCTION crm.revoke_consent(text, text, text, text, text, text, text, timestamptz) IS
-	'Takes a consent back; from then on it holds no more, in this very transaction. Errors: ZE005 consent_is_there if there is none.';
+	'Takes a consent back; from then on it holds no more, and messages that wait are skipped, in this very transaction. Errors: ZE005 consent_is_there if there is none.';
 
 CREATE FUNCTION crm.has_consent(customer_id text, purpose text, channel text, at timestamptz DEFAULT now()) RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -188,8 +194,46 @@ COMMENT ON FUNCTION crm.has_consent(text, text, text, timestamptz) IS
 	'Does a customer consent to a purpose on a channel, now or at a time? A consent holds from when it was granted until, exclusively, it ends. False for who is not known.';
 
 CREATE FUNCTION crm.update_preferences(customer_id text, preferences jsonb, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT * FROM eventsource.append('customer-' || customer_id, 'PreferencesUpdated', jsonb_build_object('preferences', preferences), actor => actor, occurred_at => occurred_at)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	result eventsource.appended;
+BEGIN
+	SELECT * INTO result FROM eventsource.append('customer-' || customer_id, 'PreferencesUpdated', jsonb_build_object('preferences', preferences), actor => actor, occurred_at => occurred_at);
+	PERFORM crm.recheck_messages(customer_id);
+	RETURN result;
+END
 $$;
 COMMENT ON FUNCTION crm.update_preferences(text, jsonb, text, timestamptz) IS
-	'Changes preferences; what is not named stays. Of two changes of a field the later by occurred_at holds, in whatever order they arrive. Fields: emailFrequency (daily, weekly, never), categories, timezone, emailEnabled, smsEnabled, pushEnabled, smsForPromotions, pushCategories. Errors: ZE007 another field or value.';
+	'Changes preferences; what is not named stays. Of two changes of a field the later by occurred_at holds, in whatever order they arrive. Messages that wait and are not wanted any more are skipped, in this transaction. Fields: emailFrequency (daily, weekly, never), categories, timezone, emailEnabled, smsEnabled, pushEnabled, smsForPromotions, pushCategories. Errors: ZE007 another field or value.';
+
+CREATE FUNCTION crm.pause_campaigns(customer_id text, channel text DEFAULT NULL, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS eventsource.appended
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	result eventsource.appended;
+BEGIN
+	SELECT * INTO result FROM eventsource.append('customer-' || customer_id, 'CampaignsPaused', jsonb_strip_nulls(jsonb_build_object('channel', channel, 'reason', reason)), actor => actor);
+	PERFORM crm.recheck_messages(customer_id);
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION crm.pause_campaigns(text, text, text, text) IS
+	'A customer gets no marketing on a channel (NULL: on any) until resume_campaigns(); messages that wait are skipped. Errors: ZE002 deleted or unknown customer, ZE007 unknown channel.';
+
+CREATE FUNCTION crm.resume_campaigns(customer_id text, channel text DEFAULT NULL, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS eventsource.appended
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT * FROM eventsource.append('customer-' || customer_id, 'CampaignsResumed', jsonb_strip_nulls(jsonb_build_object('channel', channel, 'reason', reason)), actor => actor)
+$$;
+COMMENT ON FUNCTION crm.resume_campaigns(text, text, text, text) IS
+	'Ends what pause_campaigns() began; what was skipped meanwhile stays skipped. Errors: ZE002 deleted or unknown customer, ZE007 unknown channel.';
+
+-- Who takes consent back gets no campaigns on that channel until he gives it again.
+CREATE FUNCTION crm.put_customer_reactions() RETURNS integer
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.put_reaction('crm_consent_revoked', 'customer', 'ConsentRevoked', jsonb_build_object('append', 'CampaignsPaused', 'stream', 'event.stream',
+			'data', $expr$ jsonb_build_object('channel', event.data->'channel', 'reason', 'consent-revoked') $expr$),
+			condition => $expr$ event.data->>'purpose' = 'marketing' AND NOT row.paused ? (event.data->>'channel') $expr$)
+		 + crm.put_reaction('crm_consent_granted', 'customer', 'ConsentGranted', jsonb_build_object('append', 'CampaignsResumed', 'stream', 'event.stream',
+			'data', $expr$ jsonb_build_object('channel', event.data->'channel', 'reason', 'consent-granted') $expr$),
+			condition => $expr$ event.data->>'purpose' = 'marketing' AND row.paused->>(event.data->>'channel') = 'consent-revoked' $expr$)
+$$;
+COMMENT ON FUNCTION crm.put_customer_reactions() IS 'Private, for install(): what follows from events of customers.';

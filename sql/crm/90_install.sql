@@ -8,19 +8,21 @@ DECLARE
 	role regrole;
 BEGIN
 	PERFORM eventsource.expect_owner();
-	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers();
-	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views();
+	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
+	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views();
 	changed := changed + (
 		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
 			('lead', 'crm_lead', 'crm.lead', NULL),
 			('customer', 'crm_customer', 'crm.customer', NULL),
-			('message', NULL, NULL, of_customer),
+			('message', 'crm_message', 'crm.message', of_customer),
 			('visit', NULL, NULL, of_customer),
 			('cart', NULL, NULL, of_customer),
 			('order', NULL, NULL, of_customer),
 			('integration', NULL, NULL, of_customer),
 			('segment', NULL, NULL, NULL),
+			('crm_rule', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
+	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions();
 	IF changed > 0 THEN
 		-- Leads that are there already have the timeouts of a new version of their machine.
 		PERFORM eventsource.schedule_timeouts('lead');
@@ -51,16 +53,16 @@ COMMENT ON FUNCTION crm.grant_views(regrole) IS 'Private, for grant_reader(): SE
 
 CREATE FUNCTION crm.reader_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['catalogue', 'event_type_aliases', 'event_type_definitions', 'fields', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
+	SELECT ARRAY['can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'event_type_aliases', 'event_type_definitions', 'fields', 'frequency_cap_defaults', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
 				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'setting_defaults']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 
 CREATE FUNCTION crm.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['add_lead_note', 'append_to_lead', 'assign_lead', 'backfill_lead', 'change_email', 'clear_lead_flag', 'consent_expiry',
-				 'create_lead', 'deactivate_customer', 'grant_consent', 'log_contact', 'new_token', 'reactivate_customer', 'record_signal', 'register_customer',
-				 'renew_consent', 'revoke_consent', 'set_lead_flag', 'set_setting', 'setting', 'tick_leads', 'token_hash', 'transition_lead',
+	SELECT ARRAY['add_lead_note', 'append_to_lead', 'assign_lead', 'backfill_lead', 'change_email', 'claim_messages', 'clear_lead_flag', 'complete_message', 'consent_expiry',
+				 'create_lead', 'deactivate_customer', 'fail_message', 'grant_consent', 'log_contact', 'new_token', 'pause_campaigns', 'reactivate_customer', 'recheck_messages', 'record_message_event', 'record_signal', 'register_customer',
+				 'renew_consent', 'resume_campaigns', 'revoke_consent', 'send_message', 'set_channel_rule', 'set_frequency_cap', 'set_lead_flag', 'set_setting', 'setting', 'skip_message', 'tick_leads', 'token_hash', 'transition_lead',
 				 'update_preferences', 'update_profile', 'verify_email']::name[]
 $$;
 COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what writers call, besides.';

@@ -1,0 +1,161 @@
+-- Sending.  Whether a message may go out is decided under the lock of its customer's
+-- stream, when it is queued and again when it is handed to who sends it; so two
+-- messages cannot pass one cap.  Jobs are in the queues crm_email, crm_sms and
+-- crm_push.
+
+CREATE FUNCTION crm.send_message(customer_id text, channel text, template_id text DEFAULT NULL, message_class text DEFAULT 'marketing', topic text DEFAULT NULL,
+		campaign_id text DEFAULT NULL, message_id text DEFAULT NULL, actor text DEFAULT NULL, OUT id text, OUT is_queued boolean, OUT skip_reason text) RETURNS record
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	d record;
+BEGIN
+	id := coalesce(message_id, gen_random_uuid()::text);
+	PERFORM eventsource.lock_stream('customer-' || customer_id);
+	IF (SELECT s.version FROM eventsource.lock_stream('message-' || id) s) > 0 THEN
+		-- It was asked for before: what was said then holds.
+		SELECT m.status <> 'skipped', m.skip_reason INTO is_queued, skip_reason FROM crm.messages m WHERE m.message_id = id;
+		RETURN;
+	END IF;
+	SELECT * INTO d FROM crm.can_contact(customer_id, channel, message_class, topic, clock_timestamp());
+	is_queued := d.allowed;
+	skip_reason := d.reason;
+	PERFORM eventsource.append('message-' || id, CASE WHEN d.allowed THEN 'MessageQueued' ELSE 'MessageSkipped' END,
+		jsonb_strip_nulls(jsonb_build_object('customerId', customer_id, 'channel', channel, 'messageClass', message_class, 'topic', topic,
+			'campaignId', campaign_id, 'templateId', template_id, 'reason', d.reason)) || jsonb_build_object('decision', d.decision),
+		actor => actor, occurred_at => clock_timestamp());
+END
+$$;
+COMMENT ON FUNCTION crm.send_message(text, text, text, text, text, text, text, text) IS
+	'Has a message sent to a customer, or records why it may not be; see can_contact(). message_id: asked for again with the same, it is what it was. Returns the message, whether it is queued, and why not. What is queued is a job of queue crm_<channel>; see claim_messages(). Errors: ZE007 unknown channel or class, ZE009 who is erased.';
+
+CREATE FUNCTION crm.skip_message(message_id text, reason text, decision jsonb) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT eventsource.append('message-' || m.message_id, 'MessageSkipped', jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
+								'reason', skip_message.reason, 'decision', skip_message.decision), occurred_at => clock_timestamp())
+	  FROM crm.messages m
+	 WHERE m.message_id = skip_message.message_id
+$$;
+COMMENT ON FUNCTION crm.skip_message(text, text, jsonb) IS 'Private, for commands: says that a message which was queued is not sent. Its job is cancelled by a reaction.';
+
+CREATE FUNCTION crm.recheck_messages(customer_id text) RETURNS integer
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m record;
+	n integer := 0;
+BEGIN
+	FOR m IN SELECT q.message_id, d.reason, d.decision
+			   FROM crm.messages q
+			  CROSS JOIN LATERAL crm.can_contact(q.customer_id, q.channel, q.message_class, q.topic, clock_timestamp(), q.message_id) d
+			  WHERE q.customer_id = recheck_messages.customer_id AND q.status = 'queued' AND NOT d.allowed
+			  ORDER BY q.message_id LOOP
+		-- Somebody may have sent it meanwhile.
+		IF (SELECT s.state FROM eventsource.lock_stream('message-' || m.message_id) s) = 'queued' THEN
+			PERFORM crm.skip_message(m.message_id, m.reason, m.decision);
+			n := n + 1;
+		END IF;
+	END LOOP;
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION crm.recheck_messages(text) IS
+	'Decides anew on the messages to a customer that wait, and skips what may not be sent any more; returns how many. Commands that change consent, preferences or the account do so.';
+
+CREATE FUNCTION crm.claim_messages(channel text, max_messages integer DEFAULT 1, lease interval DEFAULT NULL, worker text DEFAULT NULL)
+	RETURNS TABLE (job_id bigint, attempt integer, message_id text, customer_id text, recipient text, message_class text, topic text, campaign_id text, template_id text)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	j record;
+	m record;
+	d record;
+BEGIN
+	FOR j IN SELECT * FROM eventsource.claim('crm_' || channel, max_messages, lease, worker) LOOP
+		PERFORM eventsource.lock_stream(j.subject);
+		SELECT * INTO m FROM crm.messages v WHERE v.message_id = j.payload->>'message_id';
+		SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id);
+		IF m.status <> 'queued' THEN
+			PERFORM eventsource.complete(j.job_id, jsonb_build_object('status', m.status), worker, j.attempt);
+		ELSIF NOT d.allowed THEN
+			PERFORM crm.skip_message(m.message_id, d.reason, d.decision);
+		ELSE
+			job_id := j.job_id;
+			attempt := j.attempt;
+			message_id := m.message_id;
+			customer_id := m.customer_id;
+			message_class := m.message_class;
+			topic := m.topic;
+			campaign_id := m.campaign_id;
+			template_id := m.template_id;
+			SELECT CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO recipient FROM crm.customers c WHERE c.customer_id = m.customer_id;
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION crm.claim_messages(text, integer, interval, text) IS
+	'Lends at most max_messages messages of a channel to who sends them, after asking again whether they may be sent; those that may not are skipped. recipient: address or number, *** for who may not see personal data. Send them with message_id as the provider''s idempotency key, then call complete_message() or fail_message() for each. For workers of queue crm_<channel> who write to the CRM; see eventsource.claim(). Errors: those of claim().';
+
+CREATE FUNCTION crm.complete_message(message_id text, job_id bigint DEFAULT NULL, provider_message_id text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
+		actor text DEFAULT NULL) RETURNS eventsource.appended
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m record;
+	result eventsource.appended;
+BEGIN
+	SELECT v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = complete_message.message_id;
+	SELECT * INTO result FROM eventsource.append('message-' || message_id, 'MessageSent', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id,
+			'channel', m.channel, 'messageId', provider_message_id)), actor => actor, occurred_at => clock_timestamp());
+	IF job_id IS NOT NULL THEN
+		PERFORM eventsource.complete(job_id, jsonb_strip_nulls(jsonb_build_object('provider_message_id', provider_message_id)), worker, attempt);
+	END IF;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION crm.complete_message(text, bigint, text, text, integer, text) IS
+	'Says that a message went out; job_id, attempt, worker: as claim_messages() was told and said. Errors: ZE002 sent or skipped already, 55000 if it is not lent to this worker (any more).';
+
+CREATE FUNCTION crm.fail_message(message_id text, job_id bigint, error_code text, error_message text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
+		actor text DEFAULT NULL) RETURNS text
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m record;
+	job_state text;
+BEGIN
+	PERFORM eventsource.lock_stream('message-' || message_id);
+	SELECT v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = fail_message.message_id;
+	-- What the provider says may tell of a person: it goes into the event, where it is personal, and not to the job.
+	job_state := eventsource.fail(job_id, error_code, NULL, NULL, worker, attempt);
+	PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
+			'errorType', error_code, 'errorMessage', error_message, 'retryable', job_state = 'scheduled', 'attempt', attempt)), actor => actor, occurred_at => clock_timestamp());
+	RETURN CASE job_state WHEN 'scheduled' THEN 'queued' ELSE 'failed' END;
+END
+$$;
+COMMENT ON FUNCTION crm.fail_message(text, bigint, text, text, text, integer, text) IS
+	'Says that a message could not be sent, with a code of eventsource.error_codes: it is tried again, if the code says that this may help and attempts are left, or given up, and a dead letter. INVALID_RECIPIENT by e-mail says that the address takes no mail. Returns queued or failed. Errors: 55000 if it is not lent to this worker (any more).';
+
+CREATE FUNCTION crm.record_message_event(message_id text, event_type text, data jsonb DEFAULT '{}', actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT a.* FROM crm.messages m
+	 CROSS JOIN LATERAL eventsource.append('message-' || m.message_id, record_message_event.event_type,
+				jsonb_build_object('customerId', m.customer_id, 'channel', m.channel) || record_message_event.data,
+				actor => record_message_event.actor, occurred_at => record_message_event.occurred_at) a
+	 WHERE m.message_id = record_message_event.message_id
+$$;
+COMMENT ON FUNCTION crm.record_message_event(text, text, jsonb, text, timestamptz) IS
+	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked. No row, no event: there is no such message. Errors: ZE002 not sent, ZE007 bad data.';
+
+CREATE FUNCTION crm.put_message_reactions() RETURNS integer
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT sum(crm.put_reaction('crm_queue_' || c.channel, 'message', 'MessageQueued', jsonb_build_object('enqueue', 'crm_' || c.channel,
+				'payload', $expr$ jsonb_build_object('message_id', event.key) $expr$),
+				condition => format($expr$ event.data->>'channel' = %L $expr$, c.channel), key => 'event.key'))::integer
+		 + crm.put_reaction('crm_unqueue', 'message', 'MessageSkipped', '{"cancel": ["crm_queue_email", "crm_queue_sms", "crm_queue_push"]}', key => 'event.key')
+		 + crm.put_reaction('crm_bounced', 'message', 'MessageBounced', jsonb_build_object('append', 'CustomerEmailInvalidated', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
+				'data', $expr$ jsonb_build_object('reason', 'bounced-permanent') $expr$),
+				condition => $expr$ event.data->>'channel' = 'email' AND event.data->>'bounceType' = 'permanent' $expr$)
+		 + crm.put_reaction('crm_invalid_recipient', 'message', 'MessageFailed', jsonb_build_object('append', 'CustomerEmailInvalidated', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
+				'data', $expr$ jsonb_build_object('reason', 'bounced-permanent') $expr$),
+				condition => $expr$ event.data->>'channel' = 'email' AND event.data->>'errorType' = 'INVALID_RECIPIENT' $expr$)
+	  FROM (VALUES ('email'), ('sms'), ('push')) c (channel)
+$$;
+COMMENT ON FUNCTION crm.put_message_reactions() IS 'Private, for install(): what follows from events of messages.';
