@@ -34,6 +34,7 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('signedBy',        $$ {"type": ["string", "null"], "maxLength": 200} $$, 'null', $$ "A. Lovelace" $$),
 		-- Whoever writes free text may write about a person.
 		('note',            $$ {"type": ["string", "null"], "maxLength": 10000} $$, 'redact', $$ "Left a voicemail" $$),
+		('note:required',   $$ {"type": "string", "minLength": 1, "maxLength": 10000} $$, 'redact', $$ "Counted twice" $$),
 		('notes',           $$ {"type": ["string", "null"], "maxLength": 10000} $$, 'redact', $$ "Asked by phone" $$),
 		('text',            $$ {"type": "string", "minLength": 1, "maxLength": 10000} $$, 'redact', $$ "Wants a garden" $$),
 		('message',         $$ {"type": ["string", "null"], "maxLength": 10000} $$, 'redact', $$ "Is it still for sale?" $$),
@@ -124,6 +125,9 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 
 		-- Money is a number of the currency's units, and numeric in the database.
 		('amount',          $$ {"type": "number", "minimum": 0} $$, NULL, $$ 49.90 $$),
+		('amount:positive', $$ {"type": "number", "exclusiveMinimum": 0} $$, NULL, $$ 49.90 $$),
+		('amount:signed',   $$ {"type": "number"} $$, NULL, $$ -5 $$),
+		('reference',       $$ {"type": ["string", "null"], "maxLength": 200} $$, NULL, $$ "payment p1" $$),
 		('currency',        $$ {"type": "string", "pattern": "^[A-Z]{3}$"} $$, NULL, $$ "EUR" $$),
 		('price',           $$ {"type": ["number", "null"], "minimum": 0} $$, NULL, $$ 24.95 $$),
 		('price:item',      $$ {"type": "number", "minimum": 0} $$, NULL, $$ 24.95 $$),
@@ -146,6 +150,7 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('errorType',       $$ {"type": "string", "minLength": 1, "maxLength": 256} $$, NULL, $$ "TIMEOUT" $$),
 		('retryable',       $$ {"type": "boolean"} $$, NULL, $$ true $$),
 		('attempt',         $$ {"type": "integer", "minimum": 1} $$, NULL, $$ 1 $$),
+		('givenUp',         $$ {"type": "boolean"} $$, NULL, $$ false $$),
 		('maxAttempts',     $$ {"type": "integer", "minimum": 1} $$, NULL, $$ 3 $$),
 		('confirmationNumber', $$ {"type": "string", "minLength": 1} $$, NULL, $$ "C-1001" $$),
 		('trackingNumber',  $$ {"type": ["string", "null"]} $$, NULL, $$ "1Z999" $$),

@@ -75,18 +75,20 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 
 		-- Carts: cart-<id>.
 		('CartCreated', 'cart', 'Purchase', 'source', 'customerId sessionId', 'A cart was begun'),
-		('ItemAddedToCart', 'cart', 'Purchase', 'productId quantity price:item currency', 'customerId productName', 'Something was put into it'),
+		('ItemAddedToCart', 'cart', 'Purchase', 'productId quantity price:item currency', 'customerId productName productCategory', 'Something was put into it'),
 		('ItemRemovedFromCart', 'cart', 'Purchase', 'productId quantity', 'customerId', 'Something was taken out of it'),
-		('CartAbandoned', 'cart', 'Purchase', 'items totalValue currency', 'customerId abandonedAt timeInCart', 'It was left alone'),
+		('CartAbandoned', 'cart', 'Purchase', 'items totalValue currency', 'customerId abandonedAt timeInCart', 'It was left alone; what lay in it, the database says'),
 		('CheckoutStarted', 'cart', 'Purchase', 'cartValue itemCount', 'customerId currency', 'The checkout began'),
 		('CheckoutStepCompleted', 'cart', 'Purchase', 'step stepNumber', 'customerId', 'One step of it was done'),
+		('CartConverted', 'cart', 'Purchase', 'orderId', 'customerId', 'It became an order'),
+		('CartReopened', 'cart', 'Purchase', 'orderId', 'customerId', 'Its order was cancelled: it may be changed and ordered again'),
 		('CheckoutAbandoned', 'cart', 'Purchase', 'abandonedValue', 'customerId currency lastCompletedStep timeInCheckout', 'It was left alone'),
 
 		-- Orders with their payments and refunds: order-<id>.
 		('OrderPlaced', 'order', 'Purchase', 'customerId items subtotal tax shipping total currency', 'cartId shippingAddress billingAddress channel:touch campaignId', 'An order was placed'),
 		('PaymentInitiated', 'order', 'Purchase', 'customerId paymentId paymentMethod amount currency', 'paymentProvider', 'A payment was begun'),
 		('PaymentSucceeded', 'order', 'Purchase', 'customerId paymentId amount currency', 'transactionId', 'It succeeded'),
-		('PaymentFailed', 'order', 'Purchase', 'customerId paymentId amount currency errorCode retryable', 'errorMessage', 'It failed'),
+		('PaymentFailed', 'order', 'Purchase', 'customerId paymentId amount currency errorCode retryable', 'errorMessage attempt givenUp', 'It failed; how often so far, and whether it is given up, the database says'),
 		('RetryScheduled', 'order', 'Purchase', 'customerId attempt maxAttempts retryAt', 'paymentId', 'It is to be tried again'),
 		('PaymentRetried', 'order', 'Purchase', 'customerId paymentId attempt', NULL, 'It was tried again'),
 		('OrderConfirmed', 'order', 'Purchase', 'customerId confirmationNumber', 'estimatedDelivery', 'The order is paid and confirmed'),
@@ -96,6 +98,12 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('RefundInitiated', 'order', 'Fulfillment', 'customerId refundId amount currency reason:refund refundType', 'items:refund', 'Money is to be paid back'),
 		('RefundCompleted', 'order', 'Fulfillment', 'customerId refundId amount currency', 'completedAt transactionId', 'It was paid back'),
 		('RefundFailed', 'order', 'Fulfillment', 'customerId refundId errorCode', 'errorMessage', 'It could not be paid back'),
+
+		-- Ledger: account-<id>.
+		('ChargePosted', 'account', 'Purchase', 'amount:positive currency', 'customerId orderId reference note', 'Money came in'),
+		('RefundPosted', 'account', 'Fulfillment', 'amount:positive currency', 'customerId orderId reference note', 'Money was paid back'),
+		('CreditPosted', 'account', 'Retention', 'amount:positive currency', 'customerId orderId reference note', 'Was given credit'),
+		('AdjustmentPosted', 'account', 'Lifecycle Management', 'amount:signed currency note:required', 'customerId orderId reference', 'The balance was put right, up or down'),
 
 		-- The rest.
 		('SegmentationRecalculated', 'segment', 'Lifecycle Management', NULL, 'segmentCount criteria', 'Segments were worked out anew'),

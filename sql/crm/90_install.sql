@@ -9,20 +9,23 @@ DECLARE
 BEGIN
 	PERFORM eventsource.expect_owner();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
-	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views();
+	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger();
+	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_cart_views(), crm.put_order_views(),
+		crm.put_ledger_views();
 	changed := changed + (
 		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
 			('lead', 'crm_lead', 'crm.lead', NULL),
 			('customer', 'crm_customer', 'crm.customer', NULL),
 			('message', 'crm_message', 'crm.message', of_customer),
 			('visit', NULL, NULL, of_customer),
-			('cart', NULL, NULL, of_customer),
-			('order', NULL, NULL, of_customer),
+			('cart', 'crm_cart', 'crm.cart', of_customer),
+			('order', 'crm_order', 'crm.purchase', of_customer),
+			('account', NULL, NULL, $subject$ 'customer-' || event.key $subject$),
 			('integration', NULL, NULL, of_customer),
 			('segment', NULL, NULL, NULL),
 			('crm_rule', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
-	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions();
+	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions();
 	IF changed > 0 THEN
 		-- Leads that are there already have the timeouts of a new version of their machine.
 		PERFORM eventsource.schedule_timeouts('lead');
@@ -53,16 +56,16 @@ COMMENT ON FUNCTION crm.grant_views(regrole) IS 'Private, for grant_reader(): SE
 
 CREATE FUNCTION crm.reader_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'event_type_aliases', 'event_type_definitions', 'fields', 'frequency_cap_defaults', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
-				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'setting_defaults']::name[]
+	SELECT ARRAY['balance', 'can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'event_type_aliases', 'event_type_definitions', 'fields', 'frequency_cap_defaults', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
+				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'payment_error_message', 'setting_defaults']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 
 CREATE FUNCTION crm.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['add_lead_note', 'append_to_lead', 'assign_lead', 'backfill_lead', 'change_email', 'claim_messages', 'clear_lead_flag', 'complete_message', 'consent_expiry',
-				 'create_lead', 'deactivate_customer', 'fail_message', 'grant_consent', 'log_contact', 'new_token', 'pause_campaigns', 'reactivate_customer', 'recheck_messages', 'record_message_event', 'record_signal', 'register_customer',
-				 'renew_consent', 'resume_campaigns', 'revoke_consent', 'send_message', 'set_channel_rule', 'set_frequency_cap', 'set_lead_flag', 'set_setting', 'setting', 'skip_message', 'tick_leads', 'token_hash', 'transition_lead',
+	SELECT ARRAY['add_lead_note', 'add_to_cart', 'append_to_cart', 'append_to_lead', 'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
+				 'create_lead', 'deactivate_customer', 'deliver_order', 'fail_message', 'fail_payment', 'fail_refund', 'grant_consent', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'pause_campaigns', 'place_order', 'post_to_ledger', 'reactivate_customer', 'recheck_messages', 'record_message_event', 'record_payment', 'record_signal', 'register_customer',
+				 'remove_from_cart', 'renew_consent', 'resume_campaigns', 'retry_payment', 'revoke_consent', 'send_message', 'set_channel_rule', 'set_frequency_cap', 'set_lead_flag', 'set_setting', 'setting', 'ship_order', 'skip_message', 'start_checkout', 'tick_leads', 'token_hash', 'transition_lead',
 				 'update_preferences', 'update_profile', 'verify_email']::name[]
 $$;
 COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what writers call, besides.';
