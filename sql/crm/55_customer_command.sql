@@ -229,10 +229,10 @@ COMMENT ON FUNCTION crm.resume_campaigns(text, text, text, text) IS
 -- Who takes consent back gets no campaigns on that channel until he gives it again.
 CREATE FUNCTION crm.put_customer_reactions() RETURNS integer
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-	SELECT crm.put_reaction('crm_consent_revoked', 'customer', 'ConsentRevoked', jsonb_build_object('append', 'CampaignsPaused', 'stream', 'event.stream',
+	SELECT crm.put_reaction('crm_consent_revoked', 'customer', 'ConsentRevoked', jsonb_build_object('append', 'CampaignsPaused', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
 			'data', $expr$ jsonb_build_object('channel', event.data->'channel', 'reason', 'consent-revoked') $expr$),
 			condition => $expr$ event.data->>'purpose' = 'marketing' AND NOT row.paused ? (event.data->>'channel') $expr$)
-		 + crm.put_reaction('crm_consent_granted', 'customer', 'ConsentGranted', jsonb_build_object('append', 'CampaignsResumed', 'stream', 'event.stream',
+		 + crm.put_reaction('crm_consent_granted', 'customer', 'ConsentGranted', jsonb_build_object('append', 'CampaignsResumed', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
 			'data', $expr$ jsonb_build_object('channel', event.data->'channel', 'reason', 'consent-granted') $expr$),
 			condition => $expr$ event.data->>'purpose' = 'marketing' AND row.paused->>(event.data->>'channel') = 'consent-revoked' $expr$)
 $$;

@@ -150,10 +150,10 @@ CREATE FUNCTION crm.put_message_reactions() RETURNS integer
 				'payload', $expr$ jsonb_build_object('message_id', event.key) $expr$),
 				condition => format($expr$ event.data->>'channel' = %L $expr$, c.channel), key => 'event.key'))::integer
 		 + crm.put_reaction('crm_unqueue', 'message', 'MessageSkipped', '{"cancel": ["crm_queue_email", "crm_queue_sms", "crm_queue_push"]}', key => 'event.key')
-		 + crm.put_reaction('crm_bounced', 'message', 'MessageBounced', jsonb_build_object('append', 'CustomerEmailInvalidated', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
+		 + crm.put_reaction('crm_bounced', 'message', 'MessageBounced', jsonb_build_object('append', 'CustomerEmailInvalidated', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
 				'data', $expr$ jsonb_build_object('reason', 'bounced-permanent') $expr$),
 				condition => $expr$ event.data->>'channel' = 'email' AND event.data->>'bounceType' = 'permanent' $expr$)
-		 + crm.put_reaction('crm_invalid_recipient', 'message', 'MessageFailed', jsonb_build_object('append', 'CustomerEmailInvalidated', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
+		 + crm.put_reaction('crm_invalid_recipient', 'message', 'MessageFailed', jsonb_build_object('append', 'CustomerEmailInvalidated', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
 				'data', $expr$ jsonb_build_object('reason', 'bounced-permanent') $expr$),
 				condition => $expr$ event.data->>'channel' = 'email' AND event.data->>'errorType' = 'INVALID_RECIPIENT' $expr$)
 	  FROM (VALUES ('email'), ('sms'), ('push')) c (channel)

@@ -231,9 +231,9 @@ CREATE FUNCTION crm.put_order_reactions() RETURNS integer
 DECLARE
 	wait CONSTANT text := format($expr$ event.occurred_at + %L::interval * %s ^ (row.failures) $expr$, crm.setting('payment_backoff'), crm.setting('payment_backoff_factor'));
 BEGIN
-	RETURN crm.put_reaction('crm_confirm_order', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'OrderConfirmed', 'stream', 'event.stream',
+	RETURN crm.put_reaction('crm_confirm_order', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'OrderConfirmed', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
 			'data', $expr$ jsonb_build_object('customerId', event.data->'customerId', 'confirmationNumber', 'C-' || event.position) $expr$), condition => $expr$ state = 'confirmed' $expr$)
-		+ crm.put_reaction('crm_schedule_retry', 'order', 'PaymentFailed', jsonb_build_object('append', 'RetryScheduled', 'stream', 'event.stream',
+		+ crm.put_reaction('crm_schedule_retry', 'order', 'PaymentFailed', jsonb_build_object('append', 'RetryScheduled', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
 			'data', format($expr$ jsonb_build_object('customerId', event.data->'customerId', 'paymentId', event.data->'paymentId', 'attempt', event.data->'attempt', 'maxAttempts', %s,
 				'retryAt', to_char(%s, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) $expr$, crm.setting('payment_retries')::integer, wait)), condition => $expr$ event.data->>'givenUp' = 'false' $expr$)
 		+ crm.put_reaction('crm_retry_payment', 'order', 'RetryScheduled', jsonb_build_object('enqueue', 'crm_payment',
@@ -241,14 +241,14 @@ BEGIN
 			key => 'event.key', run_at => $expr$ (event.data->>'retryAt')::timestamptz $expr$)
 		+ (SELECT sum(crm.put_reaction('crm_no_retry_' || lower(t.type), 'order', t.type, '{"cancel": "crm_retry_payment"}', key => 'event.key'))::integer
 			 FROM (VALUES ('PaymentSucceeded'), ('OrderCancelled'), ('PaymentInitiated')) t (type))
-		+ crm.put_reaction('crm_convert_cart', 'order', 'OrderPlaced', jsonb_build_object('append', 'CartConverted', 'stream', $expr$ 'cart-' || (event.data->>'cartId') $expr$,
+		+ crm.put_reaction('crm_convert_cart', 'order', 'OrderPlaced', jsonb_build_object('append', 'CartConverted', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'cart-' || (event.data->>'cartId') $expr$,
 			'data', $expr$ jsonb_build_object('orderId', event.key, 'customerId', event.data->'customerId') $expr$), condition => $expr$ event.data->>'cartId' IS NOT NULL $expr$)
-		+ crm.put_reaction('crm_reopen_cart', 'order', 'OrderCancelled', jsonb_build_object('append', 'CartReopened', 'stream', $expr$ 'cart-' || row.cart_id $expr$,
+		+ crm.put_reaction('crm_reopen_cart', 'order', 'OrderCancelled', jsonb_build_object('append', 'CartReopened', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'cart-' || row.cart_id $expr$,
 			'data', $expr$ jsonb_build_object('orderId', event.key, 'customerId', event.data->'customerId') $expr$), condition => $expr$ row.cart_id IS NOT NULL $expr$)
-		+ crm.put_reaction('crm_charge', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'ChargePosted', 'stream', $expr$ 'account-' || (event.data->>'customerId') $expr$,
+		+ crm.put_reaction('crm_charge', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'ChargePosted', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'account-' || (event.data->>'customerId') $expr$,
 			'data', $expr$ jsonb_build_object('customerId', event.data->'customerId', 'orderId', event.key, 'amount', event.data->'amount', 'currency', event.data->'currency',
 				'reference', 'payment ' || (event.data->>'paymentId')) $expr$), condition => $expr$ (event.data->>'amount')::numeric > 0 $expr$, settings => '{"imports": true}')
-		+ crm.put_reaction('crm_pay_back', 'order', 'RefundCompleted', jsonb_build_object('append', 'RefundPosted', 'stream', $expr$ 'account-' || (event.data->>'customerId') $expr$,
+		+ crm.put_reaction('crm_pay_back', 'order', 'RefundCompleted', jsonb_build_object('append', 'RefundPosted', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'account-' || (event.data->>'customerId') $expr$,
 			'data', $expr$ jsonb_build_object('customerId', event.data->'customerId', 'orderId', event.key, 'amount', event.data->'amount', 'currency', event.data->'currency',
 				'reference', 'refund ' || (event.data->>'refundId')) $expr$), settings => '{"imports": true}');
 END

@@ -53,7 +53,7 @@ BEGIN
 	PERFORM crm.put_view('order_state_visits', 'One row per visit of an order to a status.', jsonb_build_object(
 			'order_id', 'The order.', 'status', 'The status.', 'visit_number', 'Which visit of the order to this status: 1, 2 ...', 'event_type', 'Event that led there.', 'entered_at', 'From when.', 'exited_at', 'Until when; NULL: now.',
 			'duration', 'How long; until now where it lasts.', 'is_current', 'True where the order is now.'), $view$
-		SELECT p.key AS order_id, p.state AS status, row_number() OVER (PARTITION BY p.stream, p.state ORDER BY p.version) AS visit_number, p.type AS event_type, p.entered_at, p.exited_at, p.duration, p.is_current
+		SELECT p.key AS order_id, p.state AS status, p.visit AS visit_number, p.arrival_type AS event_type, p.entered_at, p.exited_at, p.duration, p.is_current
 		  FROM eventsource.state_periods p
 		 WHERE p.category = 'order' $view$);
 

@@ -93,8 +93,8 @@ CREATE FUNCTION crm.fail_payment(order_id text, payment_id text, error_code text
 		occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT a.* FROM crm.payments p
-	 CROSS JOIN LATERAL crm.append_to_order(p.order_id, 'PaymentFailed', jsonb_build_object('paymentId', p.payment_id, 'amount', p.amount, 'errorCode', error_code, 'errorMessage', error_message,
-		'retryable', coalesce(is_retryable, (SELECT c.is_retryable FROM eventsource.error_codes c WHERE c.code = error_code), false)), fail_payment.actor, fail_payment.occurred_at) a
+	 CROSS JOIN LATERAL crm.append_to_order(p.order_id, 'PaymentFailed', jsonb_build_object('paymentId', p.payment_id, 'amount', p.amount, 'errorCode', fail_payment.error_code, 'errorMessage', fail_payment.error_message,
+		'retryable', coalesce(fail_payment.is_retryable, (SELECT c.is_retryable FROM eventsource.error_codes c WHERE c.code = fail_payment.error_code), false)), fail_payment.actor, fail_payment.occurred_at) a
 	 WHERE p.order_id = fail_payment.order_id AND p.payment_id = fail_payment.payment_id
 $$;
 COMMENT ON FUNCTION crm.fail_payment(text, text, text, boolean, text, text, timestamptz) IS

@@ -169,6 +169,7 @@ es_reaction_each_expr(const EsReaction *reaction,
 			EACH("stream", action->stream);
 			EACH("data", action->data);
 			EACH("reason", action->reason);
+			EACH("occurred_at", action->occurred_at);
 		}
 #undef EACH
 }
