@@ -106,6 +106,16 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('rule',            $$ {"type": "object", "additionalProperties": false, "properties": {"isAllowed": {"type": "boolean"}, "needsConsent": {"type": "boolean"},
 								"canBeDisabled": {"type": "boolean"}, "needsPreference": {"type": ["string", "null"]}, "needsTopic": {"type": "boolean"}, "isCapped": {"type": "boolean"}}} $$, NULL,
 							$$ {"isAllowed": false} $$),
+		('content',         $$ {"type": ["object", "null"]} $$, NULL, $$ {"personalization": ["cartItems"]} $$),
+		('trigger',         $$ {"type": "object"} $$, NULL, $$ {"event": "CartAbandoned", "conditions": {"totalValue": {"$gte": 50}}} $$),
+		('steps',           $$ {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["type"]}} $$, NULL, $$ [{"type": "send-email", "config": {"templateId": "reminder"}}] $$),
+		('exits',           $$ {"type": ["array", "null"], "items": {"type": "string"}} $$, NULL, $$ ["OrderPlaced"] $$),
+		('description',     $$ {"type": ["string", "null"], "maxLength": 1000} $$, NULL, $$ "Reminds of carts" $$),
+		('data',            $$ {"type": ["object", "null"]} $$, NULL, $$ {"orderId": "o1"} $$),
+		('campaignVersion', $$ {"type": "integer", "minimum": 1} $$, NULL, $$ 1 $$),
+		('eventPosition',   $$ {"type": ["integer", "null"], "minimum": 1} $$, NULL, $$ 17 $$),
+		('outcome:text',    $$ {"type": ["string", "null"], "maxLength": 200} $$, NULL, $$ "queued" $$),
+		('rule:segment',    $$ {"type": "string", "minLength": 1, "maxLength": 2000} $$, NULL, $$ "$.ltv > 1000 && $.orderFrequency > 5" $$),
 		('bounceType',      $$ {"enum": ["permanent", "transient"]} $$, NULL, $$ "permanent" $$),
 
 		-- Consent and preferences.

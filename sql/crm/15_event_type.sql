@@ -49,6 +49,7 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('ConsentRevoked', 'customer', 'Lifecycle Management', 'purpose channel', 'reason:code ipAddress userAgent', 'Took a consent back'),
 		('ConsentExpired', 'customer', 'Lifecycle Management', 'purpose channel expiredAt', NULL, 'A consent was not renewed in time'),
 		('PreferencesUpdated', 'customer', 'Lifecycle Management', 'preferences', NULL, 'Changed preferences; what is not named stays'),
+		('ProductAffinityEnded', 'customer', 'Retention', 'category affinityScore', NULL, 'Does not any more'),
 		('ProductAffinityDetected', 'customer', 'Retention', 'category affinityScore', 'recommendedProducts', 'Spends most on one category'),
 		('ReviewRequested', 'customer', 'Retention', NULL, 'orderId productIds', 'Was asked for a review'),
 		('ReviewSubmitted', 'customer', 'Retention', 'productId rating', 'reviewId orderId notes', 'Wrote a review'),
@@ -56,9 +57,9 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('CampaignsResumed', 'customer', 'Lifecycle Management', NULL, 'channel:any reason:code', 'Gets campaigns again'),
 
 		-- Messages: message-<id>.
-		('MessageQueued', 'message', 'Activation', 'customerId channel messageClass:required', 'topic campaignId templateId decision', 'A message is to be sent, and why it might be'),
+		('MessageQueued', 'message', 'Activation', 'customerId channel messageClass:required', 'topic campaignId templateId content decision', 'A message is to be sent, and why it might be'),
 		('MessageSent', 'message', 'Activation', 'customerId channel', 'messageId campaignId templateId messageClass topic decision', 'A message went out, and why it might'),
-		('MessageSkipped', 'message', 'Activation', 'customerId channel reason:skip', 'campaignId templateId messageClass topic decision', 'A message was not sent, and why'),
+		('MessageSkipped', 'message', 'Activation', 'customerId channel reason:skip', 'campaignId templateId messageClass topic content decision', 'A message was not sent, and why'),
 		('MessageFailed', 'message', 'Activation', 'customerId channel errorType', 'errorMessage retryable attempt campaignId templateId', 'A message could not be sent'),
 		('MessageDelivered', 'message', 'Activation', 'customerId channel', 'messageId', 'A message arrived'),
 		('MessageBounced', 'message', 'Activation', 'customerId channel bounceType', 'messageId errorMessage', 'A message came back'),
@@ -106,8 +107,18 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('AdjustmentPosted', 'account', 'Lifecycle Management', 'amount:signed currency note:required', 'customerId orderId reference', 'The balance was put right, up or down'),
 
 		-- The rest.
+		('SegmentDefined', 'segment', 'Lifecycle Management', 'rule:segment', 'segmentName', 'Who belongs to a segment'),
+		('SegmentDropped', 'segment', 'Lifecycle Management', NULL, NULL, 'A segment is not worked out any more'),
 		('SegmentationRecalculated', 'segment', 'Lifecycle Management', NULL, 'segmentCount criteria', 'Segments were worked out anew'),
 		('ThirdPartyIntegrationSynced', 'integration', 'Lifecycle Management', 'integration action', 'customerId succeeded errorCode errorMessage', 'A program of others was told something'),
+		('CampaignDefined', 'campaign', 'Lifecycle Management', 'trigger steps messageClass:required', 'exits description', 'A campaign, or a new version of it'),
+		('CampaignSuspended', 'campaign', 'Lifecycle Management', NULL, 'reason:code', 'It rests: what is due waits'),
+		('CampaignContinued', 'campaign', 'Lifecycle Management', NULL, 'reason:code', 'It goes on'),
+		('CampaignEnded', 'campaign', 'Lifecycle Management', NULL, 'reason:code', 'It is over: nobody enters it, and who is in it leaves'),
+		('CampaignTriggered', 'campaign', 'Activation', 'customerId', 'data', 'Somebody was put into it by hand'),
+		('CampaignRunStarted', 'campaign_run', 'Activation', 'customerId campaignId campaignVersion', 'eventPosition', 'A customer entered a campaign'),
+		('CampaignStepDone', 'campaign_run', 'Activation', 'customerId campaignId stepNumber action', 'messageId outcome:text', 'A step of it was done'),
+		('CampaignRunEnded', 'campaign_run', 'Activation', 'customerId campaignId reason:skip', NULL, 'The customer left it: completed, or why'),
 		('FrequencyCapChanged', 'crm_rule', 'Lifecycle Management', 'channel', 'messageClass frequency window max', 'How often messages may be sent; without max: as often as one likes'),
 		('ChannelRuleChanged', 'crm_rule', 'Lifecycle Management', 'channel messageClass:required rule', NULL, 'What a channel may be used for'),
 		('setting_changed', 'crm_setting', 'Lifecycle Management', 'value', NULL, 'A setting of the CRM has another value; NULL: its default')

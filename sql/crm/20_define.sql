@@ -70,16 +70,25 @@ COMMENT ON FUNCTION crm.put_category(text, text, text, text) IS
 CREATE FUNCTION crm.put_projection(target text, category text, rules jsonb, key jsonb DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF EXISTS (SELECT FROM eventsource.projections p
-				WHERE p.target = put_projection.target::regclass AND p.category = ARRAY[put_projection.category]
-				  AND p.rules = put_projection.rules AND p.key IS NOT DISTINCT FROM put_projection.key) THEN
-		RETURN 0;
-	END IF;
-	PERFORM eventsource.create_projection(target::regclass, ARRAY[category], rules, key => key, mode => 'inline');
-	RETURN 1;
+	RETURN crm.put_projection(target, ARRAY[category], rules, key);
 END
 $$;
 COMMENT ON FUNCTION crm.put_projection(text, text, jsonb, jsonb) IS
+	'Private, for install(): an inline projection of one category as it should be; returns 1 if it was not. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_projection(target text, categories text[], rules jsonb, key jsonb DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.projections p
+				WHERE p.target = put_projection.target::regclass AND p.category = put_projection.categories
+				  AND p.rules = put_projection.rules AND p.key IS NOT DISTINCT FROM put_projection.key) THEN
+		RETURN 0;
+	END IF;
+	PERFORM eventsource.create_projection(target::regclass, categories, rules, key => key, mode => 'inline');
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_projection(text, text[], jsonb, jsonb) IS
 	'Private, for install(): an inline projection as it should be; returns 1 if it was not. Errors: ZE011.';
 
 CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jsonb, condition text DEFAULT NULL, key text DEFAULT NULL, settings jsonb DEFAULT NULL,
@@ -172,6 +181,7 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('payment_backoff', 'interval', '300 seconds', 'How long before the first retry of a payment; install() puts it into effect'),
 		('payment_backoff_factor', 'numeric', '1', 'Times how much longer before each further one: 1 is fixed, 2 doubles; install() puts it into effect'),
 		('refund_reasons_after_delivery', 'text', 'quality-issue,delivery-failed,other', 'Reasons for which what was delivered is paid back; install() puts it into effect'),
+		('affinity_threshold', 'numeric', '0.7', 'Share of spending above which a category counts as an affinity'),
 		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
 		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),

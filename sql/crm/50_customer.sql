@@ -20,8 +20,9 @@ DECLARE
 	open CONSTANT jsonb := jsonb_build_object(
 		'TermsAccepted', '{}'::jsonb, 'EmailVerificationRequested', '{}'::jsonb, 'EmailVerified', proof,
 		'CustomerEmailUpdated', '{}'::jsonb, 'CustomerNameUpdated', '{}'::jsonb, 'CustomerPhoneUpdated', '{}'::jsonb, 'CustomerAddressUpdated', '{}'::jsonb,
-		'CustomerDateOfBirthUpdated', '{}'::jsonb, 'CustomerSegmentAdded', '{}'::jsonb,
-		'ConsentGranted', grant_once, 'ConsentRenewed', there, 'PreferencesUpdated', '{}'::jsonb, 'ProductAffinityDetected', '{}'::jsonb,
+		'CustomerDateOfBirthUpdated', '{}'::jsonb, 'CustomerSegmentAdded', jsonb_build_object('guard', jsonb_build_object('not_in_segment', $$NOT row.segments ? (event.data->>'segmentId')$$)),
+		'ConsentGranted', grant_once, 'ConsentRenewed', there, 'PreferencesUpdated', '{}'::jsonb, 'ProductAffinityDetected', jsonb_build_object('guard', jsonb_build_object('affinity_is_new', $$NOT row.affinities ? (event.data->>'category')$$)),
+		'ProductAffinityEnded', jsonb_build_object('guard', jsonb_build_object('affinity_is_there', $$row.affinities ? (event.data->>'category')$$)),
 		'ReviewRequested', '{}'::jsonb, 'ReviewSubmitted', '{}'::jsonb,
 		'CustomerDeactivated', '{"target": "deactivated", "kind": "backward", "fill": {"previousStatus": "state"}}'::jsonb);
 	-- What may come even after the account is closed.
@@ -29,7 +30,7 @@ DECLARE
 		'ConsentRevoked', there,
 		'ConsentExpired', jsonb_build_object('guard', jsonb_build_object('consent_is_over', format($$%s->>'expires_at' IS NOT NULL AND NOT %s$$, consent, lasts))),
 		'CustomerEmailInvalidated', '{}'::jsonb, 'CampaignsPaused', '{}'::jsonb, 'CampaignsResumed', '{}'::jsonb,
-		'CustomerSegmentRemoved', '{}'::jsonb, 'CustomerDataDeletionRequested', '{}'::jsonb, 'CustomerDataDeleted', '{"target": "deleted"}'::jsonb);
+		'CustomerSegmentRemoved', jsonb_build_object('guard', jsonb_build_object('in_segment', $$row.segments ? (event.data->>'segmentId')$$)), 'CustomerDataDeletionRequested', '{}'::jsonb, 'CustomerDataDeleted', '{"target": "deleted"}'::jsonb);
 BEGIN
 	RETURN jsonb_build_object(
 		'description', 'From the registration to the end',
@@ -79,6 +80,8 @@ BEGIN
 		terms_at         timestamptz,
 		consents         jsonb NOT NULL DEFAULT '{}',
 		paused           jsonb NOT NULL DEFAULT '{}',
+		segments         jsonb NOT NULL DEFAULT '{}',
+		affinities       jsonb NOT NULL DEFAULT '{}',
 		deactivated_at   timestamptz,
 		created_at       timestamptz,
 		updated_at       timestamptz,
@@ -134,6 +137,10 @@ BEGIN
 				('CustomerEmailInvalidated', $rule$ is_deliverable = false $rule$),
 				('CustomerDeactivated', $rule$ deactivated_at = event.occurred_at $rule$),
 				('CustomerReactivated', $rule$ deactivated_at = NULL $rule$),
+				('CustomerSegmentAdded', $rule$ segments = row.segments || jsonb_build_object(event.data->>'segmentId', event.occurred_at) $rule$),
+				('CustomerSegmentRemoved', $rule$ segments = row.segments - (event.data->>'segmentId') $rule$),
+				('ProductAffinityDetected', $rule$ affinities = row.affinities || jsonb_build_object(event.data->>'category', event.data->'affinityScore') $rule$),
+				('ProductAffinityEnded', $rule$ affinities = row.affinities - (event.data->>'category') $rule$),
 				('CampaignsPaused', $rule$ paused = row.paused || CASE WHEN event.data->>'channel' IS NULL THEN jsonb_build_object('email', event.data->'reason', 'sms', event.data->'reason', 'push', event.data->'reason')
 					ELSE jsonb_build_object(event.data->>'channel', event.data->'reason') END $rule$),
 				('CampaignsResumed', $rule$ paused = CASE WHEN event.data->>'channel' IS NULL THEN '{}' ELSE row.paused - (event.data->>'channel') END $rule$),
@@ -163,13 +170,15 @@ BEGIN
 			'email', 'E-mail address; *** for who may not see personal data.', 'is_email_verified', 'True if it was proved.', 'is_email_deliverable', 'False if it takes no mail.',
 			'first_name', 'First name; *** likewise.', 'last_name', 'Last name; *** likewise.', 'phone', 'Phone number; *** likewise.', 'date_of_birth', 'Date of birth; *** likewise.',
 			'address', 'Address as JSON text; *** likewise.', 'source', 'web, mobile, api or import.', 'terms_version', 'Version of the terms that were accepted.',
-			'terms_accepted_at', 'When.', 'paused_channels', 'Channels on which campaigns are paused, joined by '' > ''; NULL: none.', 'deactivated_at', 'When the account was closed; NULL: it is open.', 'created_at', 'When the customer registered.',
+			'terms_accepted_at', 'When.', 'paused_channels', 'Channels on which campaigns are paused, joined by '' > ''; NULL: none.', 'segments', 'Segments, joined by '' > ''.', 'affinities', 'Categories that most is spent on, joined by '' > ''.', 'deactivated_at', 'When the account was closed; NULL: it is open.', 'created_at', 'When the customer registered.',
 			'updated_at', 'When the last event happened.', 'version', 'Version of that event.'), $view$
 		SELECT c.customer_id, c.status, crm.masked(c.email) AS email, c.is_verified AS is_email_verified, c.is_deliverable AS is_email_deliverable,
 			   crm.masked(c.first_name) AS first_name, crm.masked(c.last_name) AS last_name, crm.masked(c.phone) AS phone,
 			   crm.masked(c.date_of_birth) AS date_of_birth, crm.masked(c.address::text) AS address,
 			   c.source, c.terms_version, c.terms_at AS terms_accepted_at,
-			   (SELECT string_agg(DISTINCT p.channel, ' > ') FROM jsonb_object_keys(c.paused) p (channel)) AS paused_channels, c.deactivated_at, c.created_at, c.updated_at, c.version
+			   (SELECT string_agg(p.channel, ' > ' ORDER BY p.channel) FROM jsonb_object_keys(c.paused) p (channel)) AS paused_channels,
+			   (SELECT string_agg(s.segment, ' > ' ORDER BY s.segment) FROM jsonb_object_keys(c.segments) s (segment)) AS segments,
+			   (SELECT string_agg(a.category, ' > ' ORDER BY a.category) FROM jsonb_object_keys(c.affinities) a (category)) AS affinities, c.deactivated_at, c.created_at, c.updated_at, c.version
 		  FROM crm.customer c
 		 WHERE eventsource.may_read_category('customer') $view$);
 

@@ -132,11 +132,13 @@ BEGIN
 							   actor => actor, occurred_at => at);
 	SELECT count(crm.revoke_consent(c.customer_id, c.purpose, c.channel, 'account-deactivated', actor => actor, occurred_at => at)) INTO n
 	  FROM (SELECT * FROM crm.consents k WHERE k.customer_id = deactivate_customer.customer_id AND k.purpose = 'marketing' AND k.status <> 'revoked' ORDER BY k.channel) c;
+	PERFORM crm.remove_from_segment(m.customer_id, m.segment_id, 'account-deactivated', actor)
+	   FROM (SELECT * FROM crm.segment_members s WHERE s.customer_id = deactivate_customer.customer_id ORDER BY s.segment_id) m;
 	RETURN n;
 END
 $$;
 COMMENT ON FUNCTION crm.deactivate_customer(text, text, text, text, timestamptz) IS
-	'Closes an account and takes back its consents to marketing, no others; returns how many. Reasons: customer-request, fraud, terms-violation, other. Errors: ZE002 closed, deleted or unknown, ZE007 another reason.';
+	'Closes an account and takes back its consents to marketing, no others; the customer leaves all segments and campaigns. Returns how many consents. Reasons: customer-request, fraud, terms-violation, other. Errors: ZE002 closed, deleted or unknown, ZE007 another reason.';
 
 CREATE FUNCTION crm.reactivate_customer(customer_id text, notes text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
