@@ -119,6 +119,7 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('CampaignRunStarted', 'campaign_run', 'Activation', 'customerId campaignId campaignVersion', 'eventPosition', 'A customer entered a campaign'),
 		('CampaignStepDone', 'campaign_run', 'Activation', 'customerId campaignId stepNumber action', 'messageId outcome:text', 'A step of it was done'),
 		('CampaignRunEnded', 'campaign_run', 'Activation', 'customerId campaignId reason:skip', NULL, 'The customer left it: completed, or why'),
+		('FunnelDefined', 'funnel', 'Lifecycle Management', 'steps:funnel', NULL, 'Stages of a funnel'),
 		('FrequencyCapChanged', 'crm_rule', 'Lifecycle Management', 'channel', 'messageClass frequency window max', 'How often messages may be sent; without max: as often as one likes'),
 		('ChannelRuleChanged', 'crm_rule', 'Lifecycle Management', 'channel messageClass:required rule', NULL, 'What a channel may be used for'),
 		('setting_changed', 'crm_setting', 'Lifecycle Management', 'value', NULL, 'A setting of the CRM has another value; NULL: its default')

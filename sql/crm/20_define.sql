@@ -182,6 +182,8 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('payment_backoff_factor', 'numeric', '1', 'Times how much longer before each further one: 1 is fixed, 2 doubles; install() puts it into effect'),
 		('refund_reasons_after_delivery', 'text', 'quality-issue,delivery-failed,other', 'Reasons for which what was delivered is paid back; install() puts it into effect'),
 		('affinity_threshold', 'numeric', '0.7', 'Share of spending above which a category counts as an affinity'),
+		('campaign_retry', 'interval', '15 minutes', 'How often what is due in a campaign that rests is looked at'),
+		('session_gap', 'interval', '30 minutes', 'How long without an event ends a session'),
 		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
 		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),

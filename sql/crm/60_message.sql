@@ -28,7 +28,8 @@ CREATE FUNCTION crm.put_messages() RETURNS integer
 DECLARE
 	about CONSTANT text := $rule$ customer_id = event.data->>'customerId', channel = event.data->>'channel', message_class = coalesce(event.data->>'messageClass', row.message_class),
 		topic = coalesce(event.data->>'topic', row.topic), campaign_id = coalesce(event.data->>'campaignId', row.campaign_id),
-		template_id = coalesce(event.data->>'templateId', row.template_id), decision = coalesce(nullif(event.data->'decision', 'null'), row.decision) $rule$;
+		template_id = coalesce(event.data->>'templateId', row.template_id), content = coalesce(nullif(event.data->'content', 'null'), row.content),
+		decision = coalesce(nullif(event.data->'decision', 'null'), row.decision) $rule$;
 	always CONSTANT text := $rule$ status = event.to_state, version = event.version $rule$;
 BEGIN
 	CREATE TABLE IF NOT EXISTS crm.message (
@@ -40,6 +41,7 @@ BEGIN
 		campaign_id         text,
 		template_id         text,
 		status              text,
+		content             jsonb,
 		decision            jsonb,
 		queued_at           timestamptz,
 		sent_at             timestamptz,
@@ -148,12 +150,12 @@ BEGIN
 
 	PERFORM crm.put_view('messages', 'Messages, one row each: what was sent, and what was not, and why.', jsonb_build_object(
 			'message_id', 'The message; its stream is message-<message_id>.', 'customer_id', 'To whom.', 'channel', 'email, sms or push.', 'message_class', 'transactional, marketing or urgent-marketing.',
-			'topic', 'What it is about, for push categories.', 'campaign_id', 'Campaign that sent it; NULL: none.', 'template_id', 'Template of its text.',
+			'topic', 'What it is about, for push categories.', 'campaign_id', 'Campaign that sent it; NULL: none.', 'template_id', 'Template of its text.', 'content', 'What else who sends it is told.',
 			'status', 'queued, sent, delivered, bounced, skipped or failed.', 'is_sent', 'True if it went out.', 'skip_reason', 'Why it was not sent.',
 			'queued_at', 'When it was to be sent.', 'sent_at', 'When it went out.', 'delivered_at', 'When it arrived.', 'opened_at', 'When it was opened first.', 'clicked_at', 'When a link was followed first.',
 			'bounced_at', 'When it came back.', 'bounce_type', 'permanent or transient.', 'skipped_at', 'When it was skipped.', 'failed_at', 'When it was given up.', 'failure_count', 'Failed attempts.',
 			'error_type', 'Code of the last failure.', 'provider_message_id', 'What the provider calls it.', 'decision', 'What was found when it was decided on: account, consent, preferences, caps.'), $view$
-		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.topic, m.campaign_id, m.template_id, m.status, m.sent_at IS NOT NULL AS is_sent, m.skip_reason,
+		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.topic, m.campaign_id, m.template_id, m.content, m.status, m.sent_at IS NOT NULL AS is_sent, m.skip_reason,
 			   m.queued_at, m.sent_at, m.delivered_at, m.opened_at, m.clicked_at, m.bounced_at, m.bounce_type, m.skipped_at, m.failed_at, m.failures AS failure_count,
 			   m.error_type, m.provider_message_id, m.decision
 		  FROM crm.message m

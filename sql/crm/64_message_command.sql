@@ -4,7 +4,7 @@
 -- crm_push.
 
 CREATE FUNCTION crm.send_message(customer_id text, channel text, template_id text DEFAULT NULL, message_class text DEFAULT 'marketing', topic text DEFAULT NULL,
-		campaign_id text DEFAULT NULL, message_id text DEFAULT NULL, actor text DEFAULT NULL, OUT id text, OUT is_queued boolean, OUT skip_reason text) RETURNS record
+		campaign_id text DEFAULT NULL, message_id text DEFAULT NULL, actor text DEFAULT NULL, content jsonb DEFAULT NULL, OUT id text, OUT is_queued boolean, OUT skip_reason text) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d record;
@@ -21,12 +21,12 @@ BEGIN
 	skip_reason := d.reason;
 	PERFORM eventsource.append('message-' || id, CASE WHEN d.allowed THEN 'MessageQueued' ELSE 'MessageSkipped' END,
 		jsonb_strip_nulls(jsonb_build_object('customerId', customer_id, 'channel', channel, 'messageClass', message_class, 'topic', topic,
-			'campaignId', campaign_id, 'templateId', template_id, 'reason', d.reason)) || jsonb_build_object('decision', d.decision),
+			'campaignId', campaign_id, 'templateId', template_id, 'content', nullif(content, '{}'), 'reason', d.reason)) || jsonb_build_object('decision', d.decision),
 		actor => actor, occurred_at => clock_timestamp());
 END
 $$;
-COMMENT ON FUNCTION crm.send_message(text, text, text, text, text, text, text, text) IS
-	'Has a message sent to a customer, or records why it may not be; see can_contact(). message_id: asked for again with the same, it is what it was. Returns the message, whether it is queued, and why not. What is queued is a job of queue crm_<channel>; see claim_messages(). Errors: ZE007 unknown channel or class, ZE009 who is erased.';
+COMMENT ON FUNCTION crm.send_message(text, text, text, text, text, text, text, text, jsonb) IS
+	'Has a message sent to a customer, or records why it may not be; see can_contact(). message_id: asked for again with the same, it is what it was; content: for who sends it, nothing personal. Returns the message, whether it is queued, and why not. What is queued is a job of queue crm_<channel>; see claim_messages(). Errors: ZE007 unknown channel or class, ZE009 who is erased.';
 
 CREATE FUNCTION crm.skip_message(message_id text, reason text, decision jsonb) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -61,7 +61,7 @@ COMMENT ON FUNCTION crm.recheck_messages(text) IS
 	'Decides anew on the messages to a customer that wait, and skips what may not be sent any more; returns how many. Commands that change consent, preferences or the account do so.';
 
 CREATE FUNCTION crm.claim_messages(channel text, max_messages integer DEFAULT 1, lease interval DEFAULT NULL, worker text DEFAULT NULL)
-	RETURNS TABLE (job_id bigint, attempt integer, message_id text, customer_id text, recipient text, message_class text, topic text, campaign_id text, template_id text)
+	RETURNS TABLE (job_id bigint, attempt integer, message_id text, customer_id text, recipient text, message_class text, topic text, campaign_id text, template_id text, content jsonb)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -86,6 +86,7 @@ BEGIN
 			topic := m.topic;
 			campaign_id := m.campaign_id;
 			template_id := m.template_id;
+			content := m.content;
 			SELECT CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO recipient FROM crm.customers c WHERE c.customer_id = m.customer_id;
 			RETURN NEXT;
 		END IF;

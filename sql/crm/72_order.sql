@@ -185,7 +185,7 @@ BEGIN
 				('*', NULL),
 				('OrderPlaced', $rule$ customer_id = event.data->>'customerId', cart_id = event.data->>'cartId', currency = event.data->>'currency', subtotal = (event.data->>'subtotal')::numeric,
 					tax = (event.data->>'tax')::numeric, shipping = (event.data->>'shipping')::numeric, total = (event.data->>'total')::numeric,
-					categories = jsonb_path_query_array(event.data, '$.items[*].category'), channel = event.data->>'channel', campaign_id = event.data->>'campaignId',
+					categories = jsonb_path_query_array(event.data->'items', '$[*].category'), channel = event.data->>'channel', campaign_id = event.data->>'campaignId',
 					placed_at = event.occurred_at $rule$),
 				('PaymentInitiated', format(pays, 'initiated') || $rule$, payment_status = 'initiated' $rule$),
 				('PaymentSucceeded', format(pays, 'succeeded') || format($rule$, paid = row.paid + %1$s, payment_status = CASE WHEN row.paid + %1$s = row.total THEN 'paid' ELSE 'partly-paid' END,

@@ -9,10 +9,10 @@ DECLARE
 BEGIN
 	PERFORM eventsource.expect_owner();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
-	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments();
+	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns();
 	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_cart_views(), crm.put_order_views(),
 		crm.put_ledger_views(), crm.put_segment_views(), crm.put_journey_views(),
-		crm.put_rfm_views();
+		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views();
 	changed := changed + (
 		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
 			('lead', 'crm_lead', 'crm.lead', NULL),
@@ -24,6 +24,9 @@ BEGIN
 			('account', NULL, NULL, $subject$ 'customer-' || event.key $subject$),
 			('integration', NULL, NULL, of_customer),
 			('segment', NULL, NULL, NULL),
+			('funnel', NULL, NULL, NULL),
+			('campaign', NULL, NULL, of_customer),
+			('campaign_run', NULL, NULL, of_customer),
 			('crm_rule', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
 	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions() + crm.put_segment_reactions();
@@ -57,16 +60,16 @@ COMMENT ON FUNCTION crm.grant_views(regrole) IS 'Private, for grant_reader(): SE
 
 CREATE FUNCTION crm.reader_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['balance', 'can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'event_type_aliases', 'event_type_definitions', 'fields', 'customer_metrics', 'frequency_cap_defaults', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
-				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'rfm', 'rfm_segment_rules', 'segment_defaults', 'setting_defaults']::name[]
+	SELECT ARRAY['balance', 'campaign_examples', 'can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'event_type_aliases', 'event_type_definitions', 'fields', 'customer_metrics', 'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries', 'funnel_progress', 'funnel_steps', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
+				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'rfm', 'rfm_segment_rules', 'segment_defaults', 'setting', 'setting_defaults', 'window_funnel', 'window_funnel_end', 'window_funnel_step']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 
 CREATE FUNCTION crm.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT ARRAY['add_lead_note', 'add_to_cart', 'add_to_segment', 'append_to_cart', 'append_to_lead', 'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
-				 'create_lead', 'deactivate_customer', 'define_segment', 'deliver_order', 'drop_segment', 'fail_message', 'fail_payment', 'fail_refund', 'grant_consent', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'pause_campaigns', 'place_order', 'post_to_ledger', 'reactivate_customer', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_payment', 'record_signal', 'register_customer',
-				 'remove_from_cart', 'remove_from_segment', 'renew_consent', 'resume_campaigns', 'retry_payment', 'revoke_consent', 'send_message', 'set_channel_rule', 'set_frequency_cap', 'set_lead_flag', 'set_setting', 'setting', 'ship_order', 'skip_message', 'start_checkout', 'tick_leads', 'token_hash', 'transition_lead',
+				 'create_lead', 'deactivate_customer', 'define_funnel', 'define_segment', 'deliver_order', 'drop_segment', 'fail_message', 'fail_payment', 'fail_refund', 'grant_consent', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'pause_campaign', 'pause_campaigns', 'place_order', 'post_to_ledger', 'reactivate_customer', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_payment', 'record_signal', 'register_customer',
+				 'remove_from_cart', 'remove_from_segment', 'renew_consent', 'resume_campaign', 'resume_campaigns', 'retry_payment', 'revoke_consent', 'send_message', 'set_channel_rule', 'set_frequency_cap', 'set_lead_flag', 'set_setting', 'ship_order', 'skip_message', 'start_checkout', 'tick_leads', 'token_hash', 'trigger_campaign', 'transition_lead',
 				 'update_preferences', 'update_profile', 'verify_email']::name[]
 $$;
 COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what writers call, besides.';

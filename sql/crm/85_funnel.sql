@@ -1,0 +1,233 @@
+-- Funnels: how far customers come, in order, and where they stop.  A stage is a set of
+-- event types.  Stages that are skipped do not count unless one asks for it.
+
+CREATE FUNCTION crm.window_funnel_step(state jsonb, period interval, mode text, ts timestamptz, VARIADIC conditions boolean[]) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	-- The deepest condition first, so that one event is not two stages.
+	SELECT CASE WHEN ts IS NULL THEN coalesce(state, jsonb_build_object('period', extract(epoch FROM period), 'mode', coalesce(mode, ''), 'depth', cardinality(conditions), 'events', '[]'::jsonb))
+		ELSE jsonb_set(coalesce(state, jsonb_build_object('period', extract(epoch FROM period), 'mode', coalesce(mode, ''), 'depth', cardinality(conditions), 'events', '[]'::jsonb)),
+			'{events}', coalesce(state->'events', '[]') || jsonb_build_array(jsonb_build_array(extract(epoch FROM ts),
+				(SELECT coalesce(jsonb_agg(c.n ORDER BY c.n DESC), '[]') FROM unnest(conditions) WITH ORDINALITY c (holds, n) WHERE c.holds)))) END
+$$;
+COMMENT ON FUNCTION crm.window_funnel_step(jsonb, interval, text, timestamptz, boolean[]) IS 'Private, for window_funnel().';
+
+CREATE FUNCTION crm.window_funnel_end(state jsonb) RETURNS integer
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	depth CONSTANT integer := coalesce((state->>'depth')::integer, 0);
+	period CONSTANT numeric := (state->>'period')::numeric;
+	modes CONSTANT text[] := string_to_array(replace(coalesce(state->>'mode', ''), ' ', ''), ',');
+	-- Per level: when the chain that reached it began, and when it was reached.
+	began numeric[] := array_fill(NULL::numeric, ARRAY[greatest(depth, 1)]);
+	reached numeric[] := array_fill(NULL::numeric, ARRAY[greatest(depth, 1)]);
+	by_event integer[] := array_fill(NULL::integer, ARRAY[greatest(depth, 1)]);
+	best integer := 0;
+	e record;
+	level integer;
+	strict_order CONSTANT boolean := 'strict_order' = ANY (modes);
+BEGIN
+	IF NOT modes <@ '{strict_deduplication,strict_order,strict_increase,strict_once,allow_reentry}' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('mode "%s" is unknown', state->>'mode'),
+			DETAIL = 'Modes are those of ClickHouse''s windowFunnel, joined by commas.',
+			HINT = 'Give strict_deduplication, strict_order, strict_increase, strict_once or allow_reentry.';
+	END IF;
+	FOR e IN SELECT (x.event->>0)::numeric AS ts, x.event->1 AS levels, x.n
+			   FROM jsonb_array_elements(state->'events') WITH ORDINALITY x (event, n) ORDER BY 1, 3 LOOP
+		IF jsonb_array_length(e.levels) = 0 THEN
+			-- Something else happened in between.
+			EXIT WHEN strict_order AND best > 0;
+			CONTINUE;
+		END IF;
+		FOR level IN SELECT l::integer FROM jsonb_array_elements_text(e.levels) l LOOP
+			IF level = 1 THEN
+				IF strict_order AND best > 0 AND NOT 'allow_reentry' = ANY (modes) AND began[1] IS NOT NULL AND depth > 1 AND best > 1 THEN
+					RETURN best;
+				END IF;
+				IF 'strict_deduplication' = ANY (modes) AND began[1] IS NOT NULL THEN
+					RETURN best;
+				END IF;
+				began[1] := e.ts;
+				reached[1] := e.ts;
+				by_event[1] := e.n;
+				best := greatest(best, 1);
+			ELSIF 'strict_deduplication' = ANY (modes) AND began[level] IS NOT NULL THEN
+				RETURN best;
+			ELSIF began[level - 1] IS NOT NULL AND e.ts <= began[level - 1] + period
+				AND NOT ('strict_increase' = ANY (modes) AND reached[level - 1] >= e.ts)
+				AND NOT ('strict_once' = ANY (modes) AND by_event[level - 1] = e.n) THEN
+				began[level] := began[level - 1];
+				reached[level] := e.ts;
+				by_event[level] := e.n;
+				best := greatest(best, level);
+			ELSIF strict_order AND best > 0 AND began[level - 1] IS NULL THEN
+				RETURN best;
+			END IF;
+			IF best = depth THEN
+				RETURN best;
+			END IF;
+		END LOOP;
+	END LOOP;
+	RETURN best;
+END
+$$;
+COMMENT ON FUNCTION crm.window_funnel_end(jsonb) IS 'Private, for window_funnel(). Errors: 22023 unknown mode.';
+
+CREATE AGGREGATE crm.window_funnel(period interval, mode text, ts timestamptz, VARIADIC conditions boolean[]) (
+	SFUNC = crm.window_funnel_step, STYPE = jsonb, FINALFUNC = crm.window_funnel_end, PARALLEL = SAFE);
+COMMENT ON AGGREGATE crm.window_funnel(interval, text, timestamptz, boolean[]) IS
+	'How many of the conditions held, one after the other, within a period (inclusive) from when the first did: the deepest level that was reached. mode: '''' or strict_deduplication, strict_order, strict_increase, strict_once, allow_reentry, joined by commas, as ClickHouse''s windowFunnel has them. Equal times count in the order of the input. Errors: 22023 unknown mode.';
+
+CREATE FUNCTION crm.funnel_defaults() RETURNS TABLE (funnel_id text, steps jsonb)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	VALUES ('purchase', '[{"name": "awareness", "events": ["PageViewed", "ProductViewed"]}, {"name": "consideration", "events": ["ProductCompared", "ReviewRead"]},
+		{"name": "intent", "events": ["ItemAddedToCart", "CartCreated"]}, {"name": "checkout", "events": ["CheckoutStarted", "CheckoutStepCompleted"]},
+		{"name": "purchase", "events": ["OrderPlaced", "PaymentSucceeded"]}]'::jsonb)
+$sql$;
+COMMENT ON FUNCTION crm.funnel_defaults() IS 'Private: the funnel of the documents, unless define_funnel() has changed it.';
+
+CREATE FUNCTION crm.put_funnels() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	CREATE TABLE IF NOT EXISTS crm.funnel_definition (
+		funnel_id  text PRIMARY KEY,
+		steps      jsonb,
+		defined_at timestamptz,
+		defined_by text
+	);
+	COMMENT ON TABLE crm.funnel_definition IS 'Private: funnels that were defined, a projection. Read the view funnel_stages.';
+	RETURN crm.put_projection('crm.funnel_definition', 'funnel', jsonb_build_object('FunnelDefined', $rule$ steps = event.data->'steps', defined_at = event.occurred_at, defined_by = event.actor $rule$));
+END
+$$;
+COMMENT ON FUNCTION crm.put_funnels() IS 'Private, for install(): table and projection of funnels.';
+
+CREATE FUNCTION crm.put_funnel_views() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM crm.put_view('funnel_stages', 'Funnels, one row per stage.', jsonb_build_object(
+			'funnel_id', 'The funnel.', 'step_number', 'Place of the stage: 1, 2 ...', 'stage', 'Its name.', 'event_types', 'Events that reach it, joined by '' > ''.', 'is_default', 'True if it is the documents'' and was not changed.'), $view$
+		SELECT f.funnel_id, s.n::integer AS step_number, s.step->>'name' AS stage, (SELECT string_agg(t, ' > ') FROM jsonb_array_elements_text(s.step->'events') t) AS event_types, f.is_default
+		  FROM (SELECT d.funnel_id, d.steps, true AS is_default FROM crm.funnel_defaults() d WHERE NOT EXISTS (SELECT FROM crm.funnel_definition x WHERE x.funnel_id = d.funnel_id)
+				 UNION ALL SELECT x.funnel_id, x.steps, false FROM crm.funnel_definition x) f
+		 CROSS JOIN LATERAL jsonb_array_elements(f.steps) WITH ORDINALITY s (step, n) $view$);
+
+	PERFORM crm.put_view('funnel_dropoffs', 'Where customers of funnel purchase stand who have not come to its end, one row each.', jsonb_build_object(
+			'customer_id', 'The customer.', 'stage', 'Last stage that was reached.', 'next_stage', 'The one that was not.', 'last_activity_at', 'When the last stage was reached.', 'idle_time', 'How long that is ago.',
+			'dropoff_likelihood', 'Of those who stood there and were idle for as long, how many did not go on: 0 to 1; NULL: there were none.'), $view$
+		SELECT d.customer_id, d.stage, d.next_stage, d.last_activity_at, d.idle_time, d.dropoff_likelihood FROM crm.funnel_dropoff('purchase') d $view$);
+END
+$$;
+COMMENT ON FUNCTION crm.put_funnel_views() IS 'Private, for install(): views of funnels.';
+
+CREATE FUNCTION crm.funnel_steps(funnel_id text) RETURNS TABLE (n integer, name text, step jsonb)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT f.step_number, f.stage, jsonb_build_object('name', f.stage, 'events', to_jsonb(string_to_array(f.event_types, ' > ')))
+	  FROM crm.funnel_stages f WHERE f.funnel_id = funnel_steps.funnel_id ORDER BY f.step_number
+$$;
+COMMENT ON FUNCTION crm.funnel_steps(text) IS 'Private: the stages of a funnel.';
+
+CREATE FUNCTION crm.define_funnel(funnel_id text, steps jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	problems text;
+BEGIN
+	SELECT string_agg(p.problem, '; ') INTO problems FROM (
+		SELECT 'a funnel has two stages or more' AS problem WHERE jsonb_typeof(steps) <> 'array' OR jsonb_array_length(steps) < 2
+		 UNION ALL SELECT format('stage %s has no name or no events', s.n) FROM jsonb_array_elements(steps) WITH ORDINALITY s (step, n)
+					WHERE s.step->>'name' IS NULL OR jsonb_typeof(s.step->'events') IS DISTINCT FROM 'array' OR s.step->'events' = '[]'
+		 UNION ALL SELECT format('event type "%s" is in two stages', t) FROM jsonb_path_query(steps, '$[*].events[*]') x (v), LATERAL (SELECT x.v #>> '{}') y (t) GROUP BY t HAVING count(*) > 1
+		 UNION ALL SELECT format('there is no event type "%s" of visits, carts, orders, messages or customers', x.v #>> '{}') FROM jsonb_path_query(steps, '$[*].events[*]') x (v)
+					WHERE NOT EXISTS (SELECT FROM crm.catalogue() c WHERE c.type = x.v #>> '{}' AND c.category IN ('visit', 'cart', 'order', 'message', 'customer'))) p;
+	IF problems IS NOT NULL THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('funnel "%s" is not valid', funnel_id),
+			DETAIL = problems || '.',
+			HINT = 'Give an array of {"name": text, "events": [event types]}.';
+	END IF;
+	PERFORM eventsource.append('funnel-' || funnel_id, 'FunnelDefined', jsonb_build_object('steps', steps));
+END
+$$;
+COMMENT ON FUNCTION crm.define_funnel(text, jsonb) IS
+	'Defines a funnel: stages in order, each with the event types that reach it. It is an event. Errors: 22023 with all that is wrong.';
+
+-- When each customer reached each stage: the first event of it after the stage before.
+-- In mode any, stages may be skipped, and the first event of a later one counts.
+CREATE FUNCTION crm.funnel_entries(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', mode text DEFAULT 'strict', customer_id text DEFAULT NULL)
+	RETURNS TABLE (customer_id_reached text, step_number integer, stage text, event_type text, entered_at timestamptz, event_position bigint)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH RECURSIVE moved AS MATERIALIZED (
+		SELECT j.customer_id, j.occurred_at, j.event_position, j.event_type, s.n, s.name
+		  FROM crm.journeys j
+		  JOIN crm.funnel_steps(funnel_entries.funnel_id) s ON s.step->'events' ? j.event_type
+		 WHERE j.customer_id IS NOT NULL AND j.occurred_at >= start_at AND j.occurred_at < end_at AND coalesce(j.customer_id = funnel_entries.customer_id, true)
+	), reached AS (
+		(SELECT DISTINCT ON (m.customer_id) m.customer_id, m.n, m.name, m.event_type, m.occurred_at, m.event_position
+		   FROM moved m WHERE m.n = 1 OR mode = 'any'
+		  ORDER BY m.customer_id, m.occurred_at, m.event_position)
+		 UNION ALL
+		SELECT r.customer_id, f.n, f.name, f.event_type, f.occurred_at, f.event_position
+		  FROM reached r
+		 CROSS JOIN LATERAL (
+			SELECT m.* FROM moved m
+			 WHERE m.customer_id = r.customer_id AND (m.occurred_at, m.event_position) > (r.occurred_at, r.event_position)
+			   AND CASE mode WHEN 'any' THEN m.n > r.n ELSE m.n = r.n + 1 END
+			 ORDER BY m.occurred_at, m.event_position LIMIT 1) f
+	)
+	SELECT r.customer_id, r.n, r.name, r.event_type, r.occurred_at, r.event_position FROM reached r
+$$;
+COMMENT ON FUNCTION crm.funnel_entries(text, timestamptz, timestamptz, text, text) IS
+	'When customers reached the stages of a funnel, by what occurred from start_at until before end_at, one row per customer and stage. mode strict: each stage after the one before; any: stages may be skipped.';
+
+CREATE FUNCTION crm.funnel(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', period interval DEFAULT NULL, mode text DEFAULT 'strict')
+	RETURNS TABLE (step_number integer, event_type text, unique_users bigint, pct_conversion numeric, pct_of_previous numeric, median_time_from_previous interval)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH entry AS (
+		SELECT e.*, e.entered_at - lag(e.entered_at) OVER w AS since, first_value(e.entered_at) OVER w AS began_at
+		  FROM crm.funnel_entries(funnel.funnel_id, start_at, end_at, mode) e
+		WINDOW w AS (PARTITION BY e.customer_id_reached ORDER BY e.step_number)
+	), counted AS (
+		SELECT s.n, s.name, count(e.customer_id_reached) AS users, percentile_cont(0.5) WITHIN GROUP (ORDER BY e.since) AS median
+		  FROM crm.funnel_steps(funnel.funnel_id) s
+		  LEFT JOIN entry e ON e.step_number = s.n AND coalesce(e.entered_at <= e.began_at + period, true)
+		 GROUP BY s.n, s.name
+	)
+	SELECT c.n, c.name, c.users, round(c.users / nullif(first_value(c.users) OVER w, 0)::numeric, 4), round(c.users / nullif(lag(c.users) OVER w, 0)::numeric, 4), c.median
+	  FROM counted c
+	WINDOW w AS (ORDER BY c.n)
+$$;
+COMMENT ON FUNCTION crm.funnel(text, timestamptz, timestamptz, interval, text) IS
+	'How many customers reached each stage of a funnel: one row per stage, with shares of the first and of the one before (0 to 1; NULL: there were none), and the median time from the stage before. period: no later than so long after the first stage, inclusive. Only customers who are known count.';
+
+CREATE FUNCTION crm.funnel_progress(funnel_id text, customer_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', mode text DEFAULT 'strict', as_of timestamptz DEFAULT now())
+	RETURNS TABLE (step_number integer, stage text, is_reached boolean, event_type text, entered_at timestamptz, left_at timestamptz, time_in_stage interval, is_dropoff boolean, is_completed boolean)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT x.n, x.name, x.entered_at IS NOT NULL, x.event_type, x.entered_at, x.next_at,
+		   CASE WHEN x.entered_at IS NOT NULL AND NOT (x.n = x.last_n) THEN greatest(coalesce(x.next_at, as_of) - x.entered_at, '0') END,
+		   x.entered_at IS NOT NULL AND x.next_at IS NULL AND x.n < x.last_n, bool_or(x.n = x.last_n AND x.entered_at IS NOT NULL AND (mode <> 'strict' OR x.reached = x.last_n)) OVER ()
+	  FROM (SELECT s.n, s.name, e.event_type, e.entered_at, max(s.n) OVER () AS last_n, count(e.entered_at) OVER () AS reached,
+				   (SELECT min(f.entered_at) FROM crm.funnel_entries(funnel_progress.funnel_id, start_at, end_at, mode, funnel_progress.customer_id) f WHERE f.step_number > s.n) AS next_at
+			  FROM crm.funnel_steps(funnel_progress.funnel_id) s
+			  LEFT JOIN crm.funnel_entries(funnel_progress.funnel_id, start_at, end_at, mode, funnel_progress.customer_id) e ON e.step_number = s.n) x
+	 ORDER BY x.n
+$$;
+COMMENT ON FUNCTION crm.funnel_progress(text, text, timestamptz, timestamptz, text, timestamptz) IS
+	'How far a customer came in a funnel: one row per stage, with how long it lasted (until the next was reached, or as_of; of the last one, nothing), where it stopped (is_dropoff) and whether all is done (is_completed). A customer without events has reached nothing.';
+
+CREATE FUNCTION crm.funnel_dropoff(funnel_id text, as_of timestamptz DEFAULT now()) RETURNS TABLE (customer_id text, stage text, next_stage text, last_activity_at timestamptz, idle_time interval, dropoff_likelihood numeric)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH entry AS MATERIALIZED (
+		SELECT e.customer_id_reached AS customer_id, e.step_number AS n, e.stage, e.entered_at, lead(e.entered_at) OVER w - e.entered_at AS took,
+			   lead(e.step_number) OVER w IS NULL AS is_last
+		  FROM crm.funnel_entries(funnel_dropoff.funnel_id, end_at => as_of) e
+		WINDOW w AS (PARTITION BY e.customer_id_reached ORDER BY e.step_number)
+	)
+	SELECT e.customer_id, e.stage, s.name, e.entered_at, as_of - e.entered_at,
+		   -- Of those who were idle there for longer than this one is, whoever went on did so late.
+		   (SELECT round(1 - count(o.took)::numeric / nullif(count(*), 0), 4) FROM entry o
+			 WHERE o.n = e.n AND o.customer_id <> e.customer_id AND (o.took > as_of - e.entered_at OR o.took IS NULL AND as_of - o.entered_at > as_of - e.entered_at))
+	  FROM entry e
+	  JOIN crm.funnel_steps(funnel_dropoff.funnel_id) s ON s.n = e.n + 1
+	 WHERE e.is_last
+$$;
+COMMENT ON FUNCTION crm.funnel_dropoff(text, timestamptz) IS
+	'Who stands where in a funnel and has not come to its end, one row per customer, with how likely it is that he stays there: of the others who stood there idle for longer, the share that did not go on; NULL: there were none.';

@@ -1,0 +1,317 @@
+-- Campaigns: definitions are events, and each is a reaction of the log: its waits are
+-- jobs that run_due() does, exactly, once, and never at a replay.  Whether a message
+-- may be sent is asked when it is sent.
+
+CREATE FUNCTION crm.put_campaigns() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	always CONSTANT text := $rule$ changed_at = event.occurred_at, changed_by = event.actor $rule$;
+	run CONSTANT text := $rule$ customer_id = event.data->>'customerId', campaign_id = event.data->>'campaignId' $rule$;
+BEGIN
+	CREATE TABLE IF NOT EXISTS crm.campaign (
+		campaign_id      text PRIMARY KEY,
+		status           text,
+		campaign_version integer NOT NULL DEFAULT 0,
+		definition       jsonb,
+		definitions      jsonb NOT NULL DEFAULT '{}',
+		changed_at       timestamptz,
+		changed_by       text
+	);
+	COMMENT ON TABLE crm.campaign IS 'Private: campaigns as they are now, a projection. Read the view campaigns.';
+
+	CREATE TABLE IF NOT EXISTS crm.campaign_run (
+		run_id           text PRIMARY KEY,
+		campaign_id      text,
+		campaign_version integer,
+		customer_id      text,
+		event_position   bigint,
+		steps_done       integer NOT NULL DEFAULT 0,
+		last_action      text,
+		last_outcome     text,
+		started_at       timestamptz,
+		last_step_at     timestamptz,
+		ended_at         timestamptz,
+		end_reason       text
+	);
+	COMMENT ON TABLE crm.campaign_run IS 'Private: customers in campaigns, a projection. Read the view campaign_runs.';
+	CREATE INDEX IF NOT EXISTS campaign_run_customer_idx ON crm.campaign_run (customer_id, campaign_id);
+
+	RETURN crm.put_projection('crm.campaign', 'campaign', jsonb_build_object(
+			'CampaignDefined', always || $rule$, status = 'running', campaign_version = row.campaign_version + 1, definition = event.data,
+				definitions = row.definitions || jsonb_build_object((row.campaign_version + 1)::text, event.data) $rule$,
+			'CampaignSuspended', always || $rule$, status = 'paused' $rule$, 'CampaignContinued', always || $rule$, status = 'running' $rule$, 'CampaignEnded', always || $rule$, status = 'ended' $rule$))
+		+ crm.put_projection('crm.campaign_run', 'campaign_run', jsonb_build_object(
+			'CampaignRunStarted', run || $rule$, campaign_version = (event.data->>'campaignVersion')::integer, event_position = (event.data->>'eventPosition')::bigint, started_at = event.occurred_at $rule$,
+			'CampaignStepDone', run || $rule$, steps_done = row.steps_done + 1, last_action = event.data->>'action', last_outcome = event.data->>'outcome', last_step_at = event.occurred_at $rule$,
+			'CampaignRunEnded', run || $rule$, ended_at = event.occurred_at, end_reason = event.data->>'reason' $rule$));
+END
+$$;
+COMMENT ON FUNCTION crm.put_campaigns() IS 'Private, for install(): tables and projections of campaigns.';
+
+CREATE FUNCTION crm.put_campaign_views() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM crm.put_view('campaigns', 'Campaigns, one row each.', jsonb_build_object(
+			'campaign_id', 'The campaign.', 'status', 'running, paused or ended.', 'campaign_version', 'Version of its definition.', 'trigger', 'What puts customers into it.', 'message_class', 'Class of its messages, unless a step says.',
+			'exits', 'Events that end it for a customer, joined by '' > ''.', 'step_count', 'How many steps, waits included.', 'description', 'What it is for.', 'run_count', 'How many entered it.', 'active_run_count', 'How many are in it.', 'completed_run_count', 'How many came to its end.',
+			'sent_count', 'Messages that went out.', 'skipped_count', 'Messages that were not sent.', 'clicked_count', 'Messages of which a link was followed.', 'changed_at', 'When it was changed last.', 'changed_by', 'Actor who did.'), $view$
+		SELECT c.campaign_id, c.status, c.campaign_version, c.definition->'trigger' AS trigger, c.definition->>'messageClass' AS message_class,
+			   (SELECT string_agg(x, ' > ') FROM jsonb_array_elements_text(CASE jsonb_typeof(c.definition->'exits') WHEN 'array' THEN c.definition->'exits' ELSE '[]' END) x) AS exits,
+			   jsonb_array_length(c.definition->'steps') AS step_count, c.definition->>'description' AS description,
+			   r.run_count, r.active_run_count, r.completed_run_count, m.sent_count, m.skipped_count, m.clicked_count, c.changed_at, c.changed_by
+		  FROM crm.campaign c
+		 CROSS JOIN LATERAL (SELECT count(*) AS run_count, count(*) FILTER (WHERE x.ended_at IS NULL) AS active_run_count, count(*) FILTER (WHERE x.end_reason = 'completed') AS completed_run_count
+							   FROM crm.campaign_run x WHERE x.campaign_id = c.campaign_id) r
+		 CROSS JOIN LATERAL (SELECT count(x.sent_at) AS sent_count, count(x.skipped_at) AS skipped_count, count(x.clicked_at) AS clicked_count
+							   FROM crm.message x WHERE x.campaign_id = c.campaign_id) m
+		 WHERE eventsource.may_read_category('campaign') $view$);
+
+	PERFORM crm.put_view('campaign_steps', 'Steps of campaigns, one row each.', jsonb_build_object(
+			'campaign_id', 'The campaign.', 'step_number', 'Place of the step: 1, 2 ...', 'action', 'send-email, send-sms, send-push, add-to-segment or wait.', 'config', 'What it says.'), $view$
+		SELECT c.campaign_id, s.n::integer AS step_number, s.step->>'type' AS action, s.step->'config' AS config
+		  FROM crm.campaign c
+		 CROSS JOIN LATERAL jsonb_array_elements(c.definition->'steps') WITH ORDINALITY s (step, n)
+		 WHERE eventsource.may_read_category('campaign') $view$);
+
+	PERFORM crm.put_view('campaign_runs', 'Customers in campaigns, one row per entry.', jsonb_build_object(
+			'run_id', 'The run.', 'campaign_id', 'The campaign.', 'campaign_version', 'Version of its definition that it goes by.', 'customer_id', 'The customer.', 'event_position', 'Event that led to it.', 'status', 'active, completed or left.', 'is_active', 'True while it lasts.',
+			'steps_done', 'Steps that were done, waits not counted.', 'last_action', 'What was done last.', 'last_outcome', 'What came of it.', 'started_at', 'When it began.', 'last_step_at', 'When the last step was done.', 'ended_at', 'When it ended.', 'end_reason', 'completed, or why it was left.'), $view$
+		SELECT r.run_id, r.campaign_id, r.campaign_version, r.customer_id, r.event_position,
+			   CASE WHEN r.ended_at IS NULL THEN 'active' WHEN r.end_reason = 'completed' THEN 'completed' ELSE 'left' END AS status, r.ended_at IS NULL AS is_active,
+			   r.steps_done, r.last_action, r.last_outcome, r.started_at, r.last_step_at, r.ended_at, r.end_reason
+		  FROM crm.campaign_run r
+		 WHERE eventsource.may_read_category('campaign_run') $view$);
+END
+$$;
+COMMENT ON FUNCTION crm.put_campaign_views() IS 'Private, for install(): views of campaigns.';
+
+-- {"totalValue": {"$gte": 50}, "productCategory": "consumables"} as an expression.
+CREATE FUNCTION crm.campaign_condition(event_type text, conditions jsonb) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	c record;
+	ops jsonb;
+	o record;
+	field text;
+	parts text[] := '{}';
+BEGIN
+	FOR c IN SELECT * FROM jsonb_each(conditions) LOOP
+		IF NOT EXISTS (SELECT FROM crm.event_type_definitions() d WHERE d.type = event_type AND d.schema->'properties' ? c.key) THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = format('event type "%s" has no field "%s"', event_type, c.key),
+				DETAIL = 'A condition on it would never hold.',
+				HINT = format('Its fields: %s.', (SELECT string_agg(k, ', ' ORDER BY k) FROM crm.event_type_definitions() d, jsonb_object_keys(d.schema->'properties') k WHERE d.type = event_type));
+		END IF;
+		ops := CASE jsonb_typeof(c.value) WHEN 'object' THEN c.value ELSE jsonb_build_object('$eq', c.value) END;
+		FOR o IN SELECT * FROM jsonb_each(ops) LOOP
+			field := format('(event.data->%L)', c.key);
+			IF o.key IN ('$gt', '$gte', '$lt', '$lte') AND jsonb_typeof(o.value) = 'number' THEN
+				parts := parts || format('coalesce((event.data->>%L)::numeric %s %s, false)', c.key, CASE o.key WHEN '$gt' THEN '>' WHEN '$gte' THEN '>=' WHEN '$lt' THEN '<' ELSE '<=' END, o.value);
+			ELSIF o.key = '$eq' THEN
+				parts := parts || format('coalesce(%s = %L::jsonb, false)', field, o.value);
+			ELSIF o.key = '$ne' THEN
+				parts := parts || format('coalesce(%s <> %L::jsonb, true)', field, o.value);
+			ELSIF o.key = '$in' AND jsonb_typeof(o.value) = 'array' THEN
+				parts := parts || format('coalesce(%L::jsonb @> jsonb_build_array(%s), false)', o.value, field);
+			ELSE
+				RAISE invalid_parameter_value USING
+					MESSAGE = format('condition "%s" on "%s" is none', o.key, c.key),
+					DETAIL = format('It says %s.', o.value),
+					HINT = 'Conditions are a value, or $eq, $ne, $in (an array), $gt, $gte, $lt, $lte (a number).';
+			END IF;
+		END LOOP;
+	END LOOP;
+	RETURN array_to_string(parts, ' AND ');
+END
+$$;
+COMMENT ON FUNCTION crm.campaign_condition(text, jsonb) IS
+	'Private, for create_campaign(): conditions on fields of an event as an expression. Errors: 22023 unknown field or operator.';
+
+CREATE FUNCTION crm.check_campaign_step(step jsonb) RETURNS text
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	kind CONSTANT text := step->>'type';
+	config CONSTANT jsonb := coalesce(step->'config', '{}');
+	unknown text;
+BEGIN
+	IF kind IS NULL OR kind NOT IN ('send-email', 'send-sms', 'send-push', 'add-to-segment', 'wait') THEN
+		RETURN format('action "%s" is unknown', kind);
+	END IF;
+	SELECT string_agg(k, ', ') INTO unknown FROM jsonb_object_keys(config) k
+	 WHERE NOT k = ANY (CASE kind WHEN 'wait' THEN '{duration}' WHEN 'add-to-segment' THEN '{segmentId}'
+						ELSE '{templateId,personalization,message,title,body,messageClass,topic}' END::text[]);
+	IF unknown IS NOT NULL THEN
+		RETURN format('%s knows nothing of %s', kind, unknown);
+	ELSIF kind = 'wait' THEN
+		BEGIN
+			IF (config->>'duration')::interval > '0' THEN
+				RETURN NULL;
+			END IF;
+		EXCEPTION WHEN data_exception THEN
+			NULL;
+		END;
+		RETURN format('wait needs a duration above zero, and not "%s"', config->>'duration');
+	ELSIF kind = 'add-to-segment' AND config->>'segmentId' IS NULL THEN
+		RETURN 'add-to-segment needs a segmentId';
+	ELSIF kind LIKE 'send-%' AND config->>'templateId' IS NULL AND config->>'message' IS NULL AND config->>'title' IS NULL THEN
+		RETURN format('%s needs a templateId, a message or a title', kind);
+	ELSIF config->>'messageClass' NOT IN ('transactional', 'marketing', 'urgent-marketing') THEN
+		RETURN format('message class "%s" is unknown', config->>'messageClass');
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION crm.check_campaign_step(jsonb) IS 'Private, for create_campaign(): what is wrong with a step; NULL: nothing.';
+
+-- Each action is a call of the function that does it, after the waits before it.
+CREATE FUNCTION crm.campaign_reaction_steps(steps jsonb) RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	call CONSTANT jsonb := '{"call": "crm.run_campaign_step(eventsource.events,jsonb)"}';
+	result jsonb := jsonb_build_array(call);
+	wait interval := '0';
+	s jsonb;
+BEGIN
+	FOR s IN SELECT x FROM jsonb_array_elements(steps) WITH ORDINALITY t (x, n) ORDER BY n LOOP
+		IF s->>'type' = 'wait' THEN
+			wait := wait + (s #>> '{config,duration}')::interval;
+		ELSE
+			result := result || (call || CASE WHEN wait = '0' THEN '{}' ELSE jsonb_build_object('wait', wait) END);
+			wait := '0';
+		END IF;
+	END LOOP;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION crm.campaign_reaction_steps(jsonb) IS 'Private, for create_campaign(): the steps of its reaction: one that enters, one per action.';
+
+CREATE FUNCTION crm.campaign_triggers(trigger jsonb) RETURNS TABLE (type text, category text, condition text, key text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	types text[] := CASE WHEN trigger ? 'event' THEN ARRAY[trigger->>'event'] ELSE
+		ARRAY(SELECT jsonb_array_elements_text(x.step->'events') FROM crm.funnel_steps(trigger->>'funnel') x WHERE x.name = trigger->>'stage') END;
+	t text;
+	home text;
+BEGIN
+	FOREACH t IN ARRAY types LOOP
+		SELECT c.category INTO home FROM crm.catalogue() c WHERE c.type = t;
+		IF home IS NULL OR home NOT IN ('visit', 'cart', 'order', 'message', 'customer') THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = format('event type "%s" cannot trigger a campaign', t),
+				DETAIL = 'It is none of visits, carts, orders, messages or customers.',
+				HINT = 'The view crm.event_types lists event types.';
+		END IF;
+		RETURN QUERY SELECT t, home, nullif(concat_ws(' AND ', nullif(crm.campaign_condition(t, coalesce(trigger->'conditions', '{}')), ''), '(' || (trigger->>'where') || ')'), ''),
+			CASE WHEN trigger ? 'idle' THEN CASE home WHEN 'customer' THEN 'event.key' WHEN 'cart' THEN $e$ coalesce(event.data->>'customerId', row.customer_id) $e$ ELSE $e$ event.data->>'customerId' $e$ END
+				ELSE 'event.stream' END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION crm.campaign_triggers(jsonb) IS 'Private, for create_campaign(): the events that lead into it. Errors: 22023 unknown event, field or condition.';
+
+CREATE FUNCTION crm.create_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text DEFAULT 'marketing', exits text[] DEFAULT NULL, description text DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	problems text;
+	version integer;
+	idle interval;
+	data jsonb;
+	t record;
+BEGIN
+	SELECT string_agg(p.problem, '; ') INTO problems FROM (
+		SELECT format('step %s: %s', s.n, crm.check_campaign_step(s.step)) AS problem FROM jsonb_array_elements(steps) WITH ORDINALITY s (step, n) WHERE crm.check_campaign_step(s.step) IS NOT NULL
+		 UNION ALL SELECT format('exit "%s" is no event type of visits, carts, orders, messages or customers', x) FROM unnest(exits) x
+					WHERE NOT EXISTS (SELECT FROM crm.catalogue() c WHERE c.type = x AND c.category IN ('visit', 'cart', 'order', 'message', 'customer'))
+		 UNION ALL SELECT 'it does nothing but wait' WHERE NOT jsonb_path_exists(steps, '$[*] ? (@.type != "wait")')
+		 UNION ALL SELECT 'a campaign has a name of letters, digits, - and _' WHERE campaign_id !~ '^[A-Za-z0-9_-]{1,60}$'
+		 UNION ALL SELECT format('message class "%s" is unknown', message_class) WHERE message_class IS NULL OR message_class NOT IN ('transactional', 'marketing', 'urgent-marketing')
+		 UNION ALL SELECT format('trigger knows nothing of %s', k) FROM jsonb_object_keys(trigger) k WHERE k NOT IN ('event', 'conditions', 'where', 'idle', 'funnel', 'stage', 'once', 'condition')
+		 UNION ALL SELECT 'trigger needs an event, or a funnel, a stage and idle' WHERE NOT trigger ? 'event' AND NOT trigger ?& '{funnel,stage,idle}'
+		 UNION ALL SELECT format('there is no stage "%s" in funnel "%s"', trigger->>'stage', trigger->>'funnel') WHERE trigger ? 'funnel'
+				   AND NOT EXISTS (SELECT FROM crm.funnel_steps(trigger->>'funnel') f WHERE f.name = trigger->>'stage')
+		 UNION ALL SELECT format('condition "%s" is unknown', trigger->>'condition') WHERE trigger->>'condition' NOT IN ('viewed-multiple-products-no-cart', 'started-checkout-not-completed')) p;
+	BEGIN
+		idle := (trigger->>'idle')::interval;
+		IF idle <= '0' THEN
+			problems := concat_ws('; ', problems, 'idle must be above zero');
+		END IF;
+	EXCEPTION WHEN data_exception THEN
+		problems := concat_ws('; ', problems, format('idle "%s" is no interval', trigger->>'idle'));
+	END;
+	IF problems IS NOT NULL THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('campaign "%s" is not valid', campaign_id),
+			DETAIL = problems || '.',
+			HINT = 'Nothing was changed. Correct what is listed and create it again.';
+	END IF;
+	data := jsonb_strip_nulls(jsonb_build_object('trigger', trigger, 'steps', steps, 'messageClass', message_class, 'exits', to_jsonb(exits), 'description', description));
+	PERFORM eventsource.lock_stream('campaign-' || campaign_id);
+	SELECT c.campaign_version INTO version FROM crm.campaign c WHERE c.campaign_id = create_campaign.campaign_id AND c.definition = data AND c.status = 'running';
+	IF FOUND THEN
+		RETURN version;
+	END IF;
+	SELECT coalesce(max(c.campaign_version), 0) + 1 INTO version FROM crm.campaign c WHERE c.campaign_id = create_campaign.campaign_id;
+	PERFORM crm.drop_campaign_reactions(campaign_id);
+	PERFORM eventsource.append('campaign-' || campaign_id, 'CampaignDefined', data);
+	FOR t IN SELECT x.*, row_number() OVER () AS n FROM crm.campaign_triggers(trigger) x LOOP
+		PERFORM eventsource.create_reaction(format('campaign_%s.%s.%s', campaign_id, version, t.n), t.category, t.type, t.condition,
+					jsonb_build_object('steps', crm.campaign_reaction_steps(steps)), key => t.key,
+					run_at => format('event.occurred_at + %L::interval', coalesce(idle, '0')));
+	END LOOP;
+	PERFORM eventsource.create_reaction(format('campaign_%s.%s.0', campaign_id, version), 'campaign', 'CampaignTriggered', format('event.key = %L', campaign_id),
+				jsonb_build_object('steps', crm.campaign_reaction_steps(steps)));
+	RETURN version;
+END
+$$;
+COMMENT ON FUNCTION crm.create_campaign(text, jsonb, jsonb, text, text[], text) IS
+	'Defines a campaign, or a new version of it (who is in it goes on by the old one), and returns the version. trigger: {"event": type, "conditions": {field: value or {"$gte": n, ...}}, "where": expression over event, state and row} or {"funnel": name, "stage": name}; with "idle": interval, when the customer did nothing in the funnel (or: none of these events) for so long; "condition": viewed-multiple-products-no-cart or started-checkout-not-completed; "once": "customer". steps: an array of {"type": send-email, send-sms, send-push, add-to-segment or wait, "config": {"templateId", "message", "personalization", "messageClass", "topic"; "segmentId"; "duration"}}. exits: events that end it for the customer. Needs the rights of eventsource.grant_admin(). Errors: 22023 with all that is wrong, ZE011.';
+
+CREATE FUNCTION crm.drop_campaign_reactions(campaign_id text) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT eventsource.drop_reaction(r.name) FROM eventsource.reactions r WHERE r.name ~ ('^campaign_' || drop_campaign_reactions.campaign_id || '\.\d+\.\d+$')
+$$;
+COMMENT ON FUNCTION crm.drop_campaign_reactions(text) IS 'Private: nobody enters a campaign any more; who is in it goes on.';
+
+CREATE FUNCTION crm.pause_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT eventsource.append('campaign-' || c.campaign_id, 'CampaignSuspended', jsonb_strip_nulls(jsonb_build_object('reason', pause_campaign.reason)), actor => pause_campaign.actor)
+	  FROM crm.campaigns c WHERE c.campaign_id = pause_campaign.campaign_id AND c.status = 'running'
+$$;
+COMMENT ON FUNCTION crm.pause_campaign(text, text, text) IS 'A campaign rests: customers enter it, but what is due waits for resume_campaign(). One that is not running is left as it is.';
+
+CREATE FUNCTION crm.resume_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT eventsource.append('campaign-' || c.campaign_id, 'CampaignContinued', jsonb_strip_nulls(jsonb_build_object('reason', resume_campaign.reason)), actor => resume_campaign.actor)
+	  FROM crm.campaigns c WHERE c.campaign_id = resume_campaign.campaign_id AND c.status = 'paused'
+$$;
+COMMENT ON FUNCTION crm.resume_campaign(text, text, text) IS 'A campaign that rested goes on; what was due meanwhile is done within setting campaign_retry.';
+
+CREATE FUNCTION crm.end_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM crm.drop_campaign_reactions(campaign_id);
+	PERFORM eventsource.append('campaign-' || campaign_id, 'CampaignEnded', jsonb_strip_nulls(jsonb_build_object('reason', reason)), actor => actor);
+END
+$$;
+COMMENT ON FUNCTION crm.end_campaign(text, text, text) IS 'A campaign is over: nobody enters it, and who is in it leaves at the next step. create_campaign() begins it anew.';
+
+CREATE FUNCTION crm.trigger_campaign(campaign_id text, customer_id text, data jsonb DEFAULT NULL, actor text DEFAULT NULL, idempotency_key text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	result eventsource.appended;
+BEGIN
+	IF NOT EXISTS (SELECT FROM crm.campaigns c WHERE c.campaign_id = trigger_campaign.campaign_id AND c.status <> 'ended') THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no campaign "%s"', campaign_id),
+			DETAIL = 'It was not created, or it was ended.',
+			HINT = 'The view crm.campaigns lists those there are.';
+	END IF;
+	SELECT * INTO result FROM eventsource.append('campaign-' || campaign_id, 'CampaignTriggered', jsonb_strip_nulls(jsonb_build_object('customerId', customer_id, 'data', data)),
+												 actor => actor, idempotency_key => idempotency_key);
+	RETURN result."position";
+END
+$$;
+COMMENT ON FUNCTION crm.trigger_campaign(text, text, jsonb, text, text) IS 'Puts a customer into a campaign by hand; returns the position of the event, which its run is called after. Errors: 42704 no such campaign.';
