@@ -3,28 +3,27 @@
 
 CREATE FUNCTION crm.window_funnel_step(state jsonb, period interval, mode text, ts timestamptz, VARIADIC conditions boolean[]) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	-- The deepest condition first, so that one event is not two stages.
-	SELECT CASE WHEN ts IS NULL THEN coalesce(state, jsonb_build_object('period', extract(epoch FROM period), 'mode', coalesce(mode, ''), 'depth', cardinality(conditions), 'events', '[]'::jsonb))
-		ELSE jsonb_set(coalesce(state, jsonb_build_object('period', extract(epoch FROM period), 'mode', coalesce(mode, ''), 'depth', cardinality(conditions), 'events', '[]'::jsonb)),
-			'{events}', coalesce(state->'events', '[]') || jsonb_build_array(jsonb_build_array(extract(epoch FROM ts),
-				(SELECT coalesce(jsonb_agg(c.n ORDER BY c.n DESC), '[]') FROM unnest(conditions) WITH ORDINALITY c (holds, n) WHERE c.holds)))) END
+	SELECT CASE WHEN ts IS NULL THEN s.state ELSE jsonb_set(s.state, '{events}', s.state->'events' || jsonb_build_array(jsonb_build_array(extract(epoch FROM ts),
+				(SELECT coalesce(jsonb_agg(c.n), '[0]') FROM unnest(conditions) WITH ORDINALITY c (holds, n) WHERE c.holds)))) END
+	  FROM (SELECT coalesce(window_funnel_step.state, jsonb_build_object('period', extract(epoch FROM period), 'mode', coalesce(mode, ''), 'depth', cardinality(conditions), 'events', '[]'::jsonb))) s (state)
 $$;
 COMMENT ON FUNCTION crm.window_funnel_step(jsonb, interval, text, timestamptz, boolean[]) IS 'Private, for window_funnel().';
 
+-- Per level, the chains that reached it: when they began, when they reached it, and the
+-- events that they are made of.  Without strict_once the last one is enough.
 CREATE FUNCTION crm.window_funnel_end(state jsonb) RETURNS integer
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	depth CONSTANT integer := coalesce((state->>'depth')::integer, 0);
 	period CONSTANT numeric := (state->>'period')::numeric;
 	modes CONSTANT text[] := string_to_array(replace(coalesce(state->>'mode', ''), ' ', ''), ',');
-	-- Per level: when the chain that reached it began, and when it was reached.
-	began numeric[] := array_fill(NULL::numeric, ARRAY[greatest(depth, 1)]);
-	reached numeric[] := array_fill(NULL::numeric, ARRAY[greatest(depth, 1)]);
-	by_event integer[] := array_fill(NULL::integer, ARRAY[greatest(depth, 1)]);
+	once CONSTANT boolean := 'strict_once' = ANY (modes);
+	in_order CONSTANT boolean := 'strict_order' = ANY (modes);
+	increasing CONSTANT boolean := 'strict_increase' = ANY (modes);
+	chains jsonb[] := array_fill('[]'::jsonb, ARRAY[greatest(depth, 1)]);
+	found jsonb;
 	best integer := 0;
 	e record;
-	level integer;
-	strict_order CONSTANT boolean := 'strict_order' = ANY (modes);
 BEGIN
 	IF NOT modes <@ '{strict_deduplication,strict_order,strict_increase,strict_once,allow_reentry}' THEN
 		RAISE invalid_parameter_value USING
@@ -32,41 +31,32 @@ BEGIN
 			DETAIL = 'Modes are those of ClickHouse''s windowFunnel, joined by commas.',
 			HINT = 'Give strict_deduplication, strict_order, strict_increase, strict_once or allow_reentry.';
 	END IF;
-	FOR e IN SELECT (x.event->>0)::numeric AS ts, x.event->1 AS levels, x.n
-			   FROM jsonb_array_elements(state->'events') WITH ORDINALITY x (event, n) ORDER BY 1, 3 LOOP
-		IF jsonb_array_length(e.levels) = 0 THEN
+	FOR e IN SELECT (x.event->>0)::numeric AS ts, l.level::integer AS level, x.n
+			   FROM jsonb_array_elements(state->'events') WITH ORDINALITY x (event, n), jsonb_array_elements_text(x.event->1) l (level)
+			  ORDER BY 1, 2, 3 LOOP
+		IF e.level = 0 THEN
 			-- Something else happened in between.
-			EXIT WHEN strict_order AND best > 0;
-			CONTINUE;
+			EXIT WHEN in_order AND best > 0;
+		ELSIF e.level = 1 THEN
+			found := jsonb_build_array(jsonb_build_array(e.ts, e.ts, jsonb_build_array(e.n)));
+			chains[1] := CASE WHEN once THEN chains[1] || found ELSE found END;
+			best := greatest(best, 1);
+		ELSIF 'strict_deduplication' = ANY (modes) AND chains[e.level] <> '[]' THEN
+			RETURN best;
+		ELSIF chains[e.level - 1] = '[]' THEN
+			IF in_order AND best > 0 AND NOT 'allow_reentry' = ANY (modes) THEN
+				RETURN best;
+			END IF;
+		ELSE
+			SELECT jsonb_agg(jsonb_build_array(c.chain->0, e.ts, c.chain->2 || to_jsonb(e.n))) INTO found
+			  FROM jsonb_array_elements(chains[e.level - 1]) c (chain)
+			 WHERE e.ts <= (c.chain->>0)::numeric + period AND NOT (increasing AND (c.chain->>1)::numeric >= e.ts) AND NOT (once AND c.chain->2 @> to_jsonb(e.n));
+			IF found IS NOT NULL THEN
+				chains[e.level] := CASE WHEN once THEN chains[e.level] || found ELSE found END;
+				best := greatest(best, e.level);
+			END IF;
+			EXIT WHEN best = depth;
 		END IF;
-		FOR level IN SELECT l::integer FROM jsonb_array_elements_text(e.levels) l LOOP
-			IF level = 1 THEN
-				IF strict_order AND best > 0 AND NOT 'allow_reentry' = ANY (modes) AND began[1] IS NOT NULL AND depth > 1 AND best > 1 THEN
-					RETURN best;
-				END IF;
-				IF 'strict_deduplication' = ANY (modes) AND began[1] IS NOT NULL THEN
-					RETURN best;
-				END IF;
-				began[1] := e.ts;
-				reached[1] := e.ts;
-				by_event[1] := e.n;
-				best := greatest(best, 1);
-			ELSIF 'strict_deduplication' = ANY (modes) AND began[level] IS NOT NULL THEN
-				RETURN best;
-			ELSIF began[level - 1] IS NOT NULL AND e.ts <= began[level - 1] + period
-				AND NOT ('strict_increase' = ANY (modes) AND reached[level - 1] >= e.ts)
-				AND NOT ('strict_once' = ANY (modes) AND by_event[level - 1] = e.n) THEN
-				began[level] := began[level - 1];
-				reached[level] := e.ts;
-				by_event[level] := e.n;
-				best := greatest(best, level);
-			ELSIF strict_order AND best > 0 AND began[level - 1] IS NULL THEN
-				RETURN best;
-			END IF;
-			IF best = depth THEN
-				RETURN best;
-			END IF;
-		END LOOP;
 	END LOOP;
 	RETURN best;
 END
@@ -76,7 +66,7 @@ COMMENT ON FUNCTION crm.window_funnel_end(jsonb) IS 'Private, for window_funnel(
 CREATE AGGREGATE crm.window_funnel(period interval, mode text, ts timestamptz, VARIADIC conditions boolean[]) (
 	SFUNC = crm.window_funnel_step, STYPE = jsonb, FINALFUNC = crm.window_funnel_end, PARALLEL = SAFE);
 COMMENT ON AGGREGATE crm.window_funnel(interval, text, timestamptz, boolean[]) IS
-	'How many of the conditions held, one after the other, within a period (inclusive) from when the first did: the deepest level that was reached. mode: '''' or strict_deduplication, strict_order, strict_increase, strict_once, allow_reentry, joined by commas, as ClickHouse''s windowFunnel has them. Equal times count in the order of the input. Errors: 22023 unknown mode.';
+	'How many of the conditions held, one after the other, within a period (inclusive) from when the first did: the deepest level that was reached. mode: '''' or strict_deduplication, strict_order, strict_increase, strict_once, allow_reentry, joined by commas, as ClickHouse''s windowFunnel has them. Of equal times the earlier condition counts first, and an event for which several conditions hold counts for each, unless strict_once. Errors: 22023 unknown mode.';
 
 CREATE FUNCTION crm.funnel_defaults() RETURNS TABLE (funnel_id text, steps jsonb)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$

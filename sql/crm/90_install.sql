@@ -12,7 +12,7 @@ BEGIN
 	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns();
 	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_cart_views(), crm.put_order_views(),
 		crm.put_ledger_views(), crm.put_segment_views(), crm.put_journey_views(),
-		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views();
+		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views(), crm.put_attribution_views();
 	changed := changed + (
 		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
 			('lead', 'crm_lead', 'crm.lead', NULL),
@@ -60,8 +60,8 @@ COMMENT ON FUNCTION crm.grant_views(regrole) IS 'Private, for grant_reader(): SE
 
 CREATE FUNCTION crm.reader_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['balance', 'campaign_examples', 'can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'event_type_aliases', 'event_type_definitions', 'fields', 'customer_metrics', 'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries', 'funnel_progress', 'funnel_steps', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
-				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'rfm', 'rfm_segment_rules', 'segment_defaults', 'setting', 'setting_defaults', 'window_funnel', 'window_funnel_end', 'window_funnel_step']::name[]
+	SELECT ARRAY['attribution', 'attribution_models', 'balance', 'campaign_examples', 'can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'event_type_aliases', 'event_type_definitions', 'fields', 'customer_metrics', 'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries', 'funnel_progress', 'funnel_steps', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
+				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'rfm', 'rfm_segment_rules', 'segment_defaults', 'setting', 'setting_defaults', 'touches_of_conversions', 'window_funnel', 'window_funnel_end', 'window_funnel_step']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 
