@@ -41,6 +41,7 @@ static bool is_running = false;
 
 static void run(int max_rows, EsDueCounts *counts);
 static void perform_all(int max_rows, EsDueCounts *counts);
+static int	perform_pass(int max_rows, EsDueCounts *counts);
 static void return_counts(ReturnSetInfo *result, const EsDueCounts *counts);
 
 /* run_due(max_rows): what was done, a row for each kind of work that there was */
@@ -88,24 +89,41 @@ run(int max_rows, EsDueCounts *counts)
 	PG_END_TRY();
 }
 
+/*
+ * Pass by pass: what a pass left behind itself, as the next step of a run that is late, is for the
+ * next one; what it skipped, too.  A pass in which nothing was done is the last.
+ */
 static void
 perform_all(int max_rows, EsDueCounts *counts)
+{
+	int			left = max_rows;
+	int64		done;
+
+	do
+	{
+		done = counts->count[ES_DUE_STEPS] + counts->count[ES_DUE_TIMEOUTS];
+		left = perform_pass(left, counts);
+	}
+	while (left > 0 && counts->count[ES_DUE_STEPS] + counts->count[ES_DUE_TIMEOUTS] > done);
+}
+
+/* Returns how many more may be performed. */
+static int
+perform_pass(int max_rows, EsDueCounts *counts)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource due", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = CurrentMemoryContext;
 	EsDueItem	last;
-	int			done = 0;
-	int			picked = PICK;
+	bool		is_first = true;
+	List	   *items;
+	ListCell   *lc;
 
-	while (done < max_rows && picked > 0)
+	do
 	{
-		List	   *items;
-		ListCell   *lc;
-
 		(void) es_run_tell(PICK);
 		CommandCounterIncrement();
-		items = es_due_pick(done == 0 ? NULL : &last, Min(PICK, max_rows - done));
-		picked = list_length(items);
+		items = es_due_pick(is_first ? NULL : &last, Min(PICK, max_rows));
+		is_first = false;
 		foreach(lc, items)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -115,11 +133,12 @@ perform_all(int max_rows, EsDueCounts *counts)
 			CommandCounterIncrement();
 			MemoryContextSwitchTo(caller);
 			MemoryContextReset(context);
-			done++;
 		}
-		list_free_deep(items);
+		max_rows -= list_length(items);
 	}
+	while (items != NIL && max_rows > 0);
 	MemoryContextDelete(context);
+	return max_rows;
 }
 
 static void
