@@ -51,8 +51,8 @@ extern List *es_due_pick(const EsDueItem *after, int max);
 extern void es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *counts);
 
 /*
- * In a transaction before: counts an attempt and lends it to this session.  0: it is another's, or not due;
- * else the attempt.
+ * In a transaction before: counts an attempt and lends it to this session.  0: it is another's, not due,
+ * or given up, for its attempts are used up; else the attempt.
  */
 extern int32 es_due_claim(const EsDueItem *item, int64 lease);
 

@@ -73,6 +73,7 @@ static void collect_item(HeapTuple row, TupleDesc desc, void *arg);
 static bool lock_slot(int64 id);
 static EsJob *find_job(int64 id);
 static bool is_due(const EsJob *job, int32 claimed);
+static bool give_up_spent(EsJob *job);
 static ErrorData *attempt(void (*work) (void *arg), void *arg, int limit_ms);
 static void step(void *arg);
 static void end_timeout(void *arg);
@@ -129,7 +130,7 @@ es_due_claim(const EsDueItem *item, int64 lease)
 	};
 	EsJob	   *job = lock_slot(item->id) ? find_job(item->id) : NULL;
 
-	if (job == NULL || !is_due(job, 0))
+	if (job == NULL || !is_due(job, 0) || give_up_spent(job))
 		return 0;
 	else
 	{
@@ -167,14 +168,13 @@ es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *
 	job = find_job(item->id);
 	if (job == NULL || !is_due(job, claimed))
 		return;
-	as_found = *job;
-	es_run_read(&run, job);
-	if (claimed == 0 && job->lease_until != 0 && !es_run_may_try(job))
+	if (claimed == 0 && give_up_spent(job))
 	{
 		counts->count[ES_DUE_FAILED]++;
-		es_run_end(&run, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");
 		return;
 	}
+	as_found = *job;
+	es_run_read(&run, job);
 	if (item->is_timeout)
 		error = attempt(end_timeout, &timeout, limit_ms);
 	else
@@ -249,6 +249,19 @@ is_due(const EsJob *job, int32 claimed)
 	if (claimed != 0)
 		return job->lease_until != 0 && job->attempts == claimed;
 	return job->lease_until != 0 ? job->lease_until <= now : job->run_at <= now;
+}
+
+/* Gives up what was claimed again and again, and never performed to an end; false: it was not. */
+static bool
+give_up_spent(EsJob *job)
+{
+	EsRun		run;
+
+	if (job->lease_until == 0 || es_run_may_try(job))
+		return false;
+	es_run_read(&run, job);
+	es_run_end(&run, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");
+	return true;
 }
 
 /*
