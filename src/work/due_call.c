@@ -84,8 +84,7 @@ describe_run(const EsReactOccasion *occasion, const EsRun *run)
 	es_json_push_string(&state, "reaction", occasion->reaction->name);
 	es_json_push_number(&state, "version", occasion->reaction->version);
 	es_json_push_number(&state, "step", occasion->step);
-	es_json_push_number(&state, "attempt", job->attempts - job->attempts_before +
-						(job->lease_until > GetCurrentTimestamp() ? 0 : 1));
+	es_json_push_number(&state, "attempt", job->attempts - job->attempts_before + (run->is_counted ? 0 : 1));
 	push_time(&state, "due_at", run->due);
 	push_time(&state, "scheduled_at", job->created_at);
 	if (run->key != NULL)

@@ -260,6 +260,7 @@ give_up_spent(EsJob *job)
 	if (job->lease_until == 0 || es_run_may_try(job))
 		return false;
 	es_run_read(&run, job);
+	run.is_counted = true;
 	es_run_end(&run, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");
 	return true;
 }

@@ -64,6 +64,7 @@ es_run_read(EsRun *run, EsJob *job)
 	{
 		.job = job,
 		.due = job->run_at,
+		.is_counted = job->lease_until > GetCurrentTimestamp(),
 		.key = key == NULL ? NULL : cstring_to_text(key),
 		.waited = es_json_find_string(root, WAITED),
 		.waited_reason = es_json_find_string(root, REASON),
@@ -92,8 +93,7 @@ es_run_hold(EsRun *run)
 		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID}
 	};
 	EsJob	   *job = run->job;
-	bool		is_lent = job->lease_until > GetCurrentTimestamp();
-	int32		attempts = job->attempts + (is_lent ? 0 : 1);
+	int32		attempts = job->attempts + (run->is_counted ? 0 : 1);
 	Datum		values[] = {
 		Int64GetDatum(job->id), PointerGetDatum(job->state), Int32GetDatum(job->attempts),
 		TimestampTzGetDatum(job->created_at), Int32GetDatum(attempts), Int32GetDatum(job->step)

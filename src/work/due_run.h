@@ -34,6 +34,7 @@ typedef struct EsRun
 								 * is not waited for any more */
 	char	   *waited_reason;	/* or NULL */
 	int64		postponed;		/* lost races in a row */
+	bool		is_counted;		/* this attempt, as the job is lent */
 	bool		is_held;
 } EsRun;
 
@@ -41,7 +42,7 @@ typedef struct EsRun
 extern void es_run_read(EsRun *run, EsJob *job);
 
 /*
- * Locks its row and counts an attempt, unless it was claimed; an error (40001) if it is not
+ * Locks its row and counts the attempt, unless it was; an error (40001) if it is not
  * as it was when it was read: cancelled, replaced, performed by another.
  */
 extern void es_run_hold(EsRun *run);

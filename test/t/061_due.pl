@@ -99,11 +99,20 @@ SKIP:
 	my $clock = PostgreSQL::Test::Utils::tempdir . '/clock';
 
 	# The clock of the server's processes is that many seconds off.
-	my $jump = sub { open my $file, '>', $clock or die; printf $file "%+d\n", $_[0]; close $file; return };
+	my $jump = sub {
+		open my $file, '>', "$clock.new" or die;
+		printf $file "%+d\n", $_[0];
+		close $file;
+		rename "$clock.new", $clock or die;
+		return;
+	};
 	$jump->(0);
 	{
-		local %ENV = (%ENV, FAKETIME_TIMESTAMP_FILE => $clock, FAKETIME_NO_CACHE => 1,
-			FAKETIME_DONT_FAKE_MONOTONIC => 1, LD_PRELOAD => $fake);
+		local $ENV{FAKETIME_TIMESTAMP_FILE} = $clock;
+		local $ENV{FAKETIME_NO_CACHE} = 1;
+		local $ENV{FAKETIME_DONT_FAKE_MONOTONIC} = 1;
+		local $ENV{LD_PRELOAD} = $fake;
+
 		$node = new_server('clock', @worker);
 		sql($setup);
 		leave('fails', '{"run": "SELECT 1/0"}', '3 hours');
