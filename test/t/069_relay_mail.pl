@@ -1,4 +1,4 @@
-# 068_relay_mail.pl: the relay sends mail by a real mail server: what arrives, which
+# 069_relay_mail.pl: the relay sends mail by a real mail server: what arrives, which
 # refusal is which error, and what payloads may not do.
 
 use strict;
