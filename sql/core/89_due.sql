@@ -31,19 +31,12 @@ CREATE FUNCTION eventsource.close_alert(id bigint) RETURNS boolean
 COMMENT ON FUNCTION eventsource.close_alert(bigint) IS
 	'Closes an alert: was it open? Dead letters before that raise no other. For who may work in its queue. Errors: 42704 if there is no such alert, 42501.';
 
-CREATE FUNCTION eventsource.alert_list()
-	RETURNS TABLE (id bigint, queue text, opened_at timestamptz, dead_letters bigint, sample bigint[],
-				   closed_at timestamptz, closed_by text)
-	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-SELECT a.id, a.queue, a.opened_at, a.dead_letters, a.sample, a.closed_at, a.closed_by FROM eventsource.alert a
-$$;
-COMMENT ON FUNCTION eventsource.alert_list() IS 'Private, for views: alerts.';
-
-CREATE VIEW eventsource.alerts AS
+CREATE VIEW eventsource.alerts WITH (security_barrier) AS
 SELECT a.id, a.queue, a.opened_at, a.dead_letters, a.sample, a.closed_at, a.closed_by
-  FROM eventsource.alert_list() a;
+  FROM eventsource.alert a
+ WHERE eventsource.reads_everything() OR eventsource.may_work_in(a.queue);
 COMMENT ON VIEW eventsource.alerts IS
-	'Queues in which more jobs were given up within an hour than max_dead_per_hour of the queue: one open alert each, until it is less again, or close_alert().';
+	'Queues in which more jobs were given up within an hour than max_dead_per_hour of the queue: one open alert each, until it is less again, or close_alert(). Of the queues that you work in, or all, if you read everything.';
 COMMENT ON COLUMN eventsource.alerts.id IS 'Number of the alert.';
 COMMENT ON COLUMN eventsource.alerts.queue IS 'The queue.';
 COMMENT ON COLUMN eventsource.alerts.opened_at IS 'When it was raised.';
