@@ -159,7 +159,7 @@ set_up(void)
 	PQsetnonblocking(db.conn, 1);
 	text_printf(&sql, "SET search_path = pg_catalog; SET synchronous_commit = on; SET client_min_messages = warning; "
 				"SET statement_timeout = %lld; SET lock_timeout = %lld; SET default_transaction_isolation = 'read committed'; "
-				"SELECT eventsource.log_id(), count(*) FROM pg_proc p "
+				"SELECT eventsource.log_id(), count(*) + has_table_privilege('eventsource.jobs', 'SELECT')::int FROM pg_proc p "
 				"WHERE p.pronamespace = 'eventsource'::regnamespace AND has_function_privilege(p.oid, 'EXECUTE') "
 				"AND p.proname IN ('claim', 'heartbeat', 'record_delivery')",
 				(long long) options.db_timeout, (long long) options.db_timeout / 5);
@@ -220,9 +220,9 @@ end_set_up(void)
 
 		give_up(PQresultErrorMessage(db.result));
 	}
-	else if (strcmp(PQgetvalue(db.result, 0, 1), "3") != 0)
+	else if (strcmp(PQgetvalue(db.result, 0, 1), "4") != 0)
 	{
-		db.refusal = "claim, heartbeat and record_delivery are not there, or not for this role to call";
+		db.refusal = "claim, heartbeat, record_delivery and the view jobs are not there, or not for this role";
 
 		give_up(db.refusal);
 	}

@@ -32,7 +32,7 @@ ask(<<'SQL');
 CREATE ROLE relay LOGIN;
 SELECT eventsource.grant_writer('relay', '{delivery}');
 SELECT eventsource.create_queue(q, max_attempts => 3, backoff => '0.05 seconds', strategy => 'fixed', jitter => 0, workers => 'relay')
-  FROM unnest('{hooks,mails,public,fixed,tls}'::text[]) q;
+  FROM unnest('{hooks,mails,public,fixed,tls,heavy}'::text[]) q;
 SQL
 my $log_id = ask('SELECT eventsource.log_id()');
 
@@ -209,6 +209,41 @@ is((run_relay($node, @as_relay, '--queue=fixed', '--drain', "--url=$base/all?of=
 is(story_of($fixed), 'MessageSent: done', 'delivered there');
 is((map { "$_->{path} " . $json->encode(JSON::PP::decode_json($_->{body})) } requests_of($fixed))[0],
 	'/all?of=it {"b":2,"headers":{"X-Tenant":1},"url":"http://example.com/"}', 'with the payload as it is');
+
+# ---- what a payload may not break ----
+
+# Each is within what the server takes, and long in work; the queue is not theirs alone.
+my @heavy = split /\n/, ask(<<"SQL");
+SELECT eventsource.enqueue('heavy', jsonb_build_object('url', '$base/ok', 'body', '{}'::jsonb, 'headers', h.headers))
+  FROM (SELECT jsonb_object_agg('h' || n, '') FROM generate_series(1, 50000) n) h (headers), generate_series(1, 60)
+SQL
+my $wide = enqueue('heavy', '{"url": "' . $base . '/ok", "body": [' . join(',', ('1e131071') x 100) . ']}');
+my $light = enqueue('heavy', \%ok);
+is((run_relay($node, @as_relay, '--queue=heavy', '--drain', "--allow-url=$base", '--concurrency=100', '--db-timeout=0.5', '--max-body=1000'))[0],
+	0, 'payloads that are much work');
+is(story_of($light), 'MessageSent: done', 'hold up no others');
+is(join(' ', map { story_of($_) } @heavy), join(' ', ('MessageFailed BAD_REQUEST: discarded') x @heavy), 'and are given up');
+is(ask("SELECT DISTINCT error FROM eventsource.jobs WHERE job_id = ANY('{@{[join ',', @heavy, $wide]}}')"), 'the payload is too long', 'with the reason');
+
+ask(<<'SQL');
+CREATE SCHEMA shop;
+GRANT USAGE ON SCHEMA shop TO relay;
+CREATE FUNCTION shop.deadly(payload jsonb, event_position bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	IF payload ? 'deadly' THEN
+		PERFORM pg_terminate_backend(pg_backend_pid());
+	END IF;
+	RETURN payload;
+END $$;
+SQL
+my $deadly = enqueue('heavy', { %ok, deadly => 1 });
+my $beside = enqueue('heavy', \%ok);
+my @rendered = (@as_relay, '--queue=heavy', "--allow-url=$base", '--render=shop.deadly');
+$relay = start_relay($node, @rendered);
+ok(wait_until(sub { story_of($deadly) =~ /discarded/ }), 'a payload that ends its backend each time is given up');
+is(story_of($deadly), join(', ', ('MessageFailed SERVICE_UNAVAILABLE') x 3) . ': discarded', 'by its attempts');
+is(story_of($beside), 'MessageSent: done', 'others are delivered');
+is(stop_relay($relay), 0, 'and the relay lives');
 
 # ---- TLS ----
 
