@@ -5,7 +5,21 @@
 #ifndef ES_APPEND_JOB_ORDER_H
 #define ES_APPEND_JOB_ORDER_H
 
-#include "eventsource.h"
+#include "append/job.h"
+
+/* Is it the turn of a job j that has an order key?  SQL, for conditions. */
+#define ES_JOB_ITS_TURN \
+	"(j.turn = (SELECT f.turn FROM eventsource.job f WHERE f.queue = j.queue AND f.order_key = j.order_key" \
+	" AND f.state IN " ES_JOB_UNFINISHED " ORDER BY f.turn LIMIT 1)" \
+	" AND NOT EXISTS (SELECT FROM eventsource.job c WHERE c.queue = j.queue AND c.order_key = j.order_key" \
+	" AND c.state = 'claimed' OFFSET 0))"
+
+/*
+ * Marks available jobs of a queue, given by their ids, that were seen to be behind others,
+ * so that claims need not look at them again until it is their turn.  Some of them may be
+ * left as they are, and stay locked.
+ */
+extern void es_job_order_mark(const text *queue, const int64 *ids, int count);
 
 /*
  * A job of this key is not claimed any more, or is finished: who is next need not

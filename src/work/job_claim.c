@@ -22,9 +22,16 @@
 #include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(eventsource_claim);
+PG_FUNCTION_INFO_V1(eventsource_job_passed_by);
 
 #define MAX_DUE		1000		/* looked after in one claim */
-#define MAX_TRIES	20
+#define MAX_ROUNDS	20
+#define MAX_PASSED	256			/* jobs whose turn it is not, in one round */
+#define MIN_PASSED	32			/* fewer are not worth to be marked */
+
+/* Of the round that is on, or was last. */
+static int64 passed[MAX_PASSED];
+static int	n_passed;
 
 /* Jobs that one statement has found, in its order. */
 typedef struct Found
@@ -37,7 +44,8 @@ typedef struct Found
 static void put_job(ReturnSetInfo *result, const EsJob *job);
 static void pick(const text *queue, int max_jobs, Found *found);
 static bool try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
-static List *lend(const Found *found, TimestampTz until, const text *worker);
+static void lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
+static int	compare_jobs(const ListCell *a, const ListCell *b);
 static void promote(const text *queue, int max_jobs);
 static int64 end_leases(const text *queue, int max_jobs);
 
@@ -108,28 +116,43 @@ es_job_worker(const text *argument)
 
 /* ---- lending ---- */
 
+/*
+ * In rounds: one lends what it finds, and marks what it had to pass by, if that is much,
+ * so that neither the next round nor another worker looks at it again.
+ */
 List *
 es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
 {
 	List	   *jobs = NIL;
 
 	(void) es_job_look_at_clock(queue, MAX_DUE);
-	for (int i = 0; i < MAX_TRIES; i++)
+	for (int i = 0; i < MAX_ROUNDS; i++)
 	{
 		Found		found = {0};
+		bool		is_cut;
 
 		CHECK_FOR_INTERRUPTS();
-		pick(queue, max_jobs, &found);
-		if (found.count == 0)
-			return NIL;
-		if (try_lend(&found, GetCurrentTimestamp() + lease, worker, &jobs))
-			return jobs;
+		pick(queue, max_jobs - list_length(jobs), &found);
+		is_cut = n_passed == MAX_PASSED;
+		if (found.count > 0 && !try_lend(&found, GetCurrentTimestamp() + lease, worker, &jobs))
+			continue;
+		if (n_passed >= MIN_PASSED)
+			es_job_order_mark(queue, passed, n_passed);
+		if (!is_cut || list_length(jobs) == max_jobs)
+			break;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not claim jobs of queue \"%s\"", text_to_cstring(queue)),
-			 errdetail("Jobs of the same order key were claimed by others each time."),
-			 errhint("Retry the transaction.")));
+	list_sort(jobs, compare_jobs);
+	return jobs;
+}
+
+/* job_passed_by(job_id bigint): is it enough?  Called for each job whose turn it is not. */
+Datum
+eventsource_job_passed_by(PG_FUNCTION_ARGS)
+{
+	if (n_passed == MAX_PASSED)
+		PG_RETURN_BOOL(true);
+	passed[n_passed++] = PG_GETARG_INT64(0);
+	PG_RETURN_BOOL(false);
 }
 
 static void
@@ -138,6 +161,9 @@ collect_id(HeapTuple row, TupleDesc desc, void *arg)
 	Found	   *found = arg;
 	bool		isnull;
 
+	/* It came to end the walk. */
+	if (!DatumGetBool(SPI_getbinval(row, desc, 3, &isnull)))
+		return;
 	found->ids[found->count++] = Int64GetDatum(es_own_sql_int64(row, desc, 1));
 	found->is_ordered |= DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
 }
@@ -147,19 +173,16 @@ static void
 pick(const text *queue, int max_jobs, Found *found)
 {
 	static EsOwnSql select = {
-		.text = "SELECT j.id, j.order_key IS NOT NULL FROM eventsource.job j"
-		" WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
-		" AND (j.order_key IS NULL OR (j.turn = ("
-		"SELECT f.turn FROM eventsource.job f WHERE f.queue = j.queue AND f.order_key = j.order_key"
-		" AND f.state IN " ES_JOB_UNFINISHED " ORDER BY f.turn LIMIT 1)"
-		" AND NOT EXISTS (SELECT FROM eventsource.job c WHERE c.queue = j.queue AND c.order_key = j.order_key"
-		" AND c.state = 'claimed' OFFSET 0)))"
+		.text = "SELECT j.id, j.order_key IS NOT NULL, j.order_key IS NULL OR " ES_JOB_ITS_TURN
+		" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
+		" AND (j.order_key IS NULL OR " ES_JOB_ITS_TURN " OR eventsource.job_passed_by(j.id))"
 		" ORDER BY j.priority DESC, j.run_at, j.turn LIMIT $2 FOR UPDATE SKIP LOCKED",
 		.nargs = 2,
 		.types = {TEXTOID, INT8OID}
 	};
 	Datum		values[] = {PointerGetDatum(queue), Int64GetDatum(max_jobs)};
 
+	n_passed = 0;
 	found->ids = palloc(max_jobs * sizeof(Datum));
 	(void) es_own_sql(&select, values, NULL, collect_id, found);
 }
@@ -170,18 +193,22 @@ try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	List	   *volatile lent = NIL;
 	bool volatile lost = false;
 
 	if (!found->is_ordered)
 	{
-		*jobs = lend(found, until, worker);
+		lend(found, until, worker, jobs);
 		return true;
 	}
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*jobs = lend(found, until, worker);
+		List	   *found_jobs = NIL;
+
+		lend(found, until, worker, &found_jobs);
+		lent = found_jobs;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -200,7 +227,10 @@ try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return !lost;
+	if (lost)
+		return false;
+	*jobs = list_concat(*jobs, lent);
+	return true;
 }
 
 static int
@@ -216,8 +246,8 @@ compare_jobs(const ListCell *a, const ListCell *b)
 	return one->turn < other->turn ? -1 : 1;
 }
 
-static List *
-lend(const Found *found, TimestampTz until, const text *worker)
+static void
+lend(const Found *found, TimestampTz until, const text *worker, List **jobs)
 {
 	static EsOwnSql update = {
 		.text = "UPDATE eventsource.job AS j SET state = 'claimed', attempts = j.attempts + 1, lease_until = $2,"
@@ -231,11 +261,8 @@ lend(const Found *found, TimestampTz until, const text *worker)
 		TimestampTzGetDatum(until), PointerGetDatum(worker),
 		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))
 	};
-	List	   *jobs = NIL;
 
-	(void) es_own_sql(&update, values, NULL, es_job_collect, &jobs);
-	list_sort(jobs, compare_jobs);
-	return jobs;
+	(void) es_own_sql(&update, values, NULL, es_job_collect, jobs);
 }
 
 /* ---- the clock ---- */
