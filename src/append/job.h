@@ -21,6 +21,8 @@
 #define ES_JOB_REACTION_KEY		"reaction:"
 #define ES_JOB_TIMEOUT_KEY		"timeout:"
 
+#define ES_JOB_MAX_PAYLOAD		(1024 * 1024)	/* bytes of jsonb */
+
 /* Why a job was cancelled of whose payload nothing is left. */
 #define ES_JOB_ERASED			"subject erased"
 
@@ -32,7 +34,8 @@ typedef enum EsJobConflict
 {
 	ES_JOB_KEEP,				/* that one stays as it is */
 	ES_JOB_REPLACE,				/* it becomes what is given; but one that is
-								 * claimed only loses its key */
+								 * claimed only loses its key, and one that
+								 * was tried is cancelled */
 	ES_JOB_REFUSE				/* 23505 */
 } EsJobConflict;
 

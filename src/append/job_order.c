@@ -174,6 +174,7 @@ es_job_order_mark(const text *queue, const int64 *ids, int count)
 		return;
 	values[0] = PointerGetDatum(construct_array(locked.ids, locked.count, INT8OID, 8, FLOAT8PASSBYVAL,
 												TYPALIGN_DOUBLE));
-	values[1] = PointerGetDatum(construct_array(locked.keys, locked.n_keys, TEXTOID, -1, false, TYPALIGN_INT));
+	values[1] = PointerGetDatum(construct_array(locked.keys, locked.n_keys, TEXTOID, -1, false,
+												TYPALIGN_INT));
 	(void) es_own_sql(&mark, values, NULL, NULL, NULL);
 }

@@ -266,7 +266,7 @@ read_member(Reader *reader, const char *path, EsReactionAction *action, const ch
 	else if (strcmp(name, "priority") == 0)
 		action->priority = read_number(reader, path, value, PG_INT32_MIN, PG_INT32_MAX);
 	else if (strcmp(name, "max_attempts") == 0)
-		action->max_attempts = read_number(reader, path, value, 1, PG_INT16_MAX);
+		action->max_attempts = read_number(reader, path, value, 1, ES_MAX_ATTEMPTS);
 	else if (strcmp(name, "stream") == 0)
 		action->stream = read_expr(reader, path, value, TEXTOID);
 	else if (strcmp(name, "data") == 0)

@@ -179,8 +179,8 @@ read_send_member(const char *name, const JsonbValue *value, EsJobDraft *draft)
 	else if (strcmp(name, "max_attempts") == 0)
 	{
 		draft->max_attempts = expect_int(name, value);
-		if (draft->max_attempts < 1)
-			refuse("\"max_attempts\" is less than 1.");
+		if (draft->max_attempts < 1 || draft->max_attempts > ES_MAX_ATTEMPTS)
+			refuse(psprintf("\"max_attempts\" is not 1 to %d.", ES_MAX_ATTEMPTS));
 	}
 	else
 		refuse(psprintf("\"send\" has no member \"%s\"; it has queue, payload, order_key, priority and max_attempts.",
