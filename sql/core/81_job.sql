@@ -144,6 +144,11 @@ CREATE FUNCTION eventsource.queue_attempts(queue text) RETURNS integer
 COMMENT ON FUNCTION eventsource.queue_attempts(text) IS
 	'Private, for views: how often a job of this queue is lent, if it does not say.';
 
+CREATE FUNCTION eventsource.has_rights_of_reaction(reaction text, version bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eventsource_has_rights_of_reaction' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.has_rights_of_reaction(text, bigint) IS
+	'Private, for views: has the current user the rights of who defined this version of a reaction, or of the owner of the extension?';
+
 CREATE FUNCTION eventsource.reads_everything() RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	RETURN has_function_privilege('eventsource.reads_all_categories()', 'EXECUTE');
@@ -168,7 +173,8 @@ SELECT j.id AS job_id,
 	   CASE WHEN r.sees_all THEN j.worker END AS worker,
 	   j.claimed_by,
 	   j.error_code,
-	   CASE WHEN r.sees_all THEN j.error END AS error,
+	   CASE WHEN r.sees_all AND j.error IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.error END AS error,
 	   CASE WHEN r.sees_all THEN j.result END AS result,
 	   j.reaction,
 	   j.reaction_version,
@@ -178,12 +184,13 @@ SELECT j.id AS job_id,
 	   j.subject,
 	   j.created_at,
 	   j.finished_at,
-	   CASE WHEN r.sees_all THEN j.finish_reason END AS finish_reason
+	   CASE WHEN r.sees_all AND j.finish_reason IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.finish_reason END AS finish_reason
   FROM eventsource.job j
  CROSS JOIN LATERAL (SELECT eventsource.reads_everything() OR eventsource.may_work_in(j.queue) AS sees_all) r
  WHERE r.sees_all OR eventsource.may_read_category(split_part(j.stream, '-', 1));
 COMMENT ON VIEW eventsource.jobs IS
-	'Jobs: those of the queues that you work in, and of the categories that you read. Those alone who read everything, or work in the queue, see keys, payload, result and errors.';
+	'Jobs: those of the queues that you work in, and of the categories that you read. Those alone who read everything, or work in the queue, see keys, payload, result and errors; of runs of reactions (queue $reaction) errors and reasons are shown to those of them alone who have the rights of who defined the reaction.';
 COMMENT ON COLUMN eventsource.jobs.job_id IS 'Id.';
 COMMENT ON COLUMN eventsource.jobs.queue IS 'Its queue; names that begin with $ are the database''s own.';
 COMMENT ON COLUMN eventsource.jobs.state IS 'scheduled, available, claimed; and, finished: done, discarded (given up), cancelled. One that is due is available, and so is one whose lease has ended, if it has attempts left.';

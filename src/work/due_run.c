@@ -12,9 +12,12 @@
 #include "work/due_run.h"
 
 #include "catalog/pg_type.h"
+#include "log/config.h"
 #include "log/json.h"
 #include "log/own_sql.h"
+#include "log/reading.h"
 #include "mb/pg_wchar.h"
+#include "rules/pii_use.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -87,8 +90,9 @@ void
 es_run_hold(EsRun *run)
 {
 	static EsOwnSql hold = {
-		.text = "UPDATE eventsource.job SET attempts = $5 WHERE id = $1 AND state = $2 AND attempts = $3"
-		" AND created_at = $4 AND step IS NOT DISTINCT FROM $6",
+		.text = "UPDATE eventsource.job SET attempts = $5 WHERE id = (SELECT j.id FROM eventsource.job j"
+		" WHERE j.id = $1 AND j.state = $2 AND j.attempts = $3 AND j.created_at = $4"
+		" AND j.step IS NOT DISTINCT FROM $6 FOR UPDATE SKIP LOCKED)",
 		.nargs = 6,
 		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID}
 	};
@@ -106,7 +110,7 @@ es_run_hold(EsRun *run)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("job " INT64_FORMAT " changed while its step was performed", job->id),
-				 errdetail("It was cancelled, replaced, or performed by another session."),
+				 errdetail("It was cancelled, replaced, or performed by another session, or is about to be."),
 				 errhint("What the step did is undone.")));
 	job->attempts = attempts;
 	run->is_held = true;
@@ -192,6 +196,36 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 }
 
 bool
+es_run_is_compensated(const EsJob *job)
+{
+	JsonbValue *completed = es_json_find(&job->payload->root, COMPLETED, NULL);
+
+	return job->reaction != NULL && strcmp(text_to_cstring(job->queue), ES_JOB_REACTION_QUEUE) == 0 &&
+		strcmp(text_to_cstring(job->state), "discarded") == 0 && completed != NULL;
+}
+
+bool
+es_run_is_personal(const EsJob *job)
+{
+	Oid			definer;
+
+	if (es_pii_declared(NIL, NULL) == NIL)
+		return false;
+	if (job->reaction == NULL)
+		return true;
+	definer = es_run_definer(job->reaction, job->reaction_version);
+	return !OidIsValid(definer) || es_reading_is_trusted(definer);
+}
+
+Oid
+es_run_definer(const text *reaction, int64 version)
+{
+	const EsDefinition *definition = es_config_read(ES_REACTION_KIND, text_to_cstring(reaction), version);
+
+	return definition == NULL ? InvalidOid : definition->owner;
+}
+
+bool
 es_run_may_try(const EsJob *job)
 {
 	return job->attempts - job->attempts_before < es_job_max_attempts(job);
@@ -213,12 +247,16 @@ es_run_tell(int64 max_rows)
 		" coalesce(j.finish_reason, j.error_code) AS reason FROM eventsource.job j"
 		" WHERE j.run IS NOT NULL AND j.finished_at IS NOT NULL ORDER BY j.finished_at LIMIT $1"
 		" FOR UPDATE SKIP LOCKED),"
-		" told AS (UPDATE eventsource.job j SET run = NULL FROM ended e WHERE j.id = e.id),"
+		" held AS MATERIALIZED (SELECT r.id FROM eventsource.job r WHERE r.id IN (SELECT e.run FROM ended e)"
+		" FOR UPDATE SKIP LOCKED),"
+		" free AS MATERIALIZED (SELECT e.* FROM ended e WHERE e.run IN (SELECT h.id FROM held h)"
+		" OR NOT EXISTS (SELECT FROM eventsource.job r WHERE r.id = e.run)),"
+		" told AS (UPDATE eventsource.job j SET run = NULL FROM free e WHERE j.id = e.id),"
 		" due AS (UPDATE eventsource.job r SET state = 'available', run_at = e.finished_at,"
 		" payload = jsonb_strip_nulls(r.payload - 'waits_for' || jsonb_build_object('due', e.finished_at,"
 		" 'waited', e.state, 'reason', e.reason))"
-		" FROM ended e WHERE r.id = e.run AND r.state = 'scheduled' AND r.payload->>'waits_for' = e.id::text)"
-		" SELECT id FROM ended",
+		" FROM free e WHERE r.id = e.run AND r.state = 'scheduled' AND r.payload->>'waits_for' = e.id::text)"
+		" SELECT id FROM free",
 		.nargs = 1,
 		.types = {INT8OID}
 	};

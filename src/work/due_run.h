@@ -38,12 +38,19 @@ typedef struct EsRun
 	bool		is_held;
 } EsRun;
 
+/* Members of the payload, in SQL, that say how what the run waited for ended. */
+#define ES_RUN_WAITED	"{waits_for,waited,reason,next,wait,end,postponed}"
+
+/* Was it given up with steps that are compensated then? */
+extern bool es_run_is_compensated(const EsJob *job);
+
 /* The run of a job. */
 extern void es_run_read(EsRun *run, EsJob *job);
 
 /*
  * Locks its row and counts the attempt, unless it was; an error (40001) if it is not
- * as it was when it was read: cancelled, replaced, performed by another.
+ * as it was when it was read, or somebody is about to change it: cancelled, replaced, performed by
+ * another.  Waits for nobody.
  */
 extern void es_run_hold(EsRun *run);
 
@@ -66,11 +73,21 @@ extern void es_run_end(EsRun *run, EsJobEnd end, const char *reason, const char 
  */
 extern bool es_run_fail(EsRun *run, const char *error_code, const char *error);
 
+/*
+ * May its errors quote personal fields?  What is called sees all that its definer may, and may quote
+ * other streams than its event's: so it is asked of the whole log.
+ */
+extern bool es_run_is_personal(const EsJob *job);
+
+/* Who defined that version of a reaction; InvalidOid if it or he is gone. */
+extern Oid	es_run_definer(const text *reaction, int64 version);
+
 /* Has it attempts left, as it stands? */
 extern bool es_run_may_try(const EsJob *job);
 
 /*
- * Makes runs due whose jobs are finished; so many at most.  Returns of how many jobs.
+ * Makes runs due whose jobs are finished; so many at most.  Waits for nobody.  Returns of how many
+ * jobs.
  */
 extern int64 es_run_tell(int64 max_rows);
 

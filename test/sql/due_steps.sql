@@ -151,5 +151,55 @@ SELECT pg_temp.happen('steps7-a', '{"-2": "fail", "3": "fail"}');
 SELECT is(pg_temp.due(), 'failed 2, steps 3', 'a compensation fails');
 SELECT is(pg_temp.types('steps7x-a'), 'reserved released', 'the next one is done');
 
+-- Redriven: what was made good is not made good again, and nothing builds on it; the rest goes on.
+SELECT pg_temp.react('steps8', jsonb_build_array(
+	'{"enqueue": "steps_pay8", "compensate": {"enqueue": "steps_refund8"}}'::jsonb,
+	'{"enqueue": "steps_ship8", "max_attempts": 1, "compensate": {"enqueue": "steps_return8"}}'::jsonb, pg_temp.call()));
+CREATE FUNCTION pg_temp.jobs(queue text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(j.state, ' ' ORDER BY j.id) FROM eventsource.job j WHERE j.queue = $1
+$$;
+CREATE FUNCTION pg_temp.run_id(stream text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT max(j.id) FROM eventsource.job j WHERE j.stream = $1 AND j.queue = '$reaction' AND j.step > 0
+$$;
+SELECT pg_temp.happen('steps8-a');
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT pg_temp.work('steps_pay8') AS job \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT eventsource.fail(job_id, 'REJECTED') IS NOT NULL AS ok FROM eventsource.claim('steps_ship8') \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(pg_temp.jobs('steps_refund8') || ', ' || pg_temp.run('steps8-a'), 'available, ' || pg_temp.run('steps8-a'), 'a refund');
+SELECT pg_temp.work('steps_refund8') AS job \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT pg_temp.refuses(format('SELECT eventsource.redrive(%s)', pg_temp.run_id('steps8-a')), '55000',
+	format('what job %s had done is compensated', pg_temp.run_id('steps8-a')), 'a run that was made good is not redriven');
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(pg_temp.jobs('steps_refund8') || ', ' || pg_temp.jobs('steps_pay8') || ', ' || pg_temp.jobs('steps_ship8'), 'done, done, discarded', 'there is one refund');
+-- One that had nothing to make good is, and sends anew; then it is made good as others are, once.
+SELECT pg_temp.react('steps9', jsonb_build_array('{"enqueue": "steps_pay9", "max_attempts": 1, "compensate": {"enqueue": "steps_refund9"}}'::jsonb,
+	pg_temp.call()));
+SELECT pg_temp.happen('steps9-a', '{"2": "fail"}');
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT eventsource.fail(job_id, 'REJECTED') IS NOT NULL AS ok FROM eventsource.claim('steps_pay9') \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT ok(pg_temp.run('steps9-a') LIKE 'discarded step 1 STEP_GIVEN_UP %', 'given up at its first step');
+SELECT eventsource.redrive(pg_temp.run_id('steps9-a')) IS NOT NULL AS ok \gset
+SELECT is(pg_temp.due(), 'steps 1', 'redriven');
+SELECT is(pg_temp.run('steps9-a') || ', ' || pg_temp.jobs('steps_pay9'), 'scheduled step 1, discarded available', 'it sends anew');
+SELECT pg_temp.work('steps_pay9') AS job \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(pg_temp.run('steps9-a') || ', ' || pg_temp.jobs('steps_refund9'), 'discarded step 2 P0001, available', 'what it did then is made good');
+-- A compensation that was given up itself is done when it is redriven.
+SELECT eventsource.discard(job_id, 'by hand') IS NOT NULL AS ok FROM eventsource.jobs WHERE queue = 'steps_refund9' \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(string_agg(step || ' ' || state || ' ' || error_code, ', '), '-1 discarded STEP_GIVEN_UP', 'a compensation is given up')
+  FROM eventsource.job WHERE stream = 'steps9-a' AND queue = '$reaction' AND step < 0;
+SELECT eventsource.redrive(id) IS NOT NULL AS ok FROM eventsource.job WHERE stream = 'steps9-a' AND queue = '$reaction' AND step < 0 \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(pg_temp.jobs('steps_refund9'), 'discarded available', 'redriven, it is sent again');
+-- What was cancelled was not made good: it goes on.
+SELECT eventsource.redrive(pg_temp.run_id('steps6-cancelled')) IS NOT NULL AS ok \gset
+SELECT is(pg_temp.due(), 'steps 1', 'a cancelled run goes on');
+SELECT is(pg_temp.run('steps6-cancelled') || ', ' || pg_temp.types('steps6x-cancelled'), 'done step 2, reserved', 'to its end');
+
 SELECT * FROM finish();
 ROLLBACK;
