@@ -45,7 +45,8 @@ extern List *es_due_pick(const EsDueItem *after, int max);
 
 /*
  * Performs one, in a subtransaction, and records what becomes of it; what is not due any more is
- * left alone.  Waits for nobody: says false where it stays due because others are at it.  claimed: the attempt that the caller has claimed it for, or 0.
+ * left alone.  Says false where it stays due because others are at it: it is not waited for.
+ * claimed: the attempt that the caller has claimed it for, or 0.
  * limit_ms: how long it may take, or 0; for processes that have no statement_timeout of their own.
  */
 extern bool es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *counts);

@@ -161,8 +161,10 @@ end_round(void)
 		return LONG_MAX;
 	if (left > 0 && next_round == 0)
 	{
+		int64		least = Min(left * DELAY_EACH_MS, LONGEST_DELAY_MS);
+
 		delay = done > 0 || delay == 0 ? FIRST_DELAY_MS : Min(delay * 2, LAST_DELAY_MS);
-		next_round = TimestampTzPlusMilliseconds(now, Max(delay, Min(left * DELAY_EACH_MS, LONGEST_DELAY_MS)));
+		next_round = TimestampTzPlusMilliseconds(now, Max(delay, least));
 	}
 	/* It is not farther away than that, unless the clock was set back. */
 	if (next_round > now && next_round <= TimestampTzPlusMilliseconds(now, LONGEST_DELAY_MS))

@@ -369,7 +369,8 @@ set_limit(TimestampTz end)
 		last_resort = RegisterTimeout(USER_TIMEOUT, end_process);
 	is_registered = true;
 	enable_timeout_every(STATEMENT_TIMEOUT, end, AGAIN_MS);
-	enable_timeout_at(last_resort, TimestampTzPlusMilliseconds(end, (MAX_CANCELS - 1) * AGAIN_MS + AGAIN_MS / 2));
+	enable_timeout_at(last_resort,
+					  TimestampTzPlusMilliseconds(end, (MAX_CANCELS - 1) * AGAIN_MS + AGAIN_MS / 2));
 }
 
 /* In a signal handler; as if it had been told to terminate. */
@@ -436,7 +437,8 @@ record_failure(void *arg)
 	else
 		(void) es_run_fail(failure->run, failure->error->sqlerrcode == ERRCODE_QUERY_CANCELED ? "TIMEOUT" :
 						   unpack_sql_state(failure->error->sqlerrcode),
-						   es_run_is_personal(failure->run->job) ? ES_PII_CONCEALED : failure->error->message);
+						   es_run_is_personal(failure->run->job) ? ES_PII_CONCEALED :
+						   failure->error->message);
 }
 
 /* Races, locks and what was short: it says nothing about the job. */

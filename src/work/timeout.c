@@ -113,14 +113,16 @@ is_refusal(int sqlstate)
 		 sqlstate != ES_ERRCODE_INVALID_DEFINITION && sqlstate != ES_ERRCODE_LOG_DIVERGED);
 }
 
-/* What the rules say quotes nothing; what code of users says may, of rows that are made of personal fields. */
+/* What the rules say quotes nothing; what else fails may quote rows that are made of personal fields. */
 static char *
 describe_refusal(const ErrorData *error)
 {
-	bool		is_ours = ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ES_ERRCODE_APPEND_ONLY);
+	int			class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	bool		may_quote = class != ERRCODE_TO_CATEGORY(ES_ERRCODE_APPEND_ONLY) &&
+		es_pii_declared(NIL, NULL) != NIL;
 
 	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-					is_ours || es_pii_declared(NIL, NULL) == NIL ? es_error_clip(error->message) : ES_PII_CONCEALED);
+					may_quote ? ES_PII_CONCEALED : es_error_clip(error->message));
 }
 
 /* ---- the job ---- */
