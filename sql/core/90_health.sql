@@ -447,7 +447,7 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 				UNION ALL
 				SELECT 'handler' AS kind, h.name, h.lag, h.lag_seconds, h.status FROM eventsource.handlers h
 				UNION ALL
-				SELECT 'publication', n.prefix, n.lag, n.lag_seconds, n.status FROM eventsource.publications n) f
+				SELECT 'publication' AS kind, n.prefix AS name, n.lag, n.lag_seconds, n.status FROM eventsource.publications n) f
 		 CROSS JOIN LATERAL (VALUES (f.kind || '_lag_positions', f.lag::numeric),
 									(f.kind || '_lag_seconds', round(f.lag_seconds::numeric, 3)),
 									(f.kind || '_parked', (f.status = 'parked')::integer)) v (metric, value)
