@@ -12,11 +12,11 @@
 #include "append/queue.h"
 #include "append/react_parts.h"
 #include "catalog/pg_type.h"
-#include "errors.h"
 #include "log/attempt.h"
 #include "log/json.h"
 #include "log/rights.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 static void describe_use(void *arg);
@@ -50,6 +50,18 @@ es_react_expect_writer(Oid definer, const text *stream)
 	SetUserIdAndSecContext(user, security);
 }
 
+void
+es_react_expect_owner(const char *reaction, Oid owner, Oid role)
+{
+	if (!OidIsValid(owner) || has_privs_of_role(role, owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of reaction \"%s\"", reaction),
+			 errdetail("It belongs to role \"%s\".", GetUserNameFromId(owner, false)),
+			 errhint("Let that role, or a member of it, do it.")));
+}
+
 /* ---- errors ---- */
 
 void
@@ -57,6 +69,7 @@ es_react_begin_use(EsReactUse *use, const EsReaction *reaction, const EsEvent *e
 {
 	use->reaction = reaction->name;
 	use->what = NULL;
+	use->is_far = false;
 	use->position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
 	use->hides = !es_rights_reads(reaction->category);
 	use->callback.previous = error_context_stack;
@@ -79,25 +92,37 @@ es_react_hide(EsReactUse *use, const text *stream)
 		use->hides = !es_rights_reads_stream(stream);
 }
 
+void
+es_react_rethrow(const EsReactUse *use, MemoryContext caller)
+{
+	ErrorData  *error;
+
+	if (!use->hides)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(caller);
+	error = CopyErrorData();
+	if (!es_error_is_answer(error->sqlerrcode))
+		PG_RE_THROW();
+	FlushErrorState();
+	error_context_stack = use->callback.previous;
+	ereport(ERROR,
+			(errcode(error->sqlerrcode),
+			 use->is_far ? errmsg("what follows from a reaction failed on what you may not see") :
+			 errmsg("reaction \"%s\" failed on what you may not see", use->reaction),
+			 errdetail("What the error says is told to who may read the categories that the reaction is about."),
+			 errhint("Ask whoever defined it; the view eventsource.reactions says who that was.")));
+}
+
 static void
 describe_use(void *arg)
 {
 	const EsReactUse *use = arg;
-	int			sqlstate = geterrcode();
+	const char *what = use->what != NULL ? psprintf("%s of ", use->what) : "";
 
-	if (use->hides &&
-		(es_error_is_answer(sqlstate) ||
-		 ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ES_ERRCODE_INVALID_DEFINITION)))
-	{
-		errmsg("reaction \"%s\" failed on what you may not see", use->reaction);
-		errdetail("What the error says is told to who may read the categories that the reaction is about.");
-		errhint("Ask whoever defined it; the view eventsource.reactions says who that was.");
-	}
-	if (use->what != NULL)
-		errcontext("%s of reaction \"%s\", on the event at position " INT64_FORMAT, use->what, use->reaction,
-				   use->position);
+	if (use->position != 0)
+		errcontext("%sreaction \"%s\", on the event at position " INT64_FORMAT, what, use->reaction, use->position);
 	else
-		errcontext("reaction \"%s\", on the event at position " INT64_FORMAT, use->reaction, use->position);
+		errcontext("%sreaction \"%s\", on the event that is appended", what, use->reaction);
 }
 
 /* ---- values ---- */
@@ -154,8 +179,7 @@ es_react_job(EsReactValues *values, const EsReactionAction *action, int step, co
 	*job = (EsJobDraft)
 	{
 		.queue = cstring_to_text(action->queue),
-			.payload = action->payload != NULL ? es_react_jsonb(values, action->payload, "payload") :
-			DatumGetJsonbPCopy(event->value[ES_EVENT_DATA]),
+			.payload = action->payload == NULL ? NULL : es_react_jsonb(values, action->payload, "payload"),
 			.priority = action->priority,
 			.order_key = es_react_text(values, action->order_key, "order_key", ES_MAX_KEY),
 			.max_attempts = action->max_attempts,
@@ -168,6 +192,14 @@ es_react_job(EsReactValues *values, const EsReactionAction *action, int step, co
 			.stream = copy_text(event, ES_EVENT_STREAM),
 			.subject = copy_text(event, ES_EVENT_SUBJECT)
 	};
+	if (action->payload == NULL)
+		job->payload = DatumGetJsonbPCopy(event->value[ES_EVENT_DATA]);
+	if (job->payload != NULL && VARSIZE(job->payload) > ES_MAX_DATA)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("payload is too large"),
+				 errdetail("It has %u bytes; at most %d are allowed.", (unsigned) VARSIZE(job->payload), ES_MAX_DATA),
+				 errhint("Whoever works off the job can read the event, at the job's event_position.")));
 	values->use->what = NULL;
 }
 
@@ -266,6 +298,8 @@ es_react_cancel(const EsReaction *reaction, const EsReactionAction *action, cons
 
 	if (key == NULL)
 		return 0;
+	foreach(lc, action->reactions)
+		es_react_expect_owner(lfirst(lc), es_reaction_owner(lfirst(lc)), reaction->definer);
 	foreach(lc, action->reactions)
 		cancelled += es_job_cancel_key(NULL, es_job_reaction_key(lfirst(lc), key), reason);
 	return cancelled;

@@ -13,6 +13,7 @@
 #include "log/cache.h"
 #include "log/config.h"
 #include "log/json.h"
+#include "miscadmin.h"
 #include "rules/reaction_parts.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -29,6 +30,7 @@ typedef struct Header
 {
 	char	   *name;
 	int64		version;
+	Oid			owner;
 	char	   *category;
 	char	   *type;
 } Header;
@@ -64,6 +66,12 @@ static void expect_definer(const EsDefinition *definition);
 bool
 es_reaction_any(const char *category)
 {
+	return es_reaction_any_of(category, strlen(category));
+}
+
+bool
+es_reaction_any_of(const char *category, int length)
+{
 	ListCell   *lc;
 
 	refresh_cache();
@@ -71,7 +79,7 @@ es_reaction_any(const char *category)
 	{
 		const Header *header = lfirst(lc);
 
-		if (strcmp(header->category, category) == 0)
+		if (strncmp(header->category, category, length) == 0 && header->category[length] == '\0')
 			return true;
 	}
 	return false;
@@ -146,6 +154,45 @@ es_reaction_lapsed(const EsReaction *reaction, TimestampTz due, TimestampTz was_
 	if (now <= limit)
 		return NULL;
 	return psprintf("skipped: it was due at %s, and that is too late", timestamptz_to_str(due));
+}
+
+Oid
+es_reaction_owner(const char *name)
+{
+	ListCell   *lc;
+
+	refresh_cache();
+	foreach(lc, headers)
+	{
+		const Header *header = lfirst(lc);
+
+		if (strcmp(header->name, name) == 0)
+			return header->owner;
+	}
+	return InvalidOid;
+}
+
+List *
+es_reaction_problems(const char *category)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+	ListCell   *line;
+
+	foreach(lc, es_config_list(ES_REACTION_KIND))
+	{
+		const EsDefinition *definition = lfirst(lc);
+		char	   *of = es_json_find_string(&definition->data->root, "category");
+		List	   *problems = NIL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (strcmp(definition->type, ES_REACTION_DEFINED) != 0 || strcmp(of, category) != 0)
+			continue;
+		(void) es_reaction_compile(definition->name, definition->data, definition->owner, &problems);
+		foreach(line, problems)
+			result = lappend(result, psprintf("reaction \"%s\", %s", definition->name, (char *) lfirst(line)));
+	}
+	return result;
 }
 
 void
@@ -226,6 +273,7 @@ read_headers(void)
 		header = palloc(sizeof(Header));
 		header->name = definition->name;
 		header->version = definition->version;
+		header->owner = definition->owner;
 		header->category = es_json_find_string(&definition->data->root, "category");
 		header->type = es_json_find_string(&definition->data->root, "type");
 		result = lappend(result, header);

@@ -23,6 +23,9 @@
 /* After that much, what is not done however late it is, is late. */
 #define DEFAULT_SKIP	"5 minutes"
 
+/* Nothing is waited for longer than a thousand years. */
+#define MAX_MONTHS		(1000 * 12)
+
 typedef struct Reader
 {
 	EsExprScope scope;
@@ -456,8 +459,9 @@ to_interval(Reader *reader, const char *path, char *source)
 		task.interval = NULL;
 	else
 		parse_interval(&task);
-	if (task.interval != NULL && task.interval->month >= 0 && task.interval->day >= 0 &&
-		task.interval->time >= 0)
+	if (task.interval != NULL && task.interval->month >= 0 && task.interval->month <= MAX_MONTHS &&
+		task.interval->day >= 0 && task.interval->day <= MAX_MONTHS * 31 &&
+		task.interval->time >= 0 && task.interval->time <= MAX_MONTHS * 31 * USECS_PER_DAY)
 		return task.interval;
 	complain(reader, psprintf("%s: must be a length of time like \"3 days\"", path));
 	return NULL;
