@@ -194,12 +194,6 @@ es_react_job(EsReactValues *values, const EsReactionAction *action, int step, co
 	};
 	if (action->payload == NULL)
 		job->payload = DatumGetJsonbPCopy(event->value[ES_EVENT_DATA]);
-	if (job->payload != NULL && VARSIZE(job->payload) > ES_MAX_DATA)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("payload is too large"),
-				 errdetail("It has %u bytes; at most %d are allowed.", (unsigned) VARSIZE(job->payload), ES_MAX_DATA),
-				 errhint("Whoever works off the job can read the event, at the job's event_position.")));
 	values->use->what = NULL;
 }
 
