@@ -322,13 +322,17 @@ with_appends(Jsonb *definition, const EsReaction *reaction)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* What it has scheduled; what others have claimed, they finish. */
+/*
+ * What it has scheduled, but for what makes up for steps that are done; what others have claimed,
+ * they finish.
+ */
 static void
 cancel_jobs(const char *name)
 {
 	static EsOwnSql cancel = {
 		.text = "UPDATE eventsource.job AS j SET state = 'cancelled', waits = false,"
-		" finished_at = clock_timestamp(), finish_reason = $2 WHERE reaction = $1 AND state IN ('scheduled', 'available')"
+		" finished_at = clock_timestamp(), finish_reason = $2"
+		" WHERE reaction = $1 AND step > 0 AND state IN ('scheduled', 'available')"
 		" RETURNING " ES_JOB_COLUMNS,
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID}

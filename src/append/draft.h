@@ -7,6 +7,11 @@
 
 #include "append/hall.h"
 
+/* Idempotency keys that begin so are of what the database appends by itself. */
+#define ES_KEY_REACTION	"reaction:"
+#define ES_KEY_TIMEOUT	"timeout:"
+#define ES_KEY_DELIVERY	"delivery:"
+
 extern void es_draft_init(EsDraft *draft);
 
 /* A version that was said; 0, which stands for none in a draft, is refused as out of range. */

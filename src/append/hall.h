@@ -38,6 +38,8 @@ typedef struct EsDraft
 	bool		has_occurred_at;
 	TimestampTz occurred_at;
 	const text *idempotency_key;
+	bool		has_own_key;	/* the key may begin as those of the database
+								 * do: append/draft.h */
 	int32		schema_version; /* 0: default */
 	bool		is_definition;	/* may go to $config */
 	bool		is_own;			/* the log's own: may go to other categories

@@ -169,6 +169,7 @@ copy_text(const EsEvent *event, EsEventColumn column)
 	return value == NULL ? NULL : cstring_to_text_with_len(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
+/* What makes up for a step is neither replaced nor cancelled by key. */
 void
 es_react_job(EsReactValues *values, const EsReactionAction *action, int step, const text *key,
 			 EsJobDraft *job)
@@ -183,7 +184,7 @@ es_react_job(EsReactValues *values, const EsReactionAction *action, int step, co
 			.priority = action->priority,
 			.order_key = es_react_text(values, action->order_key, "order_key", ES_MAX_KEY),
 			.max_attempts = action->max_attempts,
-			.job_key = key == NULL ? NULL : es_job_reaction_key(reaction->name, key),
+			.job_key = key == NULL || step < 0 ? NULL : es_job_reaction_key(reaction->name, key),
 			.on_conflict = reaction->keeps ? ES_JOB_KEEP : ES_JOB_REPLACE,
 			.reaction = cstring_to_text(reaction->name),
 			.reaction_version = reaction->version,
@@ -210,7 +211,7 @@ es_react_draft(EsReactValues *values, const EsReactionAction *action, int step, 
 	draft->reason = es_react_text(values, action->reason, "reason", 0);
 	draft->actor = to_word("reaction:%s", reaction->name);
 	draft->metadata = es_react_metadata(reaction, event);
-	draft->idempotency_key = cstring_to_text(psprintf("reaction:%s:" INT64_FORMAT ".%d", reaction->name,
+	draft->idempotency_key = cstring_to_text(psprintf(ES_KEY_REACTION "%s:" INT64_FORMAT ".%d", reaction->name,
 													  DatumGetInt64(event->value[ES_EVENT_POSITION]), step));
 	draft->is_caused = true;
 	values->use->what = NULL;
