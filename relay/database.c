@@ -150,14 +150,17 @@ after_sending(bool was_sent)
 		give_up(PQerrorMessage(db.conn));
 }
 
-/* One lock or statement must not hold up all that wait behind it. */
+/*
+ * One lock or statement must not hold up all that wait behind it.  What functions warn of
+ * may quote payloads, which standard error is not for.
+ */
 static void
 set_up(void)
 {
 	Text		sql = {0};
 
 	PQsetnonblocking(db.conn, 1);
-	text_printf(&sql, "SET search_path = pg_catalog; SET synchronous_commit = on; SET client_min_messages = warning; "
+	text_printf(&sql, "SET search_path = pg_catalog; SET synchronous_commit = on; SET client_min_messages = error; "
 				"SET statement_timeout = %lld; SET lock_timeout = %lld; SET default_transaction_isolation = 'read committed'; "
 				"SELECT eventsource.log_id(), count(*) + has_table_privilege('eventsource.jobs', 'SELECT')::int FROM pg_proc p "
 				"WHERE p.pronamespace = 'eventsource'::regnamespace AND has_function_privilege(p.oid, 'EXECUTE') "

@@ -236,6 +236,7 @@ BEGIN
 	IF payload ? 'deadly' THEN
 		PERFORM pg_terminate_backend(pg_backend_pid());
 	END IF;
+	RAISE WARNING 'this is private: %', payload;
 	RETURN payload;
 END $$;
 SQL
@@ -247,6 +248,7 @@ ok(wait_until(sub { story_of($deadly) =~ /discarded/ }), 'a payload that ends it
 is(story_of($deadly), join(', ', ('MessageFailed SERVICE_UNAVAILABLE') x 3) . ': discarded', 'by its attempts');
 is(story_of($beside), 'MessageSent: done', 'others are delivered');
 is(stop_relay($relay), 0, 'and the relay lives');
+unlike($relay->{err}, qr/private/, 'and says nothing of payloads');
 
 # ---- TLS ----
 
@@ -313,6 +315,24 @@ ok(wait_until(sub { ask("SELECT state FROM eventsource.jobs WHERE job_id = $acro
 is(stop_relay($relay), 0, 'the relay is told to stop');
 is(story_of($across), 'MessageSent: done', 'and finishes that first');
 is(story_of($hanging), 'nothing: cancelled', 'what was cancelled under way is let go');
+
+# ---- told to stop while something hangs ----
+
+my $held = hook('/hang');
+for ([ 'for as long as it may' => '--grace=0.5', 1 ], [ 'or until it is told again' => '--grace=60', 2 ])
+{
+	my ($name, $grace, $signals) = @$_;
+	my $count = requests_of($held);
+	$relay = start_relay($node, @hooks, '--timeout=300', '--lease=1', $grace);
+	ok(wait_until(sub { requests_of($held) > $count }), 'something hangs');
+	$relay->{run}->signal('TERM');
+	ok(wait_until(sub { $relay->{run}->pump_nb; $relay->{err} =~ /stopping/ }), 'the relay goes on with it');
+	$relay->{run}->signal('TERM') if $signals > 1;
+	$relay->{run}->finish;
+	is($relay->{run}->full_result(0) >> 8, 1, "$name, and says that something is not recorded");
+}
+is(story_of($held) =~ s/^nothing: (?:claimed|available)$/open/r, 'open', 'it is delivered again');
+ask("SELECT eventsource.cancel_job($held)");
 
 # ---- who may not ----
 
