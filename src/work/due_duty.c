@@ -2,9 +2,10 @@
  * due_duty.c
  *		The worker's part: one job at a time, each in transactions of its own.
  *
- * A step of a reaction may run code of users, and that may end its server process.  So its job
- * is claimed in a transaction of its own, flushed to disk whatever synchronous_commit says, and
- * performed in the next: the attempt is counted whatever comes.  A worker that starts makes what
+ * A step of a reaction may run code of users, and that may end its server process; so may a guard of
+ * a timeout.  So each job is claimed in a transaction of its own, for a step flushed to disk whatever
+ * synchronous_commit says (guards are run by every append, too, and hardly end the server), and performed in
+ * the next: the attempt is counted whatever comes.  A worker that starts makes what
  * its predecessor had claimed due after a moment, so that whatever ends workers comes behind the rest.
  * What is performed is cancelled after eventsource.call_timeout, which is an error of the job, and of
  * nothing else; what goes on regardless ends with its process.
@@ -12,8 +13,6 @@
  * It goes round by round: each begins with what was due first, and goes on behind what it picked last,
  * until there is nothing.  What others are at (a stream is locked) stays due for the next round, which
  * begins after a delay then; what comes due meanwhile is behind it, and is performed meanwhile.
- *
- * Timeouts of machines run guards, which every append runs as well; they are not claimed.
  */
 #include "work/due.h"
 
@@ -105,9 +104,9 @@ static void
 perform(const EsDueItem *item)
 {
 	EsDueCounts counts = {0};
-	int32		claimed = item->is_timeout ? 0 : claim(item);
+	int32		claimed = claim(item);
 
-	if ((item->is_timeout || claimed != 0) && es_due_perform(item, claimed, call_timeout, &counts))
+	if (claimed != 0 && es_due_perform(item, claimed, call_timeout, &counts))
 		done++;
 	else
 		left++;
@@ -203,7 +202,8 @@ claim(const EsDueItem *item)
 	if (claimed == 0)
 		return 0;
 	PopActiveSnapshot();
-	ForceSyncCommit();
+	if (!item->is_timeout)
+		ForceSyncCommit();
 	CommitTransactionCommand();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();

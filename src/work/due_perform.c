@@ -20,6 +20,7 @@
 #include "log/attempt.h"
 #include "log/catalog.h"
 #include "log/own_sql.h"
+#include "log/stream.h"
 #include "miscadmin.h"
 #include "rules/pii_use.h"
 #include "storage/latch.h"
@@ -43,6 +44,8 @@
 /* What is over its time is cancelled again, should it catch that; after so many times its process ends. */
 #define AGAIN_MS		1000
 #define MAX_CANCELS		3
+
+#define OWN_QUEUES " ('" ES_JOB_REACTION_QUEUE "', '" ES_JOB_TIMEOUT_QUEUE "') "
 
 #define OF_QUEUE(queue, what, state, time, tail) \
 	"(SELECT id, turn, run_at, " what " AS is_timeout FROM eventsource.job j WHERE queue = '" queue "' AND state = '" state "'" \
@@ -90,6 +93,7 @@ static void end_timeout(void *arg);
 static bool is_any(int sqlstate);
 static EsDueWork record(EsRun *run, const ErrorData *error, bool *is_left);
 static void record_failure(void *arg);
+static bool postpone(EsRun *run);
 static bool is_passing(int sqlstate);
 static bool is_lost_race(int sqlstate);
 
@@ -142,6 +146,10 @@ es_due_claim(const EsDueItem *item, int64 lease)
 
 	if (job == NULL || !is_due(job, 0))
 		return 0;
+
+	/* The lock is not kept, but who has it now is likely to have it for a while. */
+	if (item->is_timeout && job->stream != NULL && !es_stream_try_lock(job->stream))
+		return 0;
 	if (is_spent(job))
 		(void) give_up(job);
 	else
@@ -162,7 +170,7 @@ es_due_release_claims(int64 after)
 {
 	static EsOwnSql release = {
 		.text = "UPDATE eventsource.job SET lease_until = $1 WHERE id IN (SELECT j.id FROM eventsource.job j"
-		" WHERE j.queue = '" ES_JOB_REACTION_QUEUE "' AND j.state = 'claimed' AND j.worker = '" WORKER "'"
+		" WHERE j.queue IN" OWN_QUEUES "AND j.state = 'claimed' AND j.worker = '" WORKER "'"
 		" AND j.lease_until > $1 FOR UPDATE SKIP LOCKED)",
 		.nargs = 1,
 		.types = {TIMESTAMPTZOID}
@@ -213,7 +221,7 @@ es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *
 	else if (timeout.outcome == ES_TIMEOUT_BUSY)
 	{
 		counts->count[ES_DUE_POSTPONED]++;
-		is_left = true;
+		is_left = claimed == 0 || !postpone(&run);
 	}
 	return !is_left;
 }
@@ -226,7 +234,7 @@ es_due_wait(void)
 		" WHERE queue = '" ES_JOB_REACTION_QUEUE "' AND state = 'scheduled' AND run_at > $1 UNION ALL"
 		" SELECT min(run_at) FROM eventsource.job WHERE queue = '" ES_JOB_TIMEOUT_QUEUE "' AND state = 'scheduled'"
 		" AND run_at > $1 UNION ALL SELECT min(lease_until) FROM eventsource.job"
-		" WHERE queue = '" ES_JOB_REACTION_QUEUE "' AND state = 'claimed' AND lease_until > $1) n"
+		" WHERE queue IN" OWN_QUEUES "AND state = 'claimed' AND lease_until > $1) n"
 		" WHERE run_at < 'infinity'",
 		.nargs = 1,
 		.types = {TIMESTAMPTZOID}
@@ -425,6 +433,15 @@ record(EsRun *run, const ErrorData *error, bool *is_left)
 				 errmsg("could not record that job " INT64_FORMAT " failed", run->job->id),
 				 errdetail("It is tried again. SQLSTATE: %s.", unpack_sql_state(lost->sqlerrcode))));
 	return lost != NULL || failure.is_postponed ? ES_DUE_POSTPONED : ES_DUE_FAILED;
+}
+
+/* It is lent no more; says false if that could not be recorded. */
+static bool
+postpone(EsRun *run)
+{
+	Failure		failure = {.run = run,.is_postponed = true};
+
+	return es_attempt(record_failure, &failure, is_any) == NULL;
 }
 
 static void

@@ -28,6 +28,9 @@
 
 #define COMPENSATION_KEY	"compensation:"
 
+/* Going back, or trying again, takes that long at least: who decides so each time keeps nobody busy. */
+#define LEAST_TURN			USECS_PER_SEC
+
 static void perform(EsRun *run, const EsReaction *reaction);
 static void perform_action(EsRun *run, const EsReaction *reaction, const EsEvent *event);
 static const EsReactionAction *action_of(const EsReaction *reaction, int step);
@@ -151,7 +154,7 @@ obey(EsRun *run, const EsReactOccasion *occasion, const EsDecision *decision)
 	if (decision->verdict == ES_DECIDED_SKIP)
 		es_run_end(run, ES_JOB_DONE, psprintf("skipped: %s", decision->reason), NULL, NULL);
 	else if (decision->verdict == ES_DECIDED_RETRY)
-		es_run_go_on(run, run->job->step, es_run_after(now, decision->retry));
+		es_run_go_on(run, run->job->step, Max(es_run_after(now, decision->retry), now + LEAST_TURN));
 	else if (decision->sends)
 		es_run_wait_for(run, send_job(run, occasion, decision));
 	else
@@ -225,7 +228,8 @@ complete(EsRun *run, const EsReaction *reaction, TimestampTz ended)
 	wait = run->then.wait != NULL ? es_decision_interval("wait", run->then.wait) : reaction->step[next - 1].wait;
 	if (action_of(reaction, -step) != NULL)
 		run->completed = lappend_int(list_delete_int(run->completed, step), step);
-	es_run_go_on(run, next, es_run_after(ended, wait));
+	es_run_go_on(run, next, next > step ? es_run_after(ended, wait) :
+				 Max(es_run_after(ended, wait), GetCurrentTimestamp() + LEAST_TURN));
 }
 
 /*

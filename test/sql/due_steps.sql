@@ -100,6 +100,14 @@ SELECT is(pg_temp.run('steps3-last'), 'done step 1', 'or the end');
 SELECT is(call->'result', '{"sent": "ok"}', 'which is told its result')
   FROM due_steps.said WHERE call->>'key' IS NULL AND (call->>'sent')::bigint = :job;
 
+-- Who goes back, or tries again, does so a second later at the earliest.
+SELECT pg_temp.happen('steps3-back', '{"2": {"next": 1, "wait": "0"}}');
+SELECT pg_temp.happen('steps3-again', '{"1": {"retry": "0"}}');
+SELECT is(pg_temp.due(), 'steps 3', 'one goes back, one tries again');
+SELECT is(pg_temp.due(), '-', 'not at once');
+SELECT is(string_agg(step || ' ' || (run_at BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 second'), ', ' ORDER BY stream), '1 true, 1 true', 'but soon')
+  FROM eventsource.job WHERE stream IN ('steps3-back', 'steps3-again');
+
 -- A step that is given up: what was completed is compensated, the last first.
 SELECT eventsource.set_error_code('P0001', false) IS NOT NULL AS ok \gset
 SELECT pg_temp.react('steps4', jsonb_build_array(

@@ -33,6 +33,16 @@ SELECT eventsource.create_reaction('ask', 'cart', 'left', action => '{"call": "p
 SELECT eventsource.create_state_machine('ticket', '{"create": {"opened": "OPEN"}, "states": {
 	"OPEN": {"on": {"lapsed": "CLOSED"}, "after": {"1 minute": "lapsed"}}, "CLOSED": {"type": "final"}}}');
 SELECT eventsource.create_category('ticket', 'ticket');
+CREATE FUNCTION deaf(key text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	LOOP
+		BEGIN PERFORM pg_sleep(100); EXCEPTION WHEN query_canceled THEN NULL; END;
+	END LOOP;
+END
+$$;
+SELECT eventsource.create_state_machine('deaf', '{"create": {"opened": "OPEN"}, "states": {
+	"OPEN": {"on": {"lapsed": "CLOSED"}, "after": {"1 minute": {"type": "lapsed", "guard": "public.deaf(event.key)"}}}, "CLOSED": {"type": "final"}}}');
+SELECT eventsource.create_category('deaf', 'deaf');
 CREATE TABLE cart (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
 SELECT eventsource.create_projection('cart', '{cart}', '{"left": "n = row.n + 1"}', mode => 'async');
 SQL
@@ -135,12 +145,34 @@ ok(wait_until(sub { (eval { sql("SELECT n FROM cart WHERE key = 'heard'") } // '
 becomes('deaf', 'discarded 3 LEASE_EXPIRED', 'what will not be cancelled is given up', 60);
 is(sql("SELECT count(*) FROM said WHERE stream = 'cart-deaf'"), '0', 'and has left nothing');
 
+# So does a guard of a timeout. (The launcher waits longer each time that a worker ends soon; but not in a server just started.)
+$node->restart;
+sql("SELECT eventsource.append('deaf-1', 'opened', occurred_at => clock_timestamp() - interval '1 hour')");
+sql("SELECT eventsource.append('ticket-2', 'opened', occurred_at => clock_timestamp() - interval '50 minutes')");
+ok(wait_until(sub { (eval { sql("SELECT count(*) FROM eventsource.read_stream('ticket-2')") } // '') eq '2' }, 60), 'other timeouts are done');
+ok(wait_until(sub { (eval { sql("SELECT concat_ws(' ', state, attempts, error_code) FROM eventsource.job WHERE stream = 'deaf-1'") } // '') eq 'discarded 3 LEASE_EXPIRED' }, 60),
+	'a guard that will not be cancelled is given up');
+is(sql("SELECT count(*) FROM eventsource.read_stream('deaf-1')"), '1', 'without an event');
+
 # What ends its process has used up an attempt all the same, and is given up.
+$node->restart;
 leave('kills', '{"run": "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(10)"}', '3 hours');
 leave('beside', '{}', '2 hours');
 becomes('beside', 'done \d', 'others are done', 60);
 becomes('kills', 'discarded 3 LEASE_EXPIRED', 'what ends its process is given up', 60);
 is(sql("SELECT count(*) FROM said WHERE stream = 'cart-kills'"), '0', 'and has left nothing');
+
+# A server that was down does it late, in the order in which it was due.
+my @seconds = (5, 2, 9, 1, 7, 3, 8, 4, 6, 10);
+leave("late$_", '{}', '59 minutes ' . (50 + $_ / 2) . ' seconds') for @seconds;
+is(sql("SELECT count(*) FROM eventsource.jobs WHERE stream LIKE 'cart-late%' AND state = 'scheduled'"), '10', 'some are to be done soon');
+my $due = sql("SELECT extract(epoch FROM max(run_at)) FROM eventsource.job WHERE stream LIKE 'cart-late%'");
+$node->stop;
+ok(wait_until(sub { time > $due + 1 }, 30), 'it is past their time');
+$node->start;
+becomes("late$_", 'done 1', "cart-late$_ is done") for 1, 10;
+is(sql("SELECT string_agg(stream, ' ' ORDER BY n) FROM said WHERE stream LIKE 'cart-late%'"),
+	join(' ', map { "cart-late$_" } reverse 1 .. 10), 'in the order in which they were due');
 is(sql("SELECT string_agg(stream, ' ') FROM (SELECT stream FROM said GROUP BY stream HAVING count(*) > 1) s"), '', 'nothing was done twice');
 is(problems_of($node, 'log'), '', 'the log is whole');
 $node->stop;
