@@ -7,6 +7,7 @@
  */
 #include "append/draft.h"
 
+#include "append/react.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -316,17 +317,24 @@ es_draft_caused_by(Jsonb *metadata)
 	return before;
 }
 
-/* What is given, and of the cause what that does not say. */
+/*
+ * What is given, and of the cause what that does not say; but which reactions led to it nobody else
+ * says, as a chain would not end where a function hands on the metadata of its event.
+ */
 static Jsonb *
 caused_metadata(Jsonb *given)
 {
 	JsonbParseState *state = NULL;
+	JsonbValue *path;
 
 	if (given == NULL)
 		return cause;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	es_json_push_members(&state, cause);
 	es_json_push_members(&state, given);
+	path = es_json_find(&cause->root, ES_REACT_PATH, NULL);
+	if (path != NULL)
+		es_json_push_value(&state, ES_REACT_PATH, path);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -54,8 +54,9 @@ extern const text *es_draft_actor(const EsDraft *draft);
 extern const text *es_draft_default_reason(void);
 
 /*
- * What is appended from now on has this in its metadata, unless it says so itself; NULL: no
- * more.  Returns what was said before, to be said again afterwards, after an error too.
+ * What is appended from now on has this in its metadata, unless it says so itself (but for the
+ * reactions that led to it); NULL: no more.  Returns what was said before, to be said again
+ * afterwards, after an error too.
  */
 extern Jsonb *es_draft_caused_by(Jsonb *metadata);
 

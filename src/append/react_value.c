@@ -110,6 +110,7 @@ es_react_rethrow(const EsReactUse *use, MemoryContext caller)
 			 use->is_far ? errmsg("what follows from a reaction failed on what you may not see") :
 			 errmsg("reaction \"%s\" failed on what you may not see", use->reaction),
 			 errdetail("What the error says is told to who may read the categories that the reaction is about."),
+			 errdetail_log("The error was: %s", error->message),
 			 errhint("Ask whoever defined it; the view eventsource.reactions says who that was.")));
 }
 

@@ -43,6 +43,21 @@ SELECT is((SELECT is_duplicate FROM eventsource.append('rclship-7', 'to_ship', i
 SELECT count(*) AS n FROM eventsource.append('rclnew-7', 'sold') \gset
 SELECT is((SELECT count(*) FROM eventsource.events WHERE stream = 'rclship-7' AND metadata ? 'reactions'), 1::bigint, 'so what follows is appended');
 
+-- ---- chains over functions ----
+
+-- What a function appends counts, also if it hands on the metadata of its event.
+CREATE FUNCTION rcl_again(e eventsource.events, call jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM eventsource.append(e.stream, e.type, metadata => e.metadata);
+	RETURN NULL;
+END $$;
+SELECT eventsource.create_reaction('rcl_again', 'rclagain', 'a', action => '{"call": "public.rcl_again"}') AS v \gset
+SELECT count(*) AS n FROM eventsource.append('rclagain-1', 'a', metadata => '{"mine": 1}') \gset
+SELECT count(*) AS n FROM generate_series(1, 20), eventsource.run_due(30) \gset
+SELECT is((SELECT max(version) FROM eventsource.events WHERE stream = 'rclagain-1'), 17::bigint, 'sixteen times');
+SELECT is((SELECT metadata - 'causation_id' FROM eventsource.events WHERE stream = 'rclagain-1' AND version = 3), '{"mine": 1, "reactions": ["rcl_again", "rcl_again"]}', 'metadata that was given, and the way');
+SELECT is((SELECT error_code FROM eventsource.job WHERE reaction = 'rcl_again' ORDER BY id DESC LIMIT 1), '54001', 'the next one is refused');
+
 -- ---- contexts ----
 
 CREATE TABLE rcl_ctx (key text PRIMARY KEY, balance int NOT NULL DEFAULT 0);
