@@ -92,7 +92,7 @@ INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,t
 	jsonschema_validation_errors,schema_compatibility,event_field,create_event_view,words,short_value,event_detail,markdown,markdown_code,
 	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due}'::text[]);
 -- Goes by the rights of a queue, not of a category.
-INSERT INTO door SELECT 'queue', unnest('{enqueue,claim,complete,fail,heartbeat,jobs,dead_letters,queue_metrics,cancel_job,cancel_jobs,may_work_in,queue_attempts,reads_everything,alerts,close_alert}'::text[]);
+INSERT INTO door SELECT 'queue', unnest('{enqueue,claim,complete,fail,heartbeat,jobs,dead_letters,queue_metrics,cancel_job,cancel_jobs,may_work_in,queue_attempts,has_rights_of_reaction,reads_everything,alerts,close_alert}'::text[]);
 INSERT INTO door SELECT 'whole log', unnest('{verify_log,export_log,random_streams,erased_subjects,holds}'::text[]);
 
 CREATE TEMP VIEW has AS
