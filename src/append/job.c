@@ -14,6 +14,7 @@
 #include "compat.h"
 #include "log/catalog.h"
 #include "log/erased.h"
+#include "log/json.h"
 #include "log/own_sql.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -92,7 +93,12 @@ static const struct
 	" reaction = " d ".reaction, reaction_version = " d ".reaction_version, step = " d ".step," \
 	" event_position = " d ".event_position, stream = " d ".stream, subject = " d ".subject, waits = false"
 #define IS_UNTRIED \
-	"(j.state <> 'claimed' AND (j.attempts = 0 OR j.queue LIKE '$%'))"
+	"(j.state <> 'claimed' AND (j.attempts = 0 OR (j.queue LIKE '$%' AND NOT j.payload ? '" ES_JOB_COMPLETED "')))"
+
+/* Another run waits for it than the one whose number $15 is. */
+#define IS_AWAITED \
+	"($15 <> 0 AND j.run <> $15 AND EXISTS (SELECT FROM eventsource.job r WHERE r.id = j.run" \
+	" AND r.state IN " ES_JOB_UNFINISHED "))"
 
 /* Races lost one after the other: more than honest load brings. */
 #define MAX_TRIES	20
@@ -100,9 +106,10 @@ static const struct
 static void expect_size(const EsJobDraft *draft);
 static int64 enqueue_with_key(const EsJobDraft *draft);
 static int64 meet(const EsJobDraft *draft);
+static bool release_awaited(int64 id, int64 run);
 static int64 replace(const EsJobDraft *draft, EsJob *old);
 static int64 insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count);
-static int64 write_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count, int64 old);
+static int64 write_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count, int64 number);
 static Datum parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull);
 static void read_id(HeapTuple row, TupleDesc desc, void *arg);
 ES_NORETURN static void refuse_key(const EsJobDraft *draft, int64 id);
@@ -183,16 +190,16 @@ enqueue_with_key(const EsJobDraft *draft)
 	};
 	static EsOwnSql insert_or_replace = {
 		.text = INSERT_JOBS ON_KEY " DO UPDATE SET state = excluded.state, run_at = excluded.run_at,"
-		" created_at = excluded.created_at," BECOMES("excluded") " WHERE " IS_UNTRIED
+		" created_at = excluded.created_at," BECOMES("excluded") " WHERE " IS_UNTRIED " AND NOT " IS_AWAITED
 		" AND j.order_key IS NOT DISTINCT FROM excluded.order_key RETURNING j.id",
-		.nargs = NPARAMETERS + 1,
+		.nargs = NPARAMETERS + 2,
 		.types = PARAMETER_TYPES
 	};
 
 	for (int i = 0; i < MAX_TRIES; i++)
 	{
 		bool		replaces = draft->on_conflict == ES_JOB_REPLACE;
-		int64		id = insert_jobs(replaces ? &insert_or_replace : &insert_unless, draft, 1);
+		int64		id = write_jobs(replaces ? &insert_or_replace : &insert_unless, draft, 1, draft->run);
 
 		CHECK_FOR_INTERRUPTS();
 		if (id == 0)
@@ -225,9 +232,26 @@ meet(const EsJobDraft *draft)
 	if (jobs == NIL)
 		return 0;
 	old = linitial(jobs);
+	if (release_awaited(old->id, draft->run))
+		return 0;
 	if (draft->on_conflict == ES_JOB_REFUSE)
 		refuse_key(draft, old->id);
 	return draft->on_conflict == ES_JOB_REPLACE ? replace(draft, old) : old->id;
+}
+
+/* One that another run waits for goes on without its key: taken away, it would be waited for in vain. */
+static bool
+release_awaited(int64 id, int64 run)
+{
+	static EsOwnSql release = {
+		.text = "UPDATE eventsource.job j SET job_key = NULL WHERE j.id = $1 AND j.run <> $2"
+		" AND EXISTS (SELECT FROM eventsource.job r WHERE r.id = j.run AND r.state IN " ES_JOB_UNFINISHED ")",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID}
+	};
+	Datum		values[] = {Int64GetDatum(id), Int64GetDatum(run)};
+
+	return run != 0 && es_own_sql(&release, values, NULL, NULL, NULL) > 0;
 }
 
 /*
@@ -256,7 +280,7 @@ replace(const EsJobDraft *draft, EsJob *old)
 	Datum		id = Int64GetDatum(old->id);
 	EsJobFinish finish = {.end = ES_JOB_CANCELLED,.reason = cstring_to_text("replaced")};
 
-	if (old->lease_until != 0)
+	if (old->lease_until != 0 || es_json_find(&old->payload->root, ES_JOB_COMPLETED, NULL) != NULL)
 		(void) es_own_sql(&release, &id, NULL, NULL, NULL);
 	else if (write_jobs(&change, draft, 1, old->id) != 0)
 	{
@@ -276,9 +300,9 @@ insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count)
 	return write_jobs(sql, drafts, count, 0);
 }
 
-/* The statement may have a parameter for the id of a job. */
+/* The statement may have a parameter besides, for the number of a job. */
 static int64
-write_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count, int64 old)
+write_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count, int64 number)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource jobs",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -298,7 +322,7 @@ write_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count, int64 old)
 													   parameters[p].align));
 	}
 	arrays[NPARAMETERS] = TimestampTzGetDatum(GetCurrentTimestamp());
-	arrays[NPARAMETERS + 1] = Int64GetDatum(old);
+	arrays[NPARAMETERS + 1] = Int64GetDatum(number);
 	(void) es_own_sql(sql, arrays, NULL, read_id, &id);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);

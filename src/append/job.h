@@ -26,6 +26,9 @@
 /* Why a job was cancelled of whose payload nothing is left. */
 #define ES_JOB_ERASED			"subject erased"
 
+/* The member of the payload of a run of a reaction: steps that are compensated, should it be given up. */
+#define ES_JOB_COMPLETED		"completed"
+
 /* The states of a job that is not finished, in SQL. */
 #define ES_JOB_UNFINISHED		"('scheduled', 'available', 'claimed')"
 
@@ -34,8 +37,9 @@ typedef enum EsJobConflict
 {
 	ES_JOB_KEEP,				/* that one stays as it is */
 	ES_JOB_REPLACE,				/* it becomes what is given; but one that is
-								 * claimed only loses its key, and one that
-								 * was tried is cancelled */
+								 * claimed, or a run that would have to be
+								 * compensated, only loses its key, and one
+								 * that was tried is cancelled */
 	ES_JOB_REFUSE				/* 23505 */
 } EsJobConflict;
 
@@ -57,6 +61,9 @@ typedef struct EsJobDraft
 	int64		event_position;
 	const text *stream;
 	const text *subject;
+	int64		run;			/* that will wait for it: what another run
+								 * waits for only loses its key, whatever
+								 * on_conflict says */
 } EsJobDraft;
 
 /*

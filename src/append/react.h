@@ -28,6 +28,9 @@ typedef struct EsReactOccasion
 	const EsEvent *event;		/* complete, as readers see it; personal
 								 * fields are left out */
 	const text *key;			/* the reaction's, or NULL */
+	int64		run;			/* whose step it is, or 0 */
+	bool		is_released;	/* another run has the key by now: nothing is
+								 * enqueued under it */
 } EsReactOccasion;
 
 /* What a step did. */

@@ -53,7 +53,8 @@ perform(const EsReactOccasion *occasion, EsReactUse *use, EsReactDone *done)
 	{
 		case ES_REACT_ENQUEUE:
 			es_react_expect_sender(reaction->definer, action->queue);
-			es_react_job(&values, action, occasion->step, occasion->key, &job);
+			es_react_job(&values, action, occasion->step, occasion->is_released ? NULL : occasion->key, &job);
+			job.run = occasion->run;
 			done->job_id = es_job_enqueue(&job);
 			break;
 		case ES_REACT_APPEND:

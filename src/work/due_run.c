@@ -27,7 +27,6 @@
 /* Members of the payload. */
 #define KEY				"key"
 #define DUE				"due"
-#define COMPLETED		"completed"
 #define WAITS_FOR		"waits_for"
 #define SENT			"sent"
 #define WAITED			"waited"
@@ -73,13 +72,15 @@ es_run_read(EsRun *run, EsJob *job)
 		.waited_reason = es_json_find_string(root, REASON),
 		.then.wait = es_json_find_string(root, THEN_WAIT)
 	};
-	(void) find_time(job->payload, DUE, &run->due);
+	/* It is scheduled without a time in its payload; what is tried writes one, or has used up an attempt. */
+	run->is_begun = find_time(job->payload, DUE, &run->due) ||
+		job->attempts - (run->is_counted ? 1 : 0) > job->attempts_before;
 	(void) es_json_find_number(root, THEN_NEXT, &run->then.next);
 	(void) es_json_find_number(root, WAITS_FOR, &run->waits_for);
 	(void) es_json_find_number(root, SENT, &run->sent);
 	(void) es_json_find_number(root, POSTPONED, &run->postponed);
 	run->then.is_end = es_json_find(root, THEN_END, &buffer) != NULL;
-	found = es_json_find(root, COMPLETED, NULL);
+	found = es_json_find(root, ES_JOB_COMPLETED, NULL);
 	if (found == NULL || !es_json_is_array(found))
 		return;
 	for (int i = 0, n = es_json_elements(found, &steps); i < n; i++)
@@ -92,17 +93,18 @@ es_run_hold(EsRun *run)
 	static EsOwnSql hold = {
 		.text = "UPDATE eventsource.job SET attempts = $5 WHERE id = (SELECT j.id FROM eventsource.job j"
 		" WHERE j.id = $1 AND j.state = $2 AND j.attempts = $3 AND j.created_at = $4"
-		" AND j.step IS NOT DISTINCT FROM $6 FOR UPDATE SKIP LOCKED)",
-		.nargs = 6,
-		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID}
+		" AND j.step IS NOT DISTINCT FROM $6 AND (j.job_key IS NOT NULL OR NOT $7) FOR UPDATE SKIP LOCKED)",
+		.nargs = 7,
+		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID, BOOLOID}
 	};
 	EsJob	   *job = run->job;
 	int32		attempts = job->attempts + (run->is_counted ? 0 : 1);
 	Datum		values[] = {
 		Int64GetDatum(job->id), PointerGetDatum(job->state), Int32GetDatum(job->attempts),
-		TimestampTzGetDatum(job->created_at), Int32GetDatum(attempts), Int32GetDatum(job->step)
+		TimestampTzGetDatum(job->created_at), Int32GetDatum(attempts), Int32GetDatum(job->step),
+		BoolGetDatum(run->has_key)
 	};
-	bool		isnull[] = {false, false, false, false, false, job->reaction == NULL};
+	bool		isnull[] = {false, false, false, false, false, job->reaction == NULL, false};
 
 	if (run->is_held)
 		return;
@@ -114,6 +116,20 @@ es_run_hold(EsRun *run)
 				 errhint("What the step did is undone.")));
 	job->attempts = attempts;
 	run->is_held = true;
+}
+
+bool
+es_run_has_key(EsRun *run)
+{
+	static EsOwnSql find = {
+		.text = "SELECT FROM eventsource.job WHERE id = $1 AND job_key IS NOT NULL",
+		.nargs = 1,
+		.types = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(run->job->id);
+
+	run->has_key = run->key != NULL && es_own_sql(&find, &value, NULL, NULL, NULL) > 0;
+	return run->has_key;
 }
 
 void
@@ -198,7 +214,7 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 bool
 es_run_is_compensated(const EsJob *job)
 {
-	JsonbValue *completed = es_json_find(&job->payload->root, COMPLETED, NULL);
+	JsonbValue *completed = es_json_find(&job->payload->root, ES_JOB_COMPLETED, NULL);
 
 	return job->reaction != NULL && strcmp(text_to_cstring(job->queue), ES_JOB_REACTION_QUEUE) == 0 &&
 		strcmp(text_to_cstring(job->state), "discarded") == 0 && completed != NULL;
@@ -313,7 +329,7 @@ payload_of(const EsRun *run)
 	push_time(&state, DUE, run->due);
 	if (run->completed != NIL)
 	{
-		es_json_push_key(&state, COMPLETED);
+		es_json_push_key(&state, ES_JOB_COMPLETED);
 		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 		foreach(lc, run->completed)
 		{

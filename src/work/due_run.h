@@ -24,6 +24,7 @@ typedef struct EsRun
 {
 	EsJob	   *job;
 	TimestampTz due;			/* when the step was due first */
+	bool		is_begun;		/* something of it was tried before */
 	const text *key;			/* the reaction's, or NULL */
 	List	   *completed;		/* int: steps that have a compensation, in the
 								 * order in which they were completed */
@@ -35,6 +36,8 @@ typedef struct EsRun
 	char	   *waited_reason;	/* or NULL */
 	int64		postponed;		/* lost races in a row */
 	bool		is_counted;		/* this attempt, as the job is lent */
+	bool		has_key;		/* something was enqueued under its key: it
+								 * must have it until it is held */
 	bool		is_held;
 } EsRun;
 
@@ -53,6 +56,12 @@ extern void es_run_read(EsRun *run, EsJob *job);
  * another.  Waits for nobody.
  */
 extern void es_run_hold(EsRun *run);
+
+/*
+ * Is the reaction's key its own, now?  A later event with the key takes it away from a run that goes on.
+ * What is enqueued under it, while it is, holds only if it still is in the end.
+ */
+extern bool es_run_has_key(EsRun *run);
 
 /* It goes on with that step, at that time; what was done so far is in run->completed. */
 extern void es_run_go_on(EsRun *run, int step, TimestampTz run_at);

@@ -87,6 +87,13 @@ becomes('after', 'done 1', 'others are done');
 is(run_of('hangs'), 'scheduled 1 TIMEOUT', 'what hangs was cancelled, and has used up an attempt');
 is(sql("SELECT count(*) FROM said WHERE stream = 'cart-hangs'"), '0', 'what it had written is undone');
 
+# While a run is performed a later event takes its key: what each of the two sends is its own.
+leave('twice', q({"run": "SELECT eventsource.append('cart-twice', 'left', '{\"decide\": {\"send\": {\"queue\": \"twice\"}}}', occurred_at => now() - interval '2 hours')", "decide": {"send": {"queue": "twice"}}}), '2 hours');
+ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.job WHERE queue = 'twice'") eq '2' }, 30), 'two runs of a key send a message each');
+is(sql("SELECT count(eventsource.complete(job_id)) FROM eventsource.claim('twice', 10)"), '2', 'both are sent');
+ok(wait_until(sub { sql("SELECT string_agg(state, ' ') FROM eventsource.job WHERE stream = 'cart-twice' AND queue = '\$reaction'") eq 'done done' }, 30),
+	'both runs go on');
+
 # What waits for a lock is only put off.
 my $holder = $node->background_psql('log');
 $holder->query_safe("BEGIN; SELECT eventsource.lock_stream('customer-1')");
