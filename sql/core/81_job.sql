@@ -110,11 +110,6 @@ CREATE FUNCTION eventsource.claim(
 COMMENT ON FUNCTION eventsource.claim(text, integer, interval, text) IS
 	'Lends available jobs of a queue to a worker (null: this session), at most max_jobs (1 to 10000), until the lease ends (null: the queue''s), by priority, then by when they were due. Waits for nobody: what others are at is passed over. Jobs whose lease has ended are lent again, or given up if their attempts are used up. Commit before you work, so that a lost worker counts as an attempt. For the queue''s workers. Errors: 22004, 22023, 42501, 40001.';
 
-CREATE FUNCTION eventsource.job_passed_by(job_id bigint) RETURNS boolean
-	AS 'MODULE_PATHNAME', 'eventsource_job_passed_by' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1;
-COMMENT ON FUNCTION eventsource.job_passed_by(bigint) IS
-	'Private, for claim(): notes a job whose turn it is not, and says when there are enough of them.';
-
 CREATE FUNCTION eventsource.complete(
 	job_id bigint, result jsonb DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_complete' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -289,7 +289,7 @@ CREATE FUNCTION eventsource.owner_functions() RETURNS name[]
 				 'reads_all_categories', 'writes_all_categories', 'set_category_rights', 'add_categories',
 				 'take_categories', 'grant_functions', 'grant_doors', 'reader_functions',
 				 'whole_log_functions', 'whole_log_views', 'personal_data', 'allow_maintenance', 'drop_append_only', 'renew_manifest',
-				 'may_erase_softly', 'may_anonymize', 'may_erase_hard', 'forget_scrubs', 'job_passed_by',
+				 'may_erase_softly', 'may_anonymize', 'may_erase_hard', 'forget_scrubs',
 				 'writer_functions', 'admin_functions', 'eraser_functions', 'owner_functions']::name[];
 COMMENT ON FUNCTION eventsource.owner_functions() IS
 	'Private: functions that no list of rights gives: for the owner, and those whose EXECUTE is a right that is granted by itself.';

@@ -25,9 +25,6 @@
 /* Order keys that are looked at in one go. */
 #define MAX_KEYS	16
 
-/* Rows that are given by their ids are found by these: the planner must see no other index that would do. */
-#define IS_AVAILABLE	"(j.state || '') = 'available'"
-
 typedef struct Next
 {
 	int64		id;				/* 0: there is none */
@@ -149,14 +146,14 @@ void
 es_job_order_mark(const text *queue, const int64 *ids, int count)
 {
 	static EsOwnSql lock = {
-		.text = "SELECT j.id, j.order_key FROM eventsource.job j WHERE j.id = ANY ($1) AND " IS_AVAILABLE
+		.text = "SELECT j.id, j.order_key FROM eventsource.job j WHERE j.id = ANY ($1) AND " ES_JOB_IS_AVAILABLE
 		" AND NOT j.waits AND j.order_key IS NOT NULL FOR UPDATE SKIP LOCKED",
 		.nargs = 1,
 		.types = {INT8ARRAYOID}
 	};
 	static EsOwnSql mark = {
 		.text = "UPDATE eventsource.job AS j SET waits = true WHERE j.id = ANY ($1)"
-		" AND (j.order_key || '') = ANY ($2) AND " IS_AVAILABLE " AND NOT j.waits AND NOT " ES_JOB_ITS_TURN,
+		" AND (j.order_key || '') = ANY ($2) AND " ES_JOB_IS_AVAILABLE " AND NOT j.waits AND NOT " ES_JOB_ITS_TURN,
 		.nargs = 2,
 		.types = {INT8ARRAYOID, TEXTARRAYOID}
 	};

@@ -15,6 +15,12 @@
 	" AND c.state = 'claimed' OFFSET 0))"
 
 /*
+ * Is a job j available that is given by its id?  Rows are found by that then: the planner must see no
+ * other index that would do.
+ */
+#define ES_JOB_IS_AVAILABLE	"(j.state || '') = 'available'"
+
+/*
  * Marks available jobs of a queue, given by their ids, that were seen to be behind others,
  * so that claims need not look at them again until it is their turn.  Some of them may be
  * left as they are, and stay locked.

@@ -17,7 +17,10 @@
 #include "log/own_sql.h"
 
 #include "access/xact.h"
+#include "compat.h"
 #include "log/catalog.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -28,12 +31,24 @@ typedef struct Execution
 	const Datum *values;
 	const bool *isnull;
 	EsOwnSqlRow each;
+	EsOwnSqlStep step;			/* of a walk */
 	void	   *arg;
 	MemoryContext caller;
 	int64		rows;
 } Execution;
 
+typedef struct Receiver
+{
+	DestReceiver dest;			/* must be first */
+	const Execution *execution;
+} Receiver;
+
 static void execute(void *arg);
+static void walk(void *arg);
+static bool receive(TupleTableSlot *slot, DestReceiver *self);
+static void start_receiving(DestReceiver *self, int operation, TupleDesc desc);
+static void stop_receiving(DestReceiver *self);
+static ParamListInfo params_of(const Execution *execution);
 static void prepare(EsOwnSql *sql);
 static void go_by_indexes(void);
 
@@ -86,6 +101,93 @@ execute(void *arg)
 	SPI_freetuptable(table);
 }
 
+/* ---- row by row ---- */
+
+void
+es_own_sql_walk(EsOwnSql *sql, const Datum *values, EsOwnSqlStep step, void *arg)
+{
+	Execution	execution = {
+		.sql = sql,
+		.values = values,
+		.step = step,
+		.arg = arg,
+		.caller = CurrentMemoryContext
+	};
+
+	es_catalog_as_owner(walk, &execution);
+}
+
+/* As SPI would, which has no way to stop at a row. */
+static void
+walk(void *arg)
+{
+	const Execution *execution = arg;
+	Receiver	receiver = {
+		.dest = {receive, start_receiving, stop_receiving, stop_receiving, DestNone},
+		.execution = execution
+	};
+	CachedPlan *plan;
+	QueryDesc  *query;
+
+	go_by_indexes();
+	if (execution->sql->plan == NULL)
+		prepare(execution->sql);
+	plan = SPI_plan_get_cached_plan(execution->sql->plan);
+	if (plan == NULL)
+		elog(ERROR, "no plan: %s", execution->sql->text);
+	CommandCounterIncrement();
+	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetLatestSnapshot() : GetTransactionSnapshot());
+	UpdateActiveSnapshotCommandId();
+	query = CreateQueryDesc(linitial_node(PlannedStmt, plan->stmt_list), execution->sql->text, GetActiveSnapshot(),
+							InvalidSnapshot, &receiver.dest, params_of(execution), NULL, 0);
+	ExecutorStart(query, 0);
+	es_compat_executor_run(query);
+	ExecutorFinish(query);
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+	PopActiveSnapshot();
+	ReleaseCachedPlan(plan, CurrentResourceOwner);
+}
+
+static ParamListInfo
+params_of(const Execution *execution)
+{
+	const EsOwnSql *sql = execution->sql;
+	ParamListInfo params = makeParamList(sql->nargs);
+
+	for (int i = 0; i < sql->nargs; i++)
+	{
+		params->params[i].value = execution->values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = sql->types[i];
+	}
+	return params;
+}
+
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	const Execution *execution = ((const Receiver *) self)->execution;
+	MemoryContext executor = MemoryContextSwitchTo(execution->caller);
+	bool		go_on = execution->step(slot, execution->arg);
+
+	MemoryContextSwitchTo(executor);
+	return go_on;
+}
+
+static void
+start_receiving(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+stop_receiving(DestReceiver *self)
+{
+}
+
+/* ---- plans ---- */
+
 static void
 prepare(EsOwnSql *sql)
 {
@@ -103,7 +205,7 @@ prepare(EsOwnSql *sql)
 static void
 go_by_indexes(void)
 {
-	static const char *const settings[] = {"enable_seqscan", "enable_bitmapscan", "jit"};
+	static const char *const settings[] = {"enable_seqscan", "enable_bitmapscan", "enable_memoize", "jit"};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);

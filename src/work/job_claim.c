@@ -22,27 +22,26 @@
 #include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(eventsource_claim);
-PG_FUNCTION_INFO_V1(eventsource_job_passed_by);
 
 #define MAX_DUE		1000		/* looked after in one claim */
 #define MAX_ROUNDS	20
 #define MAX_PASSED	256			/* jobs whose turn it is not, in one round */
 #define MIN_PASSED	32			/* fewer are not worth to be marked */
 
-/* Of the round that is on, or was last. */
-static int64 passed[MAX_PASSED];
-static int	n_passed;
-
-/* Jobs that one statement has found, in its order. */
+/* What one walk over the queue has found, in its order. */
 typedef struct Found
 {
-	Datum	   *ids;
+	Datum	   *ids;			/* locked, to be lent */
 	int			count;
+	int			wanted;
 	bool		is_ordered;		/* one of them has an order key */
+	int64		passed[MAX_PASSED]; /* it was not their turn; not locked */
+	int			n_passed;
 } Found;
 
 static void put_job(ReturnSetInfo *result, const EsJob *job);
 static void pick(const text *queue, int max_jobs, Found *found);
+static bool look_at(TupleTableSlot *slot, void *arg);
 static bool try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
 static void lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
 static int	compare_jobs(const ListCell *a, const ListCell *b);
@@ -124,67 +123,67 @@ List *
 es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
 {
 	List	   *jobs = NIL;
+	Found	   *found = palloc(sizeof(Found));
 
 	(void) es_job_look_at_clock(queue, MAX_DUE);
 	for (int i = 0; i < MAX_ROUNDS; i++)
 	{
-		Found		found = {0};
-		bool		is_cut;
-
 		CHECK_FOR_INTERRUPTS();
-		pick(queue, max_jobs - list_length(jobs), &found);
-		is_cut = n_passed == MAX_PASSED;
-		if (found.count > 0 && !try_lend(&found, GetCurrentTimestamp() + lease, worker, &jobs))
+		pick(queue, max_jobs - list_length(jobs), found);
+		if (found->count > 0 && !try_lend(found, GetCurrentTimestamp() + lease, worker, &jobs))
 			continue;
-		if (n_passed >= MIN_PASSED)
-			es_job_order_mark(queue, passed, n_passed);
-		if (!is_cut || list_length(jobs) == max_jobs)
+		if (found->n_passed >= MIN_PASSED)
+			es_job_order_mark(queue, found->passed, found->n_passed);
+		if (found->n_passed < MAX_PASSED || list_length(jobs) == max_jobs)
 			break;
 	}
 	list_sort(jobs, compare_jobs);
 	return jobs;
 }
 
-/* job_passed_by(job_id bigint): is it enough?  Called for each job whose turn it is not. */
-Datum
-eventsource_job_passed_by(PG_FUNCTION_ARGS)
-{
-	if (n_passed == MAX_PASSED)
-		PG_RETURN_BOOL(true);
-	passed[n_passed++] = PG_GETARG_INT64(0);
-	PG_RETURN_BOOL(false);
-}
-
-static void
-collect_id(HeapTuple row, TupleDesc desc, void *arg)
-{
-	Found	   *found = arg;
-	bool		isnull;
-
-	/* It came to end the walk. */
-	if (!DatumGetBool(SPI_getbinval(row, desc, 3, &isnull)))
-		return;
-	found->ids[found->count++] = Int64GetDatum(es_own_sql_int64(row, desc, 1));
-	found->is_ordered |= DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
-}
-
-/* Locks the first ones that may be claimed. */
+/*
+ * Locks the first ones that may be lent, and no others: c is what the walk comes by, j the
+ * same row as it is lent.  A turn is drawn anew wherever an order key changes.
+ */
 static void
 pick(const text *queue, int max_jobs, Found *found)
 {
 	static EsOwnSql select = {
-		.text = "SELECT j.id, j.order_key IS NOT NULL, j.order_key IS NULL OR " ES_JOB_ITS_TURN
+		.text = "SELECT c.id, c.has_key, c.its_turn, l.id FROM ("
+		"SELECT j.id, j.priority, j.run_at, j.turn, j.order_key IS NOT NULL AS has_key,"
+		" j.order_key IS NULL OR " ES_JOB_ITS_TURN " AS its_turn"
 		" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
-		" AND (j.order_key IS NULL OR " ES_JOB_ITS_TURN " OR eventsource.job_passed_by(j.id))"
-		" ORDER BY j.priority DESC, j.run_at, j.turn LIMIT $2 FOR UPDATE SKIP LOCKED",
-		.nargs = 2,
-		.types = {TEXTOID, INT8OID}
+		" ORDER BY j.priority DESC, j.run_at, j.turn OFFSET 0) c"
+		" LEFT JOIN LATERAL (SELECT j.id FROM eventsource.job j WHERE c.its_turn AND j.id = c.id AND j.turn = c.turn"
+		" AND NOT j.waits AND " ES_JOB_IS_AVAILABLE " FOR UPDATE SKIP LOCKED) l ON true"
+		" ORDER BY c.priority DESC, c.run_at, c.turn",
+		.nargs = 1,
+		.types = {TEXTOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue), Int64GetDatum(max_jobs)};
+	Datum		values[] = {PointerGetDatum(queue)};
 
-	n_passed = 0;
 	found->ids = palloc(max_jobs * sizeof(Datum));
-	(void) es_own_sql(&select, values, NULL, collect_id, found);
+	found->count = found->n_passed = 0;
+	found->wanted = max_jobs;
+	found->is_ordered = false;
+	es_own_sql_walk(&select, values, look_at, found);
+}
+
+/* Whoever has what cannot be locked is at it: it is left to him. */
+static bool
+look_at(TupleTableSlot *slot, void *arg)
+{
+	Found	   *found = arg;
+
+	slot_getallattrs(slot);
+	if (!slot->tts_isnull[3])
+	{
+		found->ids[found->count++] = Int64GetDatum(DatumGetInt64(slot->tts_values[3]));
+		found->is_ordered |= DatumGetBool(slot->tts_values[1]);
+	}
+	else if (!DatumGetBool(slot->tts_values[2]))
+		found->passed[found->n_passed++] = DatumGetInt64(slot->tts_values[0]);
+	return found->count < found->wanted && found->n_passed < MAX_PASSED;
 }
 
 /* False if another one has claimed a job of one of their order keys meanwhile. */
