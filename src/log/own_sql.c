@@ -138,8 +138,9 @@ walk(void *arg)
 	CommandCounterIncrement();
 	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetLatestSnapshot() : GetTransactionSnapshot());
 	UpdateActiveSnapshotCommandId();
-	query = CreateQueryDesc(linitial_node(PlannedStmt, plan->stmt_list), execution->sql->text, GetActiveSnapshot(),
-							InvalidSnapshot, &receiver.dest, params_of(execution), NULL, 0);
+	query = CreateQueryDesc(linitial_node(PlannedStmt, plan->stmt_list), execution->sql->text,
+							GetActiveSnapshot(), InvalidSnapshot, &receiver.dest, params_of(execution),
+							NULL, 0);
 	ExecutorStart(query, 0);
 	es_compat_executor_run(query);
 	ExecutorFinish(query);
