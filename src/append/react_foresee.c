@@ -58,7 +58,7 @@ es_react_foresee(List *drafts)
 	return all.streams;
 }
 
-/* Is anything defined for its category?  If that has no name, the event will say so. */
+/* Does anything append because of its category?  If that has no name, the event will say so. */
 static bool
 may_react(const EsDraft *draft)
 {
@@ -69,7 +69,7 @@ may_react(const EsDraft *draft)
 		return false;
 	name = VARDATA_ANY(draft->stream);
 	hyphen = memchr(name, '-', VARSIZE_ANY_EXHDR(draft->stream));
-	return hyphen != NULL && es_reaction_any_of(name, hyphen - name);
+	return hyphen != NULL && es_reaction_any_append(name, hyphen - name);
 }
 
 /* For es_attempt(): after an error, it goes on behind the draft that had it. */

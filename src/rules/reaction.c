@@ -33,6 +33,7 @@ typedef struct Header
 	Oid			owner;
 	char	   *category;
 	char	   *type;
+	bool		appends;		/* its action is an append */
 } Header;
 
 /* "<category>-<type>" (a category has no hyphen). */
@@ -55,6 +56,7 @@ static HTAB *compiled = NULL;
 static List *headers = NIL;		/* of Header */
 static uint64 cache_generation = 0;
 
+static const Header *find_header(const char *category, int length, bool appends);
 static void refresh_cache(void);
 static HTAB *new_table(const char *name, Size entry, MemoryContext context);
 static List *read_headers(void);
@@ -66,11 +68,17 @@ static void expect_definer(const EsDefinition *definition);
 bool
 es_reaction_any(const char *category)
 {
-	return es_reaction_any_of(category, strlen(category));
+	return find_header(category, strlen(category), false) != NULL;
 }
 
 bool
-es_reaction_any_of(const char *category, int length)
+es_reaction_any_append(const char *category, int length)
+{
+	return find_header(category, length, true) != NULL;
+}
+
+static const Header *
+find_header(const char *category, int length, bool appends)
 {
 	ListCell   *lc;
 
@@ -79,10 +87,11 @@ es_reaction_any_of(const char *category, int length)
 	{
 		const Header *header = lfirst(lc);
 
-		if (strncmp(header->category, category, length) == 0 && header->category[length] == '\0')
-			return true;
+		if ((header->appends || !appends) && strncmp(header->category, category, length) == 0 &&
+			header->category[length] == '\0')
+			return header;
 	}
-	return false;
+	return NULL;
 }
 
 List *
@@ -266,6 +275,7 @@ read_headers(void)
 	foreach(lc, es_config_list(ES_REACTION_KIND))
 	{
 		const EsDefinition *definition = lfirst(lc);
+		JsonbValue *action;
 		Header	   *header;
 
 		if (strcmp(definition->type, ES_REACTION_DEFINED) != 0)
@@ -276,6 +286,8 @@ read_headers(void)
 		header->owner = definition->owner;
 		header->category = es_json_find_string(&definition->data->root, "category");
 		header->type = es_json_find_string(&definition->data->root, "type");
+		action = es_json_find(&definition->data->root, "action", NULL);
+		header->appends = es_json_is_object(action) && es_json_find(action->val.binary.data, "append", NULL) != NULL;
 		result = lappend(result, header);
 	}
 	return result;

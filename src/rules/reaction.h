@@ -104,7 +104,9 @@ typedef struct EsReaction
 
 /* Is anything defined for the category, whatever the type?  Cheap: asked for each event's category. */
 extern bool es_reaction_any(const char *category);
-extern bool es_reaction_any_of(const char *category, int length);
+
+/* The same of those whose action is an append. */
+extern bool es_reaction_any_append(const char *category, int length);
 
 /*
  * Those of an event, compiled, in order of their names; List of EsReaction.  Valid until
