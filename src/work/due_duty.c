@@ -3,9 +3,8 @@
  *		The worker's part: one job at a time, each in transactions of its own.
  *
  * A step of a reaction may run code of users, and that may end its server process; so may a guard of
- * a timeout.  So each job is claimed in a transaction of its own, for a step flushed to disk whatever
- * synchronous_commit says (guards are run by every append, too, and hardly end the server), and performed in
- * the next: the attempt is counted whatever comes.  A worker that starts makes what
+ * a timeout, or what follows from its event.  So each job is claimed in a transaction of its own, flushed to
+ * disk whatever synchronous_commit says, and performed in the next: the attempt is counted whatever comes.  A worker that starts makes what
  * its predecessor had claimed due after a moment, so that whatever ends workers comes behind the rest.
  * What is performed is cancelled after eventsource.call_timeout, which is an error of the job, and of
  * nothing else; what goes on regardless ends with its process.
@@ -202,8 +201,7 @@ claim(const EsDueItem *item)
 	if (claimed == 0)
 		return 0;
 	PopActiveSnapshot();
-	if (!item->is_timeout)
-		ForceSyncCommit();
+	ForceSyncCommit();
 	CommitTransactionCommand();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();

@@ -43,6 +43,16 @@ $$;
 SELECT eventsource.create_state_machine('deaf', '{"create": {"opened": "OPEN"}, "states": {
 	"OPEN": {"on": {"lapsed": "CLOSED"}, "after": {"1 minute": {"type": "lapsed", "guard": "public.deaf(event.key)"}}}, "CLOSED": {"type": "final"}}}');
 SELECT eventsource.create_category('deaf', 'deaf');
+CREATE FUNCTION kill_server() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	COPY (SELECT) TO PROGRAM 'kill -9 $PPID';
+	RETURN true;
+END
+$$;
+CREATE FUNCTION deadly(key text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN public.kill_server(); END';
+SELECT eventsource.create_state_machine('deadly', '{"create": {"opened": "OPEN"}, "states": {
+	"OPEN": {"on": {"lapsed": "CLOSED"}, "after": {"1 minute": {"type": "lapsed", "guard": "public.deadly(event.key)"}}}, "CLOSED": {"type": "final"}}}');
+SELECT eventsource.create_category('deadly', 'deadly');
 CREATE TABLE cart (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
 SELECT eventsource.create_projection('cart', '{cart}', '{"left": "n = row.n + 1"}', mode => 'async');
 SQL
@@ -160,6 +170,17 @@ ok(wait_until(sub { (eval { sql("SELECT count(*) FROM eventsource.read_stream('t
 ok(wait_until(sub { (eval { sql("SELECT concat_ws(' ', state, attempts, error_code) FROM eventsource.job WHERE stream = 'deaf-1'") } // '') eq 'discarded 3 LEASE_EXPIRED' }, 60),
 	'a guard that will not be cancelled is given up');
 is(sql("SELECT count(*) FROM eventsource.read_stream('deaf-1')"), '1', 'without an event');
+
+# Nor one that ends the whole server each time, even if commits are not waited for.
+sql('ALTER SYSTEM SET synchronous_commit = off');
+$node->restart;
+sql("SELECT eventsource.append('ticket-3', 'opened', occurred_at => clock_timestamp() - interval '50 minutes');"
+	. " SELECT eventsource.append('deadly-1', 'opened', occurred_at => clock_timestamp() - interval '1 hour'); CHECKPOINT");
+sub state_of_deadly { return (eval { sql("SELECT concat_ws(' ', state, attempts, error_code) FROM eventsource.job WHERE stream = 'deadly-1'") } // '') }
+ok(wait_until(sub { state_of_deadly() eq 'discarded 3 LEASE_EXPIRED' }, 60), 'a guard that kills the server is given up') or diag state_of_deadly();
+is(sql("SELECT string_agg(stream, ' ' ORDER BY stream) FROM eventsource.events WHERE type = 'lapsed' AND stream IN ('ticket-3', 'deadly-1')"),
+	'ticket-3', 'and others\' timeouts happen');
+sql('ALTER SYSTEM RESET synchronous_commit');
 
 # What ends its process has used up an attempt all the same, and is given up.
 $node->restart;
