@@ -11,8 +11,7 @@ CREATE TABLE eventsource.job (
 	id               bigint      NOT NULL CONSTRAINT job_pkey PRIMARY KEY,
 	turn             bigint      NOT NULL,
 	queue            text        COLLATE "C" NOT NULL,
-	state            text        COLLATE "C" NOT NULL CONSTRAINT job_state_check
-		CHECK (state IN ('scheduled', 'available', 'claimed', 'done', 'discarded', 'cancelled')),
+	state            text        COLLATE "C" NOT NULL,
 	priority         integer     NOT NULL,
 	run_at           timestamptz NOT NULL,
 	order_key        text        COLLATE "C",
@@ -37,8 +36,10 @@ CREATE TABLE eventsource.job (
 	created_at       timestamptz NOT NULL,
 	finished_at      timestamptz,
 	finish_reason    text        COLLATE "C",
-	CONSTRAINT job_claimed_check CHECK ((state = 'claimed') = (lease_until IS NOT NULL)),
-	CONSTRAINT job_finished_check CHECK ((state IN ('done', 'discarded', 'cancelled')) = (finished_at IS NOT NULL))
+	CONSTRAINT job_state_check CHECK (CASE
+		WHEN finished_at IS NOT NULL THEN lease_until IS NULL AND state IN ('done', 'discarded', 'cancelled')
+		WHEN lease_until IS NOT NULL THEN state = 'claimed'
+		ELSE state IN ('scheduled', 'available') END)
 ) USING heap WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE eventsource.job IS 'Private: jobs. Read the view eventsource.jobs.';
 CREATE UNIQUE INDEX job_key_idx ON eventsource.job (job_key, queue)

@@ -10,7 +10,9 @@
  * foreign keys do: who takes from a queue wants what is in it now.
  *
  * Plans are made once, of tables that may be empty then and full an hour later: so
- * they go by indexes, whatever the planner believes.
+ * they go by indexes, whatever the planner believes.  To say so takes as long as a small
+ * statement: it is said where a plan has to be made, and a plan that was made without is
+ * given up after it was used.
  *
  * Memory: plans last as long as the session; rows are copied by who wants them.
  */
@@ -23,6 +25,7 @@
 #include "tcop/dest.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/snapmgr.h"
 
 typedef struct Execution
@@ -50,6 +53,8 @@ static void start_receiving(DestReceiver *self, int operation, TupleDesc desc);
 static void stop_receiving(DestReceiver *self);
 static ParamListInfo params_of(const Execution *execution);
 static void prepare(EsOwnSql *sql);
+static int	kept_generation(const EsOwnSql *sql);
+static void keep_plan(EsOwnSql *sql, int kept);
 static void go_by_indexes(void);
 
 int64
@@ -75,8 +80,10 @@ execute(void *arg)
 	char		nulls[ES_OWN_SQL_ARGS];
 	Snapshot	snapshot = InvalidSnapshot;
 	SPITupleTable *table;
+	int			kept = kept_generation(execution->sql);
 
-	go_by_indexes();
+	if (kept == 0)
+		go_by_indexes();
 	if (execution->sql->plan == NULL)
 		prepare(execution->sql);
 	for (int i = 0; i < execution->sql->nargs; i++)
@@ -99,6 +106,7 @@ execute(void *arg)
 		MemoryContextSwitchTo(spi);
 	}
 	SPI_freetuptable(table);
+	keep_plan(execution->sql, kept);
 }
 
 /* ---- row by row ---- */
@@ -128,8 +136,10 @@ walk(void *arg)
 	};
 	CachedPlan *plan;
 	QueryDesc  *query;
+	int			kept = kept_generation(execution->sql);
 
-	go_by_indexes();
+	if (kept == 0)
+		go_by_indexes();
 	if (execution->sql->plan == NULL)
 		prepare(execution->sql);
 	plan = SPI_plan_get_cached_plan(execution->sql->plan);
@@ -148,6 +158,7 @@ walk(void *arg)
 	FreeQueryDesc(query);
 	PopActiveSnapshot();
 	ReleaseCachedPlan(plan, CurrentResourceOwner);
+	keep_plan(execution->sql, kept);
 }
 
 static ParamListInfo
@@ -200,6 +211,28 @@ prepare(EsOwnSql *sql)
 		elog(ERROR, "could not prepare \"%s\": %s", sql->text, SPI_result_code_string(SPI_result));
 	SPI_keepplan(plan);
 	sql->plan = plan;
+}
+
+/* Which of the plans made for it is good; 0: none, one will be made. */
+static int
+kept_generation(const EsOwnSql *sql)
+{
+	const CachedPlanSource *source;
+
+	if (sql->plan == NULL)
+		return 0;
+	source = linitial(SPI_plan_get_plan_sources(sql->plan));
+	return source->is_valid && source->gplan != NULL && source->gplan->is_valid ? source->generation : 0;
+}
+
+/* Unless it is another one than that which was there before. */
+static void
+keep_plan(EsOwnSql *sql, int kept)
+{
+	if (kept == 0 || kept_generation(sql) == kept)
+		return;
+	SPI_freeplan(sql->plan);
+	sql->plan = NULL;
 }
 
 /* Until who runs as the owner is done (es_catalog_as_owner). */

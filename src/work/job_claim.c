@@ -35,6 +35,7 @@ typedef struct Found
 	int			count;
 	int			wanted;
 	bool		is_ordered;		/* one of them has an order key */
+	bool		is_owing;		/* the queue owes something to the clock */
 	int64		passed[MAX_PASSED]; /* it was not their turn; not locked */
 	int			n_passed;
 } Found;
@@ -45,6 +46,7 @@ static bool look_at(TupleTableSlot *slot, void *arg);
 static bool try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
 static void lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
 static int	compare_jobs(const ListCell *a, const ListCell *b);
+static bool look_at_clock(const text *queue, int max_jobs, int64 *ended);
 static void promote(const text *queue, int max_jobs);
 static int64 end_leases(const text *queue, int max_jobs);
 
@@ -117,19 +119,22 @@ es_job_worker(const text *argument)
 
 /*
  * In rounds: one lends what it finds, and marks what it had to pass by, if that is much,
- * so that neither the next round nor another worker looks at it again.
+ * so that neither the next round nor another worker looks at it again.  What has become due
+ * may come before what was found first.
  */
 List *
 es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
 {
 	List	   *jobs = NIL;
 	Found	   *found = palloc(sizeof(Found));
+	int64		ended;
 
-	(void) es_job_look_at_clock(queue, MAX_DUE);
 	for (int i = 0; i < MAX_ROUNDS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		pick(queue, max_jobs - list_length(jobs), found);
+		if (i == 0 && (found->count == 0 || found->is_owing) && look_at_clock(queue, MAX_DUE, &ended))
+			pick(queue, max_jobs, found);
 		if (found->count > 0 && !try_lend(found, GetCurrentTimestamp() + lease, worker, &jobs))
 			continue;
 		if (found->n_passed >= MIN_PASSED)
@@ -141,6 +146,12 @@ es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
 	return jobs;
 }
 
+/* Jobs that are due, and leases that have ended, of queue $1 at a time. */
+#define IS_DUE(at) \
+	"EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'scheduled' AND run_at <= " at ")"
+#define HAS_ENDED(at) \
+	"EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'claimed' AND lease_until <= " at ")"
+
 /*
  * Locks the first ones that may be lent, and no others: c is what the walk comes by, j the
  * same row as it is lent.  A turn is drawn anew wherever an order key changes.
@@ -149,7 +160,7 @@ static void
 pick(const text *queue, int max_jobs, Found *found)
 {
 	static EsOwnSql select = {
-		.text = "SELECT c.id, c.has_key, c.its_turn, l.id FROM ("
+		.text = "SELECT c.id, c.has_key, c.its_turn, l.id, " IS_DUE("$2") " OR " HAS_ENDED("$2") " FROM ("
 		"SELECT j.id, j.priority, j.run_at, j.turn, j.order_key IS NOT NULL AS has_key,"
 		" j.order_key IS NULL OR " ES_JOB_ITS_TURN " AS its_turn"
 		" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
@@ -157,15 +168,15 @@ pick(const text *queue, int max_jobs, Found *found)
 		" LEFT JOIN LATERAL (SELECT j.id FROM eventsource.job j WHERE c.its_turn AND j.id = c.id AND j.turn = c.turn"
 		" AND NOT j.waits AND " ES_JOB_IS_AVAILABLE " FOR UPDATE SKIP LOCKED) l ON true"
 		" ORDER BY c.priority DESC, c.run_at, c.turn",
-		.nargs = 1,
-		.types = {TEXTOID}
+		.nargs = 2,
+		.types = {TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue)};
+	Datum		values[] = {PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp())};
 
 	found->ids = palloc(max_jobs * sizeof(Datum));
 	found->count = found->n_passed = 0;
 	found->wanted = max_jobs;
-	found->is_ordered = false;
+	found->is_ordered = found->is_owing = false;
 	es_own_sql_walk(&select, values, look_at, found);
 }
 
@@ -176,6 +187,7 @@ look_at(TupleTableSlot *slot, void *arg)
 	Found	   *found = arg;
 
 	slot_getallattrs(slot);
+	found->is_owing = DatumGetBool(slot->tts_values[4]);
 	if (!slot->tts_isnull[3])
 	{
 		found->ids[found->count++] = Int64GetDatum(DatumGetInt64(slot->tts_values[3]));
@@ -285,9 +297,18 @@ read_owed(HeapTuple row, TupleDesc desc, void *arg)
 int64
 es_job_look_at_clock(const text *queue, int max_jobs)
 {
+	int64		ended;
+
+	(void) look_at_clock(queue, max_jobs, &ended);
+	return ended;
+}
+
+/* Says whether there was something to do. */
+static bool
+look_at_clock(const text *queue, int max_jobs, int64 *ended)
+{
 	static EsOwnSql look = {
-		.text = "SELECT EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'scheduled' AND run_at <= $2),"
-		" EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'claimed' AND lease_until <= $2)",
+		.text = "SELECT " IS_DUE("$2") ", " HAS_ENDED("$2"),
 		.nargs = 2,
 		.types = {TEXTOID, TIMESTAMPTZOID}
 	};
@@ -297,7 +318,8 @@ es_job_look_at_clock(const text *queue, int max_jobs)
 	(void) es_own_sql(&look, values, NULL, read_owed, &owed);
 	if (owed.is_due)
 		promote(queue, max_jobs);
-	return owed.has_ended ? end_leases(queue, max_jobs) : 0;
+	*ended = owed.has_ended ? end_leases(queue, max_jobs) : 0;
+	return owed.is_due || owed.has_ended;
 }
 
 static void
