@@ -44,6 +44,7 @@ typedef struct Database
 	DbHandler	handler;
 	void	   *arg;
 	char		log_id[64];
+	const char *prepare;		/* what each session has prepared */
 	const char *refusal;
 } Database;
 
@@ -161,11 +162,11 @@ set_up(void)
 
 	PQsetnonblocking(db.conn, 1);
 	text_printf(&sql, "SET search_path = pg_catalog; SET synchronous_commit = on; SET client_min_messages = error; "
-				"SET statement_timeout = %lld; SET lock_timeout = %lld; SET default_transaction_isolation = 'read committed'; "
+				"SET statement_timeout = %lld; SET lock_timeout = %lld; SET default_transaction_isolation = 'read committed'; %s; "
 				"SELECT eventsource.log_id(), count(*) + has_table_privilege('eventsource.jobs', 'SELECT')::int FROM pg_proc p "
 				"WHERE p.pronamespace = 'eventsource'::regnamespace AND has_function_privilege(p.oid, 'EXECUTE') "
 				"AND p.proname IN ('claim', 'heartbeat', 'record_delivery')",
-				(long long) options.db_timeout, (long long) options.db_timeout / 5);
+				(long long) options.db_timeout, (long long) options.db_timeout / 5, db.prepare);
 	db.state = DB_SETTING_UP;
 
 	after_sending(PQsendQuery(db.conn, sql.data));
@@ -319,14 +320,32 @@ listen_idly(void)
 		give_up(PQerrorMessage(db.conn));
 }
 
-void
-db_send(const char *sql, int count, const char *const *values, DbHandler handler, void *arg)
+static void
+begin_statement(DbHandler handler, void *arg)
 {
 	db.state = DB_BUSY;
 	db.handler = handler;
 	db.arg = arg;
+}
 
+void
+db_send(const char *sql, int count, const char *const *values, DbHandler handler, void *arg)
+{
+	begin_statement(handler, arg);
 	after_sending(PQsendQueryParams(db.conn, sql, count, NULL, values, NULL, NULL, 0));
+}
+
+void
+db_execute(const char *name, int count, const char *const *values, DbHandler handler, void *arg)
+{
+	begin_statement(handler, arg);
+	after_sending(PQsendQueryPrepared(db.conn, name, count, values, NULL, NULL, 0));
+}
+
+void
+db_prepare(const char *prepare)
+{
+	db.prepare = prepare;
 }
 
 int64_t

@@ -42,7 +42,6 @@ typedef struct Work
 	char		max_payload[24];
 	const char *form;			/* of what is sent: parts of it, or all as the
 								 * body */
-	char	   *read_sql;
 	int64_t		claim_at;
 	int64_t		claim_failures;
 	int			claim_count;	/* what was asked for */
@@ -64,16 +63,31 @@ is_lost(const DbResult *result)
 		 strcmp(result->sqlstate, "ZE008") == 0);
 }
 
+static bool
+is_of(const DbResult *result, const char *const *classes)
+{
+	for (; *classes != NULL; classes++)
+		if (result->sqlstate == NULL || strncmp(result->sqlstate, *classes, 2) == 0)
+			return true;
+	return false;
+}
+
 /* Nothing is wrong with what was asked: it may go well another time. */
 static bool
 is_passing(const DbResult *result)
 {
-	static const char *const classes[] = {"08", "40", "53", "55", "57", "58"};
+	static const char *const classes[] = {"08", "40", "53", "55", "57", "58", NULL};
 
-	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
-		if (result->sqlstate == NULL || strncmp(result->sqlstate, classes[i], 2) == 0)
-			return true;
-	return false;
+	return is_of(result, classes);
+}
+
+/* Nothing is wrong with the payload: something is missing, or not allowed to this role. */
+static bool
+is_of_operator(const DbResult *result)
+{
+	static const char *const classes[] = {"0A", "25", "26", "42", "XX", NULL};
+
+	return is_of(result, classes);
 }
 
 static int64_t
@@ -307,7 +321,7 @@ take_failure(Delivery *d, const DbResult *result)
 		result->sqlstate != NULL ? result->sqlstate : "unknown, the connection was lost");
 	d->problem = options.render != NULL ? "the function that makes the message failed" :
 		"the payload could not be read";
-	d->error_code = is_passing(result) ? "SERVICE_UNAVAILABLE" : NULL;
+	d->error_code = is_passing(result) || is_of_operator(result) ? "SERVICE_UNAVAILABLE" : NULL;
 }
 
 static void
@@ -343,7 +357,7 @@ read_content(Delivery *d)
 		work.max_part, work.max_payload, work.form, d->job_id, work.worker, d->attempt,
 	};
 
-	db_send(work.read_sql, 6, values, after_read, d);
+	db_execute("read_content", 6, values, after_read, d);
 }
 
 static void
@@ -352,11 +366,12 @@ prepare_reading(void)
 	Text		sql = {0};
 
 	work.form = options.smtp == NULL && options.url != NULL ? "whole" : "parts";
-	text_printf(&sql, READ_FROM "CROSS JOIN LATERAL (SELECT CASE WHEN NOT l.is_long THEN %s%s END OFFSET 0) s (payload) "
+	text_printf(&sql, "PREPARE read_content (bigint, bigint, text, bigint, text, integer) AS "
+				READ_FROM "CROSS JOIN LATERAL (SELECT CASE WHEN NOT l.is_long THEN %s%s END OFFSET 0) s (payload) "
 				READ_PARTS,
 				options.render != NULL ? options.render : "j.payload",
 				options.render != NULL ? "(j.payload, j.event_position)::jsonb" : "");
-	work.read_sql = sql.data;
+	db_prepare(sql.data);
 	snprintf(work.max_part, sizeof(work.max_part), "%lld", (long long) options.max_body);
 	snprintf(work.max_payload, sizeof(work.max_payload), "%lld", (long long) options.max_body + MOST_BESIDE_BODY);
 }

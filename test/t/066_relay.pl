@@ -250,6 +250,14 @@ is(story_of($beside), 'MessageSent: done', 'others are delivered');
 is(stop_relay($relay), 0, 'and the relay lives');
 unlike($relay->{err}, qr/private/, 'and says nothing of payloads');
 
+ask('REVOKE USAGE ON SCHEMA shop FROM relay');
+my $barred = enqueue('heavy', \%ok);
+is((run_relay($node, @rendered, '--drain'))[0], 3, 'where the function is out of reach');
+is(story_of($barred), 'nothing: available', 'no job is lost for that');
+ask('GRANT USAGE ON SCHEMA shop TO relay; REVOKE EXECUTE ON FUNCTION shop.deadly FROM PUBLIC');
+is((run_relay($node, @rendered, '--drain'))[0], 0, 'nor where it must not be called');
+like(story_of($barred), qr/^MessageFailed SERVICE_UNAVAILABLE(?:, MessageFailed SERVICE_UNAVAILABLE)*: (?:scheduled|available|discarded)$/, 'at once');
+
 # ---- TLS ----
 
 SKIP:
