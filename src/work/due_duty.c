@@ -4,8 +4,9 @@
  *
  * A step of a reaction may run code of users, and that may end its server process; so may a guard of
  * a timeout, or what follows from its event.  So each job is claimed in a transaction of its own, flushed to
- * disk whatever synchronous_commit says, and performed in the next: the attempt is counted whatever comes.  A worker that starts makes what
- * its predecessor had claimed due after a moment, so that whatever ends workers comes behind the rest.
+ * disk whatever synchronous_commit says, and performed in the next: the attempt is counted whatever comes.
+ * A worker that starts makes what its predecessor had claimed due after a moment, so that whatever ends
+ * workers comes behind the rest.
  * What is performed is cancelled after eventsource.call_timeout, which is an error of the job, and of
  * nothing else; what goes on regardless ends with its process.
  *
