@@ -38,6 +38,7 @@ typedef enum Parameter
 	EVENT_POSITION,
 	STREAM,
 	SUBJECT,
+	ID,
 	NPARAMETERS					/* the next ones are the time, and the id of
 								 * a job that is changed */
 } Parameter;
@@ -62,26 +63,27 @@ static const struct
 	[STEP] = {INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
 	[EVENT_POSITION] = {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
 	[STREAM] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
-	[SUBJECT] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT}
+	[SUBJECT] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[ID] = {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE}
 };
 
 #define PARAMETER_TYPES \
 	{TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, \
 	 INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, \
-	 TIMESTAMPTZOID, INT8OID}
+	 INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 
 #define DRAFTS \
-	"unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)" \
+	"unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)" \
 	" u (queue, priority, run_at, order_key, job_key, payload, max_attempts, reaction, reaction_version," \
-	" step, event_position, stream, subject)"
+	" step, event_position, stream, subject, drawn)"
 
 #define INSERT_JOBS \
 	"INSERT INTO eventsource.job AS j (id, turn, queue, state, priority, run_at, order_key, job_key, payload," \
 	" max_attempts, reaction, reaction_version, step, event_position, stream, subject, created_at)" \
-	" SELECT d.id, d.id, d.queue, CASE WHEN d.run_at > $14 THEN 'scheduled' ELSE 'available' END, d.priority," \
-	" coalesce(d.run_at, $14), d.order_key, d.job_key, d.payload, d.max_attempts, d.reaction," \
-	" d.reaction_version, d.step, d.event_position, d.stream, d.subject, $14" \
-	" FROM (SELECT nextval('eventsource.job_seq') AS id, u.* FROM " DRAFTS ") d"
+	" SELECT d.id, d.id, d.queue, CASE WHEN d.run_at > $15 THEN 'scheduled' ELSE 'available' END, d.priority," \
+	" coalesce(d.run_at, $15), d.order_key, d.job_key, d.payload, d.max_attempts, d.reaction," \
+	" d.reaction_version, d.step, d.event_position, d.stream, d.subject, $15" \
+	" FROM (SELECT coalesce(u.drawn, nextval('eventsource.job_seq')) AS id, u.* FROM " DRAFTS ") d"
 
 #define ON_KEY \
 	" ON CONFLICT (job_key, queue) WHERE job_key IS NOT NULL AND state IN " ES_JOB_UNFINISHED
@@ -95,9 +97,9 @@ static const struct
 #define IS_UNTRIED \
 	"(j.state <> 'claimed' AND (j.attempts = 0 OR (j.queue LIKE '$%' AND NOT j.payload ? '" ES_JOB_COMPLETED "')))"
 
-/* Another run waits for it than the one whose number $15 is. */
+/* Another run waits for it than the one whose number $16 is. */
 #define IS_AWAITED \
-	"($15 <> 0 AND j.run <> $15 AND EXISTS (SELECT FROM eventsource.job r WHERE r.id = j.run" \
+	"($16 <> 0 AND j.run <> $16 AND EXISTS (SELECT FROM eventsource.job r WHERE r.id = j.run" \
 	" AND r.state IN " ES_JOB_UNFINISHED "))"
 
 /* Races lost one after the other: more than honest load brings. */
@@ -111,6 +113,7 @@ static int64 replace(const EsJobDraft *draft, EsJob *old);
 static int64 insert_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count);
 static int64 write_jobs(EsOwnSql *sql, const EsJobDraft *drafts, int count, int64 number);
 static Datum parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull);
+static void read_drawn(HeapTuple row, TupleDesc desc, void *arg);
 static void read_id(HeapTuple row, TupleDesc desc, void *arg);
 ES_NORETURN static void refuse_key(const EsJobDraft *draft, int64 id);
 
@@ -149,6 +152,27 @@ es_job_enqueue_many(const EsJobDraft *drafts, int count)
 	}
 	if (count > first)
 		(void) insert_jobs(&insert_plain, drafts + first, count - first);
+}
+
+void
+es_job_draw(EsJobDraft **drafts, int count)
+{
+	static EsOwnSql draw = {
+		.text = "SELECT nextval('eventsource.job_seq') FROM generate_series(1, $1)",
+		.nargs = 1,
+		.types = {INT4OID}
+	};
+	Datum		value = Int32GetDatum(count);
+
+	(void) es_own_sql(&draw, &value, NULL, read_drawn, &drafts);
+}
+
+static void
+read_drawn(HeapTuple row, TupleDesc desc, void *arg)
+{
+	EsJobDraft ***next = arg;
+
+	(*(*next)++)->id = es_own_sql_int64(row, desc, 1);
 }
 
 /* What is claimed is held in memory whole, by who asks for many of them at once. */
@@ -269,11 +293,11 @@ replace(const EsJobDraft *draft, EsJob *old)
 	/* Its order key is another one, behind whose jobs it goes. */
 	static EsOwnSql change = {
 		.text = "UPDATE eventsource.job AS j SET"
-		" state = CASE WHEN u.run_at > $14 THEN 'scheduled' ELSE 'available' END,"
-		" run_at = coalesce(u.run_at, $14), created_at = $14," BECOMES("u") ","
+		" state = CASE WHEN u.run_at > $15 THEN 'scheduled' ELSE 'available' END,"
+		" run_at = coalesce(u.run_at, $15), created_at = $15," BECOMES("u") ","
 		" turn = CASE WHEN j.order_key IS NOT DISTINCT FROM u.order_key THEN j.turn"
 		" ELSE nextval('eventsource.job_seq') END"
-		" FROM " DRAFTS " WHERE j.id = $15 AND " IS_UNTRIED " RETURNING j.id",
+		" FROM " DRAFTS " WHERE j.id = $16 AND " IS_UNTRIED " RETURNING j.id",
 		.nargs = NPARAMETERS + 2,
 		.types = PARAMETER_TYPES
 	};
@@ -356,6 +380,9 @@ parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull)
 		case EVENT_POSITION:
 			*isnull = draft->event_position == 0;
 			return Int64GetDatum(draft->event_position);
+		case ID:
+			*isnull = draft->id == 0;
+			return Int64GetDatum(draft->id);
 		case QUEUE:
 			value = PointerGetDatum(draft->queue);
 			break;
@@ -404,7 +431,8 @@ es_job_cancel_key(const text *queue, const text *job_key, const char *finish_rea
 	static EsOwnSql cancel = {
 		.text = "UPDATE eventsource.job AS j SET state = 'cancelled', lease_until = NULL, waits = false,"
 		" finished_at = $4, finish_reason = $3"
-		" WHERE j.job_key = $2 AND ($1 IS NULL OR j.queue = $1) AND j.state IN " ES_JOB_UNFINISHED
+		" WHERE j.id = ANY (ARRAY(SELECT k.id FROM eventsource.job k WHERE k.job_key = $2"
+		" AND ($1 IS NULL OR k.queue = $1) AND k.state IN " ES_JOB_UNFINISHED " ORDER BY k.queue FOR UPDATE))"
 		" RETURNING" ES_JOB_COLUMNS,
 		.nargs = 4,
 		.types = {TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}

@@ -6,8 +6,8 @@
  *		This is where rows come from, and where they are cancelled by key; src/work has
  *		what becomes of them.
  *
- *		Locks: rows, after streams and positions.  Must not be called while an event is
- *		decided.
+ *		Locks: rows, after streams and positions; of a batch in the order of job keys.
+ *		Must not be called while an event is decided.
  */
 #ifndef ES_APPEND_JOB_H
 #define ES_APPEND_JOB_H
@@ -46,6 +46,7 @@ typedef enum EsJobConflict
 /* Pointers may be NULL, numbers 0, where nothing is to be said; but for the queue. */
 typedef struct EsJobDraft
 {
+	int64		id;				/* 0: it is drawn as the job is written */
 	const text *queue;
 	Jsonb	   *payload;		/* NULL: {} */
 	int32		priority;
@@ -75,6 +76,13 @@ extern int64 es_job_enqueue(const EsJobDraft *draft);
 
 /* The same for many, in few statements: those without a key are written as one. */
 extern void es_job_enqueue_many(const EsJobDraft *drafts, int count);
+
+/*
+ * Draws the ids of jobs, and so their turns.  Those with keys are written in the order of their keys,
+ * so that who writes several does not wait for who waits for him; but it is the order in which
+ * they were wanted that counts when they are claimed.
+ */
+extern void es_job_draw(EsJobDraft **drafts, int count);
 
 /*
  * ZE009 if the subject of a job (or, without one, its stream) is erased, 40001 if somebody is

@@ -4,7 +4,7 @@
  *
  * It is found out while an event is decided, on what it and its row were then, and done once the
  * event's row is written: first what is appended, in waves (what follows from an append is the
- * next wave), in the same batch, which knows the heads; then jobs, in the order of their causes.
+ * next wave), in the same batch, which knows the heads; then jobs, in the order of their keys.
  *
  * Locks: as everywhere streams, keys of projections, positions, rows of jobs.  The streams of a wave
  * are locked with those of their causes if drafts tell them (react_foresee.c); else before the keys
@@ -58,6 +58,15 @@ typedef struct Asking
 	List	   *streams;		/* found, to be locked */
 } Asking;
 
+/* A job that is to be written, or a key whose jobs are to be cancelled. */
+typedef struct Deed
+{
+	Following  *of;
+	const char *cancels;		/* the reaction; NULL: of->job is written */
+	const text *job_key;		/* NULL: it has none */
+	int			number;			/* in the order of their causes */
+} Deed;
+
 /* Jobs on their way: neighbours that enqueue are written together. */
 typedef struct Writing
 {
@@ -82,7 +91,9 @@ static void lock_wave(List *appends);
 static void append_one(EsBatch *batch, const Following *append, EsReactUse *wave);
 static void write_wave(EsBatch *batch, const EsReactUse *wave);
 static void write_jobs(EsFollowing *following);
-static void write_job(Writing *writing, const Following *each);
+static Deed *list_deeds(List *jobs, int *count);
+static int	compare_deeds(const void *a, const void *b);
+static void write_job(Writing *writing, const Deed *deed);
 static void add_job(Writing *writing, const Following *each);
 static void enqueue_jobs(Writing *writing);
 static void begin_all(EsReactUse *all);
@@ -407,40 +418,108 @@ write_wave(EsBatch *batch, const EsReactUse *wave)
 	PG_END_TRY();
 }
 
+/*
+ * In the order of keys, since somebody else may be at the same ones.  Ids are in the order of
+ * causes nevertheless.
+ */
 static void
 write_jobs(EsFollowing *following)
 {
-	int			max = Max(1, list_length(following->jobs));
-	Writing		writing = {.jobs = MemoryContextAlloc(following->later, max * sizeof(EsJobDraft))};
-	ListCell   *lc;
+	MemoryContext caller = MemoryContextSwitchTo(following->later);
+	int			count = 0;
+	Deed	   *deeds = list_deeds(following->jobs, &count);
+	Writing		writing = {.jobs = palloc(Max(1, count) * sizeof(EsJobDraft))};
 
+	MemoryContextSwitchTo(caller);
 	begin_all(&writing.all);
-	foreach(lc, following->jobs)
+	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		write_job(&writing, lfirst(lc));
+		write_job(&writing, &deeds[i]);
 	}
 	enqueue_jobs(&writing);
 	pfree(writing.jobs);
+	pfree(deeds);
 	list_free(following->jobs);
 	following->jobs = NIL;
 }
 
+static Deed *
+list_deeds(List *jobs, int *count)
+{
+	EsJobDraft **drafts = palloc(Max(1, list_length(jobs)) * sizeof(EsJobDraft *));
+	int			n_drafts = 0;
+	int			n = 0;
+	bool		has_keys = false;
+	Deed	   *deeds;
+	ListCell   *lc;
+
+	foreach(lc, jobs)
+	{
+		const Following *each = lfirst(lc);
+
+		n += each->job.queue != NULL ? 1 : list_length(each->action->reactions);
+	}
+	deeds = palloc(Max(1, n) * sizeof(Deed));
+	foreach(lc, jobs)
+	{
+		Following  *each = lfirst(lc);
+		ListCell   *name;
+
+		if (each->job.queue != NULL)
+		{
+			has_keys |= each->job.job_key != NULL;
+			drafts[n_drafts++] = &each->job;
+			deeds[*count] = (Deed) {each, NULL, each->job.job_key, *count};
+			++*count;
+		}
+		else
+			foreach(name, each->action->reactions)
+			{
+				const text *job_key = es_job_reaction_key(lfirst(name), each->key);
+
+				deeds[*count] = (Deed) {each, lfirst(name), job_key, *count};
+				++*count;
+			}
+	}
+	if (has_keys && n_drafts > 1)
+		es_job_draw(drafts, n_drafts);
+	qsort(deeds, *count, sizeof(Deed), compare_deeds);
+	pfree(drafts);
+	return deeds;
+}
+
+/* Those without a key come first, all at once. */
+static int
+compare_deeds(const void *a, const void *b)
+{
+	const Deed *one = a;
+	const Deed *other = b;
+	int			order = 0;
+
+	if (one->job_key != NULL && other->job_key != NULL)
+		order = es_react_compare_keys(one->job_key, other->job_key);
+	else if (one->job_key != other->job_key)
+		order = one->job_key == NULL ? -1 : 1;
+	return order != 0 ? order : one->number - other->number;
+}
+
 static void
-write_job(Writing *writing, const Following *each)
+write_job(Writing *writing, const Deed *deed)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	const Following *each = deed->of;
 	EsEvent		event = {.value[ES_EVENT_POSITION] = Int64GetDatum(each->position)};
 	EsReactUse	use;
 
-	if (each->job.queue == NULL)
+	if (deed->cancels != NULL)
 		enqueue_jobs(writing);
 	es_react_begin_use(&use, each->reaction, &event);
 	use.is_far = each->is_far;
 	PG_TRY();
 	{
-		if (each->job.queue == NULL)
-			(void) es_react_cancel(each->reaction, each->action, each->key);
+		if (deed->cancels != NULL)
+			(void) es_react_cancel_one(each->reaction, deed->cancels, deed->job_key);
 		else
 			add_job(writing, each);
 	}
@@ -450,7 +529,7 @@ write_job(Writing *writing, const Following *each)
 	}
 	PG_END_TRY();
 	es_react_end_use(&use);
-	if (each->job.queue != NULL)
+	if (deed->cancels == NULL)
 		add_to_all(&writing->all, &use);
 }
 

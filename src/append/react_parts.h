@@ -65,8 +65,15 @@ extern void es_react_job(EsReactValues *values, const EsReactionAction *action, 
 						 EsJobDraft *job);
 extern void es_react_draft(EsReactValues *values, const EsReactionAction *action, int step, EsDraft *draft);
 
-/* Cancels what the reactions have scheduled for the key; how many jobs. */
+/*
+ * Cancels what the reactions have scheduled for the key, or one of them under the job key that it has
+ * there; how many jobs.
+ */
 extern int64 es_react_cancel(const EsReaction *reaction, const EsReactionAction *action, const text *key);
+extern int64 es_react_cancel_one(const EsReaction *reaction, const char *name, const text *job_key);
+
+/* The order in which job keys are locked. */
+extern int	es_react_compare_keys(const text *a, const text *b);
 
 /* Adds the draft to the batch, as the definer's. */
 extern void es_react_add(EsBatch *batch, const EsReaction *reaction, const EsDraft *draft,

@@ -21,6 +21,8 @@
 
 static void describe_use(void *arg);
 static text *to_word(const char *format, const char *name);
+static int64 cancel(const EsReaction *reaction, const text *job_key);
+static int	compare_cells(const ListCell *a, const ListCell *b);
 static void refuse_depth(const JsonbValue *names, int count, const char *last);
 static void push_path(JsonbParseState **state, const JsonbValue *names, int count, const char *last);
 
@@ -285,20 +287,53 @@ refuse_depth(const JsonbValue *names, int count, const char *last)
 
 /* ---- what is done ---- */
 
+int
+es_react_compare_keys(const text *a, const text *b)
+{
+	int			length = VARSIZE_ANY_EXHDR(a);
+	int			other = VARSIZE_ANY_EXHDR(b);
+	int			order = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(length, other));
+
+	return order != 0 ? order : length - other;
+}
+
+static int
+compare_cells(const ListCell *a, const ListCell *b)
+{
+	return es_react_compare_keys(lfirst(a), lfirst(b));
+}
+
 int64
 es_react_cancel(const EsReaction *reaction, const EsReactionAction *action, const text *key)
 {
-	char	   *reason = psprintf("cancelled by reaction \"%s\"", reaction->name);
 	int64		cancelled = 0;
+	List	   *keys = NIL;
 	ListCell   *lc;
 
 	if (key == NULL)
 		return 0;
 	foreach(lc, action->reactions)
+	{
 		es_react_expect_owner(lfirst(lc), es_reaction_owner(lfirst(lc)), reaction->definer);
-	foreach(lc, action->reactions)
-		cancelled += es_job_cancel_key(NULL, es_job_reaction_key(lfirst(lc), key), reason);
+		keys = lappend(keys, unconstify(text *, es_job_reaction_key(lfirst(lc), key)));
+	}
+	list_sort(keys, compare_cells);
+	foreach(lc, keys)
+		cancelled += cancel(reaction, lfirst(lc));
 	return cancelled;
+}
+
+int64
+es_react_cancel_one(const EsReaction *reaction, const char *name, const text *job_key)
+{
+	es_react_expect_owner(name, es_reaction_owner(name), reaction->definer);
+	return cancel(reaction, job_key);
+}
+
+static int64
+cancel(const EsReaction *reaction, const text *job_key)
+{
+	return es_job_cancel_key(NULL, job_key, psprintf("cancelled by reaction \"%s\"", reaction->name));
 }
 
 void
