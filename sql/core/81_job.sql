@@ -227,7 +227,7 @@ COMMENT ON COLUMN eventsource.dead_letters.reason IS 'Why, where that was said: 
 CREATE FUNCTION eventsource.redrive(job_id bigint) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_redrive_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.redrive(bigint) IS
-	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
+	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
 
 CREATE FUNCTION eventsource.discard(job_id bigint, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_discard_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;

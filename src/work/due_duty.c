@@ -188,6 +188,9 @@ look_after_house(void)
 	if (looked_at <= now && since < HOUSE_MS)
 		return HOUSE_MS - since;
 	looked_at = now;
+
+	/* What was performed, and could not be said so: none is being performed now. */
+	es_due_release_claims(RELEASED_AFTER);
 	es_due_keep_house(HOUSE_ROWS, &counts);
 	return HOUSE_MS;
 }
