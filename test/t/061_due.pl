@@ -213,7 +213,7 @@ $node->start;
 becomes("late$_", 'done 1', "cart-late$_ is done") for 1, 10;
 is(sql("SELECT string_agg(stream, ' ' ORDER BY n) FROM said WHERE stream LIKE 'cart-late%'"),
 	join(' ', map { "cart-late$_" } reverse 1 .. 10), 'in the order in which they were due');
-is(sql("SELECT string_agg(stream, ' ') FROM (SELECT stream FROM said GROUP BY stream HAVING count(*) > 1) s"), '', 'nothing was done twice');
+is(sql("SELECT string_agg(stream, ' ') FROM (SELECT stream, count(*) AS n FROM said GROUP BY stream) s WHERE n > (SELECT count(*) FROM eventsource.read_stream(s.stream))"), '', 'nothing was done twice');
 is(problems_of($node, 'log'), '', 'the log is whole');
 $node->stop;
 
