@@ -21,10 +21,10 @@ CREATE UNIQUE INDEX alert_open_idx ON eventsource.alert (queue) WHERE closed_at 
 SELECT pg_catalog.pg_extension_config_dump('eventsource.alert', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.alert_seq', '');
 
-CREATE FUNCTION eventsource.run_due(max_rows integer DEFAULT 1000) RETURNS TABLE (work text, count bigint)
+CREATE FUNCTION eventsource.run_due(max_rows integer DEFAULT 100) RETURNS TABLE (work text, count bigint)
 	AS 'MODULE_PATHNAME', 'eventsource_run_due' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 5;
 COMMENT ON FUNCTION eventsource.run_due(integer) IS
-	'Does what is due: steps of reactions and timeouts of state machines, in the order in which they were due, at most max_rows of them; ends leases, raises and closes alerts, forgets finished jobs that were kept long enough. A row for each kind of work that there was: steps, timeouts, failed (to be tried again, or given up), postponed (a race was lost), leases, alerts, forgotten. All of it is one transaction; callers beside each other do nothing twice. For admins (grant_admin), from a scheduler; the background worker does the same by itself. Errors: 22023; 55000 if a step calls it.';
+	'Does what is due: steps of reactions and timeouts of state machines, in the order in which they were due, at most max_rows of them; ends leases, raises and closes alerts, forgets finished jobs that were kept long enough. A row for each kind of work that there was: steps, timeouts, failed (to be tried again, or given up), postponed (a race was lost), leases, alerts, forgotten. All of it is one transaction, which should do nothing else: it keeps the locks of all its steps, so it waits 0.1 s at most for one as soon as it has some, and puts the step off. What others are at, and calls while deferred triggers of the transaction wait, is left for the next time, and does not count. Callers beside each other do nothing twice. For admins (grant_admin), from a scheduler; the background worker does the same by itself. Errors: 22023; 55000 if a step calls it.';
 
 CREATE FUNCTION eventsource.close_alert(id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_close_alert' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

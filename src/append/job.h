@@ -7,7 +7,7 @@
  *		what becomes of them.
  *
  *		Locks: rows, after streams and positions; of a batch in the order of job keys.
- *		Must not be called while an event is decided.
+ *		Must not be called in the hall.
  */
 #ifndef ES_APPEND_JOB_H
 #define ES_APPEND_JOB_H

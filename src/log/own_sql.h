@@ -33,7 +33,7 @@ typedef void (*EsOwnSqlRow) (HeapTuple row, TupleDesc desc, void *arg);
 /*
  * Executes it as the owner of the log, past the guards, with a snapshot of its own (in
  * REPEATABLE READ, too), and returns how many rows it came to.  isnull: NULL if no argument
- * is; each: NULL if no rows are wanted.  Must not be called while an event is decided.
+ * is; each: NULL if no rows are wanted.  In the hall only where no event is being decided (append/timer.c).
  */
 extern int64 es_own_sql(EsOwnSql *sql, const Datum *values, const bool *isnull,
 						EsOwnSqlRow each, void *arg);

@@ -158,8 +158,9 @@ es_reaction_lapsed(const EsReaction *reaction, TimestampTz due, TimestampTz was_
 		return NULL;
 	if (reaction->past == ES_PAST_SKIP && due < was_scheduled)
 		return psprintf("skipped: it was due at %s, before it was scheduled", timestamptz_to_str(due));
-	limit = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(due),
-													IntervalPGetDatum(reaction->max_past)));
+	/* In UTC: no setting decides. */
+	limit = DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval, TimestampGetDatum(due),
+												  IntervalPGetDatum(reaction->max_past)));
 	if (now <= limit)
 		return NULL;
 	return psprintf("skipped: it was due at %s, and that is too late", timestamptz_to_str(due));

@@ -60,6 +60,9 @@ extern int32 es_due_claim(const EsDueItem *item, int64 lease);
 /* What was lent to a worker that is no more is due after so many microseconds. */
 extern void es_due_release_claims(int64 after);
 
+/* Is that what this session is at? */
+extern bool es_due_is_performing(void);
+
 /* In how many ms the next one comes due; -1: none does. */
 extern long es_due_wait(void);
 

@@ -3,8 +3,9 @@
  *		Calling the function of a step.
  *
  * It has the rights of who defined the reaction (append/call.h), and sees what is committed
- * when it is called.  What it is told of the run is an object, so that more can be
- * added; of the job that was waited for last it gets the result, if the job is still kept.
+ * when it is called; in REPEATABLE READ what was as its caller's transaction began.  What it is
+ * told of the run is an object, so that more can be added; of the job that was waited for last it
+ * gets the result, if the job is still kept.
  */
 #include "work/due_call.h"
 

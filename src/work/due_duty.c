@@ -12,7 +12,8 @@
  *
  * It goes round by round: each begins with what was due first, and goes on behind what it picked last,
  * until there is nothing.  What others are at (a stream is locked) stays due for the next round, which
- * begins after a delay then; what comes due meanwhile is behind it, and is performed meanwhile.
+ * begins after a delay then; what comes due meanwhile is behind it, and is performed meanwhile.  Such a round
+ * also ends after some seconds.
  */
 #include "work/due.h"
 
@@ -41,6 +42,13 @@
 #define DELAY_EACH_MS	1
 #define LONGEST_DELAY_MS	10000
 
+/*
+ * A round in which others were at something ends after so long, whatever else is due: ms, and for each such
+ * thing, so that looking at them again and again is a small part of it.
+ */
+#define ROUND_MS		5000
+#define ROUND_EACH_MS	10
+
 /* What a process that is no more had claimed. */
 #define RELEASED_AFTER	USECS_PER_SEC
 
@@ -55,6 +63,7 @@ static List *waiting = NIL;		/* EsDueItem, in TopMemoryContext */
 /* The round. */
 static EsDueItem last;			/* that was picked */
 static bool is_begun = false;
+static TimestampTz begun_at = 0;
 static int64 left = 0;			/* others were at them */
 static int64 done = 0;
 static long delay = 0;			/* ms; after rounds in which others were at something */
@@ -63,7 +72,9 @@ static TimestampTz next_round = 0;	/* 0: this one is not at its end */
 static void perform(const EsDueItem *item);
 static bool take_next(EsDueItem *item);
 static bool pick(void);
+static bool is_long(void);
 static long end_round(void);
+static void begin_round(void);
 static long look_after_house(void);
 static int32 claim(const EsDueItem *item);
 
@@ -83,6 +94,8 @@ es_due_duty(void)
 		es_due_release_claims(RELEASED_AFTER);
 		return 0;
 	}
+	if (is_long())
+		begin_round();
 	if (take_next(&item))
 	{
 		perform(&item);
@@ -130,9 +143,14 @@ take_next(EsDueItem *item)
 static bool
 pick(void)
 {
-	List	   *items = es_due_pick(is_begun ? &last : NULL, PICK);
-	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+	List	   *items;
+	MemoryContext caller;
 	ListCell   *lc;
+
+	items = es_due_pick(is_begun ? &last : NULL, PICK);
+	if (!is_begun)
+		begun_at = GetCurrentTimestamp();
+	caller = MemoryContextSwitchTo(TopMemoryContext);
 
 	foreach(lc, items)
 	{
@@ -145,6 +163,15 @@ pick(void)
 	}
 	MemoryContextSwitchTo(caller);
 	return items != NIL;
+}
+
+/* Where more comes due than is done, it has no end; and others may have left by now what they were at. */
+static bool
+is_long(void)
+{
+	return is_begun && left > 0 && next_round == 0 &&
+		TimestampDifferenceMilliseconds(begun_at, GetCurrentTimestamp()) >
+		Max(ROUND_MS, left * ROUND_EACH_MS);
 }
 
 /*
@@ -170,9 +197,17 @@ end_round(void)
 		return TimestampDifferenceMilliseconds(now, next_round);
 	if (left == 0)
 		delay = 0;
+	begin_round();
+	return 0;
+}
+
+static void
+begin_round(void)
+{
+	list_free_deep(waiting);
+	waiting = NIL;
 	left = done = next_round = 0;
 	is_begun = false;
-	return 0;
 }
 
 /* In how many ms it is to be looked after again. */

@@ -77,6 +77,9 @@ typedef struct Failure
 
 static TimeoutId last_resort;
 
+/* What is called may call run_due(), which would perform others inside of this one. */
+static bool is_performing = false;
+
 static void collect_item(HeapTuple row, TupleDesc desc, void *arg);
 static bool lock_slot(int64 id);
 static bool lock_row(int64 id);
@@ -85,6 +88,7 @@ static bool is_due(const EsJob *job, int32 claimed);
 static bool is_spent(const EsJob *job);
 static bool give_up(EsJob *job);
 static void end_run(void *arg);
+static ErrorData *perform(void (*work) (void *arg), void *arg, int limit_ms);
 static ErrorData *attempt(void (*work) (void *arg), void *arg, int limit_ms);
 static void set_limit(TimestampTz end);
 static void end_process(void);
@@ -205,14 +209,19 @@ es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *
 	as_found = *job;
 	es_run_read(&run, job);
 	if (item->is_timeout)
-		error = attempt(end_timeout, &timeout, limit_ms);
+		error = perform(end_timeout, &timeout, limit_ms);
 	else
-		error = attempt(step, &run, limit_ms);
+		error = perform(step, &run, limit_ms);
 	if (error != NULL)
 	{
 		*job = as_found;
 		es_run_read(&run, job);
 		counts->count[record(&run, error, &is_left)]++;
+	}
+	else if (run.is_left)
+	{
+		counts->count[ES_DUE_POSTPONED]++;
+		is_left = true;
 	}
 	else if (!item->is_timeout)
 		counts->count[ES_DUE_STEPS]++;
@@ -224,6 +233,12 @@ es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *
 		is_left = claimed == 0 || !postpone(&run);
 	}
 	return !is_left;
+}
+
+bool
+es_due_is_performing(void)
+{
+	return is_performing;
 }
 
 long
@@ -326,6 +341,24 @@ static void
 end_run(void *arg)
 {
 	es_run_end(arg, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");
+}
+
+static ErrorData *
+perform(void (*work) (void *arg), void *arg, int limit_ms)
+{
+	ErrorData  *volatile error = NULL;
+
+	is_performing = true;
+	PG_TRY();
+	{
+		error = attempt(work, arg, limit_ms);
+	}
+	PG_FINALLY();
+	{
+		is_performing = false;
+	}
+	PG_END_TRY();
+	return error;
 }
 
 /*

@@ -43,12 +43,14 @@ typedef struct Change
 	TimestampTz run_at;
 	int			step;
 	bool		forgives;		/* attempts so far do not count any more */
+	bool		forgives_one;	/* this one does not */
 	const char *error_code;
 	const char *error;
 } Change;
 
 static void write_run(EsRun *run, const Change *change);
 static Jsonb *payload_of(const EsRun *run);
+static Jsonb *with_postponed(Jsonb *payload, int64 postponed);
 static void push_time(JsonbParseState **state, const char *key, TimestampTz time);
 static bool find_time(Jsonb *payload, const char *key, TimestampTz *time);
 static text *clip(const char *message);
@@ -172,7 +174,7 @@ es_run_postpone(EsRun *run, TimestampTz run_at)
 {
 	write_run(run, &(Change)
 			  {
-				  .run_at = run_at,.step = run->job->step,.forgives = true
+				  .run_at = run_at,.step = run->job->step,.forgives_one = true
 			  });
 }
 
@@ -203,6 +205,7 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 		return false;
 	}
 	failures = job->attempts - job->attempts_before;
+	run->postponed = 0;
 	write_run(run, &(Change)
 			  {
 				  .run_at = GetCurrentTimestamp() + es_queue_delay(es_queue_get(job->queue), failures),
@@ -251,8 +254,8 @@ TimestampTz
 es_run_after(TimestampTz time, const Interval *wait)
 {
 	return wait == NULL ? time :
-		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(time),
-												IntervalPGetDatum(wait)));
+		DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval, TimestampGetDatum(time),
+											  IntervalPGetDatum(wait)));
 }
 
 int64
@@ -288,11 +291,13 @@ write_run(EsRun *run, const Change *change)
 {
 	static EsOwnSql update = {
 		.text = "UPDATE eventsource.job SET state = coalesce($2, CASE WHEN $3 <= $4 THEN 'available' ELSE 'scheduled' END),"
-		" run_at = $3, step = $5, payload = $6, attempts_before = CASE WHEN $7 THEN attempts ELSE attempts_before END,"
+		" run_at = $3, step = $5, payload = $6, attempts_before = CASE WHEN $7 THEN attempts"
+		" WHEN $10 THEN attempts_before + 1 ELSE attempts_before END,"
 		" error_code = $8, error = $9, lease_until = NULL, worker = NULL, claimed_by = NULL WHERE id = $1",
-		.nargs = 9,
+		.nargs = 10,
 		.types = {
-			INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, JSONBOID, BOOLOID, TEXTOID, TEXTOID
+			INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, JSONBOID, BOOLOID, TEXTOID, TEXTOID,
+			BOOLOID
 		}
 	};
 	const EsJob *job = run->job;
@@ -302,14 +307,16 @@ write_run(EsRun *run, const Change *change)
 		TimestampTzGetDatum(change->run_at),
 		TimestampTzGetDatum(GetCurrentTimestamp()),
 		Int32GetDatum(change->step),
-		JsonbPGetDatum(job->reaction == NULL ? job->payload : payload_of(run)),
+		JsonbPGetDatum(job->reaction == NULL ? with_postponed(job->payload, run->postponed) :
+					   payload_of(run)),
 		BoolGetDatum(change->forgives),
 		change->error_code == NULL ? (Datum) 0 : CStringGetTextDatum(change->error_code),
-		change->error == NULL ? (Datum) 0 : PointerGetDatum(clip(change->error))
+		change->error == NULL ? (Datum) 0 : PointerGetDatum(clip(change->error)),
+		BoolGetDatum(change->forgives_one)
 	};
 	bool		isnull[] = {
 		false, change->state == NULL, false, false, job->reaction == NULL, false, false,
-		change->error_code == NULL, change->error == NULL
+		change->error_code == NULL, change->error == NULL, false
 	};
 
 	es_run_hold(run);
@@ -355,6 +362,19 @@ payload_of(const EsRun *run)
 	if (run->postponed != 0)
 		es_json_push_number(&state, POSTPONED, run->postponed);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The payload of a timeout says more than a run knows. */
+static Jsonb *
+with_postponed(Jsonb *payload, int64 postponed)
+{
+	JsonbParseState *state = NULL;
+	Jsonb	   *member;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	es_json_push_number(&state, POSTPONED, postponed);
+	member = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(payload), JsonbPGetDatum(member)));
 }
 
 static void

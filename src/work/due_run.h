@@ -39,6 +39,8 @@ typedef struct EsRun
 	bool		has_key;		/* something was enqueued under its key: it
 								 * must have it until it is held */
 	bool		is_held;
+	bool		is_left;		/* its step cannot be performed in this
+								 * transaction; nothing was done */
 } EsRun;
 
 /* Members of the payload, in SQL, that say how what the run waited for ended. */
@@ -100,7 +102,7 @@ extern bool es_run_may_try(const EsJob *job);
  */
 extern int64 es_run_tell(int64 max_rows);
 
-/* An interval after a time; NULL: the time. */
+/* An interval after a time, in UTC; NULL: the time. */
 extern TimestampTz es_run_after(TimestampTz time, const Interval *wait);
 
 #endif							/* ES_WORK_DUE_RUN_H */

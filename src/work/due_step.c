@@ -113,6 +113,11 @@ perform_action(EsRun *run, const EsReaction *reaction, const EsEvent *event)
 	EsReactDone done = {0};
 	EsDecision	decision;
 
+	if (action->act == ES_REACT_CALL && es_call_triggers_wait())
+	{
+		run->is_left = true;
+		return;
+	}
 	if (action->act == ES_REACT_CALL)
 	{
 		es_due_call(&occasion, action->function, run, &decision);

@@ -142,5 +142,68 @@ $$;
 SELECT is(pg_temp.runs('runs_late'), 'done 2, done 2', 'what was begun in time goes on to its end');
 SELECT is(last_value, 12::bigint, 'however late it is by then') FROM due_runs.tries;
 SELECT matches(pg_temp.runs('runs_old'), '^done 1 skipped: it was due at .*, and that is too late, done 1$', 'what was not is not');
+-- ---- deferred triggers ----
+
+-- They are of the caller, and must not be run by what a reaction calls, with the rights of its definer.
+CREATE TABLE due_runs.theirs (a int);
+CREATE FUNCTION due_runs.fire() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO due_runs.said (stream) VALUES ('fired');
+	RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER fire AFTER INSERT ON due_runs.theirs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION due_runs.fire();
+SELECT pg_temp.react('runs_fire', jsonb_build_array(pg_temp.call()));
+SELECT pg_temp.react('runs_calm', '[{"append": "noted", "stream": "''runscalmx-1''"}]');
+SELECT pg_temp.happen('runsfire-1', '{"run": "SET CONSTRAINTS ALL IMMEDIATE"}');
+SELECT pg_temp.happen('runscalm-1');
+INSERT INTO due_runs.theirs VALUES (1);
+SELECT matches(pg_temp.due(), '^postponed \d, steps 1$', 'while deferred triggers wait nothing is called');
+SELECT is(pg_temp.runs('runs_fire') || ', ' || pg_temp.runs('runs_calm'), 'available 1, done 1', 'what is no call is performed');
+SELECT is((SELECT count(*) FROM due_runs.said WHERE stream IN ('fired', 'runsfire-1')), 0::bigint, 'they were not run');
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT is(pg_temp.due(), 'steps 1', 'it is when they have run');
+SELECT is(pg_temp.runs('runs_fire'), 'done 1', 'no attempt was used up');
+
+-- ---- lost races ----
+
+-- Of a timeout, too, so many in a row are a failure.
+CREATE FUNCTION due_runs.race(n bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE serialization_failure; END $$;
+SELECT eventsource.create_state_machine('runs_wait', '{"create": {"asked": "OPEN"}, "states": {
+	"OPEN": {"on": {"lapsed": "CLOSED"}, "after": {"1 minute": {"type": "lapsed", "guard": "due_runs.race(event.version)"}}}, "CLOSED": {"type": "final"}}}') > 0 AS ok \gset
+SELECT eventsource.create_category('runswait', 'runs_wait') IS NOT NULL AS ok \gset
+SELECT eventsource.append('runswait-1', 'asked', occurred_at => now() - interval '1 hour') IS NOT NULL AS ok \gset
+DO $$
+BEGIN
+	FOR i IN 1 .. 1000 LOOP
+		PERFORM pg_temp.due();
+		EXIT WHEN (SELECT payload->>'postponed' = '3' FROM eventsource.job WHERE stream = 'runswait-1');
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END
+$$;
+SELECT is(row(payload->>'postponed', payload->>'state', attempts - attempts_before, error_code)::text, '(3,OPEN,0,)', 'lost races of a timeout are counted')
+  FROM eventsource.job WHERE stream = 'runswait-1';
+
+-- ---- time ----
+
+-- A wait is as long whoever performs the step: wherever he is, a day has 24 hours.
+SELECT pg_temp.react('runs_zone' || n, jsonb_build_array('{"enqueue": "runs_zone"}'::jsonb, pg_temp.call(jsonb_build_object('wait', n || ' months'))))
+  FROM unnest('{2,4,6,8,10}'::int[]) n;
+SELECT pg_temp.happen('runszone' || n || '-1') FROM unnest('{2,4,6,8,10}'::int[]) n;
+SET timezone = 'Europe/Berlin';
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT count(eventsource.complete(job_id)) AS ok FROM eventsource.claim('runs_zone', 10) \gset
+SELECT is(pg_temp.due(), 'steps 5', 'five wait for months');
+SELECT is(string_agg((j.run_at = (m.finished_at AT TIME ZONE 'UTC' + replace(j.reaction, 'runs_zone', '')::int * interval '1 month') AT TIME ZONE 'UTC')::text, ' '),
+	'true true true true true', 'in UTC')
+  FROM eventsource.job j JOIN eventsource.job m ON m.reaction = j.reaction AND m.queue = 'runs_zone' WHERE j.queue = '$reaction' AND j.step = 2;
+RESET timezone;
+SELECT pg_temp.react('runs_ever', jsonb_build_array(pg_temp.call()));
+SELECT pg_temp.happen('runsever-1', '{"decide": {"retry": "1001 years"}}');
+SELECT is(pg_temp.due(), 'failed 1', 'nothing waits for ever');
+SELECT is(error_code, '22023', 'and says so') FROM eventsource.job WHERE stream = 'runsever-1';
+
+SELECT is(pg_get_function_arguments('eventsource.run_due(integer)'::regprocedure), 'max_rows integer DEFAULT 100', 'few rows at a time');
 SELECT * FROM finish();
 ROLLBACK;

@@ -103,6 +103,11 @@ ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.job WHERE queue = 'twi
 is(sql("SELECT count(eventsource.complete(job_id)) FROM eventsource.claim('twice', 10)"), '2', 'both are sent');
 ok(wait_until(sub { sql("SELECT string_agg(state, ' ') FROM eventsource.job WHERE stream = 'cart-twice' AND queue = '\$reaction'") eq 'done done' }, 30),
 	'both runs go on');
+sql("DELETE FROM said WHERE stream = 'cart-twice'");
+
+# What is called performs nothing else.
+leave('within', '{"run": "SELECT eventsource.run_due()"}', '2 hours');
+becomes('within', 'scheduled 1 55000', 'run_due() is not for who is called by the worker');
 
 # What waits for a lock is only put off.
 my $holder = $node->background_psql('log');
@@ -165,6 +170,19 @@ is(run_of('slow') . ', ' . sql("SELECT count(*) FROM said WHERE stream = 'cart-s
 $holder->query_safe('ROLLBACK');
 $holder->quit;
 becomes('slow', 'done 2', 'it is performed again', 30);
+
+# While more is due than is done, too.
+sql("SELECT eventsource.append('ticket-3', 'opened', occurred_at => clock_timestamp() - interval '58 seconds')");
+$holder = $node->background_psql('log');
+$holder->query_safe("BEGIN; SELECT eventsource.lock_stream('ticket-3')");
+ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.jobs WHERE state = 'available' AND stream = 'ticket-3'") eq '1' }, 30), 'a timeout is due');
+sql(q(SELECT count(eventsource.append('cart-queued' || n, 'left', '{"run": "SELECT pg_sleep(0.5)"}', occurred_at => clock_timestamp() - interval '59 minutes 58 seconds')) FROM generate_series(1, 80) n));
+ok(wait_until(sub { sql("SELECT count(*) FROM said WHERE stream LIKE 'cart-queued%'") > 0 }, 30), 'and much behind it');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.read_stream('ticket-3')") eq '2' }, 60), 'when it is free it is done');
+cmp_ok(sql("SELECT count(*) FROM said WHERE stream LIKE 'cart-queued%'"), '<', 80, 'before all that is behind it');
+sql("SELECT count(eventsource.cancel_job(job_id)) FROM eventsource.jobs WHERE stream LIKE 'cart-queued%' AND state IN ('available', 'claimed', 'scheduled')");
 
 # What catches the cancelling ends with its process.
 leave('deaf', '{"run": "DO $x$ BEGIN LOOP BEGIN PERFORM pg_sleep(100); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $x$"}', '3 hours');
@@ -270,6 +288,16 @@ SKIP:
 		becomes('fails', 'discarded 3 22012', 'and gives up what failed three times');
 		is(sql("SELECT string_agg(stream, ' ' ORDER BY n) FROM said WHERE stream LIKE 'cart-week%'"), join(' ', map { "cart-week$_" } 1 .. 20),
 			'in the order in which it was due');
+
+		# Between failures, lost races forgive none of them.
+		sql('CREATE SEQUENCE mixed');
+		leave('mixed', q({"run": "DO $x$ BEGIN IF nextval('public.mixed') % 2 = 1 THEN PERFORM 1/0; ELSE RAISE serialization_failure; END IF; END $x$"}), '2 hours');
+		for my $hours (1 .. 5)
+		{
+			sql('SELECT * FROM eventsource.run_due()');
+			$jump->(8 * 86400 + $hours * 3600);
+		}
+		is(run_of('mixed'), 'discarded 5 22012', 'what fails every other time is given up');
 
 		# What is finished is kept for a while, and forgotten.
 		$jump->(9 * 86400);
