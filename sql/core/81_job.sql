@@ -55,6 +55,9 @@ CREATE INDEX job_lease_idx ON eventsource.job (queue, lease_until) WHERE lease_u
 CREATE INDEX job_finished_idx ON eventsource.job (queue, state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX job_subject_idx ON eventsource.job (subject) WHERE subject IS NOT NULL;
 CREATE INDEX job_stream_idx ON eventsource.job (stream) WHERE stream IS NOT NULL;
+-- What a stream that leaves a state cancels, however many jobs of the past it has.
+CREATE INDEX job_timeout_idx ON eventsource.job (stream)
+	WHERE queue = '$timeout' AND state IN ('scheduled', 'available', 'claimed');
 -- No statistics, which would be copies of what can be erased.
 ALTER TABLE eventsource.job ALTER COLUMN payload SET STATISTICS 0, ALTER COLUMN result SET STATISTICS 0,
 	ALTER COLUMN subject SET STATISTICS 0, ALTER COLUMN stream SET STATISTICS 0, ALTER COLUMN error SET STATISTICS 0,

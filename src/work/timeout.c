@@ -360,7 +360,7 @@ make_metadata(const Timeout *timeout)
 	es_json_push_string(&state, "causation_id", psprintf(INT64_FORMAT, timeout->position));
 	if (timeout->correlation != NULL)
 		es_json_push_string(&state, "correlation_id", timeout->correlation);
-	es_json_push_string(&state, "timeout", timeout->after);
+	es_json_push_string(&state, ES_TIMER_HAPPENED, timeout->after);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
