@@ -53,6 +53,7 @@ CREATE INDEX job_available_idx ON eventsource.job (queue, priority DESC, run_at,
 CREATE INDEX job_scheduled_idx ON eventsource.job (queue, run_at) WHERE state = 'scheduled';
 CREATE INDEX job_lease_idx ON eventsource.job (queue, lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX job_finished_idx ON eventsource.job (queue, state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX job_dead_idx ON eventsource.job (queue, finished_at) WHERE state = 'discarded';
 CREATE INDEX job_subject_idx ON eventsource.job (subject) WHERE subject IS NOT NULL;
 CREATE INDEX job_stream_idx ON eventsource.job (stream) WHERE stream IS NOT NULL;
 -- What a stream that leaves a state cancels, however many jobs of the past it has.
@@ -112,20 +113,20 @@ CREATE FUNCTION eventsource.claim(
 	RETURNS SETOF eventsource.claimed_job
 	AS 'MODULE_PATHNAME', 'eventsource_claim' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.claim(text, integer, interval, text) IS
-	'Lends available jobs of a queue to a worker (null: this session), at most max_jobs (1 to 10000), until the lease ends (null: the queue''s), by priority, then by when they were due. Waits for nobody: what others are at is passed over. Jobs whose lease has ended are lent again, or given up if their attempts are used up. Commit before you work, so that a lost worker counts as an attempt. For the queue''s workers. Errors: 22004, 22023, 42501, 40001.';
+	'Lends available jobs of a queue to a worker (null: this session), at most max_jobs (1 to 10000), until the lease ends (null: the queue''s), by priority, then by when they were due. Waits for nobody: what others are at is passed over, and a lease whose end would have to wait for the next job of its order key ends later. Jobs whose lease has ended are lent again, or given up if their attempts are used up. Commit before you work, so that a lost worker counts as an attempt. For the queue''s workers. Errors: 22004, 22023, 42501, 40001.';
 
 CREATE FUNCTION eventsource.complete(
 	job_id bigint, result jsonb DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_complete' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.complete(bigint, jsonb, text, integer) IS
-	'Says that a job is done. worker: as it was given to claim() (null: this session); attempt: as claim() returned it (null: the current one). Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
+	'Says that a job is done. worker: as it was given to claim() (null: this session); attempt: as claim() returned it (null: the current one). Waits for who is changing the job, or the next one of its order key: a claim, too, that has not committed yet. Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
 
 CREATE FUNCTION eventsource.fail(
 	job_id bigint, error_code text, message text DEFAULT NULL, retry_at timestamptz DEFAULT NULL,
 	worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS text
 	AS 'MODULE_PATHNAME', 'eventsource_fail' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.fail(bigint, text, text, timestamptz, text, integer) IS
-	'Says that a job failed. It is tried again when the queue''s policy says, or at retry_at; it is given up (a dead letter) if its attempts are used up, or the error code is not a retryable one (see eventsource.error_codes; a code that is not listed is). message is cut to 1000 characters. Returns the new state: scheduled, available or discarded. worker, attempt: as of complete(). Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
+	'Says that a job failed. It is tried again when the queue''s policy says, or at retry_at; it is given up (a dead letter) if its attempts are used up, or the error code is not a retryable one (see eventsource.error_codes; a code that is not listed is). message is cut to 1000 characters. Returns the new state: scheduled, available or discarded. worker, attempt: as of complete(), which says who is waited for, too. Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
 
 CREATE FUNCTION eventsource.heartbeat(
 	job_id bigint, lease interval DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS timestamptz
@@ -154,6 +155,7 @@ CREATE FUNCTION eventsource.reads_everything() RETURNS boolean
 COMMENT ON FUNCTION eventsource.reads_everything() IS
 	'Private, for views: may the current user read every category?';
 
+-- Asked once: whether everything is read; once for each row (OFFSET): whether its queue is worked in.
 CREATE VIEW eventsource.jobs WITH (security_barrier) AS
 SELECT j.id AS job_id,
 	   j.queue,
@@ -186,7 +188,7 @@ SELECT j.id AS job_id,
 	   CASE WHEN r.sees_all AND j.finish_reason IS NOT NULL AND (j.queue <> '$reaction'
 				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.finish_reason END AS finish_reason
   FROM eventsource.job j
- CROSS JOIN LATERAL (SELECT eventsource.reads_everything() OR eventsource.may_work_in(j.queue) AS sees_all) r
+ CROSS JOIN LATERAL (SELECT (SELECT eventsource.reads_everything()) OR eventsource.may_work_in(j.queue) AS sees_all OFFSET 0) r
  WHERE r.sees_all OR eventsource.may_read_category(split_part(j.stream, '-', 1));
 COMMENT ON VIEW eventsource.jobs IS
 	'Jobs: those of the queues that you work in, and of the categories that you read. Those alone who read everything, or work in the queue, see keys, payload, result and errors; of runs of reactions (queue $reaction) errors and reasons are shown to those of them alone who have the rights of who defined the reaction.';
@@ -216,12 +218,31 @@ COMMENT ON COLUMN eventsource.jobs.created_at IS 'When it was enqueued, or repla
 COMMENT ON COLUMN eventsource.jobs.finished_at IS 'When it was finished; null: it is not.';
 COMMENT ON COLUMN eventsource.jobs.finish_reason IS 'Why it was finished so.';
 
+-- As the view jobs; over the table, as what that view says of states is not in any index.
 CREATE VIEW eventsource.dead_letters WITH (security_barrier) AS
-SELECT j.job_id, j.queue, j.order_key, j.job_key, j.payload, j.attempt, j.worker, j.error_code, j.error,
-	   j.reaction, j.reaction_version, j.step, j.event_position, j.stream, j.subject, j.created_at,
-	   j.finished_at AS discarded_at, j.finish_reason AS reason
-  FROM eventsource.jobs j
- WHERE j.state = 'discarded';
+SELECT j.id AS job_id,
+	   j.queue,
+	   CASE WHEN r.sees_all THEN j.order_key END AS order_key,
+	   CASE WHEN r.sees_all THEN j.job_key END AS job_key,
+	   CASE WHEN r.sees_all THEN j.payload END AS payload,
+	   j.attempts AS attempt,
+	   CASE WHEN r.sees_all THEN j.worker END AS worker,
+	   j.error_code,
+	   CASE WHEN r.sees_all AND j.error IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.error END AS error,
+	   j.reaction,
+	   j.reaction_version,
+	   j.step,
+	   j.event_position,
+	   j.stream,
+	   j.subject,
+	   j.created_at,
+	   j.finished_at AS discarded_at,
+	   CASE WHEN r.sees_all AND j.finish_reason IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.finish_reason END AS reason
+  FROM eventsource.job j
+ CROSS JOIN LATERAL (SELECT (SELECT eventsource.reads_everything()) OR eventsource.may_work_in(j.queue) AS sees_all OFFSET 0) r
+ WHERE j.state = 'discarded' AND (r.sees_all OR eventsource.may_read_category(split_part(j.stream, '-', 1)));
 COMMENT ON VIEW eventsource.dead_letters IS
 	'Jobs that were given up, as in eventsource.jobs, until they are redriven or not kept any more. See redrive.';
 COMMENT ON COLUMN eventsource.dead_letters.discarded_at IS 'When it was given up.';

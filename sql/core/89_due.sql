@@ -18,6 +18,7 @@ CREATE TABLE eventsource.alert (
 ) USING heap;
 COMMENT ON TABLE eventsource.alert IS 'Private: alerts. Read the view eventsource.alerts.';
 CREATE UNIQUE INDEX alert_open_idx ON eventsource.alert (queue) WHERE closed_at IS NULL;
+CREATE INDEX alert_closed_idx ON eventsource.alert (queue, closed_at);
 SELECT pg_catalog.pg_extension_config_dump('eventsource.alert', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.alert_seq', '');
 
@@ -36,7 +37,7 @@ SELECT a.id, a.queue, a.opened_at, a.dead_letters, a.sample, a.closed_at, a.clos
   FROM eventsource.alert a
  WHERE eventsource.reads_everything() OR eventsource.may_work_in(a.queue);
 COMMENT ON VIEW eventsource.alerts IS
-	'Queues in which more jobs were given up within an hour than max_dead_per_hour of the queue: one open alert each, until it is less again, or close_alert(). Of the queues that you work in, or all, if you read everything.';
+	'Queues in which more jobs were given up within an hour than max_dead_per_hour of the queue: one open alert each, until it is less again, or close_alert(). Closed ones are forgotten when the queue''s finished jobs of that age are. Of the queues that you work in, or all, if you read everything.';
 COMMENT ON COLUMN eventsource.alerts.id IS 'Number of the alert.';
 COMMENT ON COLUMN eventsource.alerts.queue IS 'The queue.';
 COMMENT ON COLUMN eventsource.alerts.opened_at IS 'When it was raised.';

@@ -31,6 +31,8 @@ typedef struct Next
 	bool		waits;
 } Next;
 
+static void read_answer(HeapTuple row, TupleDesc desc, void *arg);
+
 static void
 read_next(HeapTuple row, TupleDesc desc, void *arg)
 {
@@ -69,6 +71,33 @@ es_job_order_wake(const text *queue, const text *order_key, int64 turn, bool was
 		(void) es_own_sql(&wake, &id, NULL, NULL, NULL);
 }
 
+bool
+es_job_order_try_next(const text *queue, const text *order_key, int64 turn)
+{
+	static EsOwnSql lock_next = {
+		.text = "SELECT l.id IS NOT NULL FROM (SELECT f.id FROM eventsource.job f WHERE f.queue = $1"
+		" AND f.order_key = $2 AND f.state IN ('scheduled', 'available') AND ($3 = 0 OR f.turn < $3)"
+		" ORDER BY f.turn LIMIT 1) n LEFT JOIN LATERAL (SELECT j.id FROM eventsource.job j WHERE j.id = n.id"
+		" FOR UPDATE SKIP LOCKED) l ON true",
+		.nargs = 3,
+		.types = {TEXTOID, TEXTOID, INT8OID}
+	};
+	Datum		values[] = {PointerGetDatum(queue), PointerGetDatum(order_key), Int64GetDatum(turn)};
+	bool		answer = true;
+
+	(void) es_own_sql(&lock_next, values, NULL, read_answer, &answer);
+	return answer;
+}
+
+static void
+read_answer(HeapTuple row, TupleDesc desc, void *arg)
+{
+	bool	   *answer = arg;
+	bool		isnull;
+
+	*answer = DatumGetBool(SPI_getbinval(row, desc, 1, &isnull));
+}
+
 /* ---- marking ---- */
 
 typedef struct Locked
@@ -91,15 +120,6 @@ read_locked(HeapTuple row, TupleDesc desc, void *arg)
 			return;
 	if (locked->n_keys < MAX_KEYS)
 		locked->keys[locked->n_keys++] = PointerGetDatum(key);
-}
-
-static void
-read_answer(HeapTuple row, TupleDesc desc, void *arg)
-{
-	bool	   *answer = arg;
-	bool		isnull;
-
-	*answer = DatumGetBool(SPI_getbinval(row, desc, 1, &isnull));
 }
 
 /* Is nobody changing the first job of a key, and that which is claimed?  Locks them. */

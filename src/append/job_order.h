@@ -33,4 +33,11 @@ extern void es_job_order_mark(const text *queue, const int64 *ids, int count);
  */
 extern void es_job_order_wake(const text *queue, const text *order_key, int64 turn, bool was_claimed);
 
+/*
+ * The same is about to be: locks who is next, if there is one, so that it need not be waited for.
+ * False if somebody else has that one locked.  turn: 0, or that of the job itself if it will be
+ * among them again.
+ */
+extern bool es_job_order_try_next(const text *queue, const text *order_key, int64 turn);
+
 #endif							/* ES_APPEND_JOB_ORDER_H */

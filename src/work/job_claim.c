@@ -339,7 +339,10 @@ promote(const text *queue, int max_jobs)
 	(void) es_own_sql(&update, values, NULL, NULL, NULL);
 }
 
-/* A lost worker counts as a failure, after which there is nothing to wait for. */
+/*
+ * A lost worker counts as a failure, after which there is nothing to wait for.  Where the next job
+ * of the key would have to be waited for, the lease ends when somebody looks again.
+ */
 static int64
 end_leases(const text *queue, int max_jobs)
 {
@@ -358,10 +361,19 @@ end_leases(const text *queue, int max_jobs)
 	};
 	Datum		values[] = {PointerGetDatum(queue), TimestampTzGetDatum(now), Int64GetDatum(max_jobs)};
 	List	   *jobs = NIL;
+	int64		ended = 0;
 	ListCell   *lc;
 
 	(void) es_own_sql(&select, values, NULL, es_job_collect, &jobs);
 	foreach(lc, jobs)
-		(void) es_job_fail(lfirst(lc), &failure);
-	return list_length(jobs);
+	{
+		const EsJob *job = lfirst(lc);
+		int64		turn = es_job_is_given_up(job, failure.code) ? 0 : job->turn;
+
+		if (job->order_key != NULL && !es_job_order_try_next(queue, job->order_key, turn))
+			continue;
+		(void) es_job_fail(job, &failure);
+		ended++;
+	}
+	return ended;
 }

@@ -223,5 +223,6 @@ SELECT is(count(*) FILTER (WHERE closed_at IS NULL) || ' ' || count(closed_by), 
 SELECT eventsource.create_queue('due_dead', keep => '0') > 0 AS ok \gset
 SELECT is(pg_temp.due(), 'forgotten 47', 'finished jobs are forgotten');
 SELECT is(count(*), 0::bigint, 'all') FROM eventsource.jobs WHERE queue = 'due_dead';
+SELECT is(count(*), 0::bigint, 'and closed alerts') FROM eventsource.alerts WHERE queue = 'due_dead';
 SELECT * FROM finish();
 ROLLBACK;

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Jobs of one order key: order, against an oracle in plain SQL; and many that wait behind one.
 BEGIN;
-SELECT plan(14);
+SELECT plan(17);
 
 CREATE FUNCTION pg_temp.claims(queue text, max_jobs integer DEFAULT 1) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(string_agg(c.payload::text, ' '), '-') FROM eventsource.claim($1, $2, '1 hour', 'w') AS c
@@ -27,6 +27,12 @@ SELECT is(pg_temp.claims('jo1', 100), '3', 'one that failed comes again, before 
 SELECT eventsource.complete(job_id, worker => 'w') IS NULL AS done FROM eventsource.jobs WHERE queue = 'jo1' AND payload = '3' \gset
 SELECT is(pg_temp.claims('jo1', 100), '6', 'and then the next that is left');
 SELECT eventsource.complete(job_id, worker => 'w') IS NULL AS done FROM eventsource.jobs WHERE queue = 'jo1' AND payload = '6' \gset
+
+-- What is not lent is not locked, however many are asked for: others may be at it.
+SELECT count(eventsource.enqueue('jo3', to_jsonb(n), order_key => 'crowd')) AS done FROM generate_series(1, 270) n \gset
+SELECT is(pg_temp.claims('jo3', 1000), '1', 'a crowd, of which many are asked for');
+SELECT is(count(*), 13::bigint, 'the walk ended before the last ones') FROM eventsource.job WHERE queue = 'jo3' AND state = 'available' AND NOT waits;
+SELECT is(count(*), 0::bigint, 'which are not locked') FROM eventsource.job WHERE queue = 'jo3' AND state = 'available' AND NOT waits AND xmax::text <> '0';
 
 -- Drained: every one of them, in order.
 CREATE FUNCTION pg_temp.drain(queue text) RETURNS int[] LANGUAGE plpgsql AS $$
