@@ -169,7 +169,7 @@ pick(void)
 static bool
 is_long(void)
 {
-	return is_begun && left > 0 && next_round == 0 &&
+	return is_begun && left > 0 &&
 		TimestampDifferenceMilliseconds(begun_at, GetCurrentTimestamp()) >
 		Max(ROUND_MS, left * ROUND_EACH_MS);
 }

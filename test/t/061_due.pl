@@ -172,15 +172,15 @@ $holder->quit;
 becomes('slow', 'done 2', 'it is performed again', 30);
 
 # While more is due than is done, too.
-sql("SELECT eventsource.append('ticket-3', 'opened', occurred_at => clock_timestamp() - interval '58 seconds')");
+sql("SELECT eventsource.append('ticket-held', 'opened', occurred_at => clock_timestamp() - interval '58 seconds')");
 $holder = $node->background_psql('log');
-$holder->query_safe("BEGIN; SELECT eventsource.lock_stream('ticket-3')");
-ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.jobs WHERE state = 'available' AND stream = 'ticket-3'") eq '1' }, 30), 'a timeout is due');
+$holder->query_safe("BEGIN; SELECT eventsource.lock_stream('ticket-held')");
+ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.jobs WHERE state = 'available' AND stream = 'ticket-held'") eq '1' }, 30), 'a timeout is due');
 sql(q(SELECT count(eventsource.append('cart-queued' || n, 'left', '{"run": "SELECT pg_sleep(0.5)"}', occurred_at => clock_timestamp() - interval '59 minutes 58 seconds')) FROM generate_series(1, 80) n));
 ok(wait_until(sub { sql("SELECT count(*) FROM said WHERE stream LIKE 'cart-queued%'") > 0 }, 30), 'and much behind it');
 $holder->query_safe('ROLLBACK');
 $holder->quit;
-ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.read_stream('ticket-3')") eq '2' }, 60), 'when it is free it is done');
+ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.read_stream('ticket-held')") eq '2' }, 60), 'when it is free it is done');
 cmp_ok(sql("SELECT count(*) FROM said WHERE stream LIKE 'cart-queued%'"), '<', 80, 'before all that is behind it');
 sql("SELECT count(eventsource.cancel_job(job_id)) FROM eventsource.jobs WHERE stream LIKE 'cart-queued%' AND state IN ('available', 'claimed', 'scheduled')");
 
