@@ -7,7 +7,7 @@
 #   BENCH_SECONDS   length of one measurement (2)
 #   BENCH_WARM_UP   length of the run before a row's measurements, on either side (5)
 #   BENCH_ROUNDS    measurements of each side (5)
-#   BENCH_ROWS      only these: append cpu batch copy projection reaction capture
+#   BENCH_ROWS      only these: append cpu batch copy projection reaction jobs capture
 #                   as_of wal disk read rebuild followed readers latency modes schema proof personal
 #   BENCH_LONG=1    also "long" (10 million events add some ten minutes and 20 GB), of
 #                   BENCH_LONG_EVENTS events (10000000); BENCH_LONG_SEALED=1: sealed and archived
@@ -25,7 +25,7 @@ cd "$(dirname "$0")"
 
 long_events=${BENCH_LONG_EVENTS:-10000000}
 seconds=${BENCH_SECONDS:-2} rounds=${BENCH_ROUNDS:-5} warm_up=${BENCH_WARM_UP:-5}
-rows=${BENCH_ROWS:-append cpu batch copy projection reaction capture wal disk read rebuild as_of followed readers latency modes schema proof personal${BENCH_LONG:+ long}}
+rows=${BENCH_ROWS:-append cpu batch copy projection reaction jobs capture wal disk read rebuild as_of followed readers latency modes schema proof personal${BENCH_LONG:+ long}}
 
 type=step_done
 data='{"channel": "phone", "outcome": "no answer", "attempt": 3, "agent": "agent-17", "amount": 12.50}'
@@ -205,6 +205,38 @@ row_reaction() {
 	warm reaction
 	compare 'append + one reaction that enqueues, 1 client' /s '' throughput reaction 1 off
 	compare 'append + one reaction that enqueues, 8 clients' /s '' throughput reaction 8 off
+	sql -c 'TRUNCATE bench.plain_job'
+}
+
+# fill_queue SIDE JOBS
+fill_queue() {
+	local payload='{"to": "joe@example.com", "template": "welcome", "number": 17}'
+	if [ "$1" = plain ]; then
+		sql -c "INSERT INTO bench.plain_job (queue, payload) SELECT 'bench', '$payload' FROM generate_series(1, $2)" \
+			-c 'VACUUM ANALYZE bench.plain_job'
+	else
+		sql -c "SELECT count(eventsource.enqueue('bench', '$payload')) FROM generate_series(1, $2)" \
+			-c 'VACUUM ANALYZE eventsource.job' >/dev/null
+	fi
+}
+
+# job_throughput CLIENTS SYNCHRONOUS_COMMIT SIDE: jobs a second that are claimed and completed, out of
+# a queue that holds just as many; those that are done stay in the table.
+job_throughput() {
+	local each=$((seconds * 4000 / $1))
+	fill_queue "$3" $((each * $1))
+	PGOPTIONS="-c synchronous_commit=$2" run_script "jobs.$3.sql" -c "$1" -j 2 -t "$each" |
+		awk '/^tps = / { print $3 }'
+}
+
+row_jobs() {
+	local clients sync
+	for sync in on off; do
+		for clients in 1 8; do
+			compare "jobs claimed and completed, $clients worker$([ "$clients" = 1 ] || echo s), synchronous_commit $sync" \
+				/s '' job_throughput "$clients" "$sync"
+		done
+	done
 	sql -c 'TRUNCATE bench.plain_job'
 }
 

@@ -39,10 +39,12 @@ CREATE TABLE bench.plain_job (
 	priority    integer     NOT NULL DEFAULT 0,
 	run_at      timestamptz NOT NULL DEFAULT now(),
 	attempts    integer     NOT NULL DEFAULT 0,
+	worker      text,
 	lease_until timestamptz,
 	finished_at timestamptz
 );
 CREATE INDEX ON bench.plain_job (queue, priority DESC, run_at, id) WHERE state = 'available';
+CREATE INDEX ON bench.plain_job (lease_until) WHERE state = 'claimed';
 
 -- A machine that allows the event in every state and always moves.
 SELECT eventsource.create_state_machine('ring', '{

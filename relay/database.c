@@ -44,6 +44,7 @@ typedef struct Database
 	DbHandler	handler;
 	void	   *arg;
 	char		log_id[64];
+	const char *prepare;		/* what each session has prepared */
 	const char *refusal;
 } Database;
 
@@ -150,19 +151,22 @@ after_sending(bool was_sent)
 		give_up(PQerrorMessage(db.conn));
 }
 
-/* One lock or statement must not hold up all that wait behind it. */
+/*
+ * One lock or statement must not hold up all that wait behind it.  What functions warn of
+ * may quote payloads, which standard error is not for.
+ */
 static void
 set_up(void)
 {
 	Text		sql = {0};
 
 	PQsetnonblocking(db.conn, 1);
-	text_printf(&sql, "SET search_path = pg_catalog; SET synchronous_commit = on; SET client_min_messages = warning; "
-				"SET statement_timeout = %lld; SET lock_timeout = %lld; SET default_transaction_isolation = 'read committed'; "
-				"SELECT eventsource.log_id(), count(*) FROM pg_proc p "
+	text_printf(&sql, "SET search_path = pg_catalog; SET synchronous_commit = on; SET client_min_messages = error; "
+				"SET statement_timeout = %lld; SET lock_timeout = %lld; SET default_transaction_isolation = 'read committed'; %s; "
+				"SELECT eventsource.log_id(), count(*) + has_table_privilege('eventsource.jobs', 'SELECT')::int FROM pg_proc p "
 				"WHERE p.pronamespace = 'eventsource'::regnamespace AND has_function_privilege(p.oid, 'EXECUTE') "
 				"AND p.proname IN ('claim', 'heartbeat', 'record_delivery')",
-				(long long) options.db_timeout, (long long) options.db_timeout / 5);
+				(long long) options.db_timeout, (long long) options.db_timeout / 5, db.prepare);
 	db.state = DB_SETTING_UP;
 
 	after_sending(PQsendQuery(db.conn, sql.data));
@@ -220,9 +224,9 @@ end_set_up(void)
 
 		give_up(PQresultErrorMessage(db.result));
 	}
-	else if (strcmp(PQgetvalue(db.result, 0, 1), "3") != 0)
+	else if (strcmp(PQgetvalue(db.result, 0, 1), "4") != 0)
 	{
-		db.refusal = "claim, heartbeat and record_delivery are not there, or not for this role to call";
+		db.refusal = "claim, heartbeat, record_delivery and the view jobs are not there, or not for this role";
 
 		give_up(db.refusal);
 	}
@@ -316,14 +320,32 @@ listen_idly(void)
 		give_up(PQerrorMessage(db.conn));
 }
 
-void
-db_send(const char *sql, int count, const char *const *values, DbHandler handler, void *arg)
+static void
+begin_statement(DbHandler handler, void *arg)
 {
 	db.state = DB_BUSY;
 	db.handler = handler;
 	db.arg = arg;
+}
 
+void
+db_send(const char *sql, int count, const char *const *values, DbHandler handler, void *arg)
+{
+	begin_statement(handler, arg);
 	after_sending(PQsendQueryParams(db.conn, sql, count, NULL, values, NULL, NULL, 0));
+}
+
+void
+db_execute(const char *name, int count, const char *const *values, DbHandler handler, void *arg)
+{
+	begin_statement(handler, arg);
+	after_sending(PQsendQueryPrepared(db.conn, name, count, values, NULL, NULL, 0));
+}
+
+void
+db_prepare(const char *prepare)
+{
+	db.prepare = prepare;
 }
 
 int64_t

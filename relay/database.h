@@ -28,6 +28,10 @@ extern bool db_is_free(void);
 
 /* The handler is called by a later db_step, exactly once. */
 extern void db_send(const char *sql, int count, const char *const *values, DbHandler handler, void *arg);
+extern void db_execute(const char *name, int count, const char *const *values, DbHandler handler, void *arg);
+
+/* The PREPARE of what db_execute() is for; said before the first db_step, and kept. */
+extern void db_prepare(const char *prepare);
 
 /* Connects, again and again, and reads what has come; when to call it again at the latest. */
 extern int64_t db_step(int64_t now);

@@ -21,7 +21,7 @@
 #include "outcome.h"
 #include "webhook.h"
 
-/* Of what a receiver answers beyond its status, so much is waited for. */
+/* Of what a receiver answers, headers and the rest, so much is waited for. */
 #define MOST_RECEIVED	65536
 
 #define STACK_SIZE		(512 * 1024)
@@ -125,11 +125,19 @@ set_up(Delivery *d)
 	curl_easy_setopt(d->curl, CURLOPT_ERRORBUFFER, d->curl_error);
 	curl_easy_setopt(d->curl, CURLOPT_WRITEFUNCTION, receive);
 	curl_easy_setopt(d->curl, CURLOPT_WRITEDATA, d);
+	curl_easy_setopt(d->curl, CURLOPT_HEADERFUNCTION, receive);
+	curl_easy_setopt(d->curl, CURLOPT_HEADERDATA, d);
 	curl_easy_setopt(d->curl, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(d->curl, CURLOPT_XFERINFOFUNCTION, look_up);
 	curl_easy_setopt(d->curl, CURLOPT_XFERINFODATA, d);
 	curl_easy_setopt(d->curl, CURLOPT_TIMEOUT_MS, (long) options.timeout);
 	curl_easy_setopt(d->curl, CURLOPT_CONNECTTIMEOUT_MS, (long) options.connect_timeout);
+
+	/*
+	 * Of a mail server's good-bye the limit of the whole is none, and this
+	 * one is minutes.
+	 */
+	curl_easy_setopt(d->curl, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long) (options.timeout + 999) / 1000);
 	curl_easy_setopt(d->curl, CURLOPT_PROXY, options.proxy != NULL ? options.proxy : "");
 	if (options.ca_file != NULL)
 		curl_easy_setopt(d->curl, CURLOPT_CAINFO, options.ca_file);

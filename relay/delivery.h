@@ -15,8 +15,8 @@
 typedef enum DeliveryState
 {
 	DELIVERY_NONE,				/* the slot is free */
-	DELIVERY_UNRENDERED,		/* what is sent has yet to be made of the
-								 * payload, which is its body */
+	DELIVERY_UNREAD,			/* claimed, no more: the payload is with the
+								 * database */
 	DELIVERY_SENDING,			/* its thread has it */
 	DELIVERY_UNRECORDED,		/* the outcome is known, the database has not
 								 * taken it yet */
@@ -82,6 +82,7 @@ typedef struct Delivery
 	int64_t		record_at;
 	int			record_failures;
 	int			record_refusals;
+	int			lost_reads;
 } Delivery;
 
 /* Makes the slots, as many as deliveries may be under way, all free. */

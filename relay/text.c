@@ -31,42 +31,42 @@ memory_new(size_t size)
 }
 
 static void
-reserve(Text *text, size_t more)
+reserve(Text *to, size_t more)
 {
-	size_t		size = text->size > 0 ? text->size : 64;
+	size_t		size = to->size > 0 ? to->size : 64;
 
-	if (more >= SIZE_MAX / 4 - text->len)
+	if (more >= SIZE_MAX / 4 - to->len)
 		no_memory();
-	while (size < text->len + more + 1)
+	while (size < to->len + more + 1)
 		size *= 2;
-	if (size != text->size)
+	if (size != to->size)
 	{
-		text	  ->data = realloc(text->data, size);
+		to->data = realloc(to->data, size);
 
-		if (text->data == NULL)
+		if (to->data == NULL)
 			no_memory();
-		text	  ->size = size;
+		to->size = size;
 	}
 }
 
 void
-text_append(Text *text, const char *data, size_t len)
+text_append(Text *to, const char *data, size_t len)
 {
-	reserve(text, len);
+	reserve(to, len);
 	if (len > 0)
-		memcpy(text->data + text->len, data, len);
-	text	  ->len += len;
-	text	  ->data[text->len] = '\0';
+		memcpy(to->data + to->len, data, len);
+	to->len += len;
+	to->data[to->len] = '\0';
 }
 
 void
-text_add(Text *text, const char *string)
+text_add(Text *to, const char *string)
 {
-	text_append(text, string, strlen(string));
+	text_append(to, string, strlen(string));
 }
 
 void
-text_printf(Text *text, const char *format,...)
+text_printf(Text *to, const char *format,...)
 {
 	va_list		args;
 	int			len;
@@ -76,28 +76,28 @@ text_printf(Text *text, const char *format,...)
 	va_end(args);
 	if (len < 0)
 		no_memory();
-	reserve(text, (size_t) len);
+	reserve(to, (size_t) len);
 	va_start(args, format);
-	vsnprintf(text->data + text->len, (size_t) len + 1, format, args);
+	vsnprintf(to->data + to->len, (size_t) len + 1, format, args);
 	va_end(args);
-	text	  ->len += (size_t) len;
+	to->len += (size_t) len;
 }
 
 void
-text_json(Text *text, const char *string)
+text_json(Text *to, const char *string)
 {
-	text_add(text, "\"");
+	text_add(to, "\"");
 	for (; *string != '\0'; string++)
 	{
 		if (*string == '"' || *string == '\\')
-			text_add(text, "\\");
-		text_append(text, *string >= ' ' && *string <= '~' ? string : "?", 1);
+			text_add(to, "\\");
+		text_append(to, *string >= ' ' && *string <= '~' ? string : "?", 1);
 	}
-	text_add(text, "\"");
+	text_add(to, "\"");
 }
 
 void
-text_base64(Text *text, const void *data, size_t len)
+text_base64(Text *to, const void *data, size_t len)
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const unsigned char *bytes = data;
@@ -113,15 +113,15 @@ text_base64(Text *text, const void *data, size_t len)
 			group |= bytes[i + 2];
 		for (int n = 0; n < 4; n++)
 			out[n] = i + n > len ? '=' : digits[(group >> (18 - 6 * n)) & 63];
-		text_append(text, out, 4);
+		text_append(to, out, 4);
 	}
 }
 
 void
-text_free(Text *text)
+text_free(Text *to)
 {
-	free(text->data);
-	memset(text, 0, sizeof(*text));
+	free(to->data);
+	memset(to, 0, sizeof(*to));
 }
 
 char *

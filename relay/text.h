@@ -17,15 +17,15 @@ typedef struct Text
 	size_t		size;
 } Text;
 
-extern void text_append(Text *text, const char *data, size_t len);
-extern void text_add(Text *text, const char *string);
-extern void text_printf(Text *text, const char *format,...) __attribute__((format(printf, 2, 3)));
+extern void text_append(Text *to, const char *data, size_t len);
+extern void text_add(Text *to, const char *string);
+extern void text_printf(Text *to, const char *format,...) __attribute__((format(printf, 2, 3)));
 
 /* A string as JSON has it; what is not printable ASCII becomes a question mark. */
-extern void text_json(Text *text, const char *string);
+extern void text_json(Text *to, const char *string);
 
-extern void text_base64(Text *text, const void *data, size_t len);
-extern void text_free(Text *text);
+extern void text_base64(Text *to, const void *data, size_t len);
+extern void text_free(Text *to);
 
 /* A copy in new memory. */
 extern char *text_copy(const char *string);

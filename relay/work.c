@@ -27,15 +27,21 @@
 /* So often it is offered an outcome that it refuses, some two minutes long. */
 #define MOST_REFUSALS	12
 
+/* So often the connection may be lost while a payload is read. */
+#define MOST_LOST_READS	3
+
+/* What a payload may hold besides a body: where to, headers. */
+#define MOST_BESIDE_BODY	65536
+
 typedef struct Work
 {
 	char		worker[160];	/* no other process, of this machine or
 								 * another, goes by it */
 	char		lease[32];
-	char		max_body[24];
+	char		max_part[24];	/* bytes */
+	char		max_payload[24];
 	const char *form;			/* of what is sent: parts of it, or all as the
 								 * body */
-	char	   *render_sql;
 	int64_t		claim_at;
 	int64_t		claim_failures;
 	int			claim_count;	/* what was asked for */
@@ -57,16 +63,31 @@ is_lost(const DbResult *result)
 		 strcmp(result->sqlstate, "ZE008") == 0);
 }
 
+static bool
+is_of(const DbResult *result, const char *const *classes)
+{
+	for (; *classes != NULL; classes++)
+		if (result->sqlstate == NULL || strncmp(result->sqlstate, *classes, 2) == 0)
+			return true;
+	return false;
+}
+
 /* Nothing is wrong with what was asked: it may go well another time. */
 static bool
 is_passing(const DbResult *result)
 {
-	static const char *const classes[] = {"08", "40", "53", "55", "57", "58"};
+	static const char *const classes[] = {"08", "40", "53", "55", "57", "58", NULL};
 
-	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
-		if (result->sqlstate == NULL || strncmp(result->sqlstate, classes[i], 2) == 0)
-			return true;
-	return false;
+	return is_of(result, classes);
+}
+
+/* Nothing is wrong with the payload: something is missing, or not allowed to this role. */
+static bool
+is_of_operator(const DbResult *result)
+{
+	static const char *const classes[] = {"0A", "25", "26", "42", "XX", NULL};
+
+	return is_of(result, classes);
 }
 
 static int64_t
@@ -128,7 +149,7 @@ after_heartbeat(const DbResult *result, void *arg)
 
 	if (is_lost(result) && d->state == DELIVERY_SENDING)
 		atomic_store(&d->is_aborted, true);
-	else if (is_lost(result) && d->state == DELIVERY_UNRENDERED)
+	else if (is_lost(result) && d->state == DELIVERY_UNREAD)
 		delivery_forget(d);
 	else if (result->rows == NULL)
 		d->heartbeat_at = now_ms() + options.lease / 10;
@@ -146,30 +167,104 @@ heartbeat(Delivery *d, int64_t now)
 
 /* ---- jobs ---- */
 
+static void
+begin_all(const PGresult *rows, int64_t now)
+{
+	for (int i = 0; i < PQntuples(rows); i++)
+	{
+		Delivery   *d = delivery_take_slot();
+
+		if (d == NULL)
+			return;
+		snprintf(d->job_id, sizeof(d->job_id), "%s", PQgetvalue(rows, i, 0));
+		snprintf(d->attempt, sizeof(d->attempt), "%s", PQgetvalue(rows, i, 1));
+		snprintf(d->event_position, sizeof(d->event_position), "%s", PQgetvalue(rows, i, 2));
+		snprintf(d->id, sizeof(d->id), "%s-%s", db_log_id(), d->job_id);
+		d->heartbeat_at = now + options.lease / 3;
+		d->state = DELIVERY_UNREAD;
+		work.claim_count--;
+	}
+}
+
+static void
+after_claim(const DbResult *result, void *arg)
+{
+	int64_t		now = now_ms();
+
+	work.is_claiming = false;
+	if (result->rows != NULL)
+	{
+		work.claim_failures = 0;
+		begin_all(result->rows, now);
+		if (work.claim_count > 0)
+		{
+			work.claim_at = now + options.poll;
+			/* What is under way may be what others wait for. */
+			if (options.drain && delivery_count(DELIVERY_NONE) == options.concurrency)
+				work.is_stopped = true;
+		}
+		return;
+	}
+	if (result->sqlstate != NULL)
+	{
+		say("nothing is claimed: %s", result->message);
+		if (strcmp(result->sqlstate, "42501") == 0 || strcmp(result->sqlstate, "42883") == 0 ||
+			strcmp(result->sqlstate, "22023") == 0)
+		{
+			work.refusal = "this role may not work the queue, or there can be none of that name";
+			work.is_stopped = true;
+		}
+	}
+	work.claim_at = now + retry_delay(work.claim_failures++);
+}
+
+/* Nothing is done with payloads here: what one of them can break must cost it an attempt. */
+static void
+claim(int64_t now)
+{
+	char		count[16];
+	const char *const values[] = {options.queue, count, work.lease, work.worker};
+
+	work.claim_count = delivery_count(DELIVERY_NONE);
+	snprintf(count, sizeof(count), "%d", work.claim_count);
+	work.is_claiming = true;
+	db_send("SELECT job_id, attempt, event_position "
+			"FROM eventsource.claim(queue => $1, max_jobs => $2, lease => $3, worker => $4)",
+			4, values, after_claim, NULL);
+}
+
+/* ---- what is sent ---- */
+
+#define STRING(macro)	STRING_OF(macro)
+#define STRING_OF(text)	#text
+
 /*
- * A row for each part of s.payload that is of use: it is taken apart where there is a
- * JSON parser.  What is longer than $1 is not sent.  $2: is it parts, or a whole?
+ * The payload, or what the operator's function makes of it, as a row for each part that
+ * is of use: it is taken apart where there is a JSON parser.  No row: the job is not
+ * lent to us any more.  $1: bytes of a part, $2: of a payload, $3: is it parts, or a
+ * whole?  A value in the binary form takes less than eight times what it takes in
+ * writing, so much of it need not be written out.
  */
-#define PARTS_OF_S \
+#define READ_FROM \
+	"SELECT p.part, p.name, CASE WHEN octet_length(p.value) <= $1::bigint THEN p.value END, l.is_long " \
+	"FROM eventsource.jobs j " \
+	"CROSS JOIN LATERAL (SELECT CASE WHEN pg_column_size(j.payload) > 8 * $2::bigint THEN true " \
+	"ELSE octet_length(j.payload::text) > $2::bigint END OFFSET 0) l (is_long) "
+
+#define READ_PARTS \
 	"CROSS JOIN LATERAL (SELECT CASE WHEN jsonb_typeof(s.payload) = 'object' THEN s.payload ELSE '{}' END) o (payload) " \
 	"LEFT JOIN LATERAL (" \
-	"SELECT 'whole', '', s.payload::text WHERE $2 = 'whole' AND s.payload IS NOT NULL " \
+	"SELECT 'whole', '', s.payload::text WHERE $3 = 'whole' AND s.payload IS NOT NULL " \
 	"UNION ALL " \
 	"SELECT 'field', f.key, CASE f.key WHEN 'body' THEN f.value::text ELSE f.value #>> '{}' END " \
 	"FROM jsonb_each(o.payload) f " \
-	"WHERE $2 = 'parts' AND (f.key = 'body' OR (jsonb_typeof(f.value) = 'string' " \
+	"WHERE $3 = 'parts' AND (f.key = 'body' OR (jsonb_typeof(f.value) = 'string' " \
 	"AND f.key IN ('url', 'to', 'subject', 'text', 'from'))) " \
 	"UNION ALL " \
-	"SELECT 'header', h.key, h.value FROM jsonb_each_text(CASE WHEN jsonb_typeof(o.payload -> 'headers') = 'object' " \
-	"THEN o.payload -> 'headers' ELSE '{}' END) h WHERE $2 = 'parts'" \
-	") p (part, name, value) ON true"
-
-#define PART	"p.part, p.name, CASE WHEN octet_length(p.value) <= $1::int THEN p.value END"
-
-static const char claim_sql[] =
-"SELECT " PART ", c.job_id, c.attempt, c.event_position "
-"FROM eventsource.claim(queue => $3, max_jobs => $4, lease => $5, worker => $6) WITH ORDINALITY c "
-"CROSS JOIN LATERAL (SELECT c.payload) s (payload) " PARTS_OF_S " ORDER BY c.ordinality";
+	"(SELECT 'header', h.key, h.value FROM jsonb_each_text(CASE WHEN jsonb_typeof(o.payload -> 'headers') = 'object' " \
+	"THEN o.payload -> 'headers' ELSE '{}' END) h WHERE $3 = 'parts' LIMIT 1 + " STRING(MAX_HEADERS) ")" \
+	") p (part, name, value) ON true " \
+	"WHERE j.job_id = $4 AND j.state = 'claimed' AND j.worker = $5 AND j.attempt = $6"
 
 static void
 take_field(Delivery *d, const char *name, const char *value)
@@ -208,144 +303,77 @@ take_part(Delivery *d, const char *part, const char *name, const char *value)
 	}
 }
 
-/* The part of a payload that a row has, if it has one. */
 static void
 take_row(Delivery *d, const PGresult *rows, int row)
 {
-	if (!PQgetisnull(rows, row, 0))
+	if (PQgetvalue(rows, row, 3)[0] == 't')
+		d->problem = "the payload is too long";
+	else if (!PQgetisnull(rows, row, 0))
 		take_part(d, PQgetvalue(rows, row, 0), PQgetvalue(rows, row, 1),
 				  PQgetisnull(rows, row, 2) ? NULL : PQgetvalue(rows, row, 2));
 }
 
-/* What was claimed is sent, or made ready for that first. */
+/* Without a word of what was wrong: that may quote what is to be kept nowhere. */
 static void
-begin(Delivery *d)
+take_failure(Delivery *d, const DbResult *result)
 {
-	if (options.render != NULL && d->problem == NULL)
-		d->state = DELIVERY_UNRENDERED;
-	else
-		delivery_start(d);
+	say("job %s, attempt %s: to make the message failed with SQLSTATE %s", d->job_id, d->attempt,
+		result->sqlstate != NULL ? result->sqlstate : "unknown, the connection was lost");
+	d->problem = options.render != NULL ? "the function that makes the message failed" :
+		"the payload could not be read";
+	d->error_code = is_passing(result) || is_of_operator(result) ? "SERVICE_UNAVAILABLE" : NULL;
 }
 
 static void
-begin_all(const PGresult *rows, int64_t now)
-{
-	Delivery   *d = NULL;
-
-	for (int i = 0; i < PQntuples(rows); i++)
-	{
-		if (d == NULL || strcmp(d->job_id, PQgetvalue(rows, i, 3)) != 0)
-		{
-			if (d != NULL)
-				begin(d);
-			d = delivery_take_slot();
-			if (d == NULL)
-				return;
-			snprintf(d->job_id, sizeof(d->job_id), "%s", PQgetvalue(rows, i, 3));
-			snprintf(d->attempt, sizeof(d->attempt), "%s", PQgetvalue(rows, i, 4));
-			snprintf(d->event_position, sizeof(d->event_position), "%s", PQgetvalue(rows, i, 5));
-			snprintf(d->id, sizeof(d->id), "%s-%s", db_log_id(), d->job_id);
-			d->heartbeat_at = now + options.lease / 3;
-			work.claim_count--;
-		}
-		take_row(d, rows, i);
-	}
-	if (d != NULL)
-		begin(d);
-}
-
-static void
-after_claim(const DbResult *result, void *arg)
-{
-	int64_t		now = now_ms();
-
-	work.is_claiming = false;
-	if (result->rows != NULL)
-	{
-		work.claim_failures = 0;
-		begin_all(result->rows, now);
-		if (work.claim_count > 0)
-		{
-			work.claim_at = now + options.poll;
-			/* What is under way may be what others wait for. */
-			if (options.drain && delivery_count(DELIVERY_NONE) == options.concurrency)
-				work.is_stopped = true;
-		}
-		return;
-	}
-	if (result->sqlstate != NULL)
-	{
-		say("nothing is claimed: %s", result->message);
-		if (strcmp(result->sqlstate, "42501") == 0 || strcmp(result->sqlstate, "42883") == 0 ||
-			strcmp(result->sqlstate, "22023") == 0)
-		{
-			work.refusal = "this role may not work the queue, or there can be none of that name";
-			work.is_stopped = true;
-		}
-	}
-	work.claim_at = now + retry_delay(work.claim_failures++);
-}
-
-static void
-claim(int64_t now)
-{
-	char		count[16];
-	const char *const values[] = {
-		work.max_body, options.render != NULL ? "whole" : work.form, options.queue, count, work.lease, work.worker,
-	};
-
-	work.claim_count = delivery_count(DELIVERY_NONE);
-	snprintf(count, sizeof(count), "%d", work.claim_count);
-	work.is_claiming = true;
-	db_send(claim_sql, 6, values, after_claim, NULL);
-}
-
-/* ---- what is made of payloads at the last moment ---- */
-
-static void
-after_render(const DbResult *result, void *arg)
+after_read(const DbResult *result, void *arg)
 {
 	Delivery   *d = arg;
+	bool		is_ended = result->rows == NULL &&
+		(result->sqlstate == NULL || strncmp(result->sqlstate, "57P", 3) == 0);
 
-	if (result->rows == NULL && result->sqlstate == NULL)
+	/*
+	 * The server went away by itself, or was made to: that costs an attempt,
+	 * too.
+	 */
+	if (is_ended && ++d->lost_reads < MOST_LOST_READS)
 		return;
-	free(d->body);
-	d->body = NULL;
-	if (result->rows != NULL)
+	if (result->rows != NULL && PQntuples(result->rows) == 0)
+	{
+		delivery_forget(d);
+		return;
+	}
+	if (result->rows == NULL)
+		take_failure(d, result);
+	else
 		for (int i = 0; i < PQntuples(result->rows); i++)
 			take_row(d, result->rows, i);
-	else
-	{
-		/* Its message may quote what is to be kept nowhere. */
-		say("job %s, attempt %s: %s failed with SQLSTATE %s", d->job_id, d->attempt, options.render,
-			result->sqlstate);
-		d->problem = "the function that makes the message failed";
-		d->error_code = is_passing(result) ? "SERVICE_UNAVAILABLE" : NULL;
-	}
 	delivery_start(d);
 }
 
 static void
-render(Delivery *d)
+read_content(Delivery *d)
 {
 	const char *const values[] = {
-		work.max_body, work.form, d->body, d->event_position[0] != '\0' ? d->event_position : NULL,
+		work.max_part, work.max_payload, work.form, d->job_id, work.worker, d->attempt,
 	};
 
-	db_send(work.render_sql, 4, values, after_render, d);
+	db_execute("read_content", 6, values, after_read, d);
 }
 
 static void
-prepare_render(void)
+prepare_reading(void)
 {
 	Text		sql = {0};
 
 	work.form = options.smtp == NULL && options.url != NULL ? "whole" : "parts";
-	if (options.render == NULL)
-		return;
-	text_printf(&sql, "SELECT " PART " FROM (SELECT %s($3::jsonb, $4::bigint)::jsonb) s (payload) " PARTS_OF_S,
-				options.render);
-	work.render_sql = sql.data;
+	text_printf(&sql, "PREPARE read_content (bigint, bigint, text, bigint, text, integer) AS "
+				READ_FROM "CROSS JOIN LATERAL (SELECT CASE WHEN NOT l.is_long THEN %s%s END OFFSET 0) s (payload) "
+				READ_PARTS,
+				options.render != NULL ? options.render : "j.payload",
+				options.render != NULL ? "(j.payload, j.event_position)::jsonb" : "");
+	db_prepare(sql.data);
+	snprintf(work.max_part, sizeof(work.max_part), "%lld", (long long) options.max_body);
+	snprintf(work.max_payload, sizeof(work.max_payload), "%lld", (long long) options.max_body + MOST_BESIDE_BODY);
 }
 
 /* ---- what is next ---- */
@@ -367,8 +395,7 @@ work_begin(void)
 	snprintf(work.worker, sizeof(work.worker), "relay %s %d %02x%02x%02x%02x%02x%02x%02x%02x", host, (int) getpid(),
 			 noise[0], noise[1], noise[2], noise[3], noise[4], noise[5], noise[6], noise[7]);
 	snprintf(work.lease, sizeof(work.lease), "%lld ms", (long long) options.lease);
-	snprintf(work.max_body, sizeof(work.max_body), "%lld", (long long) options.max_body);
-	prepare_render();
+	prepare_reading();
 }
 
 void
@@ -395,7 +422,7 @@ work_step(int64_t now)
 {
 	int64_t		wake_at = INT64_MAX;
 	Delivery   *next = NULL;
-	Delivery   *unrendered = NULL;
+	Delivery   *unread = NULL;
 
 	for (int i = 0; i < options.concurrency; i++)
 	{
@@ -408,8 +435,8 @@ work_step(int64_t now)
 		wake_at = d->heartbeat_at < wake_at ? d->heartbeat_at : wake_at;
 		if (d->state == DELIVERY_UNRECORDED && (next == NULL || d->record_at < next->record_at))
 			next = d;
-		if (d->state == DELIVERY_UNRENDERED)
-			unrendered = d;
+		if (d->state == DELIVERY_UNREAD)
+			unread = d;
 	}
 	if (next != NULL)
 	{
@@ -417,8 +444,8 @@ work_step(int64_t now)
 			record(next);
 		wake_at = next->record_at < wake_at ? next->record_at : wake_at;
 	}
-	if (unrendered != NULL && db_is_free())
-		render(unrendered);
+	if (unread != NULL && db_is_free())
+		read_content(unread);
 	if (!work.is_stopped && delivery_count(DELIVERY_NONE) > 0)
 	{
 		if (now >= work.claim_at && db_is_free())

@@ -367,6 +367,17 @@ es_compat_may_execute(Oid function, Oid role)
 #define ES_EXECUTOR_RUN_PASS	queryDesc, direction, count, once
 #endif
 
+/* All rows, or as many as the receiver wants. */
+static inline void
+es_compat_executor_run(QueryDesc *query)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, 0);
+#else
+	ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
+
 /* A message that is decoded if, and when, this (sub)transaction commits.  17 added the flush. */
 static inline void
 es_compat_log_message(const char *prefix, const char *message, size_t size)

@@ -20,6 +20,7 @@
 #define ES_MAX_WORD			256 /* bytes: type, state, reason, actor */
 #define ES_MAX_KEY			1024	/* bytes: idempotency key */
 #define ES_MAX_DATA			(64 * 1024 * 1024)	/* bytes of jsonb */
+#define ES_MAX_ATTEMPTS		1000	/* at a job */
 #define ES_HASH_SIZE		32
 #define ES_MAX_PERSONAL		1000	/* personal fields of one event */
 

@@ -26,7 +26,7 @@ suites_of() {
 # What is built and tested with, besides the server itself.
 packages_of() {
 	echo "gcc libc6-dev make postgresql-server-dev-$1 postgresql-$1-pgtap libipc-run-perl" \
-		"postgresql-$1-wal2json python3-jsonschema python3-aiosmtpd libpq-dev libcurl4-openssl-dev"
+		"postgresql-$1-wal2json python3-jsonschema python3-aiosmtpd libpq-dev libcurl4-openssl-dev libfaketime"
 }
 
 # Those of them that a chroot does not have.

@@ -29,6 +29,11 @@ main() {
 		has_header curl/curl.h || packages+=' libcurl4-openssl-dev'
 	fi
 
+	# Whose clock jumps.
+	if [ "$want" = test ] && ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; then
+		packages+=' libfaketime'
+	fi
+
 	# What validators of JSON Schema are held against.
 	if [ "$want" = test ] && ! [ -d /usr/share/json-schema-test-suite ]; then
 		packages+=' json-schema-test-suite'

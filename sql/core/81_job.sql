@@ -11,8 +11,7 @@ CREATE TABLE eventsource.job (
 	id               bigint      NOT NULL CONSTRAINT job_pkey PRIMARY KEY,
 	turn             bigint      NOT NULL,
 	queue            text        COLLATE "C" NOT NULL,
-	state            text        COLLATE "C" NOT NULL CONSTRAINT job_state_check
-		CHECK (state IN ('scheduled', 'available', 'claimed', 'done', 'discarded', 'cancelled')),
+	state            text        COLLATE "C" NOT NULL,
 	priority         integer     NOT NULL,
 	run_at           timestamptz NOT NULL,
 	order_key        text        COLLATE "C",
@@ -37,8 +36,10 @@ CREATE TABLE eventsource.job (
 	created_at       timestamptz NOT NULL,
 	finished_at      timestamptz,
 	finish_reason    text        COLLATE "C",
-	CONSTRAINT job_claimed_check CHECK ((state = 'claimed') = (lease_until IS NOT NULL)),
-	CONSTRAINT job_finished_check CHECK ((state IN ('done', 'discarded', 'cancelled')) = (finished_at IS NOT NULL))
+	CONSTRAINT job_state_check CHECK (CASE
+		WHEN finished_at IS NOT NULL THEN lease_until IS NULL AND state IN ('done', 'discarded', 'cancelled')
+		WHEN lease_until IS NOT NULL THEN state = 'claimed'
+		ELSE state IN ('scheduled', 'available') END)
 ) USING heap WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE eventsource.job IS 'Private: jobs. Read the view eventsource.jobs.';
 CREATE UNIQUE INDEX job_key_idx ON eventsource.job (job_key, queue)
@@ -50,10 +51,14 @@ CREATE INDEX job_turn_idx ON eventsource.job (queue, order_key, turn)
 CREATE INDEX job_available_idx ON eventsource.job (queue, priority DESC, run_at, turn)
 	WHERE state = 'available' AND NOT waits;
 CREATE INDEX job_scheduled_idx ON eventsource.job (queue, run_at) WHERE state = 'scheduled';
-CREATE INDEX job_lease_idx ON eventsource.job (queue, lease_until) WHERE state = 'claimed';
+CREATE INDEX job_lease_idx ON eventsource.job (queue, lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX job_finished_idx ON eventsource.job (queue, state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX job_dead_idx ON eventsource.job (queue, finished_at) WHERE state = 'discarded';
 CREATE INDEX job_subject_idx ON eventsource.job (subject) WHERE subject IS NOT NULL;
 CREATE INDEX job_stream_idx ON eventsource.job (stream) WHERE stream IS NOT NULL;
+-- What a stream that leaves a state cancels, however many jobs of the past it has.
+CREATE INDEX job_timeout_idx ON eventsource.job (stream)
+	WHERE queue = '$timeout' AND state IN ('scheduled', 'available', 'claimed');
 -- No statistics, which would be copies of what can be erased.
 ALTER TABLE eventsource.job ALTER COLUMN payload SET STATISTICS 0, ALTER COLUMN result SET STATISTICS 0,
 	ALTER COLUMN subject SET STATISTICS 0, ALTER COLUMN stream SET STATISTICS 0, ALTER COLUMN error SET STATISTICS 0,
@@ -101,27 +106,27 @@ CREATE FUNCTION eventsource.enqueue(
 	max_attempts integer DEFAULT NULL, stream text DEFAULT NULL, subject text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_enqueue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.enqueue(text, jsonb, timestamptz, integer, text, text, text, integer, text, text) IS
-	'Writes a job in this transaction and returns its id. run_at: not before (null: now). priority: higher ones come first. job_key: no other unfinished job of the queue has it; where one has, on_conflict says what is done: keep (that one stays as it is, and its id is returned), replace (it becomes what is given here; one that is claimed only loses its key), error (23505). order_key: jobs of the queue with the same one are lent one at a time, in the order in which they were enqueued. max_attempts: the queue''s, if null. stream, subject: what and whom it is about, which you must be able to append to. The queue need not be created. For its senders, and for who appends to every category. Errors: 22004, 22023, 23505, 42501; ZE009 if the subject (or, without one, the stream) is erased; 40001.';
+	'Writes a job in this transaction and returns its id. run_at: not before (null: now). priority: higher ones come first. job_key: no other unfinished job of the queue has it; where one has, on_conflict says what is done: keep (that one stays as it is, and its id is returned), replace (it becomes what is given here and keeps its id and its turn; but one that is claimed only loses its key, and one that was lent before is cancelled: then this is a job of its own), error (23505). order_key: jobs of the queue with the same one are lent one at a time, in the order in which they were enqueued. max_attempts: 1 to 1000; the queue''s, if null. payload: at most 1 MiB. stream: what it is about, which you must be able to append to. subject: whom it is about, of your word, as in append(). The queue need not be created. For its senders, and for who appends to every category. Errors: 22004, 22023, 23505, 42501; 54000 if the payload is too large; ZE009 if the subject (or, without one, the stream) is erased; 40001.';
 
 CREATE FUNCTION eventsource.claim(
 	queue text, max_jobs integer DEFAULT 1, lease interval DEFAULT NULL, worker text DEFAULT NULL)
 	RETURNS SETOF eventsource.claimed_job
 	AS 'MODULE_PATHNAME', 'eventsource_claim' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.claim(text, integer, interval, text) IS
-	'Lends available jobs of a queue to a worker (null: this session), at most max_jobs (1 to 10000), until the lease ends (null: the queue''s), by priority, then by when they were due. Waits for nobody: what others are at is passed over. Jobs whose lease has ended are lent again, or given up if their attempts are used up. Commit before you work, so that a lost worker counts as an attempt. For the queue''s workers. Errors: 22004, 22023, 42501, 40001.';
+	'Lends available jobs of a queue to a worker (null: this session), at most max_jobs (1 to 10000), until the lease ends (null: the queue''s), by priority, then by when they were due. Waits for nobody: what others are at is passed over, and a lease whose end would have to wait for the next job of its order key ends later. Jobs whose lease has ended are lent again, or given up if their attempts are used up. Commit before you work, so that a lost worker counts as an attempt. For the queue''s workers. Errors: 22004, 22023, 42501, 40001.';
 
 CREATE FUNCTION eventsource.complete(
 	job_id bigint, result jsonb DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_complete' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.complete(bigint, jsonb, text, integer) IS
-	'Says that a job is done. worker: as it was given to claim() (null: this session); attempt: as claim() returned it (null: the current one). Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
+	'Says that a job is done. worker: as it was given to claim() (null: this session); attempt: as claim() returned it (null: the current one). Waits for who is changing the job, or the next one of its order key: a claim, too, that has not committed yet. Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
 
 CREATE FUNCTION eventsource.fail(
 	job_id bigint, error_code text, message text DEFAULT NULL, retry_at timestamptz DEFAULT NULL,
 	worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS text
 	AS 'MODULE_PATHNAME', 'eventsource_fail' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.fail(bigint, text, text, timestamptz, text, integer) IS
-	'Says that a job failed. It is tried again when the queue''s policy says, or at retry_at; it is given up (a dead letter) if its attempts are used up, or the error code is not a retryable one (see eventsource.error_codes; a code that is not listed is). message is cut to 1000 characters. Returns the new state: scheduled, available or discarded. worker, attempt: as of complete(). Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
+	'Says that a job failed. It is tried again when the queue''s policy says, or at retry_at; it is given up (a dead letter) if its attempts are used up, or the error code is not a retryable one (see eventsource.error_codes; a code that is not listed is). message is cut to 1000 characters. Returns the new state: scheduled, available or discarded. worker, attempt: as of complete(), which says who is waited for, too. Errors: 55000 if it is not lent to that worker (any more), 22004, 22023, 42501.';
 
 CREATE FUNCTION eventsource.heartbeat(
 	job_id bigint, lease interval DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS timestamptz
@@ -139,12 +144,18 @@ CREATE FUNCTION eventsource.queue_attempts(queue text) RETURNS integer
 COMMENT ON FUNCTION eventsource.queue_attempts(text) IS
 	'Private, for views: how often a job of this queue is lent, if it does not say.';
 
+CREATE FUNCTION eventsource.has_rights_of_reaction(reaction text, version bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eventsource_has_rights_of_reaction' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION eventsource.has_rights_of_reaction(text, bigint) IS
+	'Private, for views: has the current user the rights of who defined this version of a reaction, or of the owner of the extension?';
+
 CREATE FUNCTION eventsource.reads_everything() RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	RETURN has_function_privilege('eventsource.reads_all_categories()', 'EXECUTE');
 COMMENT ON FUNCTION eventsource.reads_everything() IS
 	'Private, for views: may the current user read every category?';
 
+-- Asked once: whether everything is read; once for each row (OFFSET): whether its queue is worked in.
 CREATE VIEW eventsource.jobs WITH (security_barrier) AS
 SELECT j.id AS job_id,
 	   j.queue,
@@ -163,7 +174,8 @@ SELECT j.id AS job_id,
 	   CASE WHEN r.sees_all THEN j.worker END AS worker,
 	   j.claimed_by,
 	   j.error_code,
-	   CASE WHEN r.sees_all THEN j.error END AS error,
+	   CASE WHEN r.sees_all AND j.error IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.error END AS error,
 	   CASE WHEN r.sees_all THEN j.result END AS result,
 	   j.reaction,
 	   j.reaction_version,
@@ -173,12 +185,13 @@ SELECT j.id AS job_id,
 	   j.subject,
 	   j.created_at,
 	   j.finished_at,
-	   CASE WHEN r.sees_all THEN j.finish_reason END AS finish_reason
+	   CASE WHEN r.sees_all AND j.finish_reason IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.finish_reason END AS finish_reason
   FROM eventsource.job j
- CROSS JOIN LATERAL (SELECT eventsource.reads_everything() OR eventsource.may_work_in(j.queue) AS sees_all) r
+ CROSS JOIN LATERAL (SELECT (SELECT eventsource.reads_everything()) OR eventsource.may_work_in(j.queue) AS sees_all OFFSET 0) r
  WHERE r.sees_all OR eventsource.may_read_category(split_part(j.stream, '-', 1));
 COMMENT ON VIEW eventsource.jobs IS
-	'Jobs: those of the queues that you work in, and of the categories that you read. Those alone who read everything, or work in the queue, see keys, payload, result and errors.';
+	'Jobs: those of the queues that you work in, and of the categories that you read. Those alone who read everything, or work in the queue, see keys, payload, result and errors; of runs of reactions (queue $reaction) errors and reasons are shown to those of them alone who have the rights of who defined the reaction.';
 COMMENT ON COLUMN eventsource.jobs.job_id IS 'Id.';
 COMMENT ON COLUMN eventsource.jobs.queue IS 'Its queue; names that begin with $ are the database''s own.';
 COMMENT ON COLUMN eventsource.jobs.state IS 'scheduled, available, claimed; and, finished: done, discarded (given up), cancelled. One that is due is available, and so is one whose lease has ended, if it has attempts left.';
@@ -205,12 +218,31 @@ COMMENT ON COLUMN eventsource.jobs.created_at IS 'When it was enqueued, or repla
 COMMENT ON COLUMN eventsource.jobs.finished_at IS 'When it was finished; null: it is not.';
 COMMENT ON COLUMN eventsource.jobs.finish_reason IS 'Why it was finished so.';
 
+-- As the view jobs; over the table, as what that view says of states is not in any index.
 CREATE VIEW eventsource.dead_letters WITH (security_barrier) AS
-SELECT j.job_id, j.queue, j.order_key, j.job_key, j.payload, j.attempt, j.worker, j.error_code, j.error,
-	   j.reaction, j.reaction_version, j.step, j.event_position, j.stream, j.subject, j.created_at,
-	   j.finished_at AS discarded_at, j.finish_reason AS reason
-  FROM eventsource.jobs j
- WHERE j.state = 'discarded';
+SELECT j.id AS job_id,
+	   j.queue,
+	   CASE WHEN r.sees_all THEN j.order_key END AS order_key,
+	   CASE WHEN r.sees_all THEN j.job_key END AS job_key,
+	   CASE WHEN r.sees_all THEN j.payload END AS payload,
+	   j.attempts AS attempt,
+	   CASE WHEN r.sees_all THEN j.worker END AS worker,
+	   j.error_code,
+	   CASE WHEN r.sees_all AND j.error IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.error END AS error,
+	   j.reaction,
+	   j.reaction_version,
+	   j.step,
+	   j.event_position,
+	   j.stream,
+	   j.subject,
+	   j.created_at,
+	   j.finished_at AS discarded_at,
+	   CASE WHEN r.sees_all AND j.finish_reason IS NOT NULL AND (j.queue <> '$reaction'
+				 OR eventsource.has_rights_of_reaction(j.reaction, j.reaction_version)) THEN j.finish_reason END AS reason
+  FROM eventsource.job j
+ CROSS JOIN LATERAL (SELECT (SELECT eventsource.reads_everything()) OR eventsource.may_work_in(j.queue) AS sees_all OFFSET 0) r
+ WHERE j.state = 'discarded' AND (r.sees_all OR eventsource.may_read_category(split_part(j.stream, '-', 1)));
 COMMENT ON VIEW eventsource.dead_letters IS
 	'Jobs that were given up, as in eventsource.jobs, until they are redriven or not kept any more. See redrive.';
 COMMENT ON COLUMN eventsource.dead_letters.discarded_at IS 'When it was given up.';
@@ -219,7 +251,7 @@ COMMENT ON COLUMN eventsource.dead_letters.reason IS 'Why, where that was said: 
 CREATE FUNCTION eventsource.redrive(job_id bigint) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_redrive_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.redrive(bigint) IS
-	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
+	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
 
 CREATE FUNCTION eventsource.discard(job_id bigint, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_discard_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -245,7 +277,7 @@ CREATE FUNCTION eventsource.create_queue(
 	max_dead_per_hour integer DEFAULT 100) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_queue(text, integer, interval, text, numeric, interval, interval, regrole, regrole, interval, integer) IS
-	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: roles whose members may claim and enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
+	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up, 1 to 1000. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: roles whose members may claim and enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
 
 CREATE FUNCTION eventsource.drop_queue(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -391,6 +391,49 @@ $$;
 COMMENT ON FUNCTION eventsource.health_retention() IS
 	'Private, for health(): seconds for which something has been past its term and there still, not counting legal holds.';
 
+-- Jobs of every queue: how many, but not whose. Each number is one probe of an index for each queue, and what it counts.
+CREATE FUNCTION eventsource.job_lag(
+	OUT lost bigint, OUT lost_seconds numeric, OUT due_seconds numeric, OUT dead_letters_last_hour bigint, OUT alerts bigint)
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+WITH RECURSIVE queue (name) AS (
+	SELECT min(j.queue) FROM eventsource.job j WHERE j.finished_at IS NOT NULL
+	UNION ALL
+	SELECT (SELECT min(j.queue) FROM eventsource.job j WHERE j.finished_at IS NOT NULL AND j.queue > q.name)
+	  FROM queue q WHERE q.name IS NOT NULL)
+SELECT l.lost, coalesce(round(extract(epoch FROM clock_timestamp() - l.since), 3), 0),
+	   coalesce(round(extract(epoch FROM clock_timestamp() - d.since), 3), 0),
+	   (SELECT coalesce(sum((SELECT count(*) FROM eventsource.job j
+							  WHERE j.queue = q.name AND j.state = 'discarded' AND j.finished_at > clock_timestamp() - interval '1 hour')), 0)::bigint
+		  FROM queue q WHERE q.name IS NOT NULL),
+	   (SELECT count(*) FROM eventsource.alert a WHERE a.closed_at IS NULL)
+  FROM (SELECT count(*) AS lost, min(j.lease_until) AS since FROM eventsource.job j
+		 WHERE j.lease_until IS NOT NULL AND j.lease_until < clock_timestamp()) l,
+	   (SELECT min(j.run_at) AS since FROM unnest('{$reaction,$timeout}'::text[]) own (queue),
+			   eventsource.job j
+		 WHERE j.queue = own.queue AND j.state IN ('scheduled', 'available') AND j.run_at < clock_timestamp()) d
+$$;
+COMMENT ON FUNCTION eventsource.job_lag() IS
+	'Private, for health(): jobs whose lease has ended and after which nobody has looked, and for how many seconds; for how many seconds a step of a reaction or a timeout has been due; jobs that were given up in the last hour; open alerts.';
+
+CREATE FUNCTION eventsource.health_jobs()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT c.name, CASE WHEN c.value > c.threshold THEN 'degraded' ELSE 'healthy' END, c.value, c.threshold, c.message
+  FROM eventsource.job_lag() j
+ CROSS JOIN LATERAL (VALUES
+	('dead letters', j.alerts::numeric, 0::numeric,
+	 format('%s job(s) given up within the last hour; %s', j.dead_letters_last_hour,
+			CASE WHEN j.alerts = 0 THEN 'no alert is open' ELSE format('%s alert(s) open (see eventsource.alerts)', j.alerts) END)),
+	('leases of jobs', j.lost_seconds, 300,
+	 CASE WHEN j.lost = 0 THEN 'none has ended that nobody has looked after'
+		  ELSE format('%s have ended, and neither a worker nor run_due() has looked after them', j.lost) END),
+	('what is due', j.due_seconds, 300,
+	 CASE WHEN j.due_seconds = 0 THEN 'no step of a reaction and no timeout waits'
+		  ELSE 'steps of reactions, or timeouts, are due: the background worker does them, or run_due()' END)) c (name, value, threshold, message)
+$$;
+COMMENT ON FUNCTION eventsource.health_jobs() IS
+	'Private, for health(): open alerts, leases of jobs that have ended, what is due.';
+
 CREATE FUNCTION eventsource.health()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -399,7 +442,7 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention', 'erasure'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention', 'erasure', 'jobs'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN
@@ -410,7 +453,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. "erasure requests": how many are past their deadline, neither met nor closed. "retention": seconds for which something has been past its term and there still, and who keeps it: archive_due() if nobody has called it, a subscription or another follower of the log that has not dealt with it, a segment that is not full, an older snapshot; threshold eventsource.max_retention_lag; legal holds are told, and count for nothing. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. "erasure requests": how many are past their deadline, neither met nor closed. "retention": seconds for which something has been past its term and there still, and who keeps it: archive_due() if nobody has called it, a subscription or another follower of the log that has not dealt with it, a segment that is not full, an older snapshot; threshold eventsource.max_retention_lag; legal holds are told, and count for nothing. "dead letters": open alerts about jobs that were given up. "leases of jobs": seconds since a lease ended and nobody has looked after it; threshold 300. "what is due": seconds for which a step of a reaction or a timeout has been due and is not done; threshold 300. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,
@@ -447,7 +490,7 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 				UNION ALL
 				SELECT 'handler' AS kind, h.name, h.lag, h.lag_seconds, h.status FROM eventsource.handlers h
 				UNION ALL
-				SELECT 'publication', n.prefix, n.lag, n.lag_seconds, n.status FROM eventsource.publications n) f
+				SELECT 'publication' AS kind, n.prefix AS name, n.lag, n.lag_seconds, n.status FROM eventsource.publications n) f
 		 CROSS JOIN LATERAL (VALUES (f.kind || '_lag_positions', f.lag::numeric),
 									(f.kind || '_lag_seconds', round(f.lag_seconds::numeric, 3)),
 									(f.kind || '_parked', (f.status = 'parked')::integer)) v (metric, value)
@@ -457,6 +500,11 @@ SELECT statement_timestamp() AS time, m.metric, m.value::numeric AS value
 		 CROSS JOIN LATERAL (VALUES ('subscription_lag_positions', s.lag::numeric),
 									('subscription_lag_seconds', round(s.lag_seconds::numeric, 3)),
 									('subscription_parked', s.parked)) v (metric, value)
+		UNION ALL
+		SELECT v.metric, v.value
+		  FROM eventsource.job_lag() j
+		 CROSS JOIN LATERAL (VALUES ('jobs_lost', j.lost), ('due_lag_seconds', j.due_seconds),
+									('dead_letters_last_hour', j.dead_letters_last_hour), ('job_alerts', j.alerts)) v (metric, value)
 		UNION ALL
 		SELECT 'worker_passes' AS metric, w.passes FROM eventsource.workers w WHERE w.database = current_database()) m;
 COMMENT ON VIEW eventsource.metrics IS

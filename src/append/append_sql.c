@@ -89,6 +89,7 @@ eventsource_append(PG_FUNCTION_ARGS)
 		es_rights_expect_write_stream(draft.stream);
 
 	batch = es_batch_begin();
+	es_batch_lock_ahead(&draft);
 	es_batch_add(batch, &draft, &result);
 	es_batch_flush(batch);
 	result_values(&result, values, nulls);

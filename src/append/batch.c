@@ -251,53 +251,6 @@ es_batch_end(EsBatch *batch)
 	MemoryContextDelete(batch->context);
 }
 
-typedef struct LockOrder
-{
-	uint64		order;
-	const text *name;
-} LockOrder;
-
-static int
-compare_locks(const void *a, const void *b)
-{
-	uint64		x = ((const LockOrder *) a)->order;
-	uint64		y = ((const LockOrder *) b)->order;
-
-	return x < y ? -1 : x > y ? 1 : 0;
-}
-
-void
-es_batch_lock(const EsDraft *drafts, int count)
-{
-	LockOrder  *locks = palloc(count * sizeof(LockOrder));
-	int			distinct = 0;
-	EsDraftContext context;
-
-	es_draft_begin_errors(&context);
-	for (int i = 0; i < count; i++)
-	{
-		context.draft = &drafts[i];
-		context.number = i + 1;
-		(void) es_draft_check(&drafts[i]);
-		locks[i].name = drafts[i].stream;
-		locks[i].order = es_stream_lock_order(drafts[i].stream);
-	}
-	es_draft_end_errors(&context);
-	qsort(locks, count, sizeof(LockOrder), compare_locks);
-	for (int i = 0; i < count; i++)
-		if (i == 0 || locks[i].order != locks[i - 1].order)
-			distinct++;
-	es_hall_open_log();
-	es_stream_expect_distinct(distinct);
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (i == 0 || locks[i].order != locks[i - 1].order)
-			es_stream_lock(locks[i].name);
-	}
-	pfree(locks);
-}
-
 /* ---- end of transactions ---- */
 
 static void

@@ -64,4 +64,13 @@ extern void es_batch_note_milestone(EsBatch *batch, const text *stream);
 /* Before any lock is taken that the opening worker could wait for. */
 extern void es_hall_open_log(void);
 
+/* Locks streams in the order that every batch follows; list of text *. */
+extern void es_batch_lock_streams(const List *names);
+
+/*
+ * What a draft would be as the first event of its stream, before it is placed and the machine
+ * asked: as far as this is known without the stream.  Errors as the draft's own.
+ */
+extern void es_hall_preview(const EsDraft *draft, EsEvent *event);
+
 #endif							/* ES_APPEND_BATCH_H */

@@ -42,6 +42,12 @@ typedef struct EsCallRoom
 extern void es_call_enter(EsCallRoom *room, Oid definer);
 extern void es_call_leave(const EsCallRoom *room);
 
+/*
+ * Do deferred triggers of this transaction wait for its end?  What is called and makes constraints immediate
+ * would run them, with its definer's rights: so nothing is called then.
+ */
+extern bool es_call_triggers_wait(void);
+
 /* The event as the view shows it, a row of its type; palloc'd. */
 extern Datum es_call_event(const EsEvent *event);
 

@@ -3,7 +3,8 @@
  *		create_reaction, drop_reaction, and the list of definitions for views.
  *
  * Locks: how events are read, as all whose definitions read them (project/rebuild.h); then all
- * reactions, so that no two that are defined at once lead to each other.
+ * reactions, so that no two that are defined at once lead to each other; then the category, whose
+ * context stays.
  */
 #include "postgres.h"
 
@@ -41,6 +42,8 @@ static Jsonb *proposal_to_jsonb(FunctionCallInfo fcinfo);
 static void push_argument(JsonbParseState **state, FunctionCallInfo fcinfo, int arg, const char *name);
 static void refuse_null(const char *argument);
 static const char *name_problem(const char *name);
+static void expect_owner(const EsDefinition *stored);
+static List *check_cancel(const EsReaction *reaction, const char *name);
 static List *check_reaction(const EsReaction *reaction);
 static List *check_action(const EsReaction *reaction, const EsReactionAction *action);
 static List *check_type(const char *what, const char *category, const char *type);
@@ -74,6 +77,8 @@ eventsource_create_reaction(PG_FUNCTION_ARGS)
 
 	es_rebuild_lock_reading(false);
 	es_define_lock(ES_REACTION_KIND, "");
+	es_define_lock("category", text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	expect_owner(es_config_read(ES_REACTION_KIND, name, 0));
 	definition = proposal_to_jsonb(fcinfo);
 	reaction = es_reaction_compile(name, definition, GetUserId(), &problems);
 	if (reaction == NULL)
@@ -104,6 +109,7 @@ eventsource_drop_reaction(PG_FUNCTION_ARGS)
 				 errmsg("there is no reaction \"%s\"", name),
 				 errdetail("It was never defined, or was dropped."),
 				 errhint("eventsource.reactions lists them; create_reaction makes one.")));
+	expect_owner(stored);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	(void) es_define(ES_REACTION_KIND, name, ES_REACTION_DROPPED,
 					 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
@@ -232,15 +238,36 @@ check_action(const EsReaction *reaction, const EsReactionAction *action)
 			break;
 		case ES_REACT_CANCEL:
 			foreach(lc, action->reactions)
-				if (strcmp(lfirst(lc), reaction->name) != 0 &&
-					es_config_read(ES_REACTION_KIND, lfirst(lc), 0) == NULL)
-				problems = lappend(problems, psprintf("cancel: there is no reaction \"%s\"", (char *) lfirst(lc)));
+				problems = list_concat(problems, check_cancel(reaction, lfirst(lc)));
 			break;
 		case ES_REACT_CALL:
 			(void) es_call_find(&es_call_reaction, action->function, reaction->definer);
 			break;
 	}
 	return problems;
+}
+
+/* What others have scheduled is theirs. */
+static List *
+check_cancel(const EsReaction *reaction, const char *name)
+{
+	const EsDefinition *stored;
+
+	if (strcmp(name, reaction->name) == 0)
+		return NIL;
+	stored = es_config_read(ES_REACTION_KIND, name, 0);
+	if (stored == NULL)
+		return list_make1(psprintf("cancel: there is no reaction \"%s\"", name));
+	expect_owner(stored);
+	return NIL;
+}
+
+/* Of what is in force, or nothing. */
+static void
+expect_owner(const EsDefinition *stored)
+{
+	if (stored != NULL && strcmp(stored->type, ES_REACTION_DEFINED) == 0)
+		es_react_expect_owner(stored->name, stored->owner, GetUserId());
 }
 
 /* One that a machine does not know never comes. */
@@ -295,13 +322,17 @@ with_appends(Jsonb *definition, const EsReaction *reaction)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* What it has scheduled; what others have claimed, they finish. */
+/*
+ * What it has scheduled, but for what makes up for steps that are done; what others have claimed,
+ * they finish.
+ */
 static void
 cancel_jobs(const char *name)
 {
 	static EsOwnSql cancel = {
 		.text = "UPDATE eventsource.job AS j SET state = 'cancelled', waits = false,"
-		" finished_at = clock_timestamp(), finish_reason = $2 WHERE reaction = $1 AND state IN ('scheduled', 'available')"
+		" finished_at = clock_timestamp(), finish_reason = $2"
+		" WHERE reaction = $1 AND step > 0 AND state IN ('scheduled', 'available')"
 		" RETURNING " ES_JOB_COLUMNS,
 		.nargs = 2,
 		.types = {TEXTOID, TEXTOID}

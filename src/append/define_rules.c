@@ -4,7 +4,8 @@
  *
  * A machine and the categories bound to it must fit each other whoever changes
  * which first, so both entries lock the machine's definition (its stream) until
- * the transaction ends before they look at the other side.
+ * the transaction ends before they look at the other side.  So do a category and the
+ * reactions that see the rows of its context, by the lock of the category's definition.
  */
 #include "postgres.h"
 
@@ -24,6 +25,7 @@
 #include "project/rebuild.h"
 #include "project/projection.h"
 #include "rules/event_type.h"
+#include "rules/reaction.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -114,6 +116,9 @@ eventsource_create_category(PG_FUNCTION_ARGS)
 	es_define_lock("category", name);
 	warn_of_loss(name, &category);
 	version = es_define("category", name, "category_defined", es_category_write(name, &category));
+	problems = es_reaction_problems(name);
+	if (problems != NIL)
+		es_machine_refuse(psprintf("definition of category \"%s\"", name), problems);
 	if (category.strict)
 		warn_of_unregistered(name);
 	PG_RETURN_INT64(version);

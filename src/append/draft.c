@@ -7,6 +7,7 @@
  */
 #include "append/draft.h"
 
+#include "append/react.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -99,6 +100,25 @@ es_draft_refuse_reserved(const text *stream)
 				 errhint("Use eventsource.create_state_machine and its like, or another category.")));
 }
 
+/* Who took such a key beforehand would stop what the database appends by itself. */
+static void
+refuse_reserved_key(const text *key)
+{
+	static const char *const reserved[] = {ES_KEY_REACTION, ES_KEY_TIMEOUT, ES_KEY_DELIVERY};
+
+	for (int i = 0; i < (int) lengthof(reserved); i++)
+	{
+		size_t		len = strlen(reserved[i]);
+
+		if (VARSIZE_ANY_EXHDR(key) >= len && memcmp(VARDATA_ANY(key), reserved[i], len) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_RESERVED_NAME),
+					 errmsg("idempotency keys that begin with \"%s\" are reserved", reserved[i]),
+					 errdetail("What the database appends by itself has such keys: reactions, timeouts, deliveries."),
+					 errhint("Let the key begin with something else.")));
+	}
+}
+
 int
 es_draft_check(const EsDraft *draft)
 {
@@ -115,6 +135,8 @@ es_draft_check(const EsDraft *draft)
 	check_word(draft->reason, "reason", ES_MAX_WORD);
 	check_word(draft->actor, "actor", ES_MAX_WORD);
 	check_word(draft->idempotency_key, "idempotency_key", ES_MAX_KEY);
+	if (draft->idempotency_key != NULL && !draft->is_caused && !draft->has_own_key)
+		refuse_reserved_key(draft->idempotency_key);
 	check_size(draft->data, "data");
 	check_size(draft->metadata, "metadata");
 	if (draft->metadata != NULL && !JB_ROOT_IS_OBJECT(draft->metadata))
@@ -295,17 +317,24 @@ es_draft_caused_by(Jsonb *metadata)
 	return before;
 }
 
-/* What is given, and of the cause what that does not say. */
+/*
+ * What is given, and of the cause what that does not say; but which reactions led to it nobody else
+ * says, as a chain would not end where a function hands on the metadata of its event.
+ */
 static Jsonb *
 caused_metadata(Jsonb *given)
 {
 	JsonbParseState *state = NULL;
+	JsonbValue *path;
 
 	if (given == NULL)
 		return cause;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	es_json_push_members(&state, cause);
 	es_json_push_members(&state, given);
+	path = es_json_find(&cause->root, ES_REACT_PATH, NULL);
+	if (path != NULL)
+		es_json_push_value(&state, ES_REACT_PATH, path);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

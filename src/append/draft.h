@@ -7,6 +7,11 @@
 
 #include "append/hall.h"
 
+/* Idempotency keys that begin so are of what the database appends by itself. */
+#define ES_KEY_REACTION	"reaction:"
+#define ES_KEY_TIMEOUT	"timeout:"
+#define ES_KEY_DELIVERY	"delivery:"
+
 extern void es_draft_init(EsDraft *draft);
 
 /* A version that was said; 0, which stands for none in a draft, is refused as out of range. */
@@ -49,8 +54,9 @@ extern const text *es_draft_actor(const EsDraft *draft);
 extern const text *es_draft_default_reason(void);
 
 /*
- * What is appended from now on has this in its metadata, unless it says so itself; NULL: no
- * more.  Returns what was said before, to be said again afterwards, after an error too.
+ * What is appended from now on has this in its metadata, unless it says so itself (but for the
+ * reactions that led to it); NULL: no more.  Returns what was said before, to be said again
+ * afterwards, after an error too.
  */
 extern Jsonb *es_draft_caused_by(Jsonb *metadata);
 

@@ -7,8 +7,9 @@
  *		-> row and chain hash -> projections
  *
  * Locks, in this order: ROW EXCLUSIVE on the log, streams (a batch takes them in
- * the order of their hashes), keys of shared projections, the position's bound,
- * relations written.  All are held to the end of the (sub)transaction.
+ * the order of their hashes, batch_lock.c; those that reactions append to are among
+ * them), keys of shared projections, the position's bound, relations written.  All are
+ * held to the end of the (sub)transaction.
  *
  * Events are decided one by one here; batch.c keeps and writes them.
  */
@@ -236,6 +237,23 @@ fill_event(EsEvent *event, const EsDraft *draft, const EsHead *head, int64 strea
 				 TimestampTzGetDatum(draft->has_occurred_at ? draft->occurred_at : now));
 }
 
+void
+es_hall_preview(const EsDraft *draft, EsEvent *event)
+{
+	const EsHead none = {0};
+	const text *subject = draft->subject;
+	const EsCategory *category;
+	const EsEventType *type;
+
+	fill_event(event, draft, &none, 0, es_draft_check(draft));
+	category = es_category_get(text_to_cstring(es_event_text(event, ES_EVENT_CATEGORY)));
+	type = es_event_type_admit(category, event, draft->schema_version);
+	if (subject == NULL)
+		subject = es_event_type_subject(type, category, event);
+	if (subject != NULL)
+		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
+}
+
 /*
  * What readers will see of an event: it, or a copy of it with upcast data.  By the
  * definitions that its category was looked up in.  Upcasters see nothing that rules
@@ -438,13 +456,16 @@ copy_draft(EsDraft *copy, const EsDraft *draft)
 
 /* What follows is decided on what everybody can be shown: without personal fields. */
 static void
-decide_reactions(EsBatch *batch, const EsCategory *category, EsEvent *event, const EsEvent *read)
+ask_reactions(EsBatch *batch, const EsCategory *category, EsEvent *event, const EsEvent *read,
+			  void (*ask) (EsBatch *batch, const EsCategory *category, const EsEvent *event))
 {
 	Reading		bare = {.stored = (Datum) 0};
 
+	if (category == NULL || !category->reacts)
+		return;
 	if (event->personal != NULL)
 		read = as_read(event, &bare);
-	es_react_decide(batch, category, read);
+	ask(batch, category, read);
 }
 
 static void
@@ -487,6 +508,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 		category = apply_rules(batch, &event, &reading, draft, &bs->head);
 		read = as_read(es_personal_told(&event, &told), &reading);
 	}
+	ask_reactions(batch, category, &event, read, es_react_lock);
 	es_fold_lock(read);
 	place_event(batch, &event);
 	read->value[ES_EVENT_POSITION] = event.value[ES_EVENT_POSITION];
@@ -502,8 +524,7 @@ add_event(EsBatch *batch, const EsDraft *given, EsAppended *result)
 	bs->id = bs->stream.id;
 	keep_event(batch, &event);
 	batch->has_definition |= draft->is_definition;
-	if (category != NULL && category->reacts)
-		decide_reactions(batch, category, &event, read);
+	ask_reactions(batch, category, &event, read, es_react_decide);
 	es_fold_apply(batch->fold, read);
 	if (category != NULL && category->machine != NULL)
 		es_timer_note(batch, category->machine, draft, &event);

@@ -38,6 +38,8 @@ typedef struct EsDraft
 	bool		has_occurred_at;
 	TimestampTz occurred_at;
 	const text *idempotency_key;
+	bool		has_own_key;	/* the key may begin as those of the database
+								 * do: append/draft.h */
 	int32		schema_version; /* 0: default */
 	bool		is_definition;	/* may go to $config */
 	bool		is_own;			/* the log's own: may go to other categories
@@ -79,8 +81,14 @@ extern EsBatch *es_batch_begin(void);
 /* Of what happened long ago, or elsewhere: reactions come of it only where they say so. */
 extern EsBatch *es_batch_begin_import(void);
 
-/* Locks the streams of all drafts, in an order that every batch follows. */
+/*
+ * Locks the streams of all drafts, in an order that every batch follows, and with them
+ * those that reactions will append to, as far as the drafts tell.
+ */
 extern void es_batch_lock(const EsDraft *drafts, int count);
+
+/* The same for who appends a single event: its stream alone needs no call. */
+extern void es_batch_lock_ahead(const EsDraft *draft);
 
 /*
  * Decides one event: everything but its rows is done when this returns, and

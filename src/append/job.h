@@ -6,8 +6,8 @@
  *		This is where rows come from, and where they are cancelled by key; src/work has
  *		what becomes of them.
  *
- *		Locks: rows, after streams and positions.  Must not be called while an event is
- *		decided.
+ *		Locks: rows, after streams and positions; of a batch in the order of job keys.
+ *		Must not be called in the hall.
  */
 #ifndef ES_APPEND_JOB_H
 #define ES_APPEND_JOB_H
@@ -21,8 +21,13 @@
 #define ES_JOB_REACTION_KEY		"reaction:"
 #define ES_JOB_TIMEOUT_KEY		"timeout:"
 
+#define ES_JOB_MAX_PAYLOAD		(1024 * 1024)	/* bytes of jsonb */
+
 /* Why a job was cancelled of whose payload nothing is left. */
 #define ES_JOB_ERASED			"subject erased"
+
+/* The member of the payload of a run of a reaction: steps that are compensated, should it be given up. */
+#define ES_JOB_COMPLETED		"completed"
 
 /* The states of a job that is not finished, in SQL. */
 #define ES_JOB_UNFINISHED		"('scheduled', 'available', 'claimed')"
@@ -32,13 +37,16 @@ typedef enum EsJobConflict
 {
 	ES_JOB_KEEP,				/* that one stays as it is */
 	ES_JOB_REPLACE,				/* it becomes what is given; but one that is
-								 * claimed only loses its key */
+								 * claimed, or a run that would have to be
+								 * compensated, only loses its key, and one
+								 * that was tried is cancelled */
 	ES_JOB_REFUSE				/* 23505 */
 } EsJobConflict;
 
 /* Pointers may be NULL, numbers 0, where nothing is to be said; but for the queue. */
 typedef struct EsJobDraft
 {
+	int64		id;				/* 0: it is drawn as the job is written */
 	const text *queue;
 	Jsonb	   *payload;		/* NULL: {} */
 	int32		priority;
@@ -54,6 +62,9 @@ typedef struct EsJobDraft
 	int64		event_position;
 	const text *stream;
 	const text *subject;
+	int64		run;			/* that will wait for it: what another run
+								 * waits for only loses its key, whatever
+								 * on_conflict says */
 } EsJobDraft;
 
 /*
@@ -65,6 +76,13 @@ extern int64 es_job_enqueue(const EsJobDraft *draft);
 
 /* The same for many, in few statements: those without a key are written as one. */
 extern void es_job_enqueue_many(const EsJobDraft *drafts, int count);
+
+/*
+ * Draws the ids of jobs, and so their turns.  Those with keys are written in the order of their keys,
+ * so that who writes several does not wait for who waits for him; but it is the order in which
+ * they were wanted that counts when they are claimed.
+ */
+extern void es_job_draw(EsJobDraft **drafts, int count);
 
 /*
  * ZE009 if the subject of a job (or, without one, its stream) is erased, 40001 if somebody is

@@ -1,7 +1,8 @@
 /*
  * job_finish.h
- *		A job as its row says, and the one place through which every job comes to an
- *		end: done, discarded, cancelled.
+ *		A job as its row says, and how jobs come to an end: done, discarded, cancelled.
+ *		Timeouts that are not wanted any more (append/timer.c) and jobs about whom is
+ *		erased (work/job_erase.c) are cancelled by statements of their own.
  *
  *		Locks: the row, then, where it had an order key, the first row of those that
  *		wait behind it (job_order.h).

@@ -28,6 +28,9 @@ typedef struct EsReactOccasion
 	const EsEvent *event;		/* complete, as readers see it; personal
 								 * fields are left out */
 	const text *key;			/* the reaction's, or NULL */
+	int64		run;			/* whose step it is, or 0 */
+	bool		is_released;	/* another run has the key by now: nothing is
+								 * enqueued under it */
 } EsReactOccasion;
 
 /* What a step did. */
@@ -59,7 +62,21 @@ extern Jsonb *es_react_metadata(const EsReaction *reaction, const EsEvent *event
 extern void es_react_expect_sender(Oid definer, const char *queue);
 extern void es_react_expect_writer(Oid definer, const text *stream);
 
-/* In the hall; the event has its position, and its category reactions. */
+/* Error (42501) if a role has not the rights of who defined a reaction; one whose role is gone is free. */
+extern void es_react_expect_owner(const char *reaction, Oid owner, Oid role);
+
+/*
+ * The streams that reactions will append to because of such events, as far as the drafts tell;
+ * List of text *, palloc'd.  No errors but what ends the statement.
+ */
+extern List *es_react_foresee(List *drafts);
+
+/*
+ * In the hall, of an event whose category has reactions: es_react_lock() before keys of projections
+ * are locked locks the streams that it will lead to; es_react_decide(), when it has its position, finds
+ * out what follows.
+ */
+extern void es_react_lock(EsBatch *batch, const EsCategory *category, const EsEvent *event);
 extern void es_react_decide(EsBatch *batch, const EsCategory *category, const EsEvent *event);
 
 /* Does what follows from the events that the batch has written, and from what that appends. */

@@ -12,16 +12,18 @@
 #include "append/queue.h"
 #include "append/react_parts.h"
 #include "catalog/pg_type.h"
-#include "errors.h"
 #include "log/attempt.h"
 #include "log/json.h"
 #include "log/rights.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 static void describe_use(void *arg);
 static void set_occurred_at(EsReactValues *values, EsExpr *expr, EsDraft *draft);
 static text *to_word(const char *format, const char *name);
+static int64 cancel(const EsReaction *reaction, const text *job_key);
+static int	compare_cells(const ListCell *a, const ListCell *b);
 static void refuse_depth(const JsonbValue *names, int count, const char *last);
 static void push_path(JsonbParseState **state, const JsonbValue *names, int count, const char *last);
 
@@ -51,6 +53,18 @@ es_react_expect_writer(Oid definer, const text *stream)
 	SetUserIdAndSecContext(user, security);
 }
 
+void
+es_react_expect_owner(const char *reaction, Oid owner, Oid role)
+{
+	if (!OidIsValid(owner) || has_privs_of_role(role, owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of reaction \"%s\"", reaction),
+			 errdetail("It belongs to role \"%s\".", GetUserNameFromId(owner, false)),
+			 errhint("Let that role, or a member of it, do it.")));
+}
+
 /* ---- errors ---- */
 
 void
@@ -58,6 +72,7 @@ es_react_begin_use(EsReactUse *use, const EsReaction *reaction, const EsEvent *e
 {
 	use->reaction = reaction->name;
 	use->what = NULL;
+	use->is_far = false;
 	use->position = DatumGetInt64(event->value[ES_EVENT_POSITION]);
 	use->hides = !es_rights_reads(reaction->category);
 	use->callback.previous = error_context_stack;
@@ -80,25 +95,38 @@ es_react_hide(EsReactUse *use, const text *stream)
 		use->hides = !es_rights_reads_stream(stream);
 }
 
+void
+es_react_rethrow(const EsReactUse *use, MemoryContext caller)
+{
+	ErrorData  *error;
+
+	if (!use->hides)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(caller);
+	error = CopyErrorData();
+	if (!es_error_is_answer(error->sqlerrcode))
+		PG_RE_THROW();
+	FlushErrorState();
+	error_context_stack = use->callback.previous;
+	ereport(ERROR,
+			(errcode(error->sqlerrcode),
+			 use->is_far ? errmsg("what follows from a reaction failed on what you may not see") :
+			 errmsg("reaction \"%s\" failed on what you may not see", use->reaction),
+			 errdetail("What the error says is told to who may read the categories that the reaction is about."),
+			 errdetail_log("The error was: %s", error->message),
+			 errhint("Ask whoever defined it; the view eventsource.reactions says who that was.")));
+}
+
 static void
 describe_use(void *arg)
 {
 	const EsReactUse *use = arg;
-	int			sqlstate = geterrcode();
+	const char *what = use->what != NULL ? psprintf("%s of ", use->what) : "";
 
-	if (use->hides &&
-		(es_error_is_answer(sqlstate) ||
-		 ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ES_ERRCODE_INVALID_DEFINITION)))
-	{
-		errmsg("reaction \"%s\" failed on what you may not see", use->reaction);
-		errdetail("What the error says is told to who may read the categories that the reaction is about.");
-		errhint("Ask whoever defined it; the view eventsource.reactions says who that was.");
-	}
-	if (use->what != NULL)
-		errcontext("%s of reaction \"%s\", on the event at position " INT64_FORMAT, use->what, use->reaction,
-				   use->position);
+	if (use->position != 0)
+		errcontext("%sreaction \"%s\", on the event at position " INT64_FORMAT, what, use->reaction, use->position);
 	else
-		errcontext("reaction \"%s\", on the event at position " INT64_FORMAT, use->reaction, use->position);
+		errcontext("%sreaction \"%s\", on the event that is appended", what, use->reaction);
 }
 
 /* ---- values ---- */
@@ -145,6 +173,7 @@ copy_text(const EsEvent *event, EsEventColumn column)
 	return value == NULL ? NULL : cstring_to_text_with_len(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
+/* What makes up for a step is neither replaced nor cancelled by key. */
 void
 es_react_job(EsReactValues *values, const EsReactionAction *action, int step, const text *key,
 			 EsJobDraft *job)
@@ -155,12 +184,11 @@ es_react_job(EsReactValues *values, const EsReactionAction *action, int step, co
 	*job = (EsJobDraft)
 	{
 		.queue = cstring_to_text(action->queue),
-			.payload = action->payload != NULL ? es_react_jsonb(values, action->payload, "payload") :
-			DatumGetJsonbPCopy(event->value[ES_EVENT_DATA]),
+			.payload = action->payload == NULL ? NULL : es_react_jsonb(values, action->payload, "payload"),
 			.priority = action->priority,
 			.order_key = es_react_text(values, action->order_key, "order_key", ES_MAX_KEY),
 			.max_attempts = action->max_attempts,
-			.job_key = key == NULL ? NULL : es_job_reaction_key(reaction->name, key),
+			.job_key = key == NULL || step < 0 ? NULL : es_job_reaction_key(reaction->name, key),
 			.on_conflict = reaction->keeps ? ES_JOB_KEEP : ES_JOB_REPLACE,
 			.reaction = cstring_to_text(reaction->name),
 			.reaction_version = reaction->version,
@@ -169,6 +197,8 @@ es_react_job(EsReactValues *values, const EsReactionAction *action, int step, co
 			.stream = copy_text(event, ES_EVENT_STREAM),
 			.subject = copy_text(event, ES_EVENT_SUBJECT)
 	};
+	if (action->payload == NULL)
+		job->payload = DatumGetJsonbPCopy(event->value[ES_EVENT_DATA]);
 	values->use->what = NULL;
 }
 
@@ -186,7 +216,7 @@ es_react_draft(EsReactValues *values, const EsReactionAction *action, int step, 
 	set_occurred_at(values, action->occurred_at, draft);
 	draft->actor = to_word("reaction:%s", reaction->name);
 	draft->metadata = es_react_metadata(reaction, event);
-	draft->idempotency_key = cstring_to_text(psprintf("reaction:%s:" INT64_FORMAT ".%d", reaction->name,
+	draft->idempotency_key = cstring_to_text(psprintf(ES_KEY_REACTION "%s:" INT64_FORMAT ".%d", reaction->name,
 													  DatumGetInt64(event->value[ES_EVENT_POSITION]), step));
 	draft->is_caused = true;
 	values->use->what = NULL;
@@ -276,18 +306,53 @@ refuse_depth(const JsonbValue *names, int count, const char *last)
 
 /* ---- what is done ---- */
 
+int
+es_react_compare_keys(const text *a, const text *b)
+{
+	int			length = VARSIZE_ANY_EXHDR(a);
+	int			other = VARSIZE_ANY_EXHDR(b);
+	int			order = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(length, other));
+
+	return order != 0 ? order : length - other;
+}
+
+static int
+compare_cells(const ListCell *a, const ListCell *b)
+{
+	return es_react_compare_keys(lfirst(a), lfirst(b));
+}
+
 int64
 es_react_cancel(const EsReaction *reaction, const EsReactionAction *action, const text *key)
 {
-	char	   *reason = psprintf("cancelled by reaction \"%s\"", reaction->name);
 	int64		cancelled = 0;
+	List	   *keys = NIL;
 	ListCell   *lc;
 
 	if (key == NULL)
 		return 0;
 	foreach(lc, action->reactions)
-		cancelled += es_job_cancel_key(NULL, es_job_reaction_key(lfirst(lc), key), reason);
+	{
+		es_react_expect_owner(lfirst(lc), es_reaction_owner(lfirst(lc)), reaction->definer);
+		keys = lappend(keys, unconstify(text *, es_job_reaction_key(lfirst(lc), key)));
+	}
+	list_sort(keys, compare_cells);
+	foreach(lc, keys)
+		cancelled += cancel(reaction, lfirst(lc));
 	return cancelled;
+}
+
+int64
+es_react_cancel_one(const EsReaction *reaction, const char *name, const text *job_key)
+{
+	es_react_expect_owner(name, es_reaction_owner(name), reaction->definer);
+	return cancel(reaction, job_key);
+}
+
+static int64
+cancel(const EsReaction *reaction, const text *job_key)
+{
+	return es_job_cancel_key(NULL, job_key, psprintf("cancelled by reaction \"%s\"", reaction->name));
 }
 
 void

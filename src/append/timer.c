@@ -53,6 +53,7 @@ static bool is_entry(const EsBatch *batch, const EsDraft *draft, const EsEvent *
 static Note *find_note(EsBatch *batch, const EsEvent *event, bool make);
 static void not_before(EsVisit *visit);
 static void add_jobs(Jobs *jobs, EsVisit *visit, TimestampTz now);
+static bool has_happened(const EsVisit *visit, const char *after);
 static bool came_through(const EsVisit *visit);
 static void add_job(Jobs *jobs, const EsVisit *visit, const EsDue *due, bool is_late);
 static Jsonb *describe(const EsVisit *visit, const EsDue *due, bool is_late);
@@ -171,6 +172,12 @@ not_before(EsVisit *visit)
 	es_scan_end(scan);
 }
 
+char *
+es_timer_happened(const EsEvent *event)
+{
+	return es_json_find_string(&DatumGetJsonbP(event->value[ES_EVENT_METADATA])->root, ES_TIMER_HAPPENED);
+}
+
 int64
 es_timer_schedule(List *visits, List *cancelled, int64 spared, bool unless_done)
 {
@@ -239,8 +246,21 @@ add_jobs(Jobs *jobs, EsVisit *visit, TimestampTz now)
 
 		if (visit->known_to != NULL && es_machine_has_timeout(visit->known_to, visit->state, due->after))
 			continue;
+		if (has_happened(visit, due->after))
+			continue;
 		add_job(jobs, visit, due, due->due <= now);
 	}
+}
+
+static bool
+has_happened(const EsVisit *visit, const char *after)
+{
+	ListCell   *lc;
+
+	foreach(lc, visit->happened)
+		if (strcmp(lfirst(lc), after) == 0)
+			return true;
+	return false;
 }
 
 static bool

@@ -36,9 +36,16 @@ typedef struct EsVisit
 	const EsMachine *machine;	/* by which it was entered, or is scheduled */
 	const EsMachine *known_to;	/* what this one has, too, is left out; or
 								 * NULL */
+	List	   *happened;		/* char *: timeouts that happened in it already */
 	const Jsonb *late;			/* array of states that timeouts led through
 								 * which were late; NULL: none did */
 } EsVisit;
+
+/* A member of the metadata of the event that a timeout made: which one it was. */
+#define ES_TIMER_HAPPENED	"timeout"
+
+/* The timeout that an event was made by, palloc'd; NULL: it was made by none. */
+extern char *es_timer_happened(const EsEvent *event);
 
 /* Members of a job's payload. */
 #define ES_TIMER_STATE		"state"
@@ -51,7 +58,7 @@ typedef struct EsVisit
 /*
  * Schedules the timeouts of visits, and before it cancels those of streams (text *).
  * Those that are scheduled already stay as they are; so do, with unless_done, those that
- * have been and are not forgotten.  Returns how many are new.  One job (or 0) is spared.
+ * have been, as far as their jobs are not forgotten.  Returns how many are new.  One job (or 0) is spared.
  */
 extern int64 es_timer_schedule(List *visits, List *cancelled, int64 spared, bool unless_done);
 

@@ -246,15 +246,15 @@ publish_event(const EsPublication *publication, EsExpr *filter, EsEvent *event,
 {
 	EsBinding	binding = {.event = event};
 	Jsonb	   *message;
-	char	   *text;
+	char	   *content;
 
 	es_reading_restore(event, publication->definer, snapshot);
 	es_reading_upcast(es_reading_begin(), event);
 	if (filter != NULL && !es_expr_eval_bool(filter, &binding))
 		return;
 	message = es_cloudevent_of(event);
-	text = JsonbToCString(NULL, &message->root, VARSIZE(message));
-	es_compat_log_message(publication->prefix, text, strlen(text));
+	content = JsonbToCString(NULL, &message->root, VARSIZE(message));
+	es_compat_log_message(publication->prefix, content, strlen(content));
 }
 
 /* One that is parked has nothing to do. */

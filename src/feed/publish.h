@@ -14,7 +14,8 @@
 
 typedef struct EsPublication
 {
-	const char *prefix;			/* of its messages; its definition has this name */
+	const char *prefix;			/* of its messages; its definition has this
+								 * name */
 	int64		version;		/* of that */
 	const char *follower;		/* name of its cursor */
 	Oid			definer;		/* whose rights it has, InvalidOid: gone */

@@ -7,12 +7,8 @@
  */
 #include "feed/run.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
+#include "append/call.h"
 #include "errors.h"
 #include "feed/handler.h"
 #include "fmgr.h"
@@ -31,7 +27,6 @@ PG_FUNCTION_INFO_V1(eventsource_resume_projection);
 
 static void run_projection(const EsAsync *async, const EsFinal *final, int64 max_events,
 						   ReturnSetInfo *result);
-static bool has_waiting_triggers(void);
 static void put_off(const EsHandler *handler, EsFollowed *followed);
 static void put_result(ReturnSetInfo *result, Oid target, const char *handler, const EsFollowed *followed);
 static void expect_async(Oid relid);
@@ -43,7 +38,7 @@ eventsource_run_projections(PG_FUNCTION_ARGS)
 {
 	int64		max_events = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		triggers_wait = has_waiting_triggers();
+	bool		triggers_wait = es_call_triggers_wait();
 	EsFinal    *final;
 	ListCell   *lc;
 
@@ -163,33 +158,6 @@ run_projection(const EsAsync *async, const EsFinal *final, int64 max_events, Ret
 
 	es_apply_run(async, final, max_events, &followed);
 	put_result(result, async->relid, NULL, &followed);
-}
-
-/*
- * Do deferred triggers of the caller wait for the end of his transaction?  A
- * handler that makes constraints immediate would run them, with its own rights.
- */
-static bool
-has_waiting_triggers(void)
-{
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		result = false;
-
-	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		return false;
-	rel = table_open(TriggerRelationId, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		result = trigger->tgdeferrable && AfterTriggerPendingOnRel(trigger->tgrelid);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return result;
 }
 
 static void

@@ -11,6 +11,7 @@
 #include "access/htup.h"
 #include "access/tupdesc.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 
 #define ES_OWN_SQL_ARGS		24
 
@@ -32,10 +33,17 @@ typedef void (*EsOwnSqlRow) (HeapTuple row, TupleDesc desc, void *arg);
 /*
  * Executes it as the owner of the log, past the guards, with a snapshot of its own (in
  * REPEATABLE READ, too), and returns how many rows it came to.  isnull: NULL if no argument
- * is; each: NULL if no rows are wanted.  Must not be called while an event is decided.
+ * is; each: NULL if no rows are wanted.  In the hall only where no event is being decided (append/timer.c).
  */
 extern int64 es_own_sql(EsOwnSql *sql, const Datum *values, const bool *isnull,
 						EsOwnSqlRow each, void *arg);
+
+/*
+ * Likewise, for a query that is executed row by row, no further than is wanted: what comes after
+ * the row for which false is returned is neither looked at nor locked.
+ */
+typedef bool (*EsOwnSqlStep) (TupleTableSlot *slot, void *arg);
+extern void es_own_sql_walk(EsOwnSql *sql, const Datum *values, EsOwnSqlStep step, void *arg);
 
 /* A column of such a row, copied; NULL and 0 where it is null. */
 extern text *es_own_sql_text(HeapTuple row, TupleDesc desc, int column);

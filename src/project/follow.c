@@ -20,10 +20,9 @@
 #include "log/position.h"
 #include "log/reading.h"
 #include "miscadmin.h"
+#include "rules/pii_use.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-
-#define CONCEALED "(the error may quote personal fields)"
 
 typedef struct Attempt
 {
@@ -210,13 +209,13 @@ is_to_blame(int sqlstate)
 static char *
 error_text(const ErrorData *error, bool is_concealed)
 {
-	return pstrdup(is_concealed ? CONCEALED : error->message == NULL ? "" : error->message);
+	return pstrdup(is_concealed ? ES_PII_CONCEALED : error->message == NULL ? "" : error->message);
 }
 
 static void
 conceal(ErrorData *error)
 {
-	error->message = pstrdup(CONCEALED);
+	error->message = pstrdup(ES_PII_CONCEALED);
 	error->detail = pstrdup("Who may see personal data (grant_personal_data) is told it by eventsource.run_projections(), "
 							"once this is to be tried again.");
 }

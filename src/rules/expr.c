@@ -114,6 +114,15 @@ es_expr_uses_event(const EsExpr *expr, EsEventColumn column)
 	return false;
 }
 
+bool
+es_expr_is_of_event(const EsExpr *expr)
+{
+	for (int i = 0; i < expr->nuses; i++)
+		if (expr->uses[i].kind != ES_NAME_EVENT)
+			return false;
+	return true;
+}
+
 Oid
 es_expr_serial_function(const EsExpr *expr)
 {

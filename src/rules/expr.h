@@ -73,6 +73,9 @@ extern Oid	es_expr_type(const EsExpr *expr);
 /* True if the expression names that column of "event". */
 extern bool es_expr_uses_event(const EsExpr *expr, EsEventColumn column);
 
+/* True if it names nothing but columns of "event". */
+extern bool es_expr_is_of_event(const EsExpr *expr);
+
 /* A function in it that is not PARALLEL SAFE, or InvalidOid. */
 extern Oid	es_expr_serial_function(const EsExpr *expr);
 

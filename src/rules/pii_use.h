@@ -10,6 +10,9 @@
 #include "rules/expr.h"
 #include "rules/pii.h"
 
+/* What is kept of an error that may quote them. */
+#define ES_PII_CONCEALED	"(the error may quote personal fields)"
+
 typedef struct EsPiiUse
 {
 	bool		touches;		/* data or an object that such a field is in */

@@ -13,6 +13,7 @@
 #include "log/cache.h"
 #include "log/config.h"
 #include "log/json.h"
+#include "miscadmin.h"
 #include "rules/reaction_parts.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -29,8 +30,10 @@ typedef struct Header
 {
 	char	   *name;
 	int64		version;
+	Oid			owner;
 	char	   *category;
 	char	   *type;
+	bool		appends;		/* its action is an append */
 } Header;
 
 /* "<category>-<type>" (a category has no hyphen). */
@@ -53,6 +56,7 @@ static HTAB *compiled = NULL;
 static List *headers = NIL;		/* of Header */
 static uint64 cache_generation = 0;
 
+static const Header *find_header(const char *category, int length, bool appends);
 static void refresh_cache(void);
 static HTAB *new_table(const char *name, Size entry, MemoryContext context);
 static List *read_headers(void);
@@ -64,6 +68,18 @@ static void expect_definer(const EsDefinition *definition);
 bool
 es_reaction_any(const char *category)
 {
+	return find_header(category, strlen(category), false) != NULL;
+}
+
+bool
+es_reaction_any_append(const char *category, int length)
+{
+	return find_header(category, length, true) != NULL;
+}
+
+static const Header *
+find_header(const char *category, int length, bool appends)
+{
 	ListCell   *lc;
 
 	refresh_cache();
@@ -71,10 +87,11 @@ es_reaction_any(const char *category)
 	{
 		const Header *header = lfirst(lc);
 
-		if (strcmp(header->category, category) == 0)
-			return true;
+		if ((header->appends || !appends) && strncmp(header->category, category, length) == 0 &&
+			header->category[length] == '\0')
+			return header;
 	}
-	return false;
+	return NULL;
 }
 
 List *
@@ -141,11 +158,51 @@ es_reaction_lapsed(const EsReaction *reaction, TimestampTz due, TimestampTz was_
 		return NULL;
 	if (reaction->past == ES_PAST_SKIP && due < was_scheduled)
 		return psprintf("skipped: it was due at %s, before it was scheduled", timestamptz_to_str(due));
-	limit = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(due),
-													IntervalPGetDatum(reaction->max_past)));
+	/* In UTC: no setting decides. */
+	limit = DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval, TimestampGetDatum(due),
+												  IntervalPGetDatum(reaction->max_past)));
 	if (now <= limit)
 		return NULL;
 	return psprintf("skipped: it was due at %s, and that is too late", timestamptz_to_str(due));
+}
+
+Oid
+es_reaction_owner(const char *name)
+{
+	ListCell   *lc;
+
+	refresh_cache();
+	foreach(lc, headers)
+	{
+		const Header *header = lfirst(lc);
+
+		if (strcmp(header->name, name) == 0)
+			return header->owner;
+	}
+	return InvalidOid;
+}
+
+List *
+es_reaction_problems(const char *category)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+	ListCell   *line;
+
+	foreach(lc, es_config_list(ES_REACTION_KIND))
+	{
+		const EsDefinition *definition = lfirst(lc);
+		char	   *of = es_json_find_string(&definition->data->root, "category");
+		List	   *problems = NIL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (strcmp(definition->type, ES_REACTION_DEFINED) != 0 || strcmp(of, category) != 0)
+			continue;
+		(void) es_reaction_compile(definition->name, definition->data, definition->owner, &problems);
+		foreach(line, problems)
+			result = lappend(result, psprintf("reaction \"%s\", %s", definition->name, (char *) lfirst(line)));
+	}
+	return result;
 }
 
 void
@@ -220,6 +277,7 @@ read_headers(void)
 	foreach(lc, es_config_list(ES_REACTION_KIND))
 	{
 		const EsDefinition *definition = lfirst(lc);
+		JsonbValue *action;
 		Header	   *header;
 
 		if (strcmp(definition->type, ES_REACTION_DEFINED) != 0)
@@ -227,8 +285,11 @@ read_headers(void)
 		header = palloc(sizeof(Header));
 		header->name = definition->name;
 		header->version = definition->version;
+		header->owner = definition->owner;
 		header->category = es_json_find_string(&definition->data->root, "category");
 		header->type = es_json_find_string(&definition->data->root, "type");
+		action = es_json_find(&definition->data->root, "action", NULL);
+		header->appends = es_json_is_object(action) && es_json_find(action->val.binary.data, "append", NULL) != NULL;
 		result = lappend(result, header);
 	}
 	return result;

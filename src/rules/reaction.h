@@ -106,6 +106,9 @@ typedef struct EsReaction
 /* Is anything defined for the category, whatever the type?  Cheap: asked for each event's category. */
 extern bool es_reaction_any(const char *category);
 
+/* The same of those whose action is an append. */
+extern bool es_reaction_any_append(const char *category, int length);
+
 /*
  * Those of an event, compiled, in order of their names; List of EsReaction.  Valid until
  * the end of the transaction.  Errors where one cannot be compiled any more.
@@ -130,6 +133,12 @@ extern char *es_reaction_lapsed(const EsReaction *reaction, TimestampTz due, Tim
  * memory context.  Problems are added as lines, and NULL is returned then.
  */
 extern EsReaction *es_reaction_compile(const char *name, Jsonb *definition, Oid definer, List **problems);
+
+/* Who defined what is in force under that name; InvalidOid: there is none, or the role is gone. */
+extern Oid	es_reaction_owner(const char *name);
+
+/* What is wrong now with the reactions of a category, as lines. */
+extern List *es_reaction_problems(const char *category);
 
 /* Calls each() with every expression of it, and what that is. */
 extern void es_reaction_each_expr(const EsReaction *reaction,

@@ -23,6 +23,9 @@
 /* After that much, what is not done however late it is, is late. */
 #define DEFAULT_SKIP	"5 minutes"
 
+/* Nothing is waited for longer than a thousand years. */
+#define MAX_MONTHS		(1000 * 12)
+
 typedef struct Reader
 {
 	EsExprScope scope;
@@ -266,7 +269,7 @@ read_member(Reader *reader, const char *path, EsReactionAction *action, const ch
 	else if (strcmp(name, "priority") == 0)
 		action->priority = read_number(reader, path, value, PG_INT32_MIN, PG_INT32_MAX);
 	else if (strcmp(name, "max_attempts") == 0)
-		action->max_attempts = read_number(reader, path, value, 1, PG_INT16_MAX);
+		action->max_attempts = read_number(reader, path, value, 1, ES_MAX_ATTEMPTS);
 	else if (strcmp(name, "stream") == 0)
 		action->stream = read_expr(reader, path, value, TEXTOID);
 	else if (strcmp(name, "data") == 0)
@@ -458,8 +461,9 @@ to_interval(Reader *reader, const char *path, char *source)
 		task.interval = NULL;
 	else
 		parse_interval(&task);
-	if (task.interval != NULL && task.interval->month >= 0 && task.interval->day >= 0 &&
-		task.interval->time >= 0)
+	if (task.interval != NULL && task.interval->month >= 0 && task.interval->month <= MAX_MONTHS &&
+		task.interval->day >= 0 && task.interval->day <= MAX_MONTHS * 31 &&
+		task.interval->time >= 0 && task.interval->time <= MAX_MONTHS * 31 * USECS_PER_DAY)
 		return task.interval;
 	complain(reader, psprintf("%s: must be a length of time like \"3 days\"", path));
 	return NULL;

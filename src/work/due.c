@@ -5,6 +5,8 @@
  * Jobs are performed in the order in which they were due, whatever is due by the clock as it
  * goes on; so steps without a wait between them are performed by the same call.  What is
  * skipped, for others are at it, waits for the next call.
+ *
+ * Locks: those of all its steps, to the end; but see be_impatient().
  */
 #include "work/due.h"
 
@@ -15,6 +17,7 @@
 #include "funcapi.h"
 #include "log/open.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/tuplestore.h"
@@ -24,7 +27,13 @@
 PG_FUNCTION_INFO_V1(eventsource_run_due);
 
 /* Jobs that are picked at once. */
-#define PICK	100
+#define PICK			100
+
+/* After a pass over so many that others were at there is no other. */
+#define MAX_SKIPPED		1000
+
+/* How long locks are waited for while there are some; less than deadlock_timeout. */
+#define PATIENCE_MS		100
 
 static const char *const work_names[ES_DUE_NWORKS] = {
 	[ES_DUE_STEPS] = "steps",
@@ -36,18 +45,28 @@ static const char *const work_names[ES_DUE_NWORKS] = {
 	[ES_DUE_FORGOTTEN] = "forgotten"
 };
 
-/* A call that a call makes would perform the same job again. */
-static bool is_running = false;
+/* A call of run_due(). */
+typedef struct EsDueTurn
+{
+	EsDueCounts *counts;
+	int			left;			/* that may be performed */
+	int64		skipped;		/* others were at them */
+	bool		has_locks;		/* of what was performed, or of the caller */
+	bool		is_impatient;
+} EsDueTurn;
 
 static void run(int max_rows, EsDueCounts *counts);
-static void perform_all(int max_rows, EsDueCounts *counts);
+static void perform_all(EsDueTurn *turn);
+static void perform_pass(EsDueTurn *turn);
+static void perform_one(EsDueTurn *turn, const EsDueItem *item, MemoryContext context);
+static void be_impatient(EsDueTurn *turn);
 static void return_counts(ReturnSetInfo *result, const EsDueCounts *counts);
 
 /* run_due(max_rows): what was done, a row for each kind of work that there was */
 Datum
 eventsource_run_due(PG_FUNCTION_ARGS)
 {
-	volatile int32 max_rows = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+	int32		max_rows = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
 	EsDueCounts counts = {0};
 
 	PreventCommandIfReadOnly("eventsource.run_due()");
@@ -58,15 +77,14 @@ eventsource_run_due(PG_FUNCTION_ARGS)
 				 errmsg("max_rows must be 1 or more"),
 				 errdetail("It is %s.", PG_ARGISNULL(0) ? "null" : psprintf("%d", max_rows)),
 				 errhint("SELECT * FROM eventsource.run_due(100).")));
-	if (is_running)
+	if (es_due_is_performing())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run_due() is running"),
 				 errdetail("What it calls cannot call it."),
 				 errhint("Return {\"next\": n} to go on with another step.")));
 	InitMaterializedSRF(fcinfo, 0);
-	if (es_log_is_open())
-		run(max_rows, &counts);
+	run(max_rows, &counts);
 	return_counts((ReturnSetInfo *) fcinfo->resultinfo, &counts);
 	return (Datum) 0;
 }
@@ -74,52 +92,97 @@ eventsource_run_due(PG_FUNCTION_ARGS)
 static void
 run(int max_rows, EsDueCounts *counts)
 {
-	is_running = true;
-	PG_TRY();
+	EsDueTurn	turn = {
+		.counts = counts,
+		.left = max_rows,
+		.has_locks = TransactionIdIsValid(GetTopTransactionIdIfAny())
+	};
+	int			nest_level = NewGUCNestLevel();
+
+	es_due_keep_house(max_rows, counts);
+	CommandCounterIncrement();
+	/* Jobs need no event; what we do ourselves is due to one. */
+	if (es_log_is_open())
+		perform_all(&turn);
+	AtEOXact_GUC(true, nest_level);
+}
+
+/*
+ * Pass by pass: what a pass left behind itself, as the next step of a run that is late, is for the
+ * next one; what it skipped, too.  A pass in which nothing was done is the last.
+ */
+static void
+perform_all(EsDueTurn *turn)
+{
+	int			left;
+
+	do
 	{
-		es_due_keep_house(max_rows, counts);
-		CommandCounterIncrement();
-		perform_all(max_rows, counts);
+		left = turn->left;
+		perform_pass(turn);
 	}
-	PG_FINALLY();
-	{
-		is_running = false;
-	}
-	PG_END_TRY();
+	while (turn->left > 0 && turn->left < left && turn->skipped < MAX_SKIPPED);
 }
 
 static void
-perform_all(int max_rows, EsDueCounts *counts)
+perform_pass(EsDueTurn *turn)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource due", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = CurrentMemoryContext;
 	EsDueItem	last;
-	int			done = 0;
-	int			picked = PICK;
+	bool		is_first = true;
+	List	   *items;
+	ListCell   *lc;
 
-	while (done < max_rows && picked > 0)
+	do
 	{
-		List	   *items;
-		ListCell   *lc;
-
 		(void) es_run_tell(PICK);
 		CommandCounterIncrement();
-		items = es_due_pick(done == 0 ? NULL : &last, Min(PICK, max_rows - done));
-		picked = list_length(items);
+		items = es_due_pick(is_first ? NULL : &last, PICK);
+		is_first = false;
 		foreach(lc, items)
 		{
-			CHECK_FOR_INTERRUPTS();
+			if (turn->left == 0)
+				break;
 			last = *(EsDueItem *) lfirst(lc);
-			MemoryContextSwitchTo(context);
-			es_due_perform(&last, 0, 0, counts);
-			CommandCounterIncrement();
-			MemoryContextSwitchTo(caller);
+			perform_one(turn, &last, context);
 			MemoryContextReset(context);
-			done++;
 		}
-		list_free_deep(items);
 	}
+	while (items != NIL && turn->left > 0);
 	MemoryContextDelete(context);
+}
+
+/* What others are at does not count: however much it is, what is behind it is done. */
+static void
+perform_one(EsDueTurn *turn, const EsDueItem *item, MemoryContext context)
+{
+	MemoryContext caller = MemoryContextSwitchTo(context);
+
+	CHECK_FOR_INTERRUPTS();
+	if (turn->has_locks && !turn->is_impatient)
+		be_impatient(turn);
+	if (es_due_perform(item, 0, 0, turn->counts))
+	{
+		turn->left--;
+		turn->has_locks = true;
+	}
+	else
+		turn->skipped++;
+	CommandCounterIncrement();
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Who waits for a lock while he has those of other steps may be waited for by who has it.  So it is waited
+ * for more briefly than PostgreSQL takes to look for such a thing; the step is put off then.
+ */
+static void
+be_impatient(EsDueTurn *turn)
+{
+	turn->is_impatient = true;
+	if (LockTimeout == 0 || LockTimeout > PATIENCE_MS)
+		(void) set_config_option("lock_timeout", CppAsString2(PATIENCE_MS), PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 static void

@@ -44,22 +44,26 @@ typedef struct EsDueItem
 extern List *es_due_pick(const EsDueItem *after, int max);
 
 /*
- * Performs one, in a subtransaction, and records what becomes of it; what others are at, or
- * is not due any more, is left alone.  claimed: the attempt that the caller has claimed it for, or 0.
+ * Performs one, in a subtransaction, and records what becomes of it; what is not due any more is
+ * left alone.  Says false where it stays due because others are at it: it is not waited for.
+ * claimed: the attempt that the caller has claimed it for, or 0.
  * limit_ms: how long it may take, or 0; for processes that have no statement_timeout of their own.
  */
-extern void es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *counts);
+extern bool es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *counts);
 
 /*
- * In a transaction before: counts an attempt and lends it to this session.  0: it is another's, or not due;
- * else the attempt.
+ * In a transaction before: counts an attempt and lends it to this session.  Waits for nobody.  0: others
+ * are at it, it is not due, or given up, for its attempts are used up; else the attempt.
  */
 extern int32 es_due_claim(const EsDueItem *item, int64 lease);
 
-/* What was lent to a worker that is no more is due at once. */
-extern void es_due_release_claims(void);
+/* What was lent to a worker that is no more is due after so many microseconds. */
+extern void es_due_release_claims(int64 after);
 
-/* In how many ms the next one is due; -1: none is scheduled. */
+/* Is that what this session is at? */
+extern bool es_due_is_performing(void);
+
+/* In how many ms the next one comes due; -1: none does. */
 extern long es_due_wait(void);
 
 /* Leases, alerts, and what is to be forgotten; so many rows of each at most. */

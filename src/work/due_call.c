@@ -3,8 +3,9 @@
  *		Calling the function of a step.
  *
  * It has the rights of who defined the reaction (append/call.h), and sees what is committed
- * when it is called.  What it is told of the run is an object, so that more can be
- * added; of the job that was waited for last it gets the result, if the job is still kept.
+ * when it is called; in REPEATABLE READ what was as its caller's transaction began.  What it is
+ * told of the run is an object, so that more can be added; of the job that was waited for last it
+ * gets the result, if the job is still kept.
  */
 #include "work/due_call.h"
 
@@ -84,8 +85,7 @@ describe_run(const EsReactOccasion *occasion, const EsRun *run)
 	es_json_push_string(&state, "reaction", occasion->reaction->name);
 	es_json_push_number(&state, "version", occasion->reaction->version);
 	es_json_push_number(&state, "step", occasion->step);
-	es_json_push_number(&state, "attempt", job->attempts - job->attempts_before +
-						(job->lease_until > GetCurrentTimestamp() ? 0 : 1));
+	es_json_push_number(&state, "attempt", job->attempts - job->attempts_before + (run->is_counted ? 0 : 1));
 	push_time(&state, "due_at", run->due);
 	push_time(&state, "scheduled_at", job->created_at);
 	if (run->key != NULL)

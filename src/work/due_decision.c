@@ -15,6 +15,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+/* Also what is infinite is longer: a run that waits for it would be taken for one that waits for a job. */
+#define MAX_YEARS	1000
+
 /* Verbs that exclude each other have a bit in common. */
 #define GROUP_END	0x01		/* what ends the run, or this turn of it */
 #define GROUP_NEXT	0x02		/* where it goes on */
@@ -100,6 +103,9 @@ es_decision_interval(const char *member, const char *value)
 
 	if (interval->month < 0 || interval->day < 0 || interval->time < 0)
 		refuse(psprintf("\"%s\" is less than nothing: %s.", member, value));
+	if (interval->month > MAX_YEARS * MONTHS_PER_YEAR || interval->day > MAX_YEARS * 366 ||
+		interval->time > MAX_YEARS * 366 * USECS_PER_DAY)
+		refuse(psprintf("\"%s\" is longer than %d years: %s.", member, MAX_YEARS, value));
 	return interval;
 }
 
@@ -179,8 +185,8 @@ read_send_member(const char *name, const JsonbValue *value, EsJobDraft *draft)
 	else if (strcmp(name, "max_attempts") == 0)
 	{
 		draft->max_attempts = expect_int(name, value);
-		if (draft->max_attempts < 1)
-			refuse("\"max_attempts\" is less than 1.");
+		if (draft->max_attempts < 1 || draft->max_attempts > ES_MAX_ATTEMPTS)
+			refuse(psprintf("\"max_attempts\" is not 1 to %d.", ES_MAX_ATTEMPTS));
 	}
 	else
 		refuse(psprintf("\"send\" has no member \"%s\"; it has queue, payload, order_key, priority and max_attempts.",

@@ -25,6 +25,7 @@ static void collect_queue(HeapTuple row, TupleDesc desc, void *arg);
 static int64 raise_alert(const text *queue);
 static int64 close_alerts(const text *queue);
 static int64 forget(const text *queue, int64 max_rows);
+static void forget_alerts(const text *queue);
 
 void
 es_due_keep_house(int64 max_rows, EsDueCounts *counts)
@@ -42,6 +43,7 @@ es_due_keep_house(int64 max_rows, EsDueCounts *counts)
 		CHECK_FOR_INTERRUPTS();
 		counts->count[ES_DUE_ALERTS] += raise_alert(queue) + close_alerts(queue);
 		counts->count[ES_DUE_FORGOTTEN] += forget(queue, max_rows);
+		forget_alerts(queue);
 	}
 }
 
@@ -68,7 +70,7 @@ end_leases(int64 max_rows)
 	return ended;
 }
 
-/* ---- queues that have finished jobs, or an open alert ---- */
+/* ---- queues that have finished jobs, or alerts ---- */
 
 /* One probe of the index for each. */
 static List *
@@ -80,7 +82,7 @@ list_queues(void)
 		" SELECT (SELECT min(j.queue) FROM eventsource.job j WHERE j.finished_at IS NOT NULL AND j.queue > q.queue)"
 		" FROM q WHERE q.queue IS NOT NULL)"
 		" SELECT queue FROM q WHERE queue IS NOT NULL"
-		" UNION SELECT queue FROM eventsource.alert WHERE closed_at IS NULL ORDER BY queue"
+		" UNION SELECT queue FROM eventsource.alert ORDER BY queue"
 	};
 	List	   *queues = NIL;
 
@@ -98,12 +100,14 @@ collect_queue(HeapTuple row, TupleDesc desc, void *arg)
 
 /* ---- alerts ---- */
 
-/* Of the jobs that were given up in the last hour; but not of those before an alert was closed. */
+/*
+ * Of the jobs that were given up in the last hour (since $3); but not of those before an alert was
+ * closed.  No others are looked at, of which there may be many more.
+ */
 #define DEAD \
 	" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'discarded'" \
-	" AND j.finished_at > clock_timestamp() - interval '1 hour'" \
-	" AND j.finished_at > coalesce((SELECT max(a.closed_at) FROM eventsource.alert a" \
-	" WHERE a.queue = $1 AND a.closed_by IS NOT NULL), '-infinity')"
+	" AND j.finished_at > greatest($3, (SELECT max(a.closed_at) FROM eventsource.alert a" \
+	" WHERE a.queue = $1 AND a.closed_by IS NOT NULL)) ORDER BY j.finished_at DESC"
 
 /* One more than are allowed are counted, no more. */
 static int64
@@ -112,13 +116,16 @@ raise_alert(const text *queue)
 	static EsOwnSql raise = {
 		.text = "INSERT INTO eventsource.alert (id, queue, opened_at, dead_letters, sample)"
 		" SELECT nextval('eventsource.alert_seq'), $1, clock_timestamp(), count(*),"
-		" (SELECT array_agg(s.id ORDER BY s.id) FROM (SELECT j.id" DEAD " ORDER BY j.finished_at DESC LIMIT " SAMPLE ") s)"
+		" (SELECT array_agg(s.id ORDER BY s.id) FROM (SELECT j.id" DEAD " LIMIT " SAMPLE ") s)"
 		" FROM (SELECT 1" DEAD " LIMIT $2 + 1) d HAVING count(*) > $2"
 		" ON CONFLICT (queue) WHERE closed_at IS NULL DO NOTHING",
-		.nargs = 2,
-		.types = {TEXTOID, INT8OID}
+		.nargs = 3,
+		.types = {TEXTOID, INT8OID, TIMESTAMPTZOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue), Int64GetDatum(es_queue_get(queue)->max_dead_per_hour)};
+	Datum		values[] = {
+		PointerGetDatum(queue), Int64GetDatum(es_queue_get(queue)->max_dead_per_hour),
+		TimestampTzGetDatum(GetCurrentTimestamp() - USECS_PER_HOUR)
+	};
 
 	return es_own_sql(&raise, values, NULL, NULL, NULL);
 }
@@ -129,10 +136,13 @@ close_alerts(const text *queue)
 	static EsOwnSql close = {
 		.text = "UPDATE eventsource.alert SET closed_at = clock_timestamp() WHERE queue = $1 AND closed_at IS NULL"
 		" AND (SELECT count(*) FROM (SELECT 1" DEAD " LIMIT $2 + 1) d) <= $2",
-		.nargs = 2,
-		.types = {TEXTOID, INT8OID}
+		.nargs = 3,
+		.types = {TEXTOID, INT8OID, TIMESTAMPTZOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue), Int64GetDatum(es_queue_get(queue)->max_dead_per_hour)};
+	Datum		values[] = {
+		PointerGetDatum(queue), Int64GetDatum(es_queue_get(queue)->max_dead_per_hour),
+		TimestampTzGetDatum(GetCurrentTimestamp() - USECS_PER_HOUR)
+	};
 
 	return es_own_sql(&close, values, NULL, NULL, NULL);
 }
@@ -186,4 +196,19 @@ forget(const text *queue, int64 max_rows)
 	};
 
 	return es_own_sql(&forget, values, NULL, NULL, NULL);
+}
+
+static void
+forget_alerts(const text *queue)
+{
+	static EsOwnSql forget = {
+		.text = "DELETE FROM eventsource.alert WHERE queue = $1 AND closed_at < $2",
+		.nargs = 2,
+		.types = {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[] = {
+		PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp() - es_queue_get(queue)->keep)
+	};
+
+	(void) es_own_sql(&forget, values, NULL, NULL, NULL);
 }

@@ -20,7 +20,10 @@
 #include "log/attempt.h"
 #include "log/catalog.h"
 #include "log/own_sql.h"
+#include "log/stream.h"
 #include "miscadmin.h"
+#include "rules/pii_use.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/timeout.h"
@@ -38,8 +41,11 @@
 #define POSTPONE		USECS_PER_SEC
 #define MAX_POSTPONED	30
 
-/* What is over its time is cancelled again and again, should it catch that. */
+/* What is over its time is cancelled again, should it catch that; after so many times its process ends. */
 #define AGAIN_MS		1000
+#define MAX_CANCELS		3
+
+#define OWN_QUEUES " ('" ES_JOB_REACTION_QUEUE "', '" ES_JOB_TIMEOUT_QUEUE "') "
 
 #define OF_QUEUE(queue, what, state, time, tail) \
 	"(SELECT id, turn, run_at, " what " AS is_timeout FROM eventsource.job j WHERE queue = '" queue "' AND state = '" state "'" \
@@ -69,16 +75,29 @@ typedef struct Failure
 	bool		is_postponed;
 } Failure;
 
+static TimeoutId last_resort;
+
+/* What is called may call run_due(), which would perform others inside of this one. */
+static bool is_performing = false;
+
 static void collect_item(HeapTuple row, TupleDesc desc, void *arg);
 static bool lock_slot(int64 id);
+static bool lock_row(int64 id);
 static EsJob *find_job(int64 id);
 static bool is_due(const EsJob *job, int32 claimed);
+static bool is_spent(const EsJob *job);
+static bool give_up(EsJob *job);
+static void end_run(void *arg);
+static ErrorData *perform(void (*work) (void *arg), void *arg, int limit_ms);
 static ErrorData *attempt(void (*work) (void *arg), void *arg, int limit_ms);
+static void set_limit(TimestampTz end);
+static void end_process(void);
 static void step(void *arg);
 static void end_timeout(void *arg);
 static bool is_any(int sqlstate);
-static EsDueWork record(EsRun *run, const ErrorData *error);
+static EsDueWork record(EsRun *run, const ErrorData *error, bool *is_left);
 static void record_failure(void *arg);
+static bool postpone(EsRun *run);
 static bool is_passing(int sqlstate);
 static bool is_lost_race(int sqlstate);
 
@@ -127,10 +146,16 @@ es_due_claim(const EsDueItem *item, int64 lease)
 		.nargs = 4,
 		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID}
 	};
-	EsJob	   *job = lock_slot(item->id) ? find_job(item->id) : NULL;
+	EsJob	   *job = lock_slot(item->id) && lock_row(item->id) ? find_job(item->id) : NULL;
 
 	if (job == NULL || !is_due(job, 0))
 		return 0;
+
+	/* The lock is not kept, but who has it now is likely to have it for a while. */
+	if (item->is_timeout && job->stream != NULL && !es_stream_try_lock(job->stream))
+		return 0;
+	if (is_spent(job))
+		(void) give_up(job);
 	else
 	{
 		Datum		values[] = {
@@ -138,59 +163,82 @@ es_due_claim(const EsDueItem *item, int64 lease)
 			TimestampTzGetDatum(GetCurrentTimestamp() + lease)
 		};
 
-		return es_own_sql(&claim, values, NULL, NULL, NULL) == 0 ? 0 : job->attempts + 1;
+		if (es_own_sql(&claim, values, NULL, NULL, NULL) != 0)
+			return job->attempts + 1;
 	}
+	return 0;
 }
 
 void
-es_due_release_claims(void)
+es_due_release_claims(int64 after)
 {
 	static EsOwnSql release = {
-		.text = "UPDATE eventsource.job SET lease_until = clock_timestamp() WHERE queue = '" ES_JOB_REACTION_QUEUE "'"
-		" AND state = 'claimed' AND worker = '" WORKER "' AND lease_until > clock_timestamp()",
+		.text = "UPDATE eventsource.job SET lease_until = $1 WHERE id IN (SELECT j.id FROM eventsource.job j"
+		" WHERE j.queue IN" OWN_QUEUES "AND j.state = 'claimed' AND j.worker = '" WORKER "'"
+		" AND j.lease_until > $1 FOR UPDATE SKIP LOCKED)",
+		.nargs = 1,
+		.types = {TIMESTAMPTZOID}
 	};
+	Datum		until = TimestampTzGetDatum(GetCurrentTimestamp() + after);
 
-	(void) es_own_sql(&release, NULL, NULL, NULL, NULL);
+	(void) es_own_sql(&release, &until, NULL, NULL, NULL);
 }
 
-void
+bool
 es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *counts)
 {
 	ErrorData  *error;
 	EsRun		run;
 	EsJob	   *job;
 	EsJob		as_found;
+	bool		is_left = false;
 	TimeOut		timeout = {.id = item->id, .outcome = ES_TIMEOUT_GONE};
 
 	if (claimed == 0 && !lock_slot(item->id))
-		return;
+		return false;
 	job = find_job(item->id);
 	if (job == NULL || !is_due(job, claimed))
-		return;
+		return true;
+	if (claimed == 0 && is_spent(job))
+	{
+		if (!give_up(job))
+			return false;
+		counts->count[ES_DUE_FAILED]++;
+		return true;
+	}
 	as_found = *job;
 	es_run_read(&run, job);
-	if (claimed == 0 && job->lease_until != 0 && !es_run_may_try(job))
-	{
-		counts->count[ES_DUE_FAILED]++;
-		es_run_end(&run, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");
-		return;
-	}
 	if (item->is_timeout)
-		error = attempt(end_timeout, &timeout, limit_ms);
+		error = perform(end_timeout, &timeout, limit_ms);
 	else
-		error = attempt(step, &run, limit_ms);
+		error = perform(step, &run, limit_ms);
 	if (error != NULL)
 	{
 		*job = as_found;
 		es_run_read(&run, job);
-		counts->count[record(&run, error)]++;
+		counts->count[record(&run, error, &is_left)]++;
+	}
+	else if (run.is_left)
+	{
+		counts->count[ES_DUE_POSTPONED]++;
+		is_left = true;
 	}
 	else if (!item->is_timeout)
 		counts->count[ES_DUE_STEPS]++;
 	else if (timeout.outcome == ES_TIMEOUT_APPENDED || timeout.outcome == ES_TIMEOUT_PASSED)
 		counts->count[ES_DUE_TIMEOUTS]++;
 	else if (timeout.outcome == ES_TIMEOUT_BUSY)
+	{
 		counts->count[ES_DUE_POSTPONED]++;
+		is_left = claimed == 0 || !postpone(&run);
+	}
+	return !is_left;
+}
+
+bool
+es_due_is_performing(void)
+{
+	return is_performing;
 }
 
 long
@@ -198,17 +246,22 @@ es_due_wait(void)
 {
 	static EsOwnSql next = {
 		.text = "SELECT NULL, NULL, min(run_at), false FROM (SELECT min(run_at) AS run_at FROM eventsource.job"
-		" WHERE queue = '" ES_JOB_REACTION_QUEUE "' AND state = 'scheduled' UNION ALL"
+		" WHERE queue = '" ES_JOB_REACTION_QUEUE "' AND state = 'scheduled' AND run_at > $1 UNION ALL"
 		" SELECT min(run_at) FROM eventsource.job WHERE queue = '" ES_JOB_TIMEOUT_QUEUE "' AND state = 'scheduled'"
-		" UNION ALL SELECT min(lease_until) FROM eventsource.job WHERE queue = '" ES_JOB_REACTION_QUEUE "'"
-		" AND state = 'claimed') n WHERE run_at < 'infinity'",
+		" AND run_at > $1 UNION ALL SELECT min(lease_until) FROM eventsource.job"
+		" WHERE queue IN" OWN_QUEUES "AND state = 'claimed' AND lease_until > $1) n"
+		" WHERE run_at < 'infinity'",
+		.nargs = 1,
+		.types = {TIMESTAMPTZOID}
 	};
+	TimestampTz now = GetCurrentTimestamp();
+	Datum		value = TimestampTzGetDatum(now);
 	List	   *items = NIL;
 	EsDueItem  *item;
 
-	(void) es_own_sql(&next, NULL, NULL, collect_item, &items);
+	(void) es_own_sql(&next, &value, NULL, collect_item, &items);
 	item = linitial(items);
-	return item->run_at == 0 ? -1 : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), item->run_at);
+	return item->run_at == 0 ? -1 : TimestampDifferenceMilliseconds(now, item->run_at);
 }
 
 /* ---- one job ---- */
@@ -221,6 +274,20 @@ lock_slot(int64 id)
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) (id % SLOTS), ES_LOCK_DUE);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* So that nobody has to be waited for; says false if somebody changes it. */
+static bool
+lock_row(int64 id)
+{
+	static EsOwnSql lock = {
+		.text = "SELECT FROM eventsource.job WHERE id = $1 FOR UPDATE SKIP LOCKED",
+		.nargs = 1,
+		.types = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(id);
+
+	return es_own_sql(&lock, &value, NULL, NULL, NULL) > 0;
 }
 
 /* As it is now; NULL: it is gone. */
@@ -251,6 +318,49 @@ is_due(const EsJob *job, int32 claimed)
 	return job->lease_until != 0 ? job->lease_until <= now : job->run_at <= now;
 }
 
+/* Was it claimed again and again, and never performed to an end? */
+static bool
+is_spent(const EsJob *job)
+{
+	return job->lease_until != 0 && !es_run_may_try(job);
+}
+
+/* Says false if it could not be given up now. */
+static bool
+give_up(EsJob *job)
+{
+	EsRun		run;
+
+	es_run_read(&run, job);
+	run.is_counted = true;
+	return es_attempt(end_run, &run, is_any) == NULL;
+}
+
+/* For es_attempt(). */
+static void
+end_run(void *arg)
+{
+	es_run_end(arg, ES_JOB_DISCARDED, NULL, ES_JOB_LEASE_EXPIRED, "whoever performed it ended before it was done");
+}
+
+static ErrorData *
+perform(void (*work) (void *arg), void *arg, int limit_ms)
+{
+	ErrorData  *volatile error = NULL;
+
+	is_performing = true;
+	PG_TRY();
+	{
+		error = attempt(work, arg, limit_ms);
+	}
+	PG_FINALLY();
+	{
+		is_performing = false;
+	}
+	PG_END_TRY();
+	return error;
+}
+
 /*
  * As es_attempt(), but that what takes too long is an error like others.  What is cancelled
  * by someone within the time is not.
@@ -264,7 +374,7 @@ attempt(void (*work) (void *arg), void *arg, int limit_ms)
 
 	if (limit_ms == 0)
 		return es_attempt(work, arg, is_any);
-	enable_timeout_every(STATEMENT_TIMEOUT, end, AGAIN_MS);
+	set_limit(end);
 	PG_TRY();
 	{
 		error = es_attempt(work, arg, is_any);
@@ -274,6 +384,7 @@ attempt(void (*work) (void *arg), void *arg, int limit_ms)
 		if (GetCurrentTimestamp() < end)
 		{
 			disable_timeout(STATEMENT_TIMEOUT, false);
+			disable_timeout(last_resort, false);
 			PG_RE_THROW();
 		}
 		MemoryContextSwitchTo(caller);
@@ -282,10 +393,34 @@ attempt(void (*work) (void *arg), void *arg, int limit_ms)
 	}
 	PG_END_TRY();
 	disable_timeout(STATEMENT_TIMEOUT, true);
+	disable_timeout(last_resort, false);
 	/* It may have come too late to cancel anything. */
 	if (get_timeout_indicator(STATEMENT_TIMEOUT, true) || GetCurrentTimestamp() >= end)
 		QueryCancelPending = false;
 	return error;
+}
+
+/* Cancels from then on, until nobody can catch it any more. */
+static void
+set_limit(TimestampTz end)
+{
+	static bool is_registered = false;
+
+	if (!is_registered)
+		last_resort = RegisterTimeout(USER_TIMEOUT, end_process);
+	is_registered = true;
+	enable_timeout_every(STATEMENT_TIMEOUT, end, AGAIN_MS);
+	enable_timeout_at(last_resort,
+					  TimestampTzPlusMilliseconds(end, (MAX_CANCELS - 1) * AGAIN_MS + AGAIN_MS / 2));
+}
+
+/* In a signal handler; as if it had been told to terminate. */
+static void
+end_process(void)
+{
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
 }
 
 /* For es_attempt(). */
@@ -312,16 +447,34 @@ is_any(int sqlstate)
 	return true;
 }
 
-/* What became of it; nothing is recorded about one that changed meanwhile. */
+/*
+ * What became of it.  Nothing is recorded about one that changed meanwhile, or where that fails, too: it
+ * is left as it was, and others go on.
+ */
 static EsDueWork
-record(EsRun *run, const ErrorData *error)
+record(EsRun *run, const ErrorData *error, bool *is_left)
 {
 	Failure		failure = {.run = run, .error = error, .is_postponed = is_passing(error->sqlerrcode)};
 	ErrorData  *lost;
 
 	failure.is_postponed = failure.is_postponed && ++run->postponed < MAX_POSTPONED;
-	lost = es_attempt(record_failure, &failure, is_lost_race);
+	lost = es_attempt(record_failure, &failure, is_any);
+	*is_left = lost != NULL;
+	if (lost != NULL && !is_passing(lost->sqlerrcode))
+		ereport(WARNING,
+				(errcode(lost->sqlerrcode),
+				 errmsg("could not record that job " INT64_FORMAT " failed", run->job->id),
+				 errdetail("It is tried again. SQLSTATE: %s.", unpack_sql_state(lost->sqlerrcode))));
 	return lost != NULL || failure.is_postponed ? ES_DUE_POSTPONED : ES_DUE_FAILED;
+}
+
+/* It is lent no more; says false if that could not be recorded. */
+static bool
+postpone(EsRun *run)
+{
+	Failure		failure = {.run = run,.is_postponed = true};
+
+	return es_attempt(record_failure, &failure, is_any) == NULL;
 }
 
 static void
@@ -333,7 +486,9 @@ record_failure(void *arg)
 		es_run_postpone(failure->run, GetCurrentTimestamp() + POSTPONE);
 	else
 		(void) es_run_fail(failure->run, failure->error->sqlerrcode == ERRCODE_QUERY_CANCELED ? "TIMEOUT" :
-						   unpack_sql_state(failure->error->sqlerrcode), failure->error->message);
+						   unpack_sql_state(failure->error->sqlerrcode),
+						   es_run_is_personal(failure->run->job) ? ES_PII_CONCEALED :
+						   failure->error->message);
 }
 
 /* Races, locks and what was short: it says nothing about the job. */

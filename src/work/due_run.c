@@ -12,9 +12,12 @@
 #include "work/due_run.h"
 
 #include "catalog/pg_type.h"
+#include "log/config.h"
 #include "log/json.h"
 #include "log/own_sql.h"
+#include "log/reading.h"
 #include "mb/pg_wchar.h"
+#include "rules/pii_use.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -24,7 +27,6 @@
 /* Members of the payload. */
 #define KEY				"key"
 #define DUE				"due"
-#define COMPLETED		"completed"
 #define WAITS_FOR		"waits_for"
 #define SENT			"sent"
 #define WAITED			"waited"
@@ -41,12 +43,14 @@ typedef struct Change
 	TimestampTz run_at;
 	int			step;
 	bool		forgives;		/* attempts so far do not count any more */
+	bool		forgives_one;	/* this one does not */
 	const char *error_code;
 	const char *error;
 } Change;
 
 static void write_run(EsRun *run, const Change *change);
 static Jsonb *payload_of(const EsRun *run);
+static Jsonb *with_postponed(Jsonb *payload, int64 postponed);
 static void push_time(JsonbParseState **state, const char *key, TimestampTz time);
 static bool find_time(Jsonb *payload, const char *key, TimestampTz *time);
 static text *clip(const char *message);
@@ -64,18 +68,21 @@ es_run_read(EsRun *run, EsJob *job)
 	{
 		.job = job,
 		.due = job->run_at,
+		.is_counted = job->lease_until > GetCurrentTimestamp(),
 		.key = key == NULL ? NULL : cstring_to_text(key),
 		.waited = es_json_find_string(root, WAITED),
 		.waited_reason = es_json_find_string(root, REASON),
 		.then.wait = es_json_find_string(root, THEN_WAIT)
 	};
-	(void) find_time(job->payload, DUE, &run->due);
+	/* It is scheduled without a time in its payload; what is tried writes one, or has used up an attempt. */
+	run->is_begun = find_time(job->payload, DUE, &run->due) ||
+		job->attempts - (run->is_counted ? 1 : 0) > job->attempts_before;
 	(void) es_json_find_number(root, THEN_NEXT, &run->then.next);
 	(void) es_json_find_number(root, WAITS_FOR, &run->waits_for);
 	(void) es_json_find_number(root, SENT, &run->sent);
 	(void) es_json_find_number(root, POSTPONED, &run->postponed);
 	run->then.is_end = es_json_find(root, THEN_END, &buffer) != NULL;
-	found = es_json_find(root, COMPLETED, NULL);
+	found = es_json_find(root, ES_JOB_COMPLETED, NULL);
 	if (found == NULL || !es_json_is_array(found))
 		return;
 	for (int i = 0, n = es_json_elements(found, &steps); i < n; i++)
@@ -86,19 +93,20 @@ void
 es_run_hold(EsRun *run)
 {
 	static EsOwnSql hold = {
-		.text = "UPDATE eventsource.job SET attempts = $5 WHERE id = $1 AND state = $2 AND attempts = $3"
-		" AND created_at = $4 AND step IS NOT DISTINCT FROM $6",
-		.nargs = 6,
-		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID}
+		.text = "UPDATE eventsource.job SET attempts = $5 WHERE id = (SELECT j.id FROM eventsource.job j"
+		" WHERE j.id = $1 AND j.state = $2 AND j.attempts = $3 AND j.created_at = $4"
+		" AND j.step IS NOT DISTINCT FROM $6 AND (j.job_key IS NOT NULL OR NOT $7) FOR UPDATE SKIP LOCKED)",
+		.nargs = 7,
+		.types = {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID, BOOLOID}
 	};
 	EsJob	   *job = run->job;
-	bool		is_lent = job->lease_until > GetCurrentTimestamp();
-	int32		attempts = job->attempts + (is_lent ? 0 : 1);
+	int32		attempts = job->attempts + (run->is_counted ? 0 : 1);
 	Datum		values[] = {
 		Int64GetDatum(job->id), PointerGetDatum(job->state), Int32GetDatum(job->attempts),
-		TimestampTzGetDatum(job->created_at), Int32GetDatum(attempts), Int32GetDatum(job->step)
+		TimestampTzGetDatum(job->created_at), Int32GetDatum(attempts), Int32GetDatum(job->step),
+		BoolGetDatum(run->has_key)
 	};
-	bool		isnull[] = {false, false, false, false, false, job->reaction == NULL};
+	bool		isnull[] = {false, false, false, false, false, job->reaction == NULL, false};
 
 	if (run->is_held)
 		return;
@@ -106,10 +114,24 @@ es_run_hold(EsRun *run)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("job " INT64_FORMAT " changed while its step was performed", job->id),
-				 errdetail("It was cancelled, replaced, or performed by another session."),
+				 errdetail("It was cancelled, replaced, or performed by another session, or is about to be."),
 				 errhint("What the step did is undone.")));
 	job->attempts = attempts;
 	run->is_held = true;
+}
+
+bool
+es_run_has_key(EsRun *run)
+{
+	static EsOwnSql find = {
+		.text = "SELECT FROM eventsource.job WHERE id = $1 AND job_key IS NOT NULL",
+		.nargs = 1,
+		.types = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(run->job->id);
+
+	run->has_key = run->key != NULL && es_own_sql(&find, &value, NULL, NULL, NULL) > 0;
+	return run->has_key;
 }
 
 void
@@ -152,7 +174,7 @@ es_run_postpone(EsRun *run, TimestampTz run_at)
 {
 	write_run(run, &(Change)
 			  {
-				  .run_at = run_at,.step = run->job->step,.forgives = true
+				  .run_at = run_at,.step = run->job->step,.forgives_one = true
 			  });
 }
 
@@ -183,12 +205,43 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 		return false;
 	}
 	failures = job->attempts - job->attempts_before;
+	run->postponed = 0;
 	write_run(run, &(Change)
 			  {
 				  .run_at = GetCurrentTimestamp() + es_queue_delay(es_queue_get(job->queue), failures),
 				  .step = job->step,.error_code = error_code,.error = error
 			  });
 	return true;
+}
+
+bool
+es_run_is_compensated(const EsJob *job)
+{
+	JsonbValue *completed = es_json_find(&job->payload->root, ES_JOB_COMPLETED, NULL);
+
+	return job->reaction != NULL && strcmp(text_to_cstring(job->queue), ES_JOB_REACTION_QUEUE) == 0 &&
+		strcmp(text_to_cstring(job->state), "discarded") == 0 && completed != NULL;
+}
+
+bool
+es_run_is_personal(const EsJob *job)
+{
+	Oid			definer;
+
+	if (es_pii_declared(NIL, NULL) == NIL)
+		return false;
+	if (job->reaction == NULL)
+		return true;
+	definer = es_run_definer(job->reaction, job->reaction_version);
+	return !OidIsValid(definer) || es_reading_is_trusted(definer);
+}
+
+Oid
+es_run_definer(const text *reaction, int64 version)
+{
+	const EsDefinition *definition = es_config_read(ES_REACTION_KIND, text_to_cstring(reaction), version);
+
+	return definition == NULL ? InvalidOid : definition->owner;
 }
 
 bool
@@ -201,8 +254,8 @@ TimestampTz
 es_run_after(TimestampTz time, const Interval *wait)
 {
 	return wait == NULL ? time :
-		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(time),
-												IntervalPGetDatum(wait)));
+		DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval, TimestampGetDatum(time),
+											  IntervalPGetDatum(wait)));
 }
 
 int64
@@ -213,12 +266,16 @@ es_run_tell(int64 max_rows)
 		" coalesce(j.finish_reason, j.error_code) AS reason FROM eventsource.job j"
 		" WHERE j.run IS NOT NULL AND j.finished_at IS NOT NULL ORDER BY j.finished_at LIMIT $1"
 		" FOR UPDATE SKIP LOCKED),"
-		" told AS (UPDATE eventsource.job j SET run = NULL FROM ended e WHERE j.id = e.id),"
+		" held AS MATERIALIZED (SELECT r.id FROM eventsource.job r WHERE r.id IN (SELECT e.run FROM ended e)"
+		" FOR UPDATE SKIP LOCKED),"
+		" free AS MATERIALIZED (SELECT e.* FROM ended e WHERE e.run IN (SELECT h.id FROM held h)"
+		" OR NOT EXISTS (SELECT FROM eventsource.job r WHERE r.id = e.run)),"
+		" told AS (UPDATE eventsource.job j SET run = NULL FROM free e WHERE j.id = e.id),"
 		" due AS (UPDATE eventsource.job r SET state = 'available', run_at = e.finished_at,"
 		" payload = jsonb_strip_nulls(r.payload - 'waits_for' || jsonb_build_object('due', e.finished_at,"
 		" 'waited', e.state, 'reason', e.reason))"
-		" FROM ended e WHERE r.id = e.run AND r.state = 'scheduled' AND r.payload->>'waits_for' = e.id::text)"
-		" SELECT id FROM ended",
+		" FROM free e WHERE r.id = e.run AND r.state = 'scheduled' AND r.payload->>'waits_for' = e.id::text)"
+		" SELECT id FROM free",
 		.nargs = 1,
 		.types = {INT8OID}
 	};
@@ -234,11 +291,13 @@ write_run(EsRun *run, const Change *change)
 {
 	static EsOwnSql update = {
 		.text = "UPDATE eventsource.job SET state = coalesce($2, CASE WHEN $3 <= $4 THEN 'available' ELSE 'scheduled' END),"
-		" run_at = $3, step = $5, payload = $6, attempts_before = CASE WHEN $7 THEN attempts ELSE attempts_before END,"
+		" run_at = $3, step = $5, payload = $6, attempts_before = CASE WHEN $7 THEN attempts"
+		" WHEN $10 THEN attempts_before + 1 ELSE attempts_before END,"
 		" error_code = $8, error = $9, lease_until = NULL, worker = NULL, claimed_by = NULL WHERE id = $1",
-		.nargs = 9,
+		.nargs = 10,
 		.types = {
-			INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, JSONBOID, BOOLOID, TEXTOID, TEXTOID
+			INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, JSONBOID, BOOLOID, TEXTOID, TEXTOID,
+			BOOLOID
 		}
 	};
 	const EsJob *job = run->job;
@@ -248,14 +307,16 @@ write_run(EsRun *run, const Change *change)
 		TimestampTzGetDatum(change->run_at),
 		TimestampTzGetDatum(GetCurrentTimestamp()),
 		Int32GetDatum(change->step),
-		JsonbPGetDatum(job->reaction == NULL ? job->payload : payload_of(run)),
+		JsonbPGetDatum(job->reaction == NULL ? with_postponed(job->payload, run->postponed) :
+					   payload_of(run)),
 		BoolGetDatum(change->forgives),
 		change->error_code == NULL ? (Datum) 0 : CStringGetTextDatum(change->error_code),
-		change->error == NULL ? (Datum) 0 : PointerGetDatum(clip(change->error))
+		change->error == NULL ? (Datum) 0 : PointerGetDatum(clip(change->error)),
+		BoolGetDatum(change->forgives_one)
 	};
 	bool		isnull[] = {
 		false, change->state == NULL, false, false, job->reaction == NULL, false, false,
-		change->error_code == NULL, change->error == NULL
+		change->error_code == NULL, change->error == NULL, false
 	};
 
 	es_run_hold(run);
@@ -275,7 +336,7 @@ payload_of(const EsRun *run)
 	push_time(&state, DUE, run->due);
 	if (run->completed != NIL)
 	{
-		es_json_push_key(&state, COMPLETED);
+		es_json_push_key(&state, ES_JOB_COMPLETED);
 		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 		foreach(lc, run->completed)
 		{
@@ -301,6 +362,19 @@ payload_of(const EsRun *run)
 	if (run->postponed != 0)
 		es_json_push_number(&state, POSTPONED, run->postponed);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The payload of a timeout says more than a run knows. */
+static Jsonb *
+with_postponed(Jsonb *payload, int64 postponed)
+{
+	JsonbParseState *state = NULL;
+	Jsonb	   *member;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	es_json_push_number(&state, POSTPONED, postponed);
+	member = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(payload), JsonbPGetDatum(member)));
 }
 
 static void

@@ -24,6 +24,7 @@ typedef struct EsRun
 {
 	EsJob	   *job;
 	TimestampTz due;			/* when the step was due first */
+	bool		is_begun;		/* something of it was tried before */
 	const text *key;			/* the reaction's, or NULL */
 	List	   *completed;		/* int: steps that have a compensation, in the
 								 * order in which they were completed */
@@ -34,17 +35,35 @@ typedef struct EsRun
 								 * is not waited for any more */
 	char	   *waited_reason;	/* or NULL */
 	int64		postponed;		/* lost races in a row */
+	bool		is_counted;		/* this attempt, as the job is lent */
+	bool		has_key;		/* something was enqueued under its key: it
+								 * must have it until it is held */
 	bool		is_held;
+	bool		is_left;		/* its step cannot be performed in this
+								 * transaction; nothing was done */
 } EsRun;
+
+/* Members of the payload, in SQL, that say how what the run waited for ended. */
+#define ES_RUN_WAITED	"{waits_for,waited,reason,next,wait,end,postponed}"
+
+/* Was it given up with steps that are compensated then? */
+extern bool es_run_is_compensated(const EsJob *job);
 
 /* The run of a job. */
 extern void es_run_read(EsRun *run, EsJob *job);
 
 /*
- * Locks its row and counts an attempt, unless it was claimed; an error (40001) if it is not
- * as it was when it was read: cancelled, replaced, performed by another.
+ * Locks its row and counts the attempt, unless it was; an error (40001) if it is not
+ * as it was when it was read, or somebody is about to change it: cancelled, replaced, performed by
+ * another.  Waits for nobody.
  */
 extern void es_run_hold(EsRun *run);
+
+/*
+ * Is the reaction's key its own, now?  A later event with the key takes it away from a run that goes on.
+ * What is enqueued under it, while it is, holds only if it still is in the end.
+ */
+extern bool es_run_has_key(EsRun *run);
 
 /* It goes on with that step, at that time; what was done so far is in run->completed. */
 extern void es_run_go_on(EsRun *run, int step, TimestampTz run_at);
@@ -65,15 +84,25 @@ extern void es_run_end(EsRun *run, EsJobEnd end, const char *reason, const char 
  */
 extern bool es_run_fail(EsRun *run, const char *error_code, const char *error);
 
+/*
+ * May its errors quote personal fields?  What is called sees all that its definer may, and may quote
+ * other streams than its event's: so it is asked of the whole log.
+ */
+extern bool es_run_is_personal(const EsJob *job);
+
+/* Who defined that version of a reaction; InvalidOid if it or he is gone. */
+extern Oid	es_run_definer(const text *reaction, int64 version);
+
 /* Has it attempts left, as it stands? */
 extern bool es_run_may_try(const EsJob *job);
 
 /*
- * Makes runs due whose jobs are finished; so many at most.  Returns of how many jobs.
+ * Makes runs due whose jobs are finished; so many at most.  Waits for nobody.  Returns of how many
+ * jobs.
  */
 extern int64 es_run_tell(int64 max_rows);
 
-/* An interval after a time; NULL: the time. */
+/* An interval after a time, in UTC; NULL: the time. */
 extern TimestampTz es_run_after(TimestampTz time, const Interval *wait);
 
 #endif							/* ES_WORK_DUE_RUN_H */

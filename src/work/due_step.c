@@ -28,11 +28,15 @@
 
 #define COMPENSATION_KEY	"compensation:"
 
+/* Going back, or trying again, takes that long at least: who decides so each time keeps nobody busy. */
+#define LEAST_TURN			USECS_PER_SEC
+
 static void perform(EsRun *run, const EsReaction *reaction);
+static void stop(EsRun *run, const char *reason);
 static void perform_action(EsRun *run, const EsReaction *reaction, const EsEvent *event);
 static const EsReactionAction *action_of(const EsReaction *reaction, int step);
 static bool prepare_event(EsEvent *event, const EsReaction *reaction, const EsReactionAction *action,
-						  Snapshot snapshot);
+						  bool is_wanted, Snapshot snapshot);
 static void obey(EsRun *run, const EsReactOccasion *occasion, const EsDecision *decision);
 static int64 send_job(EsRun *run, const EsReactOccasion *occasion, const EsDecision *decision);
 static void resume(EsRun *run, const EsReaction *reaction);
@@ -46,7 +50,7 @@ es_due_step(EsRun *run)
 	const EsReaction *reaction = es_reaction_get(name, run->job->reaction_version);
 
 	if (reaction == NULL || action_of(reaction, run->job->step) == NULL)
-		es_run_end(run, ES_JOB_CANCELLED, psprintf("reaction \"%s\" has no such step any more", name), NULL, NULL);
+		stop(run, psprintf("reaction \"%s\" has no such step any more", name));
 	else if (run->waited != NULL)
 		resume(run, reaction);
 	else
@@ -72,17 +76,27 @@ perform(EsRun *run, const EsReaction *reaction)
 
 	es_scan_expect(scan, 1);
 	es_scan_as_stored(scan);
-	if (job->step > 0)
+	if (job->step > 0 && !run->is_begun)
 		lapsed = es_reaction_lapsed(reaction, run->due, job->created_at, GetCurrentTimestamp());
 	if (lapsed != NULL)
 		es_run_end(run, ES_JOB_DONE, lapsed, NULL, NULL);
 	else if (!es_scan_next(scan, &event) ||
-			 !prepare_event(&event, reaction, action_of(reaction, job->step), snapshot))
-		es_run_end(run, ES_JOB_CANCELLED, "its event does not count any more", NULL, NULL);
+			 !prepare_event(&event, reaction, action_of(reaction, job->step), job->step > 0, snapshot))
+		stop(run, "its event does not count any more");
 	else
 		perform_action(run, reaction, &event);
 	es_scan_end(scan);
 	UnregisterSnapshot(snapshot);
+}
+
+/* It cannot go on.  What it did is made good; what is to make that good, and cannot, is a dead letter. */
+static void
+stop(EsRun *run, const char *reason)
+{
+	bool		is_dead = run->completed != NIL || run->job->step < 0;
+
+	es_run_end(run, is_dead ? ES_JOB_DISCARDED : ES_JOB_CANCELLED, reason, is_dead ? "STOPPED" : NULL,
+			   is_dead ? reason : NULL);
 }
 
 static void
@@ -93,17 +107,24 @@ perform_action(EsRun *run, const EsReaction *reaction, const EsEvent *event)
 		.reaction = reaction,
 		.step = run->job->step,
 		.event = event,
-		.key = run->key
+		.key = run->key,
+		.run = run->job->id
 	};
 	EsReactDone done = {0};
 	EsDecision	decision;
 
+	if (action->act == ES_REACT_CALL && es_call_triggers_wait())
+	{
+		run->is_left = true;
+		return;
+	}
 	if (action->act == ES_REACT_CALL)
 	{
 		es_due_call(&occasion, action->function, run, &decision);
 		obey(run, &occasion, &decision);
 		return;
 	}
+	occasion.is_released = action->act == ES_REACT_ENQUEUE && !es_run_has_key(run);
 	es_react_step(&occasion, &done);
 	CommandCounterIncrement();
 	if (done.job_id != 0)
@@ -121,15 +142,19 @@ action_of(const EsReaction *reaction, int step)
 	return step > 0 ? &reaction->step[step - 1].action : reaction->step[-step - 1].compensate;
 }
 
-/* Calls see what their definer may see; what is evaluated sees no personal fields.  False: it is void. */
+/*
+ * Calls see what their definer may see; what is evaluated sees no personal fields.  False: nothing is left
+ * of it, or it is void and only wanted if it is not.
+ */
 static bool
-prepare_event(EsEvent *event, const EsReaction *reaction, const EsReactionAction *action, Snapshot snapshot)
+prepare_event(EsEvent *event, const EsReaction *reaction, const EsReactionAction *action, bool is_wanted,
+			  Snapshot snapshot)
 {
 	EsCorrections *corrections = es_corrections_load_stream(event->stream_id, DT_NOEND, snapshot);
 	const EsCorrection *correction = es_corrections_find(corrections, event->stream_id,
 														 DatumGetInt64(event->value[ES_EVENT_POSITION]));
 
-	if ((event->flags & ES_EVENT_ERASED) != 0 || (correction != NULL && correction->is_void))
+	if ((event->flags & ES_EVENT_ERASED) != 0 || (is_wanted && correction != NULL && correction->is_void))
 		return false;
 	if (action->act == ES_REACT_CALL)
 		es_reading_restore(event, reaction->definer, snapshot);
@@ -151,7 +176,7 @@ obey(EsRun *run, const EsReactOccasion *occasion, const EsDecision *decision)
 	if (decision->verdict == ES_DECIDED_SKIP)
 		es_run_end(run, ES_JOB_DONE, psprintf("skipped: %s", decision->reason), NULL, NULL);
 	else if (decision->verdict == ES_DECIDED_RETRY)
-		es_run_go_on(run, run->job->step, es_run_after(now, decision->retry));
+		es_run_go_on(run, run->job->step, Max(es_run_after(now, decision->retry), now + LEAST_TURN));
 	else if (decision->sends)
 		es_run_wait_for(run, send_job(run, occasion, decision));
 	else
@@ -173,7 +198,8 @@ send_job(EsRun *run, const EsReactOccasion *occasion, const EsDecision *decision
 	draft.event_position = job->event_position;
 	draft.stream = job->stream;
 	draft.subject = job->subject;
-	if (run->key != NULL && job->step > 0)
+	draft.run = job->id;
+	if (es_run_has_key(run))
 		draft.job_key = es_job_reaction_key(occasion->reaction->name, run->key);
 	draft.on_conflict = ES_JOB_REPLACE;
 	es_call_enter(&room, occasion->reaction->definer);
@@ -225,7 +251,8 @@ complete(EsRun *run, const EsReaction *reaction, TimestampTz ended)
 	wait = run->then.wait != NULL ? es_decision_interval("wait", run->then.wait) : reaction->step[next - 1].wait;
 	if (action_of(reaction, -step) != NULL)
 		run->completed = lappend_int(list_delete_int(run->completed, step), step);
-	es_run_go_on(run, next, es_run_after(ended, wait));
+	es_run_go_on(run, next, next > step ? es_run_after(ended, wait) :
+				 Max(es_run_after(ended, wait), GetCurrentTimestamp() + LEAST_TURN));
 }
 
 /*

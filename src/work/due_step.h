@@ -9,7 +9,7 @@
 
 /*
  * Performs it and says in the run's row how it goes on, in the current (sub)transaction:
- * either all of that stands, or nothing.  Errors: whatever the step raises; 40001 as
+ * either all of that stands, or nothing; or says run->is_left.  Errors: whatever the step raises; 40001 as
  * es_run_hold() does.
  */
 extern void es_due_step(EsRun *run);

@@ -28,8 +28,9 @@ extern List *es_job_claim(const text *queue, int max_jobs, int64 lease, const te
 
 /*
  * What a queue owes to the clock, at most so many of each: jobs that are due become
- * available, and those whose lease has ended are available again or given up.  Returns
- * how many leases ended.
+ * available, and those whose lease has ended are available again or given up.  Who is
+ * at one of them, or at the next one of its order key, is not waited for.  Returns how many
+ * leases ended.
  */
 extern int64 es_job_look_at_clock(const text *queue, int max_jobs);
 
@@ -52,6 +53,9 @@ typedef struct EsJobFailure
  * are used up or the code says that trying is no use.  Returns the job as it is then.
  */
 extern EsJob *es_job_fail(const EsJob *job, const EsJobFailure *failure);
+
+/* Is that what a failure with this code would come to? */
+extern bool es_job_is_given_up(const EsJob *job, const text *code);
 
 /* How many claims it may have, of those that count. */
 extern int32 es_job_max_attempts(const EsJob *job);

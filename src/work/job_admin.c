@@ -16,6 +16,7 @@
 #include "log/own_sql.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "work/due_run.h"
 
 PG_FUNCTION_INFO_V1(eventsource_redrive_job);
 PG_FUNCTION_INFO_V1(eventsource_discard_job);
@@ -33,7 +34,9 @@ eventsource_redrive_job(PG_FUNCTION_ARGS)
 {
 	static EsOwnSql redrive = {
 		.text = "UPDATE eventsource.job SET state = 'available', turn = nextval('eventsource.job_seq'), run_at = $2,"
-		" attempts_before = attempts, worker = NULL, result = NULL, finished_at = NULL, finish_reason = NULL WHERE id = $1",
+		" attempts_before = attempts, worker = NULL, result = NULL, finished_at = NULL, finish_reason = NULL,"
+		" payload = CASE WHEN reaction IS NOT NULL AND queue = '" ES_JOB_REACTION_QUEUE "'"
+		" THEN payload - '" ES_RUN_WAITED "'::text[] ELSE payload END WHERE id = $1",
 		.nargs = 2,
 		.types = {INT8OID, TIMESTAMPTZOID}
 	};
@@ -151,6 +154,12 @@ expect_redrivable(const EsJob *job)
 				 errmsg("what job " INT64_FORMAT " was about is erased", job->id),
 				 errdetail("Nothing is left of what was to be done."),
 				 errhint("Enqueue another job, about another subject.")));
+	if (es_run_is_compensated(job))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("what job " INT64_FORMAT " had done is compensated", job->id),
+				 errdetail("Going on with step %d, it would build on steps that were made good.", job->step),
+				 errhint("Append the event that is to lead to another run.")));
 	es_job_refuse_erased(job->subject, job->stream);
 	if (job->job_key != NULL && es_own_sql(&find, key, NULL, NULL, NULL) > 0)
 		ereport(ERROR,

@@ -24,20 +24,29 @@
 PG_FUNCTION_INFO_V1(eventsource_claim);
 
 #define MAX_DUE		1000		/* looked after in one claim */
-#define MAX_TRIES	20
+#define MAX_ROUNDS	20
+#define MAX_PASSED	256			/* jobs whose turn it is not, in one round */
+#define MIN_PASSED	32			/* fewer are not worth to be marked */
 
-/* Jobs that one statement has found, in its order. */
+/* What one walk over the queue has found, in its order. */
 typedef struct Found
 {
-	Datum	   *ids;
+	Datum	   *ids;			/* locked, to be lent */
 	int			count;
+	int			wanted;
 	bool		is_ordered;		/* one of them has an order key */
+	bool		is_owing;		/* the queue owes something to the clock */
+	int64		passed[MAX_PASSED]; /* it was not their turn; not locked */
+	int			n_passed;
 } Found;
 
 static void put_job(ReturnSetInfo *result, const EsJob *job);
 static void pick(const text *queue, int max_jobs, Found *found);
+static bool look_at(TupleTableSlot *slot, void *arg);
 static bool try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
-static List *lend(const Found *found, TimestampTz until, const text *worker);
+static void lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
+static int	compare_jobs(const ListCell *a, const ListCell *b);
+static bool look_at_clock(const text *queue, int max_jobs, int64 *ended);
 static void promote(const text *queue, int max_jobs);
 static int64 end_leases(const text *queue, int max_jobs);
 
@@ -108,60 +117,85 @@ es_job_worker(const text *argument)
 
 /* ---- lending ---- */
 
+/*
+ * In rounds: one lends what it finds, and marks what it had to pass by, if that is much,
+ * so that neither the next round nor another worker looks at it again.  What has become due
+ * may come before what was found first.
+ */
 List *
 es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
 {
 	List	   *jobs = NIL;
+	Found	   *found = palloc(sizeof(Found));
+	int64		ended;
 
-	(void) es_job_look_at_clock(queue, MAX_DUE);
-	for (int i = 0; i < MAX_TRIES; i++)
+	for (int i = 0; i < MAX_ROUNDS; i++)
 	{
-		Found		found = {0};
-
 		CHECK_FOR_INTERRUPTS();
-		pick(queue, max_jobs, &found);
-		if (found.count == 0)
-			return NIL;
-		if (try_lend(&found, GetCurrentTimestamp() + lease, worker, &jobs))
-			return jobs;
+		pick(queue, max_jobs - list_length(jobs), found);
+		if (i == 0 && (found->count == 0 || found->is_owing) && look_at_clock(queue, MAX_DUE, &ended))
+			pick(queue, max_jobs, found);
+		if (found->count > 0 && !try_lend(found, GetCurrentTimestamp() + lease, worker, &jobs))
+			continue;
+		if (found->n_passed >= MIN_PASSED)
+			es_job_order_mark(queue, found->passed, found->n_passed);
+		if (found->n_passed < MAX_PASSED || list_length(jobs) == max_jobs)
+			break;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not claim jobs of queue \"%s\"", text_to_cstring(queue)),
-			 errdetail("Jobs of the same order key were claimed by others each time."),
-			 errhint("Retry the transaction.")));
+	list_sort(jobs, compare_jobs);
+	return jobs;
 }
 
-static void
-collect_id(HeapTuple row, TupleDesc desc, void *arg)
-{
-	Found	   *found = arg;
-	bool		isnull;
+/* Jobs that are due, and leases that have ended, of queue $1 at a time. */
+#define IS_DUE(at) \
+	"EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'scheduled' AND run_at <= " at ")"
+#define HAS_ENDED(at) \
+	"EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'claimed' AND lease_until <= " at ")"
 
-	found->ids[found->count++] = Int64GetDatum(es_own_sql_int64(row, desc, 1));
-	found->is_ordered |= DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
-}
-
-/* Locks the first ones that may be claimed. */
+/*
+ * Locks the first ones that may be lent, and no others: c is what the walk comes by, j the
+ * same row as it is lent.  A turn is drawn anew wherever an order key changes.
+ */
 static void
 pick(const text *queue, int max_jobs, Found *found)
 {
 	static EsOwnSql select = {
-		.text = "SELECT j.id, j.order_key IS NOT NULL FROM eventsource.job j"
-		" WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
-		" AND (j.order_key IS NULL OR (j.turn = ("
-		"SELECT f.turn FROM eventsource.job f WHERE f.queue = j.queue AND f.order_key = j.order_key"
-		" AND f.state IN " ES_JOB_UNFINISHED " ORDER BY f.turn LIMIT 1)"
-		" AND NOT EXISTS (SELECT FROM eventsource.job c WHERE c.queue = j.queue AND c.order_key = j.order_key"
-		" AND c.state = 'claimed' OFFSET 0)))"
-		" ORDER BY j.priority DESC, j.run_at, j.turn LIMIT $2 FOR UPDATE SKIP LOCKED",
+		.text = "SELECT c.id, c.has_key, c.its_turn, l.id, " IS_DUE("$2") " OR " HAS_ENDED("$2") " FROM ("
+		"SELECT j.id, j.priority, j.run_at, j.turn, j.order_key IS NOT NULL AS has_key,"
+		" j.order_key IS NULL OR " ES_JOB_ITS_TURN " AS its_turn"
+		" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
+		" ORDER BY j.priority DESC, j.run_at, j.turn OFFSET 0) c"
+		" LEFT JOIN LATERAL (SELECT j.id FROM eventsource.job j WHERE c.its_turn AND j.id = c.id AND j.turn = c.turn"
+		" AND NOT j.waits AND " ES_JOB_IS_AVAILABLE " FOR UPDATE SKIP LOCKED) l ON true"
+		" ORDER BY c.priority DESC, c.run_at, c.turn",
 		.nargs = 2,
-		.types = {TEXTOID, INT8OID}
+		.types = {TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue), Int64GetDatum(max_jobs)};
+	Datum		values[] = {PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp())};
 
 	found->ids = palloc(max_jobs * sizeof(Datum));
-	(void) es_own_sql(&select, values, NULL, collect_id, found);
+	found->count = found->n_passed = 0;
+	found->wanted = max_jobs;
+	found->is_ordered = found->is_owing = false;
+	es_own_sql_walk(&select, values, look_at, found);
+}
+
+/* Whoever has what cannot be locked is at it: it is left to him. */
+static bool
+look_at(TupleTableSlot *slot, void *arg)
+{
+	Found	   *found = arg;
+
+	slot_getallattrs(slot);
+	found->is_owing = DatumGetBool(slot->tts_values[4]);
+	if (!slot->tts_isnull[3])
+	{
+		found->ids[found->count++] = Int64GetDatum(DatumGetInt64(slot->tts_values[3]));
+		found->is_ordered |= DatumGetBool(slot->tts_values[1]);
+	}
+	else if (!DatumGetBool(slot->tts_values[2]))
+		found->passed[found->n_passed++] = DatumGetInt64(slot->tts_values[0]);
+	return found->count < found->wanted && found->n_passed < MAX_PASSED;
 }
 
 /* False if another one has claimed a job of one of their order keys meanwhile. */
@@ -170,18 +204,22 @@ try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	List	   *volatile lent = NIL;
 	bool volatile lost = false;
 
 	if (!found->is_ordered)
 	{
-		*jobs = lend(found, until, worker);
+		lend(found, until, worker, jobs);
 		return true;
 	}
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*jobs = lend(found, until, worker);
+		List	   *found_jobs = NIL;
+
+		lend(found, until, worker, &found_jobs);
+		lent = found_jobs;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -200,7 +238,10 @@ try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return !lost;
+	if (lost)
+		return false;
+	*jobs = list_concat(*jobs, lent);
+	return true;
 }
 
 static int
@@ -216,8 +257,8 @@ compare_jobs(const ListCell *a, const ListCell *b)
 	return one->turn < other->turn ? -1 : 1;
 }
 
-static List *
-lend(const Found *found, TimestampTz until, const text *worker)
+static void
+lend(const Found *found, TimestampTz until, const text *worker, List **jobs)
 {
 	static EsOwnSql update = {
 		.text = "UPDATE eventsource.job AS j SET state = 'claimed', attempts = j.attempts + 1, lease_until = $2,"
@@ -231,11 +272,8 @@ lend(const Found *found, TimestampTz until, const text *worker)
 		TimestampTzGetDatum(until), PointerGetDatum(worker),
 		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))
 	};
-	List	   *jobs = NIL;
 
-	(void) es_own_sql(&update, values, NULL, es_job_collect, &jobs);
-	list_sort(jobs, compare_jobs);
-	return jobs;
+	(void) es_own_sql(&update, values, NULL, es_job_collect, jobs);
 }
 
 /* ---- the clock ---- */
@@ -259,9 +297,18 @@ read_owed(HeapTuple row, TupleDesc desc, void *arg)
 int64
 es_job_look_at_clock(const text *queue, int max_jobs)
 {
+	int64		ended;
+
+	(void) look_at_clock(queue, max_jobs, &ended);
+	return ended;
+}
+
+/* Says whether there was something to do. */
+static bool
+look_at_clock(const text *queue, int max_jobs, int64 *ended)
+{
 	static EsOwnSql look = {
-		.text = "SELECT EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'scheduled' AND run_at <= $2),"
-		" EXISTS (SELECT FROM eventsource.job WHERE queue = $1 AND state = 'claimed' AND lease_until <= $2)",
+		.text = "SELECT " IS_DUE("$2") ", " HAS_ENDED("$2"),
 		.nargs = 2,
 		.types = {TEXTOID, TIMESTAMPTZOID}
 	};
@@ -271,7 +318,8 @@ es_job_look_at_clock(const text *queue, int max_jobs)
 	(void) es_own_sql(&look, values, NULL, read_owed, &owed);
 	if (owed.is_due)
 		promote(queue, max_jobs);
-	return owed.has_ended ? end_leases(queue, max_jobs) : 0;
+	*ended = owed.has_ended ? end_leases(queue, max_jobs) : 0;
+	return owed.is_due || owed.has_ended;
 }
 
 static void
@@ -291,7 +339,10 @@ promote(const text *queue, int max_jobs)
 	(void) es_own_sql(&update, values, NULL, NULL, NULL);
 }
 
-/* A lost worker counts as a failure, after which there is nothing to wait for. */
+/*
+ * A lost worker counts as a failure, after which there is nothing to wait for.  Where the next job
+ * of the key would have to be waited for, the lease ends when somebody looks again.
+ */
 static int64
 end_leases(const text *queue, int max_jobs)
 {
@@ -310,10 +361,19 @@ end_leases(const text *queue, int max_jobs)
 	};
 	Datum		values[] = {PointerGetDatum(queue), TimestampTzGetDatum(now), Int64GetDatum(max_jobs)};
 	List	   *jobs = NIL;
+	int64		ended = 0;
 	ListCell   *lc;
 
 	(void) es_own_sql(&select, values, NULL, es_job_collect, &jobs);
 	foreach(lc, jobs)
-		(void) es_job_fail(lfirst(lc), &failure);
-	return list_length(jobs);
+	{
+		const EsJob *job = lfirst(lc);
+		int64		turn = es_job_is_given_up(job, failure.code) ? 0 : job->turn;
+
+		if (job->order_key != NULL && !es_job_order_try_next(queue, job->order_key, turn))
+			continue;
+		(void) es_job_fail(job, &failure);
+		ended++;
+	}
+	return ended;
 }

@@ -43,11 +43,11 @@ eventsource_enqueue(PG_FUNCTION_ARGS)
 	draft.on_conflict = read_conflict(fcinfo, 5);
 	draft.order_key = es_job_text_argument(fcinfo, 6, "order_key", ES_JOB_MAX_TEXT);
 	draft.max_attempts = PG_ARGISNULL(7) ? 0 : PG_GETARG_INT32(7);
-	if (!PG_ARGISNULL(7) && draft.max_attempts < 1)
+	if (!PG_ARGISNULL(7) && (draft.max_attempts < 1 || draft.max_attempts > ES_MAX_ATTEMPTS))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_attempts is out of range"),
-				 errdetail("It must be at least 1, not %d.", draft.max_attempts),
+				 errdetail("It must be 1 to %d, not %d.", ES_MAX_ATTEMPTS, draft.max_attempts),
 				 errhint("Leave it out to have the queue's.")));
 	draft.stream = es_job_text_argument(fcinfo, 8, "stream", ES_MAX_STREAM_NAME);
 	if (draft.stream != NULL)

@@ -149,6 +149,13 @@ es_job_max_attempts(const EsJob *job)
 	return job->max_attempts != 0 ? job->max_attempts : es_queue_get(job->queue)->max_attempts;
 }
 
+bool
+es_job_is_given_up(const EsJob *job, const text *code)
+{
+	return job->attempts - job->attempts_before >= es_job_max_attempts(job) ||
+		!es_error_code_is_retryable(code);
+}
+
 EsJob *
 es_job_fail(const EsJob *job, const EsJobFailure *failure)
 {
@@ -169,8 +176,7 @@ es_job_fail(const EsJob *job, const EsJobFailure *failure)
 	bool		isnull[] = {false, false, false, false, failure->message == NULL};
 	List	   *jobs = NIL;
 
-	if (job->attempts - job->attempts_before >= es_job_max_attempts(job) ||
-		!es_error_code_is_retryable(failure->code))
+	if (es_job_is_given_up(job, failure->code))
 	{
 		EsJobFinish finish = {.end = ES_JOB_DISCARDED,.error_code = failure->code,.error = failure->message};
 

@@ -143,8 +143,9 @@ check_proposal(const Proposal *proposal)
 
 	if (problem != NULL)
 		problems = lappend(problems, psprintf("name: %s", problem));
-	if (proposal->max_attempts < 1)
-		problems = lappend(problems, psprintf("max_attempts: must be at least 1, not %d", proposal->max_attempts));
+	if (proposal->max_attempts < 1 || proposal->max_attempts > ES_MAX_ATTEMPTS)
+		problems = lappend(problems, psprintf("max_attempts: must be 1 to %d, not %d", ES_MAX_ATTEMPTS,
+											  proposal->max_attempts));
 	if (strcmp(proposal->strategy, "exponential") != 0 && strcmp(proposal->strategy, "fixed") != 0)
 		problems = lappend(problems, psprintf("strategy: must be exponential or fixed, not \"%s\"", proposal->strategy));
 	if (!(jitter >= 0 && jitter <= 1))

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "project/fold.h"
 #include "rules/category.h"
+#include "rules/pii_use.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -55,6 +56,7 @@ typedef struct Timeout
 } Timeout;
 
 static bool is_refusal(int sqlstate);
+static char *describe_refusal(const ErrorData *error);
 static bool find_stream(Timeout *timeout);
 static bool claim(Timeout *timeout);
 static void read_stream(HeapTuple row, TupleDesc desc, void *arg);
@@ -90,7 +92,7 @@ es_timeout_execute(int64 job_id)
 		error = es_attempt(append_end, &timeout, is_refusal);
 		AtEOXact_GUC(true, level);
 		if (error != NULL)
-			timeout.refusal = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), es_error_clip(error->message));
+			timeout.refusal = describe_refusal(error);
 	}
 	finish(&timeout);
 	return timeout.refusal == NULL ? ES_TIMEOUT_APPENDED : ES_TIMEOUT_PASSED;
@@ -109,6 +111,18 @@ is_refusal(int sqlstate)
 		class == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION) ||
 		(class == ERRCODE_TO_CATEGORY(ES_ERRCODE_APPEND_ONLY) &&
 		 sqlstate != ES_ERRCODE_INVALID_DEFINITION && sqlstate != ES_ERRCODE_LOG_DIVERGED);
+}
+
+/* What the rules say quotes nothing; what else fails may quote rows that are made of personal fields. */
+static char *
+describe_refusal(const ErrorData *error)
+{
+	int			class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	bool		may_quote = class != ERRCODE_TO_CATEGORY(ES_ERRCODE_APPEND_ONLY) &&
+		es_pii_declared(NIL, NULL) != NIL;
+
+	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
+					may_quote ? ES_PII_CONCEALED : es_error_clip(error->message));
 }
 
 /* ---- the job ---- */
@@ -346,7 +360,7 @@ make_metadata(const Timeout *timeout)
 	es_json_push_string(&state, "causation_id", psprintf(INT64_FORMAT, timeout->position));
 	if (timeout->correlation != NULL)
 		es_json_push_string(&state, "correlation_id", timeout->correlation);
-	es_json_push_string(&state, "timeout", timeout->after);
+	es_json_push_string(&state, ES_TIMER_HAPPENED, timeout->after);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -6,6 +6,9 @@
  * cancelled since.  No stream is locked: one that moves meanwhile is found to have left
  * the state when its timeout is due.
  *
+ * Locks: the log, as who appends: an erasure waits for it, and then takes away what was
+ * written here; subjects that are erased already, or about to be, are left out.
+ *
  * Memory: a context that is reset after each page of streams.
  */
 #include "postgres.h"
@@ -15,11 +18,14 @@
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "log/catalog.h"
+#include "log/erased.h"
 #include "log/own_sql.h"
 #include "log/read.h"
 #include "log/rights.h"
 #include "miscadmin.h"
 #include "rules/category.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -51,6 +57,7 @@ eventsource_schedule_timeouts(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eventsource.schedule_timeouts()");
 	es_rights_expect_read(category);
 	machine = expect_machine(category);
+	LockRelationOid(es_catalog_oid(ES_REL_EVENT), RowExclusiveLock);
 	for (;;)
 	{
 		List	   *streams = read_page(category, after);
@@ -121,18 +128,22 @@ find_visits(const EsMachine *machine, List *streams)
 		EsVisit    *visit = find_visit(machine, lfirst(lc));
 
 		CHECK_FOR_INTERRUPTS();
-		if (visit != NULL)
+		if (visit != NULL && es_erased_expect(visit->subject) == ES_ERASED_NOT)
 			visits = lappend(visits, visit);
 	}
 	return visits;
 }
 
-/* Backwards to the event that entered the state, and one further, for its time. */
+/*
+ * Backwards to the event that entered the state, and one further, for its time.  Timeouts that
+ * happened without leaving the state are told by their events, as their jobs are forgotten some day.
+ */
 static EsVisit *
 find_visit(const EsMachine *machine, const text *stream)
 {
 	EsScan	   *scan = es_scan_stream(stream, PG_INT64_MAX, true, SnapshotSelf);
 	EsVisit    *visit = NULL;
+	List	   *happened = NIL;
 	EsEvent		event;
 
 	es_scan_expect(scan, 2);
@@ -151,8 +162,15 @@ find_visit(const EsMachine *machine, const text *stream)
 		if (state == NULL || !es_machine_state_times(machine, state))
 			break;
 		if (!es_machine_reenters(&event))
+		{
+			char	   *after = es_timer_happened(&event);
+
+			if (after != NULL)
+				happened = lappend(happened, after);
 			continue;
+		}
 		visit = palloc0(sizeof(EsVisit));
+		visit->happened = happened;
 		visit->stream = stream;
 		visit->subject = (text *) DatumGetPointer(datumCopy(event.value[ES_EVENT_SUBJECT], false, -1));
 		visit->state = (text *) DatumGetPointer(datumCopy(PointerGetDatum(state), false, -1));

@@ -3,7 +3,8 @@
     mail_sink.py PORT LEDGER
 
 It refuses recipients whose name begins with "unknown" (550) or "later" (451), what comes
-from "spam" (553), and messages to "unwanted" (554). To "hang" it does not answer.
+from "spam" (553), and messages to "unwanted" (554). To "hang" it does not answer, and who
+wrote to "linger" is not let go.
 """
 import asyncio
 import email
@@ -31,6 +32,7 @@ class Sink:
             return '451 come back later'
         if address.startswith('hang'):
             await asyncio.sleep(3600)
+        session.lingers = address.startswith('linger')
         envelope.rcpt_tos.append(address)
         return '250 ok'
 
@@ -43,6 +45,11 @@ class Sink:
                 'text': message.get_content()}
         os.write(ledger, (json.dumps(line) + '\n').encode())
         return '250 taken'
+
+    async def handle_QUIT(self, server, session, envelope):
+        if getattr(session, 'lingers', False):
+            await asyncio.sleep(3600)
+        return '221 bye'
 
 
 async def serve():

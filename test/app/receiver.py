@@ -5,7 +5,8 @@
 /ok answers 204, /status/N answers N, /retry/N?after=SECONDS answers N with Retry-After,
 /first/N answers N to the first request with an id and 204 to others, /redirect leads to
 /ok, /slow/SECONDS answers after a while, /hang never, /drip sends the status and then
-bytes without end, /break breaks off after the status. A line is in the ledger before
+bytes without end, /headers/N the status N and headers without end, /break breaks off
+after the status. A line is in the ledger before
 anything is answered: what is not there nobody was told.
 """
 import json
@@ -40,7 +41,7 @@ class Receiver(BaseHTTPRequestHandler):
         if kind == 'first':
             status = int(number) if is_first else 204
         else:
-            status = {'status': number, 'retry': number, 'redirect': 302, 'hang': 0}.get(kind, 204)
+            status = {'status': number, 'retry': number, 'headers': number, 'redirect': 302, 'hang': 0}.get(kind, 204)
         status = int(status)
         if kind == 'slow':
             time.sleep(float(number))
@@ -53,6 +54,9 @@ class Receiver(BaseHTTPRequestHandler):
             self.answer(status, {'Location': '/ok'})
         elif kind == 'drip':
             self.drip()
+        elif kind == 'headers':
+            self.wfile.write(b'HTTP/1.1 %d So\r\n' % status + (b'X-Header: ' + b'x' * 1000 + b'\r\n') * 100)
+            time.sleep(3600)
         elif kind == 'break':
             self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx')
             self.close_connection = True

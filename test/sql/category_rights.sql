@@ -84,7 +84,7 @@ INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_tran
 	subscription_definitions,tracked_tables,list_tracked_tables,category_copy_definitions,erasers,eraser_definitions,retention_policies,
 	category_rights,category_rights_list,personal_columns,queues,queue_definitions,error_codes,error_code_list}'::text[]);
 INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,checkpoint,consistency_proof,watermark,published_row,log_id,
-	feed_lag,seal_lag,health,health_status,metrics,health_feed,health_guards,health_segments,health_sample,health_worker,health_projections,
+	feed_lag,seal_lag,job_lag,health_jobs,health,health_status,metrics,health_feed,health_guards,health_segments,health_sample,health_worker,health_projections,
 	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,health_erasure,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,
 	append_only_names,guards_of_all,guards_on_tables,guards_of_the_log,manifest_now,manifest_of_the_extension}'::text[]);
 INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,to_cloudevent,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
@@ -92,7 +92,7 @@ INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,t
 	jsonschema_validation_errors,schema_compatibility,event_field,create_event_view,words,short_value,event_detail,markdown,markdown_code,
 	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due}'::text[]);
 -- Goes by the rights of a queue, not of a category.
-INSERT INTO door SELECT 'queue', unnest('{enqueue,claim,complete,fail,heartbeat,jobs,dead_letters,queue_metrics,cancel_job,cancel_jobs,may_work_in,queue_attempts,reads_everything}'::text[]);
+INSERT INTO door SELECT 'queue', unnest('{enqueue,claim,complete,fail,heartbeat,jobs,dead_letters,queue_metrics,cancel_job,cancel_jobs,may_work_in,queue_attempts,has_rights_of_reaction,reads_everything,alerts,close_alert}'::text[]);
 INSERT INTO door SELECT 'whole log', unnest('{verify_log,export_log,random_streams,erased_subjects,holds}'::text[]);
 
 CREATE TEMP VIEW has AS

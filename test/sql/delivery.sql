@@ -1,7 +1,7 @@
 \set ECHO none
 \i test/helpers.sql
 BEGIN;
-SELECT plan(32);
+SELECT plan(35);
 
 SELECT eventsource.append('delivery_order-1', 'placed') IS NULL AS done \gset
 
@@ -52,6 +52,14 @@ SELECT throws_ok(format('SELECT eventsource.record_delivery(%s, %L, worker => %L
 SELECT throws_ok(format('SELECT eventsource.record_delivery(%s, %L, worker => %L, attempt => 2)', :job, 'sent', 'me'), '55000', NULL, 'another attempt, too');
 SELECT throws_ok(format('SELECT eventsource.record_delivery(%s, %L, worker => %L, attempt => 1)', 1000000000000, 'sent', 'me'), '55000', NULL, 'and a job that is none');
 SELECT is(pg_temp.story(:job), 'nothing: claimed', 'nothing is recorded of them');
+
+-- Who may append to the stream cannot take the attempt beforehand.
+SELECT throws_ok(format('SELECT eventsource.append(%L, %L, idempotency_key => %L)', 'delivery-' || :job, 'MessageSent', 'delivery:1'), '42939',
+	'idempotency keys that begin with "delivery:" are reserved', 'its key is reserved');
+SELECT eventsource.append('taken-' || :job, 'MessageSent', idempotency_key => 'attempt-1') IS NULL AS done \gset
+SELECT is(eventsource.record_delivery(:job, 'failed', 'TIMEOUT', worker => 'me', attempt => 1, category => 'taken'), 'scheduled', 'another key is in nobody''s way');
+SELECT is((SELECT idempotency_key FROM eventsource.events WHERE stream = 'taken-' || :job AND version = 2), 'delivery:1', 'the key');
+SELECT pg_temp.lend() AS job \gset
 
 -- Another category.
 SELECT is(eventsource.record_delivery(:job, 'sent', worker => 'me', attempt => 1, category => 'letters'), 'done', 'another category');

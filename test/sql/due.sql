@@ -113,6 +113,11 @@ SELECT is(error, 'division by zero', 'with its message') FROM eventsource.job WH
 SELECT is(pg_temp.run('due1-e2'), 'scheduled step 1 55000', 'run_due() is not for who is called by it');
 SELECT is(row(attempts - attempts_before, error_code, run_at < clock_timestamp() + interval '2 seconds')::text, '(0,,t)', 'a lost race is tried again soon, and counts for nothing')
   FROM eventsource.job WHERE stream = 'due1-e3';
+SELECT eventsource.set_error_code('P0001', false) IS NOT NULL AS ok \gset
+SELECT pg_temp.happen('due1-e5', '{"run": "DO $x$ BEGIN RAISE EXCEPTION ''no''; END $x$"}', '2 hours');
+SELECT is(pg_temp.due(), 'failed 1', 'what need not be tried again');
+SELECT is(pg_temp.run('due1-e5'), 'discarded step 1 P0001', 'is given up at once');
+
 -- What it appends is in the name of the definer, and caused by the event.
 CREATE ROLE due_boss;
 CREATE ROLE due_clerk;
@@ -171,5 +176,53 @@ SELECT pg_temp.happen('due4-void');
 SELECT eventsource.void_event(position, 'mistake', 'me') IS NOT NULL AS ok FROM eventsource.read_stream('due4-void') LIMIT 1 \gset
 SELECT is(pg_temp.due(), 'steps 1', 'a run whose event was voided');
 SELECT is(pg_temp.run('due4-void'), 'cancelled step 1 its event does not count any more', 'is cancelled');
+-- Leases of users' queues.
+SELECT eventsource.create_queue('due_lent', max_attempts => 2, lease => '1 microsecond') > 0 AS ok \gset
+SELECT eventsource.enqueue('due_lent') AS lent \gset
+SELECT count(*) AS n FROM eventsource.claim('due_lent') \gset
+SELECT is(pg_temp.due(), 'leases 1', 'a lease has ended');
+SELECT is(state, 'available', 'it can be claimed again') FROM eventsource.jobs WHERE job_id = :lent;
+SELECT count(*) AS n FROM eventsource.claim('due_lent') \gset
+SELECT is(pg_temp.due(), 'leases 1', 'and again');
+SELECT is(row(state, error_code)::text, '(discarded,LEASE_EXPIRED)', 'until its attempts are used up')
+  FROM eventsource.jobs WHERE job_id = :lent;
+
+-- Alerts.
+SELECT eventsource.create_queue('due_dead', max_attempts => 1, max_dead_per_hour => 20) > 0 AS ok \gset
+CREATE FUNCTION pg_temp.die(n integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM eventsource.enqueue('due_dead') FROM generate_series(1, n);
+	PERFORM eventsource.fail(job_id, 'TIMEOUT') FROM eventsource.claim('due_dead', n);
+END
+$$;
+SELECT pg_temp.die(20);
+SELECT is(pg_temp.due(), '-', 'so many dead letters are none too many');
+SELECT pg_temp.die(1);
+SELECT is(pg_temp.due(), 'alerts 1', 'one more raises an alert');
+SELECT pg_temp.die(5);
+SELECT is(pg_temp.due(), '-', 'one, however many there are');
+SELECT is(row(queue, dead_letters, cardinality(sample), closed_at, closed_by)::text, '(due_dead,21,10,,)', 'with a sample')
+  FROM eventsource.alerts;
+SELECT is((SELECT count(*) FROM eventsource.alerts a, unnest(a.sample) s JOIN eventsource.dead_letters d ON d.job_id = s), 10::bigint,
+	'of dead letters');
+SELECT pg_temp.refuses('SELECT eventsource.close_alert(0)', '42704', 'there is no alert 0', 'an unknown alert');
+SELECT id AS alert FROM eventsource.alerts \gset
+SET ROLE due_clerk;
+SELECT pg_temp.refuses(format('SELECT eventsource.close_alert(%s)', :alert), '42501', 'permission denied for queue "due_dead"', 'an alert is closed by who works there');
+RESET ROLE;
+SELECT ok(eventsource.close_alert(:alert), 'it is closed');
+SELECT ok(NOT eventsource.close_alert(:alert), 'once');
+SELECT is(pg_temp.due(), '-', 'what was dead then raises no other');
+SELECT pg_temp.die(21);
+SELECT is(pg_temp.due(), 'alerts 1', 'what comes after does');
+SELECT eventsource.create_queue('due_dead', max_attempts => 1, max_dead_per_hour => 50) > 0 AS ok \gset
+SELECT is(pg_temp.due(), 'alerts 1', 'when there are not too many any more');
+SELECT is(count(*) FILTER (WHERE closed_at IS NULL) || ' ' || count(closed_by), '0 1', 'it is closed by itself') FROM eventsource.alerts;
+
+-- What is kept no longer is forgotten.
+SELECT eventsource.create_queue('due_dead', keep => '0') > 0 AS ok \gset
+SELECT is(pg_temp.due(), 'forgotten 47', 'finished jobs are forgotten');
+SELECT is(count(*), 0::bigint, 'all') FROM eventsource.jobs WHERE queue = 'due_dead';
+SELECT is(count(*), 0::bigint, 'and closed alerts') FROM eventsource.alerts WHERE queue = 'due_dead';
 SELECT * FROM finish();
 ROLLBACK;

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- health(): what is wrong is said, by whoever asks; nothing else is.
 BEGIN;
-SELECT plan(29);
+SELECT plan(36);
 
 CREATE ROLE es_health_reader;
 CREATE SCHEMA health;
@@ -102,6 +102,24 @@ SELECT is(pg_temp.status_of('subscription health'), (SELECT CASE WHEN s.lag > 0 
 SELECT is((SELECT count(*) FROM eventsource.metrics WHERE metric LIKE 'subscription%{health}'), 3::bigint, 'has metrics');
 SELECT is(pg_temp.status_of('parked events'), 'healthy', 'nothing is parked');
 ROLLBACK TO subscribed;
+
+-- Jobs: leases that ended, alerts, what is due.
+SAVEPOINT jobs;
+SELECT results_eq($$ SELECT "check", status, value FROM eventsource.health() WHERE "check" IN ('dead letters', 'leases of jobs', 'what is due') ORDER BY 1 $$,
+	$$ VALUES ('dead letters', 'healthy', 0::numeric), ('leases of jobs', 'healthy', 0), ('what is due', 'healthy', 0) $$, 'no jobs');
+SELECT eventsource.create_queue('health', max_dead_per_hour => 1) AS done \gset
+SELECT count(eventsource.enqueue('health', to_jsonb(n))) AS done FROM generate_series(1, 3) n \gset
+SELECT count(*) AS done FROM eventsource.claim('health', 1, '1 microsecond', 'w') \gset
+SELECT is(pg_temp.message_of('leases of jobs'), '1 have ended, and neither a worker nor run_due() has looked after them', 'a lease that ended');
+SELECT is(pg_temp.status_of('leases of jobs'), 'healthy', 'just now');
+SELECT count(eventsource.fail(job_id, 'REJECTED', worker => 'w')) AS done FROM eventsource.claim('health', 2, '1 hour', 'w') \gset
+SELECT is(pg_temp.message_of('dead letters'), '2 job(s) given up within the last hour; no alert is open', 'dead letters');
+SELECT count(*) AS done FROM eventsource.run_due() \gset
+SELECT is(pg_temp.status_of('dead letters'), 'degraded', 'an alert');
+SELECT is(pg_temp.message_of('leases of jobs'), 'none has ended that nobody has looked after', 'run_due() has looked');
+SELECT results_eq($$ SELECT metric, value FROM eventsource.metrics WHERE metric IN ('jobs_lost', 'dead_letters_last_hour', 'job_alerts', 'due_lag_seconds') ORDER BY 1 $$,
+	$$ VALUES ('dead_letters_last_hour', 2::numeric), ('due_lag_seconds', 0), ('job_alerts', 1), ('jobs_lost', 0) $$, 'metrics');
+ROLLBACK TO jobs;
 
 -- The worker: not without preloading.
 SELECT ok(CASE WHEN EXISTS (SELECT FROM eventsource.workers WHERE database = current_database())

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Jobs: enqueue, claim, complete, fail, heartbeat, keys, order, priorities, the view.
 BEGIN;
-SELECT plan(65);
+SELECT plan(69);
 
 CREATE FUNCTION pg_temp.claims(queue text, max_jobs integer DEFAULT 100, worker text DEFAULT 'w', lease interval DEFAULT '1 hour')
 	RETURNS text LANGUAGE sql AS $$
@@ -103,6 +103,20 @@ SELECT is(pg_temp.claims('job4'), '-', 'holds those behind it');
 SELECT ok(eventsource.enqueue('job5', '1', run_at => now() + interval '1 hour') > 0, 'one for later');
 SELECT is(state, 'scheduled', 'is scheduled') FROM eventsource.jobs WHERE queue = 'job5';
 SELECT is(pg_temp.claims('job5'), '-', 'and not claimed');
+
+-- More than a hundred given up within an hour, in a queue that was not created: one alert.
+CREATE FUNCTION pg_temp.give_up(n integer) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM eventsource.enqueue('job6') FROM generate_series(1, n);
+	PERFORM eventsource.fail(job_id, 'REJECTED', worker => 'w') FROM eventsource.claim('job6', n, '1 hour', 'w');
+	RETURN (SELECT coalesce(sum(count), 0)::text FROM eventsource.run_due() WHERE work = 'alerts');
+END
+$$;
+SELECT is(pg_temp.give_up(100), '0', 'a hundred dead letters raise no alert');
+SELECT is(pg_temp.give_up(1), '1', 'one more does');
+SELECT is(pg_temp.give_up(50), '0', 'and none of the others');
+SELECT pg_temp.same_rows($$ SELECT queue, dead_letters, cardinality(sample), sample <@ ARRAY(SELECT job_id FROM eventsource.dead_letters WHERE queue = 'job6') FROM eventsource.alerts WHERE queue = 'job6' AND closed_at IS NULL $$,
+	$$ VALUES ('job6', 101::bigint, 10, true) $$, 'it is the only one, with a sample of ten');
 
 SELECT * FROM finish();
 ROLLBACK;

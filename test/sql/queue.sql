@@ -37,7 +37,7 @@ FROM (VALUES
 SELECT is(pg_temp.refusal($$ SELECT eventsource.create_queue('$', 0, strategy => 's', jitter => 2) $$),
 	$want$ZE011: invalid definition of queue "$"
 DETAIL: name: names that begin with $ are the database's own
-max_attempts: must be at least 1, not 0
+max_attempts: must be 1 to 1000, not 0
 strategy: must be exponential or fixed, not "s"
 jitter: must be 0 to 1
 HINT: For example: SELECT eventsource.create_queue('mail', max_attempts => 5).$want$, 'all that is wrong is listed');

@@ -25,7 +25,7 @@ SELECT is(pg_temp.action_problems('[]'), 'action: must be an object');
 SELECT is(pg_temp.action_problems('{}'), 'action: must have one of enqueue, append, cancel, call and steps');
 SELECT is(pg_temp.action_problems('{"enqueue": "q", "append": "t"}'), 'action: must have one of enqueue, append, cancel, call and steps');
 SELECT is(pg_temp.action_problems('{"enqueue": "$reaction"}'), 'action.enqueue: queues whose names begin with $ are the log''s own');
-SELECT is(pg_temp.action_problems('{"enqueue": 1, "stream": "1", "priority": 1.5, "max_attempts": 0}'), E'action.stream: there is no such member of enqueue\naction.enqueue: must be a name of 1 to 256 bytes\naction.priority: must be a whole number from -2147483648 to 2147483647\naction.max_attempts: must be a whole number from 1 to 32767');
+SELECT is(pg_temp.action_problems('{"enqueue": 1, "stream": "1", "priority": 1.5, "max_attempts": 0}'), E'action.stream: there is no such member of enqueue\naction.enqueue: must be a name of 1 to 256 bytes\naction.priority: must be a whole number from -2147483648 to 2147483647\naction.max_attempts: must be a whole number from 1 to 1000');
 SELECT is(pg_temp.action_problems('{"append": "t"}'), 'action.stream: must be given: an expression for the stream to append to');
 SELECT is(pg_temp.action_problems('{"append": "t", "stream": "''$config-x''"}'), 'stream: "$config" is not a category to append to');
 SELECT is(pg_temp.action_problems('{"cancel": "rcx"}'), 'key: must be given, since what is cancelled is what has the same key');

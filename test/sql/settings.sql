@@ -7,7 +7,7 @@ SET LOCAL eventsource.actor = 'early';
 SELECT eventsource.append('set-early', 'x') IS NULL AS done \gset
 COMMIT;
 BEGIN;
-SELECT plan(30);
+SELECT plan(31);
 SELECT is(actor, 'early', 'a setting made before anything else in a session') FROM eventsource.events WHERE stream = 'set-early';
 
 CREATE FUNCTION pg_temp.last(stream text) RETURNS text LANGUAGE sql AS $$
@@ -17,13 +17,14 @@ $$;
 
 SELECT set_eq(
 	$$ SELECT name, vartype, context FROM pg_settings WHERE name LIKE 'eventsource.%'
-		AND name NOT IN ('eventsource.segment_size', 'eventsource.shared_heads', 'eventsource.assert_formats', 'eventsource.archive_tablespace', 'eventsource.seal_interval', 'eventsource.guard_interval') AND name NOT LIKE 'eventsource.worker%' $$,
+		AND name NOT IN ('eventsource.segment_size', 'eventsource.shared_heads', 'eventsource.assert_formats', 'eventsource.archive_tablespace', 'eventsource.seal_interval', 'eventsource.guard_interval', 'eventsource.call_timeout') AND name NOT LIKE 'eventsource.worker%' $$,
 	$$ VALUES ('eventsource.actor', 'string', 'user'), ('eventsource.reason', 'string', 'user'),
 		('eventsource.correlation_id', 'string', 'user'), ('eventsource.causation_id', 'string', 'user'), ('eventsource.include_synthetic', 'bool', 'user'), ('eventsource.unregistered_types', 'enum', 'user'),
 		('eventsource.max_feed_lag', 'integer', 'user'), ('eventsource.max_seal_lag', 'integer', 'user'), ('eventsource.max_retention_lag', 'integer', 'user'), ('eventsource.health_sample', 'integer', 'user') $$,
 	'anybody may set them');
 SELECT is(context, 'superuser', 'but not the size of segments') FROM pg_settings WHERE name = 'eventsource.segment_size';
 SELECT is(count(*), 4::bigint, 'nor those of the worker') FROM pg_settings WHERE name LIKE 'eventsource.worker%' AND context = 'sighup';
+SELECT is(context, 'sighup', 'nor how long a call may take') FROM pg_settings WHERE name = 'eventsource.call_timeout';
 SELECT is(context, 'superuser', 'nor whether formats are asserted') FROM pg_settings WHERE name = 'eventsource.assert_formats';
 SELECT throws_ok($$ SET LOCAL eventsource.actr = 'x' $$, '42602', 'invalid configuration parameter name "eventsource.actr"', 'a misspelt setting');
 

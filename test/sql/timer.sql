@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Timeouts of state machines: scheduled, cancelled, executed.
 BEGIN;
-SELECT plan(57);
+SELECT plan(59);
 
 CREATE FUNCTION pg_temp.run_due() RETURNS bigint LANGUAGE sql AS $$
 	SELECT coalesce(sum(count), 0) FROM eventsource.run_due() WHERE work = 'timeouts'
@@ -130,6 +130,19 @@ SELECT is(pg_temp.history('tmrring-1'), 'begun A 2020-01-01 00:00:00, ab B 2020-
 SELECT is(pg_temp.run_due(), 0::bigint, 'once');
 SELECT is((SELECT run_at BETWEEN clock_timestamp() + interval '59 minutes' AND clock_timestamp() + interval '1 hour' FROM eventsource.jobs WHERE stream = 'tmrring-1' AND state = 'scheduled'), true,
 	'a state that it came through counts from now');
+
+-- A change of state looks at what waits, not at all jobs that the stream ever had.
+SELECT eventsource.create_state_machine('tmri', '{"initial": "A", "states": {
+	"A": {"on": {"begun": {}, "x": "B"}, "after": {"1 day": "x"}}, "B": {"on": {"y": "A"}, "after": {"1 day": "y"}}}}') IS NULL AS done \gset
+SELECT eventsource.create_category('tmri', 'tmri') IS NULL AS done \gset
+CREATE FUNCTION pg_temp.jobs_read() RETURNS bigint LANGUAGE sql AS $$
+	SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relid = 'eventsource.job'::regclass
+$$;
+SELECT eventsource.append('tmri-1', 'begun') IS NULL AS done \gset
+SELECT count(eventsource.enqueue('tmri', stream => 'tmri-1')) AS jobs FROM generate_series(1, 3000) \gset
+SELECT pg_temp.jobs_read() AS before \gset
+SELECT is((eventsource.append('tmri-1', 'x')).state || (eventsource.append('tmri-1', 'y')).state, 'BA', 'a stream with many jobs changes its state');
+SELECT cmp_ok(pg_temp.jobs_read() - :before, '<', 20::bigint, 'few of them are read');
 SELECT is((SELECT array_agg(problem) FROM eventsource.verify_transitions() WHERE stream_name LIKE 'tmr%'), NULL, 'the log is as the machines say');
 
 SELECT * FROM finish();

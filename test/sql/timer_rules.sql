@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Timeouts of state machines: guards, rules of now, new versions, and where events come from.
 BEGIN;
-SELECT plan(47);
+SELECT plan(53);
 
 CREATE FUNCTION pg_temp.run_due() RETURNS bigint LANGUAGE sql AS $$
 	SELECT coalesce(sum(count), 0) FROM eventsource.run_due() WHERE work = 'timeouts'
@@ -88,6 +88,20 @@ SELECT is(pg_temp.jobs('tmrv-3'), E'B 1 day tmrv@1 2050-01-06 00:00\nB 2 days tm
 SELECT is(pg_temp.run_due(), 2::bigint, 'one is due, by both');
 SELECT is(pg_temp.jobs('tmrv-4'), E'B 1 day tmrv@1 done: ZE006: event type "y" is unknown to state machine "tmrv@2"\nB 2 days tmrv@2 done', 'the machine of now decides');
 SELECT is(eventsource.schedule_timeouts('tmrv'), 0::bigint, 'what was done is not scheduled again');
+
+-- What happened without leaving the state is known by its event; so it is where there is no job of it any more.
+SELECT eventsource.create_state_machine('tmrk', '{"initial": "A", "states": {"A": {"on": {"begun": {}, "again": "A", "noted": {}, "x": "B"}}, "B": {"type": "final"}}}') IS NULL AS done \gset
+SELECT eventsource.create_category('tmrk', 'tmrk') IS NULL AS done \gset
+SELECT pg_temp.at('tmrk-' || n, 'begun', '2020-01-01Z') AS s FROM generate_series(1, 3) n \g /dev/null
+SELECT state FROM generate_series(1, 2) n, eventsource.append('tmrk-' || n, 'noted', metadata => '{"timeout": "5 days"}', occurred_at => '2020-01-06Z') \g /dev/null
+SELECT is(pg_temp.at('tmrk-2', 'again', '2020-01-07Z'), 'A', 'one enters the state anew');
+SELECT eventsource.create_state_machine('tmrk', '{"initial": "A", "states": {"A": {"on": {"begun": {}, "again": "A", "noted": {}, "x": "B"}, "after": {"5 days": "noted", "7 days": "noted"}}, "B": {"type": "final"}}}') IS NULL AS done \gset
+SELECT is(eventsource.schedule_timeouts('tmrk'), 5::bigint, 'it is not scheduled again');
+SELECT is(pg_temp.jobs('tmrk-1'), 'A 7 days tmrk@2 available', 'where it happened');
+SELECT is(pg_temp.jobs('tmrk-2'), E'A 5 days tmrk@2 available\nA 7 days tmrk@2 available', 'but where that was in a visit before');
+SELECT is(pg_temp.run_due(), 5::bigint, 'all are due');
+SELECT is(eventsource.schedule_timeouts('tmrk'), 0::bigint, 'and not again');
+
 SELECT eventsource.create_state_machine('tmrv', '{"initial": "A", "states": {
 	"A": {"on": {"begun": {}, "x": "B", "noted": {}}}, "B": {"on": {"z": "A", "y2": "C"}}, "C": {"type": "final"}}}') IS NULL AS done \gset
 SELECT is(pg_temp.at('tmrv-1', 'x', '2050-01-02Z'), 'B', 'a state that has lost its timeouts is left');

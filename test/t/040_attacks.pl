@@ -60,6 +60,13 @@ RESET SESSION AUTHORIZATION;
 SELECT count(eventsource.append('a-1', 'happened'));
 SELECT eventsource.seal();
 SQL
+# Statements on jobs run as the owner of the tables, who owns none of the functions.
+is( $node->safe_psql('log', <<'SQL'), "1 2|t", 'jobs are lent where functions and tables have different owners');
+SET SESSION AUTHORIZATION es_app;
+SELECT count(eventsource.enqueue('post', to_jsonb(n), order_key => 'k' || n % 2)) FROM generate_series(1, 100) n \g /dev/null
+SELECT string_agg(payload::text, ' ' ORDER BY job_id), bool_and(eventsource.complete(job_id, worker => 'w') IS NOT NULL)
+  FROM eventsource.claim('post', 100, worker => 'w');
+SQL
 my $segment = 'eventsource.' . $node->safe_psql('log', 'SELECT table_name FROM eventsource.segments ORDER BY lower_bound LIMIT 1');
 my $checkpoint = $node->safe_psql('log', 'SELECT eventsource.checkpoint()') . "\n";
 my $contents = q{SELECT md5(concat((SELECT string_agg(e::text, ',' ORDER BY position) FROM eventsource.events e),

@@ -1,4 +1,4 @@
-# 068_relay_mail.pl: the relay sends mail by a real mail server: what arrives, which
+# 069_relay_mail.pl: the relay sends mail by a real mail server: what arrives, which
 # refusal is which error, and what payloads may not do.
 
 use strict;
@@ -10,6 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Relay;
 use Test::More;
+use Time::HiRes qw(time);
 use utf8;
 
 my $missing = build_relay();
@@ -93,6 +94,16 @@ ok(wait_until(sub { run_relay($node, @mail, '--smtp-plain', '--drain'); ask("SEL
 is(story_of($jobs[$_]), $others[$_][1], "$others[$_][0]: its error") for 0 .. $#jobs;
 is(ledger_of("$dir/mails") - $before, 0, 'none of them arrived');
 is(ask("SELECT count(*) FROM eventsource.events WHERE category = 'delivery' AND data::text LIKE '%\@%'"), 0, 'no event tells an address');
+
+# ---- a server that does not say good-bye ----
+
+my $lingering = enqueue(to => 'linger@example.com');
+my $started = time;
+is((run_relay($node, @mail, '--smtp-plain', '--drain'))[0], 0, 'a server that does not answer at the end');
+is(story_of($lingering), 'MessageSent: done', 'has the mail');
+cmp_ok(time - $started, '<', 30, 'and is not waited for');
+is(ledger_of("$dir/mails") - $before, 1, 'it came once');
+$before++;
 
 # ---- a server without TLS, or none at all ----
 
