@@ -59,8 +59,8 @@ SELECT eventsource.create_state_machine('crm_lead', '{"initial": "NEW", "states"
 SELECT is(crm.install(), 1, 'what is different is defined anew, and nothing else');
 BEGIN;
 SELECT eventsource.create_state_machine('mine', '{"initial": "A", "states": {"A": {"on": {"x": "B"}}, "B": {"type": "final"}}}') \g /dev/null
-SELECT eventsource.create_category('order', 'mine') \g /dev/null
-SELECT pg_temp.refuses('SELECT crm.install()', '42710', 'category "order" is in use', 'a category of others is not taken away');
+SELECT eventsource.create_category('funnel', 'mine') \g /dev/null
+SELECT pg_temp.refuses('SELECT crm.install()', '42710', 'category "funnel" is in use', 'a category of others is not taken away');
 ROLLBACK;
 
 -- ---- views of another version ----
