@@ -110,7 +110,7 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('SegmentDefined', 'segment', 'Lifecycle Management', 'rule:segment', 'segmentName', 'Who belongs to a segment'),
 		('SegmentDropped', 'segment', 'Lifecycle Management', NULL, NULL, 'A segment is not worked out any more'),
 		('SegmentationRecalculated', 'segment', 'Lifecycle Management', NULL, 'segmentCount criteria', 'Segments were worked out anew'),
-		('ThirdPartyIntegrationSynced', 'integration', 'Lifecycle Management', 'integration action', 'customerId succeeded errorCode errorMessage', 'A program of others was told something'),
+		('ThirdPartyIntegrationSynced', 'integration', 'Lifecycle Management', 'integration action', 'customerId eventPosition succeeded errorCode errorMessage', 'A program of others was told something'),
 		('CampaignDefined', 'campaign', 'Lifecycle Management', 'trigger steps messageClass:required', 'exits description', 'A campaign, or a new version of it'),
 		('CampaignSuspended', 'campaign', 'Lifecycle Management', NULL, 'reason:code', 'It rests: what is due waits'),
 		('CampaignContinued', 'campaign', 'Lifecycle Management', NULL, 'reason:code', 'It goes on'),

@@ -9,10 +9,11 @@ DECLARE
 BEGIN
 	PERFORM eventsource.expect_owner();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
-	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns();
+	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();
 	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_cart_views(), crm.put_order_views(),
 		crm.put_ledger_views(), crm.put_segment_views(), crm.put_journey_views(),
-		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views(), crm.put_attribution_views();
+		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views(), crm.put_attribution_views(), crm.put_integration_views(),
+		crm.put_exchange_views();
 	changed := changed + (
 		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
 			('lead', 'crm_lead', 'crm.lead', NULL),
@@ -67,8 +68,8 @@ COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what
 
 CREATE FUNCTION crm.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['add_lead_note', 'add_to_cart', 'add_to_segment', 'append_to_cart', 'append_to_lead', 'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
-				 'create_lead', 'deactivate_customer', 'define_funnel', 'define_segment', 'deliver_order', 'drop_segment', 'fail_message', 'fail_payment', 'fail_refund', 'grant_consent', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'pause_campaign', 'pause_campaigns', 'place_order', 'post_to_ledger', 'reactivate_customer', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_payment', 'record_signal', 'register_customer',
+	SELECT ARRAY['ack_integration', 'add_lead_note', 'add_to_cart', 'add_to_segment', 'append_to_cart', 'append_to_lead', 'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
+				 'create_lead', 'deactivate_customer', 'define_funnel', 'define_segment', 'deliver_order', 'drop_segment', 'fail_message', 'fail_payment', 'fail_refund', 'erase_customer', 'grant_consent', 'import_channel', 'import_event', 'import_xes_row', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'nack_integration', 'pause_campaign', 'pause_campaigns', 'place_order', 'poll_integration', 'post_to_ledger', 'reactivate_customer', 'request_erasure', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_integration', 'record_payment', 'record_signal', 'register_customer',
 				 'remove_from_cart', 'remove_from_segment', 'renew_consent', 'resume_campaign', 'resume_campaigns', 'retry_payment', 'revoke_consent', 'send_message', 'set_channel_rule', 'set_frequency_cap', 'set_lead_flag', 'set_setting', 'ship_order', 'skip_message', 'start_checkout', 'tick_leads', 'token_hash', 'trigger_campaign', 'transition_lead',
 				 'update_preferences', 'update_profile', 'verify_email']::name[]
 $$;

@@ -1,0 +1,30 @@
+-- The right to be forgotten, for customers.
+
+CREATE FUNCTION crm.request_erasure(customer_id text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM eventsource.append('customer-' || customer_id, 'CustomerDataDeletionRequested', jsonb_build_object('reason', reason, 'deletionType', mode), actor => actor);
+	RETURN eventsource.request_erasure('customer-' || customer_id, mode, reason, actor);
+END
+$$;
+COMMENT ON FUNCTION crm.request_erasure(text, text, text, text) IS
+	'Records that a customer is to be forgotten: mode soft (can be reverted), anonymize, hard; reason gdpr-request or data-retention-policy. Opens a case with a deadline: see eventsource.erasure_requests. Errors: 55000 if it is requested, ZE002 deleted or unknown, ZE007, ZE009.';
+
+CREATE FUNCTION crm.erase_customer(customer_id text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL) RETURNS TABLE (target text, affected bigint)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	stream CONSTANT text := 'customer-' || erase_customer.customer_id;
+	known bigint;
+BEGIN
+	SELECT count(*) INTO known FROM eventsource.subject_events(stream);
+	PERFORM crm.remove_from_segment(m.customer_id, m.segment_id, 'erased', erase_customer.actor)
+	   FROM (SELECT * FROM crm.segment_members s WHERE s.customer_id = erase_customer.customer_id ORDER BY s.segment_id) m;
+	PERFORM crm.skip_message(m.message_id, 'erased', '{"refused": "erased"}')
+	   FROM (SELECT * FROM crm.messages x WHERE x.customer_id = erase_customer.customer_id AND x.status = 'queued' ORDER BY x.message_id) m;
+	PERFORM eventsource.append(stream, 'CustomerDataDeleted', jsonb_build_object('deletionType', erase_customer.mode, 'eventsAnonymized', known,
+		'completedAt', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), actor => erase_customer.actor);
+	RETURN QUERY SELECT e.target, e.affected FROM eventsource.erase_subject(stream, erase_customer.mode, erase_customer.reason, erase_customer.actor) e;
+END
+$$;
+COMMENT ON FUNCTION crm.erase_customer(text, text, text, text) IS
+	'Forgets a customer, in this transaction: segments and messages that wait go, personal fields of all events about the customer go as the mode says (see eventsource.erase_subject()), and nothing is recorded of the customer any more. What was bought stays, without a person. Integrations are told. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (eventsource.grant_eraser), ZE002 unknown customer, ZE009 erased already.';
