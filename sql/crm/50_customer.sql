@@ -227,19 +227,21 @@ BEGIN
 			'customer_id', 'The customer.', 'version', 'Version of the event.', 'changed_at', 'When.', 'event_type', 'What happened.', 'field', 'Which field.',
 			'old_value', 'Its value before; *** for who may not see personal data.', 'new_value', 'Its value; *** likewise.', 'changed_by', 'Actor.',
 			'ip_address', 'From where; the network for who may not see personal data.', 'user_agent', 'With what; *** likewise.'), $view$
-		SELECT e.key AS customer_id, e.version, e.occurred_at AS changed_at, e.type AS event_type, f.field,
-			   lag(f.value) OVER (PARTITION BY e.stream, f.field ORDER BY e.version) AS old_value, f.value AS new_value, e.actor AS changed_by,
-			   e.data->>'ipAddress' AS ip_address, e.data->>'userAgent' AS user_agent
-		  FROM eventsource.events e
-		 CROSS JOIN LATERAL (VALUES
-			('email', coalesce(e.data->>'email', e.data->>'newEmail'), e.type IN ('CustomerCreated', 'CustomerEmailUpdated')),
-			('first_name', coalesce(e.data->>'firstName', e.data->>'newFirstName'), e.type IN ('CustomerCreated', 'CustomerNameUpdated')),
-			('last_name', coalesce(e.data->>'lastName', e.data->>'newLastName'), e.type IN ('CustomerCreated', 'CustomerNameUpdated')),
-			('phone', coalesce(e.data->>'phone', e.data->>'newPhone'), e.type IN ('CustomerCreated', 'CustomerPhoneUpdated')),
-			('date_of_birth', coalesce(e.data->>'dateOfBirth', e.data->>'newDateOfBirth'), e.type IN ('CustomerCreated', 'CustomerDateOfBirthUpdated')),
-			('address', e.data->>'newAddress', e.type = 'CustomerAddressUpdated'),
-			('status', e.to_state, e.from_state IS DISTINCT FROM e.to_state)) f (field, value, is_told)
-		 WHERE e.category = 'customer' AND f.is_told $view$);
+		SELECT t.customer_id, t.version, t.changed_at, t.event_type, t.field, t.old_value, t.new_value, t.changed_by, t.ip_address, t.user_agent
+		  FROM (SELECT e.key AS customer_id, e.version, e.occurred_at AS changed_at, e.type AS event_type, f.field,
+					   lag(f.value) OVER (PARTITION BY e.stream, f.field ORDER BY e.version) AS old_value, f.value AS new_value, e.actor AS changed_by,
+					   e.data->>'ipAddress' AS ip_address, e.data->>'userAgent' AS user_agent
+				  FROM eventsource.events e
+				 CROSS JOIN LATERAL (VALUES
+					('email', coalesce(e.data->>'email', e.data->>'newEmail'), e.type IN ('CustomerCreated', 'CustomerEmailUpdated')),
+					('first_name', coalesce(e.data->>'firstName', e.data->>'newFirstName'), e.type IN ('CustomerCreated', 'CustomerNameUpdated')),
+					('last_name', coalesce(e.data->>'lastName', e.data->>'newLastName'), e.type IN ('CustomerCreated', 'CustomerNameUpdated')),
+					('phone', coalesce(e.data->>'phone', e.data->>'newPhone'), e.type IN ('CustomerCreated', 'CustomerPhoneUpdated')),
+					('date_of_birth', coalesce(e.data->>'dateOfBirth', e.data->>'newDateOfBirth'), e.type IN ('CustomerCreated', 'CustomerDateOfBirthUpdated')),
+					('address', e.data->>'newAddress', e.type = 'CustomerAddressUpdated'),
+					('status', e.to_state, e.from_state IS DISTINCT FROM e.to_state)) f (field, value, is_told)
+				 WHERE e.category = 'customer' AND f.is_told) t
+		 WHERE t.old_value IS DISTINCT FROM t.new_value $view$);
 END
 $$;
 COMMENT ON FUNCTION crm.put_customer_views() IS 'Private, for install(): views of customers.';
