@@ -26,7 +26,22 @@ BEGIN
 	CREATE INDEX IF NOT EXISTS journey_event_customer_idx ON crm.journey_event (customer_id, occurred_at);
 	CREATE INDEX IF NOT EXISTS journey_event_type_idx ON crm.journey_event (type, occurred_at);
 
-	RETURN crm.put_projection('crm.journey_event', '{visit,cart,order,message,customer}'::text[], jsonb_build_object('*', $rule$
+	CREATE TABLE IF NOT EXISTS crm.visit_session (
+		session_id  text PRIMARY KEY,
+		customer_id text,
+		channel     text,
+		campaign_id text,
+		event_count bigint NOT NULL DEFAULT 0,
+		started_at  timestamptz,
+		ended_at    timestamptz
+	);
+	COMMENT ON TABLE crm.visit_session IS 'Private: visits, a projection. Read the view sessions.';
+	CREATE INDEX IF NOT EXISTS visit_session_customer_idx ON crm.visit_session (customer_id);
+
+	RETURN crm.put_projection('crm.visit_session', 'visit', jsonb_build_object('*', $rule$ customer_id = coalesce(row.customer_id, event.data->>'customerId'),
+			channel = coalesce(row.channel, event.data->>'channel'), campaign_id = CASE WHEN row.channel IS NULL THEN event.data->>'campaignId' ELSE row.campaign_id END,
+			event_count = row.event_count + 1, started_at = least(row.started_at, event.occurred_at), ended_at = greatest(row.ended_at, event.occurred_at) $rule$))
+		+ crm.put_projection('crm.journey_event', '{visit,cart,order,message,customer}'::text[], jsonb_build_object('*', $rule$
 			event_position = event.position, category = event.category, type = event.type, occurred_at = event.occurred_at,
 			customer_id = coalesce(event.data->>'customerId', CASE WHEN event.category = 'customer' THEN event.key END),
 			session_id = CASE WHEN event.category = 'visit' THEN event.key ELSE event.data->>'sessionId' END,
@@ -41,27 +56,39 @@ COMMENT ON FUNCTION crm.put_journeys() IS 'Private, for install(): table and pro
 CREATE FUNCTION crm.put_journey_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	-- Of a visit, or a cart, whose customer became known later, all is his.
+	-- Of a visit, or a cart, whose customer became known later, all is his.  In parts, so that
+	-- who asks for a customer has an index.
 	PERFORM crm.put_view('journeys', 'What customers did, one row per event; order by event_position.', jsonb_build_object(
 			'customer_id', 'Who; NULL: not known. Who became known later in a visit or for a cart is known from its beginning.', 'event_position', 'Place in the log.', 'occurred_at', 'When.', 'event_type', 'What happened.', 'category', 'visit, cart, order, message or customer.',
 			'stream', 'Stream of the event.', 'version', 'Its version.', 'session_id', 'Session that it happened in.', 'channel', 'Channel that it came by.', 'campaign_id', 'Campaign that it came by.', 'product_id', 'Product that it is about.', 'product_category', 'Category of that.',
 			'amount', 'Money that it is about.', 'currency', 'Currency of it.', 'is_imported', 'True if an import told it.'), $view$
-		SELECT coalesce(j.customer_id, CASE j.category WHEN 'cart' THEN (SELECT c.customer_id FROM crm.cart c WHERE c.cart_id = substr(j.stream, 6))
-					WHEN 'visit' THEN (SELECT v.customer_id FROM crm.journey_event v WHERE v.stream = j.stream AND v.customer_id IS NOT NULL ORDER BY v.version LIMIT 1) END) AS customer_id,
-			   j.event_position, j.occurred_at, j.type AS event_type, j.category, j.stream, j.version, j.session_id, j.channel, j.campaign_id, j.product_id, j.product_category, j.amount, j.currency, j.is_imported
+		SELECT j.customer_id, j.event_position, j.occurred_at, j.type AS event_type, j.category, j.stream, j.version, j.session_id, j.channel, j.campaign_id, j.product_id, j.product_category, j.amount, j.currency, j.is_imported
 		  FROM crm.journey_event j
-		 WHERE eventsource.may_read_category(j.category) $view$);
+		 WHERE j.customer_id IS NOT NULL AND eventsource.may_read_category(j.category)
+		 UNION ALL
+		SELECT c.customer_id, j.event_position, j.occurred_at, j.type, j.category, j.stream, j.version, j.session_id, j.channel, j.campaign_id, j.product_id, j.product_category, j.amount, j.currency, j.is_imported
+		  FROM crm.cart c
+		  JOIN crm.journey_event j ON j.stream = 'cart-' || c.cart_id
+		 WHERE j.customer_id IS NULL AND c.customer_id IS NOT NULL AND eventsource.may_read_category('cart')
+		 UNION ALL
+		SELECT v.customer_id, j.event_position, j.occurred_at, j.type, j.category, j.stream, j.version, j.session_id, j.channel, j.campaign_id, j.product_id, j.product_category, j.amount, j.currency, j.is_imported
+		  FROM crm.visit_session v
+		  JOIN crm.journey_event j ON j.stream = 'visit-' || v.session_id
+		 WHERE j.customer_id IS NULL AND v.customer_id IS NOT NULL AND eventsource.may_read_category('visit')
+		 UNION ALL
+		SELECT NULL, j.event_position, j.occurred_at, j.type, j.category, j.stream, j.version, j.session_id, j.channel, j.campaign_id, j.product_id, j.product_category, j.amount, j.currency, j.is_imported
+		  FROM crm.journey_event j
+		 WHERE j.customer_id IS NULL AND eventsource.may_read_category(j.category)
+		   AND NOT EXISTS (SELECT FROM crm.cart c WHERE c.customer_id IS NOT NULL AND 'cart-' || c.cart_id = j.stream)
+		   AND NOT EXISTS (SELECT FROM crm.visit_session v WHERE v.customer_id IS NOT NULL AND 'visit-' || v.session_id = j.stream) $view$);
 
 	PERFORM crm.put_view('sessions', 'Visits, one row each.', jsonb_build_object(
 			'session_id', 'The session; its stream is visit-<session_id>.', 'customer_id', 'Whose; NULL: not known.', 'started_at', 'When its first event happened.', 'ended_at', 'When its last did.', 'duration', 'In between.',
-			'event_count', 'How many events.', 'product_count', 'How many different products were looked at.', 'channel', 'Channel that it came by: that of its first event with one.', 'campaign_id', 'Campaign, likewise.'), $view$
-		SELECT j.session_id, (array_agg(j.customer_id ORDER BY j.version) FILTER (WHERE j.customer_id IS NOT NULL))[1] AS customer_id, min(j.occurred_at) AS started_at, max(j.occurred_at) AS ended_at,
-			   max(j.occurred_at) - min(j.occurred_at) AS duration, count(*) AS event_count, count(DISTINCT j.product_id) AS product_count,
-			   (array_agg(j.channel ORDER BY j.version) FILTER (WHERE j.channel IS NOT NULL))[1] AS channel,
-			   (array_agg(j.campaign_id ORDER BY j.version) FILTER (WHERE j.campaign_id IS NOT NULL))[1] AS campaign_id
-		  FROM crm.journey_event j
-		 WHERE j.category = 'visit' AND eventsource.may_read_category('visit')
-		 GROUP BY j.session_id $view$);
+			'event_count', 'How many events.', 'product_count', 'How many different products were looked at.', 'channel', 'Channel that it came by: that of its first event with one.', 'campaign_id', 'Campaign of that event.'), $view$
+		SELECT v.session_id, v.customer_id, v.started_at, v.ended_at, v.ended_at - v.started_at AS duration, v.event_count,
+			   (SELECT count(DISTINCT j.product_id) FROM crm.journey_event j WHERE j.stream = 'visit-' || v.session_id) AS product_count, v.channel, v.campaign_id
+		  FROM crm.visit_session v
+		 WHERE eventsource.may_read_category('visit') $view$);
 
 	PERFORM crm.put_view('customer_360', 'All about a customer in one row.', jsonb_build_object(
 			'customer_id', 'The customer.', 'status', 'Status of the account.', 'email', 'E-mail address; *** for who may not see personal data.', 'first_name', 'First name; *** likewise.', 'last_name', 'Last name; *** likewise.',

@@ -144,29 +144,46 @@ COMMENT ON FUNCTION crm.define_funnel(text, jsonb) IS
 -- In mode any, stages may be skipped, and the first event of a later one counts.
 CREATE FUNCTION crm.funnel_entries(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', mode text DEFAULT 'strict', customer_id text DEFAULT NULL)
 	RETURNS TABLE (customer_id_reached text, step_number integer, stage text, event_type text, entered_at timestamptz, event_position bigint)
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH RECURSIVE moved AS MATERIALIZED (
-		SELECT j.customer_id, j.occurred_at, j.event_position, j.event_type, s.n, s.name
-		  FROM crm.journeys j
-		  JOIN crm.funnel_steps(funnel_entries.funnel_id) s ON s.step->'events' ? j.event_type
-		 WHERE j.customer_id IS NOT NULL AND j.occurred_at >= start_at AND j.occurred_at < end_at AND coalesce(j.customer_id = funnel_entries.customer_id, true)
-	), reached AS (
-		(SELECT DISTINCT ON (m.customer_id) m.customer_id, m.n, m.name, m.event_type, m.occurred_at, m.event_position
-		   FROM moved m WHERE m.n = 1 OR mode = 'any'
-		  ORDER BY m.customer_id, m.occurred_at, m.event_position)
-		 UNION ALL
-		SELECT r.customer_id, f.n, f.name, f.event_type, f.occurred_at, f.event_position
-		  FROM reached r
-		 CROSS JOIN LATERAL (
-			SELECT m.* FROM moved m
-			 WHERE m.customer_id = r.customer_id AND (m.occurred_at, m.event_position) > (r.occurred_at, r.event_position)
-			   AND CASE mode WHEN 'any' THEN m.n > r.n ELSE m.n = r.n + 1 END
-			 ORDER BY m.occurred_at, m.event_position LIMIT 1) f
-	)
-	SELECT r.customer_id, r.n, r.name, r.event_type, r.occurred_at, r.event_position FROM reached r
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	stages jsonb;
+	m record;
+	stands integer := 0;
+	who text;
+BEGIN
+	IF mode IS NULL OR mode NOT IN ('strict', 'any') THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('mode "%s" is unknown', mode),
+			DETAIL = 'Stages come one after the other, or may be skipped.',
+			HINT = 'Give strict or any.';
+	END IF;
+	SELECT jsonb_object_agg(t.type, jsonb_build_array(s.n, s.name)) INTO stages
+	  FROM crm.funnel_steps(funnel_entries.funnel_id) s, jsonb_array_elements_text(s.step->'events') t (type);
+	FOR m IN SELECT j.customer_id, j.occurred_at, j.event_position, j.event_type, (stages->j.event_type->>0)::integer AS n
+			   FROM crm.journeys j
+			  WHERE CASE WHEN funnel_entries.customer_id IS NULL THEN j.customer_id IS NOT NULL ELSE j.customer_id = funnel_entries.customer_id END
+				AND j.event_type = ANY (ARRAY(SELECT jsonb_object_keys(stages))) AND j.occurred_at >= start_at AND j.occurred_at < end_at
+			  ORDER BY j.customer_id, j.occurred_at, j.event_position LOOP
+		IF who IS DISTINCT FROM m.customer_id THEN
+			who := m.customer_id;
+			stands := 0;
+		END IF;
+		IF m.n = stands + 1 OR mode = 'any' AND m.n > stands THEN
+			stands := m.n;
+			customer_id_reached := who;
+			step_number := m.n;
+			stage := stages->m.event_type->>1;
+			event_type := m.event_type;
+			entered_at := m.occurred_at;
+			event_position := m.event_position;
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+END
 $$;
 COMMENT ON FUNCTION crm.funnel_entries(text, timestamptz, timestamptz, text, text) IS
-	'When customers reached the stages of a funnel, by what occurred from start_at until before end_at, one row per customer and stage. mode strict: each stage after the one before; any: stages may be skipped.';
+	'When customers reached the stages of a funnel, by what occurred from start_at until before end_at, one row per customer and stage. mode strict: each stage after the one before; any: stages may be skipped. Errors: 22023 unknown mode.';
 
 CREATE FUNCTION crm.funnel(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', period interval DEFAULT NULL, mode text DEFAULT 'strict')
 	RETURNS TABLE (step_number integer, event_type text, unique_users bigint, pct_conversion numeric, pct_of_previous numeric, median_time_from_previous interval)
@@ -191,13 +208,15 @@ COMMENT ON FUNCTION crm.funnel(text, timestamptz, timestamptz, interval, text) I
 CREATE FUNCTION crm.funnel_progress(funnel_id text, customer_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', mode text DEFAULT 'strict', as_of timestamptz DEFAULT now())
 	RETURNS TABLE (step_number integer, stage text, is_reached boolean, event_type text, entered_at timestamptz, left_at timestamptz, time_in_stage interval, is_dropoff boolean, is_completed boolean)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH entry AS MATERIALIZED (
+		SELECT e.* FROM crm.funnel_entries(funnel_progress.funnel_id, start_at, end_at, mode, coalesce(funnel_progress.customer_id, '')) e
+	)
 	SELECT x.n, x.name, x.entered_at IS NOT NULL, x.event_type, x.entered_at, x.next_at,
 		   CASE WHEN x.entered_at IS NOT NULL AND NOT (x.n = x.last_n) THEN greatest(coalesce(x.next_at, as_of) - x.entered_at, '0') END,
-		   x.entered_at IS NOT NULL AND x.next_at IS NULL AND x.n < x.last_n, bool_or(x.n = x.last_n AND x.entered_at IS NOT NULL AND (mode <> 'strict' OR x.reached = x.last_n)) OVER ()
-	  FROM (SELECT s.n, s.name, e.event_type, e.entered_at, max(s.n) OVER () AS last_n, count(e.entered_at) OVER () AS reached,
-				   (SELECT min(f.entered_at) FROM crm.funnel_entries(funnel_progress.funnel_id, start_at, end_at, mode, funnel_progress.customer_id) f WHERE f.step_number > s.n) AS next_at
+		   x.entered_at IS NOT NULL AND x.next_at IS NULL AND x.n < x.last_n, bool_or(x.n = x.last_n AND x.entered_at IS NOT NULL) OVER ()
+	  FROM (SELECT s.n, s.name, e.event_type, e.entered_at, max(s.n) OVER () AS last_n, (SELECT min(f.entered_at) FROM entry f WHERE f.step_number > s.n) AS next_at
 			  FROM crm.funnel_steps(funnel_progress.funnel_id) s
-			  LEFT JOIN crm.funnel_entries(funnel_progress.funnel_id, start_at, end_at, mode, funnel_progress.customer_id) e ON e.step_number = s.n) x
+			  LEFT JOIN entry e ON e.step_number = s.n) x
 	 ORDER BY x.n
 $$;
 COMMENT ON FUNCTION crm.funnel_progress(text, text, timestamptz, timestamptz, text, timestamptz) IS

@@ -16,16 +16,19 @@ CREATE FUNCTION crm.touches_of_conversions(conversion_type text, lookback interv
 	RETURNS TABLE (conversion_position bigint, conversion_stream text, customer text, converted_at timestamptz, amount numeric, currency text,
 				   touch_index integer, path_length integer, touched_at timestamptz, touch_position bigint, channel text, campaign_id text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH conversion AS MATERIALIZED (
+		SELECT j.* FROM crm.journeys j
+		 WHERE j.event_type = conversion_type AND j.occurred_at >= start_at AND j.occurred_at < end_at
+		   AND CASE WHEN touches_of_conversions.customer_id IS NULL THEN j.customer_id IS NOT NULL ELSE j.customer_id = touches_of_conversions.customer_id END
+	), touch AS MATERIALIZED (
+		SELECT p.* FROM crm.touchpoints p
+		 WHERE p.customer_id IS NOT NULL AND NOT p.channel = ANY (excluded_channels) AND coalesce(p.customer_id = touches_of_conversions.customer_id, true)
+	)
 	SELECT c.event_position, c.stream, c.customer_id, c.occurred_at, coalesce(c.amount, 0), c.currency,
-		   coalesce(t.touch_index, 1)::integer, coalesce(t.path_length, 0)::integer, t.touched_at, t.event_position, coalesce(t.channel, 'direct'), t.campaign_id
-	  FROM crm.journeys c
-	  LEFT JOIN LATERAL (
-		SELECT p.*, row_number() OVER (ORDER BY p.touched_at, p.event_position) AS touch_index, count(*) OVER () AS path_length
-		  FROM crm.touchpoints p
-		 WHERE p.customer_id = c.customer_id AND (p.touched_at, p.event_position) < (c.occurred_at, c.event_position)
-		   AND p.touched_at >= c.occurred_at - lookback AND NOT p.channel = ANY (excluded_channels)) t ON true
-	 WHERE c.event_type = conversion_type AND c.customer_id IS NOT NULL AND c.occurred_at >= start_at AND c.occurred_at < end_at
-	   AND coalesce(c.customer_id = touches_of_conversions.customer_id, true)
+		   (row_number() OVER (PARTITION BY c.event_position ORDER BY t.touched_at, t.event_position))::integer, (count(t.event_position) OVER (PARTITION BY c.event_position))::integer,
+		   t.touched_at, t.event_position, coalesce(t.channel, 'direct'), t.campaign_id
+	  FROM conversion c
+	  LEFT JOIN touch t ON t.customer_id = c.customer_id AND (t.touched_at, t.event_position) < (c.occurred_at, c.event_position) AND t.touched_at >= c.occurred_at - lookback
 $$;
 COMMENT ON FUNCTION crm.touches_of_conversions(text, interval, timestamptz, timestamptz, text[], text) IS
 	'Private, for attribution(): conversions with the touches before them; one without has the channel direct and a path of 0.';
