@@ -112,16 +112,8 @@ END
 $fn$;
 COMMENT ON FUNCTION crm.lead_machine() IS 'Private, for install(): the lifecycle of a lead.';
 
--- One row per lead, and one per event of a kind, so that intervals are read off
--- two rows in order and no event needs to touch two.
-CREATE FUNCTION crm.put_leads() RETURNS integer
+CREATE FUNCTION crm.make_leads() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	key CONSTANT jsonb := '{"lead_id": "event.key", "version": "event.version"}';
-	always CONSTANT text := $rule$ state = event.to_state, updated_at = event.occurred_at, version = event.version,
-		previous_state = CASE WHEN event.to_state IS DISTINCT FROM event.from_state THEN event.from_state ELSE row.previous_state END,
-		state_since = CASE WHEN event.to_state IS DISTINCT FROM event.from_state THEN event.occurred_at ELSE row.state_since END $rule$;
-	collapsed CONSTANT text := $rule$ demotions = row.demotions + 1 $rule$;
 BEGIN
 	CREATE TABLE IF NOT EXISTS crm.lead (
 		lead_id           text PRIMARY KEY,
@@ -212,7 +204,21 @@ BEGIN
 		PRIMARY KEY (lead_id, version)
 	);
 	COMMENT ON TABLE crm.lead_signal IS 'Private: signals of interest, a projection. Read the view lead_temperatures.';
+END
+$$;
+COMMENT ON FUNCTION crm.make_leads() IS 'Private, for install(): tables of leads.';
 
+-- One row per lead, and one per event of a kind, so that intervals are read off
+-- two rows in order and no event needs to touch two.
+CREATE FUNCTION crm.put_leads() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	key CONSTANT jsonb := '{"lead_id": "event.key", "version": "event.version"}';
+	always CONSTANT text := $rule$ state = event.to_state, updated_at = event.occurred_at, version = event.version,
+		previous_state = CASE WHEN event.to_state IS DISTINCT FROM event.from_state THEN event.from_state ELSE row.previous_state END,
+		state_since = CASE WHEN event.to_state IS DISTINCT FROM event.from_state THEN event.occurred_at ELSE row.state_since END $rule$;
+	collapsed CONSTANT text := $rule$ demotions = row.demotions + 1 $rule$;
+BEGIN
 	RETURN crm.put_projection('crm.lead', 'lead', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),

@@ -46,19 +46,8 @@ END
 $fn$;
 COMMENT ON FUNCTION crm.customer_machine() IS 'Private, for install(): the life of a customer.';
 
-CREATE FUNCTION crm.put_customers() RETURNS integer
+CREATE FUNCTION crm.make_customers() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	always CONSTANT text := $rule$ status = event.to_state, updated_at = event.occurred_at, version = event.version $rule$;
-	granted CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
-		jsonb_build_object('expires_at', coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'))) $rule$;
-	ended CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
-		jsonb_build_object('ended_at', event.occurred_at)) $rule$;
-	key CONSTANT jsonb := '{"customer_id": "event.key", "version": "event.version"}';
-	changed CONSTANT text := $rule$ purpose = event.data->>'purpose', channel = event.data->>'channel', change = event.type, changed_at = event.occurred_at, actor = event.actor $rule$;
-	evidence CONSTANT text := changed || $rule$, expires_at = coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'),
-		consent_method = event.data->>'consentMethod', notice_version = event.data->>'noticeVersion', legal_basis = event.data->>'legalBasis',
-		ip_address = event.data->>'ipAddress', user_agent = event.data->>'userAgent' $rule$;
 BEGIN
 	CREATE TABLE IF NOT EXISTS crm.customer (
 		customer_id      text PRIMARY KEY,
@@ -118,7 +107,24 @@ BEGIN
 		PRIMARY KEY (customer_id, field)
 	);
 	COMMENT ON TABLE crm.preference IS 'Private: preferences, field by field, a projection. Read the view preferences.';
+END
+$$;
+COMMENT ON FUNCTION crm.make_customers() IS 'Private, for install(): tables of customers.';
 
+CREATE FUNCTION crm.put_customers() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	always CONSTANT text := $rule$ status = event.to_state, updated_at = event.occurred_at, version = event.version $rule$;
+	granted CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
+		jsonb_build_object('expires_at', coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'))) $rule$;
+	ended CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
+		jsonb_build_object('ended_at', event.occurred_at)) $rule$;
+	key CONSTANT jsonb := '{"customer_id": "event.key", "version": "event.version"}';
+	changed CONSTANT text := $rule$ purpose = event.data->>'purpose', channel = event.data->>'channel', change = event.type, changed_at = event.occurred_at, actor = event.actor $rule$;
+	evidence CONSTANT text := changed || $rule$, expires_at = coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'),
+		consent_method = event.data->>'consentMethod', notice_version = event.data->>'noticeVersion', legal_basis = event.data->>'legalBasis',
+		ip_address = event.data->>'ipAddress', user_agent = event.data->>'userAgent' $rule$;
+BEGIN
 	RETURN crm.put_projection('crm.customer', 'customer', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),

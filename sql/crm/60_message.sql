@@ -23,14 +23,8 @@ CREATE FUNCTION crm.message_machine() RETURNS jsonb
 $fn$;
 COMMENT ON FUNCTION crm.message_machine() IS 'Private, for install(): the life of a message.';
 
-CREATE FUNCTION crm.put_messages() RETURNS integer
+CREATE FUNCTION crm.make_messages() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	about CONSTANT text := $rule$ customer_id = event.data->>'customerId', channel = event.data->>'channel', message_class = coalesce(event.data->>'messageClass', row.message_class),
-		topic = coalesce(event.data->>'topic', row.topic), campaign_id = coalesce(event.data->>'campaignId', row.campaign_id),
-		template_id = coalesce(event.data->>'templateId', row.template_id), content = coalesce(nullif(event.data->'content', 'null'), row.content),
-		decision = coalesce(nullif(event.data->'decision', 'null'), row.decision) $rule$;
-	always CONSTANT text := $rule$ status = event.to_state, version = event.version $rule$;
 BEGIN
 	CREATE TABLE IF NOT EXISTS crm.message (
 		message_id          text PRIMARY KEY,
@@ -70,7 +64,19 @@ BEGIN
 		changed_by text
 	);
 	COMMENT ON TABLE crm.contact_rule IS 'Private: caps and channel rules that were changed, a projection. Read the views frequency_caps and channel_rules.';
+END
+$$;
+COMMENT ON FUNCTION crm.make_messages() IS 'Private, for install(): tables of messages.';
 
+CREATE FUNCTION crm.put_messages() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	about CONSTANT text := $rule$ customer_id = event.data->>'customerId', channel = event.data->>'channel', message_class = coalesce(event.data->>'messageClass', row.message_class),
+		topic = coalesce(event.data->>'topic', row.topic), campaign_id = coalesce(event.data->>'campaignId', row.campaign_id),
+		template_id = coalesce(event.data->>'templateId', row.template_id), content = coalesce(nullif(event.data->'content', 'null'), row.content),
+		decision = coalesce(nullif(event.data->'decision', 'null'), row.decision) $rule$;
+	always CONSTANT text := $rule$ status = event.to_state, version = event.version $rule$;
+BEGIN
 	RETURN crm.put_projection('crm.message', 'message', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),

@@ -31,15 +31,8 @@ CREATE FUNCTION crm.cart_machine() RETURNS jsonb
 $fn$;
 COMMENT ON FUNCTION crm.cart_machine() IS 'Private, for install(): the life of a cart.';
 
-CREATE FUNCTION crm.put_carts() RETURNS integer
+CREATE FUNCTION crm.make_carts() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	always CONSTANT text := $rule$ status = event.to_state, customer_id = coalesce(event.data->>'customerId', row.customer_id), updated_at = event.occurred_at,
-		created_at = coalesce(row.created_at, event.occurred_at), version = event.version $rule$;
-	-- An item that is added at another price has that price from then on.
-	old_value CONSTANT text := $rule$ coalesce((row.items->(event.data->>'productId')->>'quantity')::numeric * (row.items->(event.data->>'productId')->>'price')::numeric, 0) $rule$;
-	old_quantity CONSTANT text := $rule$ coalesce((row.items->(event.data->>'productId')->>'quantity')::integer, 0) $rule$;
-	changed CONSTANT text := $rule$ (event.data->>'quantity')::integer $rule$;
 BEGIN
 	CREATE TABLE IF NOT EXISTS crm.cart (
 		cart_id      text PRIMARY KEY,
@@ -63,7 +56,20 @@ BEGIN
 	);
 	COMMENT ON TABLE crm.cart IS 'Private: carts as they are now, a projection. Read the view carts.';
 	CREATE INDEX IF NOT EXISTS cart_customer_idx ON crm.cart (customer_id);
+END
+$$;
+COMMENT ON FUNCTION crm.make_carts() IS 'Private, for install(): tables of carts.';
 
+CREATE FUNCTION crm.put_carts() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	always CONSTANT text := $rule$ status = event.to_state, customer_id = coalesce(event.data->>'customerId', row.customer_id), updated_at = event.occurred_at,
+		created_at = coalesce(row.created_at, event.occurred_at), version = event.version $rule$;
+	-- An item that is added at another price has that price from then on.
+	old_value CONSTANT text := $rule$ coalesce((row.items->(event.data->>'productId')->>'quantity')::numeric * (row.items->(event.data->>'productId')->>'price')::numeric, 0) $rule$;
+	old_quantity CONSTANT text := $rule$ coalesce((row.items->(event.data->>'productId')->>'quantity')::integer, 0) $rule$;
+	changed CONSTANT text := $rule$ (event.data->>'quantity')::integer $rule$;
+BEGIN
 	RETURN crm.put_projection('crm.cart', 'cart', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),

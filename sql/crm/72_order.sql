@@ -68,17 +68,8 @@ END
 $fn$;
 COMMENT ON FUNCTION crm.order_machine(integer, text[]) IS 'Private, for install(): the life of an order.';
 
-CREATE FUNCTION crm.put_orders() RETURNS integer
+CREATE FUNCTION crm.make_orders() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	amount CONSTANT text := $rule$(event.data->>'amount')::numeric$rule$;
-	always CONSTANT text := $rule$ status = event.to_state, updated_at = event.occurred_at, version = event.version $rule$;
-	key CONSTANT jsonb := $rule$ {"order_id": "event.key", "payment_id": "event.data->>'paymentId'"} $rule$;
-	refund_key CONSTANT jsonb := $rule$ {"order_id": "event.key", "refund_id": "event.data->>'refundId'"} $rule$;
-	payment CONSTANT text := $rule$ customer_id = event.data->>'customerId', amount = (event.data->>'amount')::numeric, currency = event.data->>'currency' $rule$;
-	pays CONSTANT text := $rule$ payments = row.payments || jsonb_build_object(event.data->>'paymentId', %L) $rule$;
-	refund_ended CONSTANT text := $rule$ refunds = row.refunds || jsonb_build_object(event.data->>'refundId', (row.refunds->(event.data->>'refundId')) || '{"status": "%s"}'),
-		refund_reserved = row.refund_reserved - (row.refunds->(event.data->>'refundId')->>'amount')::numeric $rule$;
 BEGIN
 	CREATE TABLE IF NOT EXISTS crm.purchase (
 		order_id            text PRIMARY KEY,
@@ -179,7 +170,22 @@ BEGIN
 		PRIMARY KEY (order_id, refund_id)
 	);
 	COMMENT ON TABLE crm.refund IS 'Private: refunds, a projection. Read the view refunds.';
+END
+$$;
+COMMENT ON FUNCTION crm.make_orders() IS 'Private, for install(): tables of orders.';
 
+CREATE FUNCTION crm.put_orders() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	amount CONSTANT text := $rule$(event.data->>'amount')::numeric$rule$;
+	always CONSTANT text := $rule$ status = event.to_state, updated_at = event.occurred_at, version = event.version $rule$;
+	key CONSTANT jsonb := $rule$ {"order_id": "event.key", "payment_id": "event.data->>'paymentId'"} $rule$;
+	refund_key CONSTANT jsonb := $rule$ {"order_id": "event.key", "refund_id": "event.data->>'refundId'"} $rule$;
+	payment CONSTANT text := $rule$ customer_id = event.data->>'customerId', amount = (event.data->>'amount')::numeric, currency = event.data->>'currency' $rule$;
+	pays CONSTANT text := $rule$ payments = row.payments || jsonb_build_object(event.data->>'paymentId', %L) $rule$;
+	refund_ended CONSTANT text := $rule$ refunds = row.refunds || jsonb_build_object(event.data->>'refundId', (row.refunds->(event.data->>'refundId')) || '{"status": "%s"}'),
+		refund_reserved = row.refund_reserved - (row.refunds->(event.data->>'refundId')->>'amount')::numeric $rule$;
+BEGIN
 	RETURN crm.put_projection('crm.purchase', 'order', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),

@@ -210,6 +210,31 @@ END
 $$;
 COMMENT ON FUNCTION crm.campaign_triggers(jsonb) IS 'Private, for create_campaign(): the events that lead into it. Errors: 22023 unknown event, field or condition.';
 
+CREATE FUNCTION crm.put_campaign_reactions(campaign_id text, version integer, trigger jsonb, steps jsonb) RETURNS integer
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+	changed integer := 0;
+BEGIN
+	FOR t IN SELECT x.*, row_number() OVER () AS n FROM crm.campaign_triggers(trigger) x LOOP
+		changed := changed + crm.put_reaction(format('campaign_%s.%s.%s', campaign_id, version, t.n), t.category, t.type, jsonb_build_object('steps', crm.campaign_reaction_steps(steps)),
+					t.condition, t.key, run_at => format('event.occurred_at + %L::interval', coalesce((trigger->>'idle')::interval, '0')));
+	END LOOP;
+	RETURN changed + crm.put_reaction(format('campaign_%s.%s.0', campaign_id, version), 'campaign', 'CampaignTriggered', jsonb_build_object('steps', crm.campaign_reaction_steps(steps)),
+				format('event.key = %L', campaign_id));
+END
+$$;
+COMMENT ON FUNCTION crm.put_campaign_reactions(text, integer, jsonb, jsonb) IS 'Private, for create_campaign() and install(): the reactions of a campaign; returns how many were not there.';
+
+CREATE FUNCTION crm.put_campaign_reactions() RETURNS integer
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (SELECT coalesce(sum(crm.put_campaign_reactions(c.campaign_id, c.campaign_version, c.trigger, c.definition->'steps')), 0)::integer
+	  FROM (SELECT x.campaign_id, x.campaign_version, x.definition->'trigger' AS trigger, x.definition FROM crm.campaign x WHERE x.status <> 'ended' ORDER BY x.campaign_id) c);
+END
+$$;
+COMMENT ON FUNCTION crm.put_campaign_reactions() IS 'Private, for install(): the reactions of all campaigns that are not over.';
+
 CREATE FUNCTION crm.create_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text DEFAULT 'marketing', exits text[] DEFAULT NULL, description text DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -218,7 +243,6 @@ DECLARE
 	version integer;
 	idle interval;
 	data jsonb;
-	t record;
 BEGIN
 	SELECT string_agg(p.problem, '; ') INTO problems FROM (
 		SELECT format('step %s: %s', s.n, crm.check_campaign_step(s.step)) AS problem FROM jsonb_array_elements(steps) WITH ORDINALITY s (step, n) WHERE crm.check_campaign_step(s.step) IS NOT NULL
@@ -255,13 +279,7 @@ BEGIN
 	SELECT coalesce(max(c.campaign_version), 0) + 1 INTO version FROM crm.campaign c WHERE c.campaign_id = create_campaign.campaign_id;
 	PERFORM crm.drop_campaign_reactions(campaign_id);
 	PERFORM eventsource.append('campaign-' || campaign_id, 'CampaignDefined', data);
-	FOR t IN SELECT x.*, row_number() OVER () AS n FROM crm.campaign_triggers(trigger) x LOOP
-		PERFORM eventsource.create_reaction(format('campaign_%s.%s.%s', campaign_id, version, t.n), t.category, t.type, t.condition,
-					jsonb_build_object('steps', crm.campaign_reaction_steps(steps)), key => t.key,
-					run_at => format('event.occurred_at + %L::interval', coalesce(idle, '0')));
-	END LOOP;
-	PERFORM eventsource.create_reaction(format('campaign_%s.%s.0', campaign_id, version), 'campaign', 'CampaignTriggered', format('event.key = %L', campaign_id),
-				jsonb_build_object('steps', crm.campaign_reaction_steps(steps)));
+	PERFORM crm.put_campaign_reactions(campaign_id, version, trigger, steps);
 	RETURN version;
 END
 $$;

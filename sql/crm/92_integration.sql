@@ -83,10 +83,11 @@ COMMENT ON FUNCTION crm.record_integration(text, text, bigint, text, boolean, te
 
 CREATE FUNCTION crm.ack_integration(integration_id text, event_position bigint, action text, customer_id text, consumer text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
 	-- Who is erased is not recorded about: what the program of others was told last is that.
 	PERFORM crm.record_integration(integration_id, action, event_position,
-		CASE WHEN EXISTS (SELECT FROM eventsource.erased_subjects s WHERE s.subject = 'customer-' || ack_integration.customer_id) THEN NULL ELSE customer_id END, true);
+		CASE WHEN EXISTS (SELECT FROM crm.customers c WHERE c.customer_id = ack_integration.customer_id AND c.status = 'deleted') THEN NULL ELSE customer_id END, true);
 	PERFORM eventsource.ack('crm_' || integration_id, event_position, consumer);
 END
 $$;

@@ -8,6 +8,14 @@ DECLARE
 	role regrole;
 BEGIN
 	PERFORM eventsource.expect_owner();
+	-- Where tables are gone, reactions that see their rows stand in the way of all that is
+	-- defined; they are made anew below.
+	IF EXISTS (SELECT FROM eventsource.categories c
+				WHERE c.state_machine LIKE 'crm\_%' AND c.context IS NOT NULL
+				  AND NOT EXISTS (SELECT FROM eventsource.projections p WHERE p.target = to_regclass(c.context::text))) THEN
+		PERFORM eventsource.drop_reaction(r.name) FROM eventsource.reactions r WHERE r.name ~ '^(crm_|campaign_.*\.\d+\.\d+$)';
+	END IF;
+	PERFORM crm.make_leads(), crm.make_customers(), crm.make_messages(), crm.make_carts(), crm.make_orders();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
 	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();
 	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_cart_views(), crm.put_order_views(),
@@ -30,7 +38,8 @@ BEGIN
 			('campaign_run', NULL, NULL, of_customer),
 			('crm_rule', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
-	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions() + crm.put_segment_reactions();
+	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions() + crm.put_segment_reactions()
+		+ crm.put_campaign_reactions();
 	IF changed > 0 THEN
 		-- Leads that are there already have the timeouts of a new version of their machine.
 		PERFORM eventsource.schedule_timeouts('lead');
