@@ -41,6 +41,9 @@ typedef struct EsVisit
 								 * which were late; NULL: none did */
 } EsVisit;
 
+/* Why a timeout ended whose state was left first. */
+#define ES_TIMER_LEFT		"the stream has left the state"
+
 /* A member of the metadata of the event that a timeout made: which one it was. */
 #define ES_TIMER_HAPPENED	"timeout"
 

@@ -107,7 +107,7 @@ es_due_duty(void)
 	if (pick())
 		return 0;
 	round = end_round();
-	if (round == 0)
+	if (round == 0 || house == 0)
 		return 0;
 	next = es_due_wait();
 	return Max(1, Min(Min(round, house), next < 0 ? house : next));
@@ -210,7 +210,7 @@ begin_round(void)
 	is_begun = false;
 }
 
-/* In how many ms it is to be looked after again. */
+/* In how many ms it is to be looked after again; at once, while there is much to forget. */
 static long
 look_after_house(void)
 {
@@ -226,8 +226,10 @@ look_after_house(void)
 
 	/* What was performed, and could not be said so: none is being performed now. */
 	es_due_release_claims(RELEASED_AFTER);
-	es_due_keep_house(HOUSE_ROWS, &counts);
-	return HOUSE_MS;
+	if (!es_due_keep_house(HOUSE_ROWS, HOUSE_ROWS, &counts))
+		return HOUSE_MS;
+	looked_at = 0;
+	return 0;
 }
 
 /* In a transaction of its own; the next has begun when it returns. */
