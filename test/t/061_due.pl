@@ -315,7 +315,7 @@ SKIP:
 		is(sql("SELECT string_agg(stream || ' ' || state, ', ' ORDER BY stream) FROM eventsource.job WHERE queue = '\$timeout'"), 'room-1 done, ticket-9 cancelled', 'happens');
 
 		# What is finished is kept for a while, and forgotten; those of states that were left, sooner.
-		$jump->(9 * 86400 + 3600);
+		$jump->(10 * 86400);
 		is(sql("SELECT * FROM eventsource.run_due()"), 'forgotten|1', 'timeouts whose state was left are not kept for long');
 		is(sql("SELECT count(*) > 1, string_agg(stream, ' ') FILTER (WHERE queue = '\$timeout') FROM eventsource.job"), 't|room-1', 'other finished jobs are');
 		$jump->(30 * 86400);
