@@ -37,7 +37,7 @@ static int64 read_number(const EsDefinition *definition, const char *member);
 static bool owns(const EsQueue *queue);
 static void expect_name(const text *name);
 ES_NORETURN static void refuse(const EsQueue *queue, const char *what, const char *who,
-								const char *argument);
+							   const char *argument);
 
 const EsQueue *
 es_queue_get(const text *name)

@@ -260,8 +260,10 @@ has_happened(const EsVisit *visit, const char *after)
 	ListCell   *lc;
 
 	foreach(lc, visit->happened)
+	{
 		if (strcmp(lfirst(lc), after) == 0)
 			return true;
+	}
 	return false;
 }
 

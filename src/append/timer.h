@@ -36,7 +36,8 @@ typedef struct EsVisit
 	const EsMachine *machine;	/* by which it was entered, or is scheduled */
 	const EsMachine *known_to;	/* what this one has, too, is left out; or
 								 * NULL */
-	List	   *happened;		/* char *: timeouts that happened in it already */
+	List	   *happened;		/* char *: timeouts that happened in it
+								 * already */
 	const Jsonb *late;			/* array of states that timeouts led through
 								 * which were late; NULL: none did */
 } EsVisit;

@@ -66,7 +66,8 @@ static bool is_begun = false;
 static TimestampTz begun_at = 0;
 static int64 left = 0;			/* others were at them */
 static int64 done = 0;
-static long delay = 0;			/* ms; after rounds in which others were at something */
+static long delay = 0;			/* ms; after rounds in which others were at
+								 * something */
 static TimestampTz next_round = 0;	/* 0: this one is not at its end */
 
 static void perform(const EsDueItem *item);
@@ -224,7 +225,10 @@ look_after_house(void)
 		return HOUSE_MS - since;
 	looked_at = now;
 
-	/* What was performed, and could not be said so: none is being performed now. */
+	/*
+	 * What was performed, and could not be said so: none is being performed
+	 * now.
+	 */
 	es_due_release_claims(RELEASED_AFTER);
 	if (!es_due_keep_house(HOUSE_ROWS, HOUSE_ROWS, &counts))
 		return HOUSE_MS;

@@ -214,7 +214,11 @@ forget(const text *queue, int64 max_rows)
 
 	if (strcmp(text_to_cstring(queue), ES_JOB_TIMEOUT_QUEUE) != 0 || forgotten >= max_rows)
 		return forgotten;
-	/* Each change of a timed state leaves one; they tell nothing that its events do not. */
+
+	/*
+	 * Each change of a timed state leaves one; they tell nothing that its
+	 * events do not.
+	 */
 	values[1] = TimestampTzGetDatum(now - KEEP_LEFT);
 	values[2] = Int64GetDatum(max_rows - forgotten);
 	return forgotten + es_own_sql(&forget_left, values, NULL, NULL, NULL);

@@ -151,7 +151,10 @@ es_due_claim(const EsDueItem *item, int64 lease)
 	if (job == NULL || !is_due(job, 0))
 		return 0;
 
-	/* The lock is not kept, but who has it now is likely to have it for a while. */
+	/*
+	 * The lock is not kept, but who has it now is likely to have it for a
+	 * while.
+	 */
 	if (item->is_timeout && job->stream != NULL && !es_stream_try_lock(job->stream))
 		return 0;
 	if (is_spent(job))
@@ -192,7 +195,7 @@ es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *
 	EsJob	   *job;
 	EsJob		as_found;
 	bool		is_left = false;
-	TimeOut		timeout = {.id = item->id, .outcome = ES_TIMEOUT_GONE};
+	TimeOut		timeout = {.id = item->id,.outcome = ES_TIMEOUT_GONE};
 
 	if (claimed == 0 && !lock_slot(item->id))
 		return false;
@@ -454,7 +457,7 @@ is_any(int sqlstate)
 static EsDueWork
 record(EsRun *run, const ErrorData *error, bool *is_left)
 {
-	Failure		failure = {.run = run, .error = error, .is_postponed = is_passing(error->sqlerrcode)};
+	Failure		failure = {.run = run,.error = error,.is_postponed = is_passing(error->sqlerrcode)};
 	ErrorData  *lost;
 
 	failure.is_postponed = failure.is_postponed && ++run->postponed < MAX_POSTPONED;

@@ -67,14 +67,18 @@ es_run_read(EsRun *run, EsJob *job)
 	*run = (EsRun)
 	{
 		.job = job,
-		.due = job->run_at,
-		.is_counted = job->lease_until > GetCurrentTimestamp(),
-		.key = key == NULL ? NULL : cstring_to_text(key),
-		.waited = es_json_find_string(root, WAITED),
-		.waited_reason = es_json_find_string(root, REASON),
-		.then.wait = es_json_find_string(root, THEN_WAIT)
+			.due = job->run_at,
+			.is_counted = job->lease_until > GetCurrentTimestamp(),
+			.key = key == NULL ? NULL : cstring_to_text(key),
+			.waited = es_json_find_string(root, WAITED),
+			.waited_reason = es_json_find_string(root, REASON),
+			.then.wait = es_json_find_string(root, THEN_WAIT)
 	};
-	/* It is scheduled without a time in its payload; what is tried writes one, or has used up an attempt. */
+
+	/*
+	 * It is scheduled without a time in its payload; what is tried writes
+	 * one, or has used up an attempt.
+	 */
 	run->is_begun = find_time(job->payload, DUE, &run->due) ||
 		job->attempts - (run->is_counted ? 1 : 0) > job->attempts_before;
 	(void) es_json_find_number(root, THEN_NEXT, &run->then.next);
@@ -137,6 +141,12 @@ es_run_has_key(EsRun *run)
 void
 es_run_go_on(EsRun *run, int step, TimestampTz run_at)
 {
+	Change		change = {
+		.run_at = run_at,
+		.step = step,
+		.forgives = true
+	};
+
 	run->due = run_at;
 	run->then = (EsRunThen)
 	{
@@ -144,10 +154,7 @@ es_run_go_on(EsRun *run, int step, TimestampTz run_at)
 	};
 	run->waits_for = run->postponed = 0;
 	run->waited = run->waited_reason = NULL;
-	write_run(run, &(Change)
-			  {
-				  .run_at = run_at,.step = step,.forgives = true
-			  });
+	write_run(run, &change);
 }
 
 void
@@ -159,23 +166,29 @@ es_run_wait_for(EsRun *run, int64 job_id)
 		.types = {INT8OID, INT8OID}
 	};
 	Datum		values[] = {Int64GetDatum(job_id), Int64GetDatum(run->job->id)};
+	Change		change = {
+		.state = "scheduled",
+		.run_at = DT_NOEND,
+		.step = run->job->step,
+		.forgives = true
+	};
 
 	(void) es_own_sql(&link, values, NULL, NULL, NULL);
 	run->waits_for = run->sent = job_id;
 	run->postponed = 0;
-	write_run(run, &(Change)
-			  {
-				  .state = "scheduled",.run_at = DT_NOEND,.step = run->job->step,.forgives = true
-			  });
+	write_run(run, &change);
 }
 
 void
 es_run_postpone(EsRun *run, TimestampTz run_at)
 {
-	write_run(run, &(Change)
-			  {
-				  .run_at = run_at,.step = run->job->step,.forgives_one = true
-			  });
+	Change		change = {
+		.run_at = run_at,
+		.step = run->job->step,
+		.forgives_one = true
+	};
+
+	write_run(run, &change);
 }
 
 void
@@ -196,6 +209,11 @@ bool
 es_run_fail(EsRun *run, const char *error_code, const char *error)
 {
 	const EsJob *job = run->job;
+	Change		change = {
+		.step = job->step,
+		.error_code = error_code,
+		.error = error
+	};
 	int32		failures;
 
 	es_run_hold(run);
@@ -206,11 +224,8 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 	}
 	failures = job->attempts - job->attempts_before;
 	run->postponed = 0;
-	write_run(run, &(Change)
-			  {
-				  .run_at = GetCurrentTimestamp() + es_queue_delay(es_queue_get(job->queue), failures),
-				  .step = job->step,.error_code = error_code,.error = error
-			  });
+	change.run_at = GetCurrentTimestamp() + es_queue_delay(es_queue_get(job->queue), failures);
+	write_run(run, &change);
 	return true;
 }
 
