@@ -203,7 +203,8 @@ judge_mail(Delivery *d, CURLcode result)
 	if (result != CURLE_OK && d->status < 400)
 		d->status = 0;
 	if (result == CURLE_USE_SSL_FAILED)
-		set_problem(d, "the mail server does no STARTTLS, and --smtp-plain, which does without TLS, is not given");
+		set_problem(d, "the mail server does no STARTTLS, "
+					"and --smtp-plain, which does without TLS, is not given");
 }
 
 static void
@@ -214,7 +215,8 @@ judge_webhook(Delivery *d, CURLcode result)
 	d->error_code = d->is_address_refused ? "BAD_REQUEST" : outcome_of_webhook(result, d->status);
 	if (d->is_address_refused)
 		set_problem(d, "the address is none of the public Internet");
-	if (d->error_code != NULL && curl_easy_getinfo(d->curl, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK && wait > 0)
+	if (d->error_code != NULL && curl_easy_getinfo(d->curl, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK &&
+		wait > 0)
 		d->retry_after = wait > options.max_retry_after / 1000 ? options.max_retry_after : wait * 1000;
 }
 
