@@ -101,6 +101,29 @@ is(story_of($jobs[$_]), $others[$_][1], "$others[$_][0]: its error") for 0 .. $#
 is(ledger_of("$dir/mails") - $before, 0, 'none of them arrived');
 is(ask("SELECT count(*) FROM eventsource.events WHERE category = 'delivery' AND data::text LIKE '%\@%'"), 0, 'no event tells an address');
 
+# ---- from an event to a mail, as docs/relay.md tells it ----
+
+{
+	my $page = slurp_file(($ENV{TESTDIR} // '.') . '/docs/relay.md');
+	my ($role) = $page =~ /^```sql\n(CREATE ROLE courier .*?)^```$/ms;
+	my ($walk) = $page =~ /^## From an event to a mail\n(.*?)^## /ms;
+	$node->psql('log', join('', $role, $walk =~ /^```sql\n(.*?)^```$/msg), on_error_die => 1);
+	my $letter = ask("SELECT job_id FROM eventsource.jobs WHERE queue = 'letters'");
+	local $ENV{PGUSER_FOR_RELAY} = 'courier';
+	($code, $err) = run_relay($node, '--queue=letters', '--render=shop.letter', "--smtp=smtp://127.0.0.1:$sink->{port}",
+		'--from=shop@example.com', '--smtp-plain', '--drain');
+	is("$code $err", '0 ', 'what the page says is run');
+	is(story_of($letter), 'MessageSent: done', 'the letter is sent');
+	my ($message) = grep { $_->{id} eq "<$log_id-$letter\@example.com>" } ledger_of("$dir/mails");
+	is("@{ $message->{to} }: $message->{text}" =~ s/\s+\z//r, 'ann@example.com: Thank you for the lamp.', 'to the address in the event');
+	is(ask("SELECT count(*) FROM eventsource.jobs WHERE to_jsonb(jobs)::text LIKE '%ann@%'"), 0, 'which is not in the job');
+	is(ask("SELECT string_agg(k, ' ' ORDER BY k) FROM eventsource.events e, jsonb_object_keys(e.data->'details') k WHERE e.stream = 'delivery-$letter'"),
+		'duration_ms id status target', 'what is kept of a delivery');
+	is(ask("SELECT result = (SELECT data->'details' FROM eventsource.events WHERE stream = 'delivery-$letter') FROM eventsource.jobs WHERE job_id = $letter"),
+		't', 'is in the event and in the result');
+	$before = ledger_of("$dir/mails");
+}
+
 # ---- a server that does not say good-bye ----
 
 my $lingering = enqueue(to => 'linger@example.com');
