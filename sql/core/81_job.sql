@@ -251,17 +251,17 @@ COMMENT ON COLUMN eventsource.dead_letters.reason IS 'Why, where that was said: 
 CREATE FUNCTION eventsource.redrive(job_id bigint) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_redrive_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.redrive(bigint) IS
-	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
+	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. A run of a reaction that was waiting for a job waits for the same one again, which is redriven with it, or goes on if that is done. Recorded as events. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, or was sent by a run that is finished (redrive that one), 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
 
 CREATE FUNCTION eventsource.discard(job_id bigint, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_discard_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.discard(bigint, text) IS
-	'Gives up a job that is not finished: it becomes a dead letter. One that is claimed is not lent any more. Recorded as an event, with the reason. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004 without a reason, 22023, 42501.';
+	'Gives up a job that is not finished: it becomes a dead letter. One that is claimed is not lent any more. What a run of a reaction waits for is cancelled with it. Recorded as events, with the reason. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004 without a reason, 22023, 42501.';
 
 CREATE FUNCTION eventsource.cancel_job(job_id bigint, reason text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_cancel_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.cancel_job(bigint, text) IS
-	'Cancels a job that is not finished: it is not wanted any more. One that is claimed is not lent any more. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004, 22023, 42501.';
+	'Cancels a job that is not finished: it is not wanted any more. One that is claimed is not lent any more. What a run of a reaction waits for is cancelled with it. Recorded as events. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004, 22023, 42501.';
 
 CREATE FUNCTION eventsource.cancel_jobs(queue text, job_key text, reason text DEFAULT NULL) RETURNS integer
 	AS 'MODULE_PATHNAME', 'eventsource_cancel_jobs' LANGUAGE C VOLATILE PARALLEL UNSAFE;
