@@ -165,7 +165,7 @@ describe(Delivery *d, int64_t took)
 		return;
 	if (d->status > 0)
 		text_printf(&d->message, "status %ld", d->status);
-	if (text != NULL)
+	if (text !=NULL)
 		text_printf(&d->message, "%s%s", d->message.len > 0 ? ", " : "", text);
 }
 

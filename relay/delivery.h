@@ -73,7 +73,10 @@ typedef struct Delivery
 	bool		is_address_refused;
 	MailStage	stage;
 
-	/* The outcome.  error_code is NULL if it was delivered, status 0 if no answer tells of it. */
+	/*
+	 * The outcome.  error_code is NULL if it was delivered, status 0 if no
+	 * answer tells of it.
+	 */
 	const char *error_code;
 	long		status;
 	Text		message;

@@ -18,7 +18,8 @@ SELECT 'memory-' || n % 10, 't', jsonb_build_object('n', n,
 CREATE TEMP TABLE measured AS SELECT (data->>'n')::int AS n, (data->>'bytes')::int AS bytes
   FROM eventsource.events WHERE category = 'memory' AND data->>'bytes' IS NOT NULL;
 SELECT is(count(*), 12::bigint, 'measured') FROM measured;
-SELECT cmp_ok((SELECT bytes FROM measured WHERE n = 24000), '<', (SELECT bytes FROM measured WHERE n = 4000) + 100000, 'and it did not grow');
+-- It rises and falls between flushes, which need not fall together with what is measured: the highest of each half.
+SELECT cmp_ok(max(bytes) FILTER (WHERE n > 12000), '<', max(bytes) FILTER (WHERE n <= 12000) + 100000, 'and it did not grow') FROM measured;
 
 -- Nor does what append_events() needs, where each event schedules a timeout.
 CREATE FUNCTION public.memory_used(key text) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
