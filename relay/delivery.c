@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -145,12 +146,14 @@ set_up(Delivery *d)
 
 /* What the event will say, and the job's error. */
 static void
-describe(Delivery *d, CURLcode result, long status, int64_t took)
+describe(Delivery *d, int64_t took)
 {
+	const char *text = d->curl_error[0] != '\0' ? d->curl_error : d->problem;
+
 	text_printf(&d->details, "{\"id\": ");
 	text_json(&d->details, d->id);
-	if (status > 0)
-		text_printf(&d->details, ", \"status\": %ld", status);
+	if (d->status > 0)
+		text_printf(&d->details, ", \"status\": %ld", d->status);
 	if (d->target.len > 0)
 	{
 		text_add(&d->details, ", \"target\": ");
@@ -158,22 +161,63 @@ describe(Delivery *d, CURLcode result, long status, int64_t took)
 	}
 	text_printf(&d->details, ", \"duration_ms\": %lld}", (long long) took);
 
-	if (d->error_code == NULL || d->message.len > 0)
+	if (d->error_code == NULL)
 		return;
-	if (status > 0)
-		text_printf(&d->message, "status %ld", status);
-	if (result != CURLE_OK)
-		text_printf(&d->message, "%s%s", d->message.len > 0 ? ", " : "",
-					d->curl_error[0] != '\0' ? d->curl_error : curl_easy_strerror(result));
+	if (d->status > 0)
+		text_printf(&d->message, "status %ld", d->status);
+	if (text !=NULL)
+		text_printf(&d->message, "%s%s", d->message.len > 0 ? ", " : "", text);
+}
+
+/*
+ * To the operator: each failure, and on request what was delivered.  Without what libcurl
+ * adds, which may quote the payload's names of hosts.
+ */
+static void
+tell(const Delivery *d)
+{
+	char		status[32] = "";
+
+	if (d->error_code == NULL && !options.verbose)
+		return;
+	if (d->status > 0)
+		snprintf(status, sizeof(status), ", status %ld", d->status);
+	say("job %s, attempt %s: %s%s%s%s", d->job_id, d->attempt, d->error_code != NULL ? d->error_code : "delivered",
+		status, d->problem != NULL ? ", " : "", d->problem != NULL ? d->problem : "");
+}
+
+/* A reason of ours says more than libcurl's. */
+static void
+set_problem(Delivery *d, const char *problem)
+{
+	d->problem = problem;
+	d->curl_error[0] = '\0';
 }
 
 static void
-refuse(Delivery *d, const char *problem)
+judge_mail(Delivery *d, CURLcode result)
 {
-	if (d->error_code == NULL)
-		d->error_code = "BAD_REQUEST";
-	text_add(&d->message, problem);
-	describe(d, CURLE_OK, 0, 0);
+	d->error_code = outcome_of_mail(result, d->status, d->stage);
+
+	/* What went wrong came after this answer. */
+	if (result != CURLE_OK && d->status < 400)
+		d->status = 0;
+	if (result == CURLE_USE_SSL_FAILED)
+		set_problem(d, "the mail server does no STARTTLS, "
+					"and --smtp-plain, which does without TLS, is not given");
+}
+
+static void
+judge_webhook(Delivery *d, CURLcode result)
+{
+	curl_off_t	wait = 0;
+
+	d->error_code = d->is_address_refused ? "BAD_REQUEST" : outcome_of_webhook(result, d->status);
+	if (d->is_address_refused)
+		set_problem(d, "the address is none of the public Internet");
+	if (d->error_code != NULL && curl_easy_getinfo(d->curl, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK &&
+		wait > 0)
+		d->retry_after = wait > options.max_retry_after / 1000 ? options.max_retry_after : wait * 1000;
 }
 
 static void
@@ -181,38 +225,34 @@ send_it(Delivery *d)
 {
 	struct curl_slist *list = NULL;
 	int64_t		started = now_ms();
-	const char *problem;
 	CURLcode	result;
-	long		status = 0;
 
 	d->retry_after = -1;
 	set_up(d);
-	problem = d->problem;
-	if (problem == NULL)
-		problem = options.smtp != NULL ? mail_prepare(d, &list) : webhook_prepare(d, &list);
-	if (problem != NULL)
+	if (d->problem == NULL)
+		d->problem = options.smtp != NULL ? mail_prepare(d, &list) : webhook_prepare(d, &list);
+	if (d->problem != NULL)
 	{
 		curl_slist_free_all(list);
-		refuse(d, problem);
+		if (d->error_code == NULL)
+			d->error_code = "BAD_REQUEST";
+		describe(d, 0);
 		return;
 	}
 
 	result = curl_easy_perform(d->curl);
-	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (options.smtp != NULL)
-		d->error_code = outcome_of_mail(result, status, d->stage);
+	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, &d->status);
+	if (result != CURLE_OK)
+		d->problem = curl_easy_strerror(result);
 	else
-	{
-		curl_off_t	wait = 0;
-
-		d->error_code = d->is_address_refused ? "BAD_REQUEST" : outcome_of_webhook(result, status);
-		if (d->is_address_refused)
-			text_add(&d->message, "the address is none of the public Internet");
-		if (d->error_code != NULL && curl_easy_getinfo(d->curl, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK &&
-			wait > 0)
-			d->retry_after = wait > options.max_retry_after / 1000 ? options.max_retry_after : wait * 1000;
-	}
-	describe(d, result, status, now_ms() - started);
+		d->curl_error[0] = '\0';
+	if (options.smtp != NULL)
+		judge_mail(d, result);
+	else
+		judge_webhook(d, result);
+	if (d->error_code == NULL)
+		set_problem(d, NULL);
+	describe(d, now_ms() - started);
 	curl_slist_free_all(list);
 }
 
@@ -245,8 +285,9 @@ delivery_start(Delivery *d)
 		say("no thread: %s", strerror(problem));
 		d->error_code = "SERVICE_UNAVAILABLE";
 		d->retry_after = -1;
-		text_add(&d->message, "relay has no thread for it");
-		describe(d, CURLE_OK, 0, 0);
+		d->problem = "relay has no thread for it";
+		describe(d, 0);
+		tell(d);
 		d->state = DELIVERY_UNRECORDED;
 		d->record_at = 0;
 	}
@@ -261,7 +302,5 @@ delivery_end_sending(void)
 		return;
 	d->state = DELIVERY_UNRECORDED;
 	d->record_at = 0;
-	if (options.verbose)
-		say("job %s, attempt %s: %s%s%s", d->job_id, d->attempt, d->error_code != NULL ? d->error_code : "delivered",
-			d->message.len > 0 ? ", " : "", d->message.len > 0 ? d->message.data : "");
+	tell(d);
 }

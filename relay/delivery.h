@@ -51,7 +51,9 @@ typedef struct Delivery
 	char		attempt[16];
 	char		event_position[24]; /* of the event that caused it, or empty */
 	char		id[80];			/* for the receiver; the same in each attempt */
-	const char *problem;		/* why it cannot be sent at all */
+	const char *problem;		/* why it cannot be sent, or was not taken; in
+								 * words of ours or libcurl's that quote
+								 * nothing */
 	char	   *url;
 	char	   *body;
 	char	   *to;
@@ -71,8 +73,12 @@ typedef struct Delivery
 	bool		is_address_refused;
 	MailStage	stage;
 
-	/* The outcome.  error_code is NULL if it was delivered. */
+	/*
+	 * The outcome.  error_code is NULL if it was delivered, status 0 if no
+	 * answer tells of it.
+	 */
 	const char *error_code;
+	long		status;
 	Text		message;
 	Text		details;
 	int64_t		retry_after;	/* ms, -1 if the receiver said nothing */

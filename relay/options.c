@@ -54,7 +54,7 @@ static const OptionRule rules[] = {
 	{"db-timeout", SECONDS, &options.db_timeout, "15", 0.5, 3600, "limit of a statement; of waiting for a lock, a fifth of it"},
 	{"grace", SECONDS, &options.grace, "60", 0, 86400, "after SIGTERM, how long it goes on with what is under way"},
 	{"drain", FLAG, &options.drain, NULL, 0, 0, "end when the queue has nothing to claim"},
-	{"verbose", FLAG, &options.verbose, NULL, 0, 0, "a line for each delivery"},
+	{"verbose", FLAG, &options.verbose, NULL, 0, 0, "a line for each delivery, not only for those that failed"},
 	{"timeout", SECONDS, &options.timeout, "30", 0.1, 3600, "limit of one delivery"},
 	{"connect-timeout", SECONDS, &options.connect_timeout, "10", 0.1, 3600, "limit of its connection"},
 	{"max-body", COUNT, &options.max_body, "1048576", 1, 1 << 30, "bytes of a body; longer ones are not sent"},

@@ -251,17 +251,17 @@ COMMENT ON COLUMN eventsource.dead_letters.reason IS 'Why, where that was said: 
 CREATE FUNCTION eventsource.redrive(job_id bigint) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_redrive_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.redrive(bigint) IS
-	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
+	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. A run of a reaction that was waiting for a job waits for the same one again, which is redriven with it, or goes on if that is done. Recorded as events. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, or was sent by a run that is finished (redrive that one), 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
 
 CREATE FUNCTION eventsource.discard(job_id bigint, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_discard_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.discard(bigint, text) IS
-	'Gives up a job that is not finished: it becomes a dead letter. One that is claimed is not lent any more. Recorded as an event, with the reason. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004 without a reason, 22023, 42501.';
+	'Gives up a job that is not finished: it becomes a dead letter. One that is claimed is not lent any more. What a run of a reaction waits for is cancelled with it. Recorded as events, with the reason. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004 without a reason, 22023, 42501.';
 
 CREATE FUNCTION eventsource.cancel_job(job_id bigint, reason text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_cancel_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.cancel_job(bigint, text) IS
-	'Cancels a job that is not finished: it is not wanted any more. One that is claimed is not lent any more. Recorded as an event. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004, 22023, 42501.';
+	'Cancels a job that is not finished: it is not wanted any more. One that is claimed is not lent any more. What a run of a reaction waits for is cancelled with it. Recorded as events. For the queue''s workers. Errors: P0002 no such job, 55000 if it is finished, 22004, 22023, 42501.';
 
 CREATE FUNCTION eventsource.cancel_jobs(queue text, job_key text, reason text DEFAULT NULL) RETURNS integer
 	AS 'MODULE_PATHNAME', 'eventsource_cancel_jobs' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -277,7 +277,7 @@ CREATE FUNCTION eventsource.create_queue(
 	max_dead_per_hour integer DEFAULT 100) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_queue(text, integer, interval, text, numeric, interval, interval, regrole, regrole, interval, integer) IS
-	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up, 1 to 1000. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: roles whose members may claim and enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
+	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up, 1 to 1000. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: a role whose members may claim, and one whose members may enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert. What is left out is as by default, also where the queue had something else before, of which a NOTICE tells. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
 
 CREATE FUNCTION eventsource.drop_queue(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;

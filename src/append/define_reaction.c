@@ -259,6 +259,9 @@ check_cancel(const EsReaction *reaction, const char *name)
 	if (stored == NULL)
 		return list_make1(psprintf("cancel: there is no reaction \"%s\"", name));
 	expect_owner(stored);
+	if (strcmp(stored->type, ES_REACTION_DEFINED) == 0 && es_json_find(&stored->data->root, "key", NULL) == NULL)
+		return list_make1(psprintf("cancel: reaction \"%s\" has no key, and what is cancelled is what has the same key; "
+								   "define it with a key first", name));
 	return NIL;
 }
 

@@ -38,9 +38,9 @@ typedef enum Parameter
 	EVENT_POSITION,
 	STREAM,
 	SUBJECT,
-	ID,
-	NPARAMETERS					/* the next ones are the time, and the id of
-								 * a job that is changed */
+	JOB_ID,
+	/* The next ones are the time, and the id of a job that is changed. */
+	NPARAMETERS
 } Parameter;
 
 static const struct
@@ -64,7 +64,7 @@ static const struct
 	[EVENT_POSITION] = {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
 	[STREAM] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
 	[SUBJECT] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
-	[ID] = {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE}
+	[JOB_ID] = {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE}
 };
 
 #define PARAMETER_TYPES \
@@ -290,6 +290,7 @@ replace(const EsJobDraft *draft, EsJob *old)
 		.nargs = 1,
 		.types = {INT8OID}
 	};
+
 	/* Its order key is another one, behind whose jobs it goes. */
 	static EsOwnSql change = {
 		.text = "UPDATE eventsource.job AS j SET"
@@ -380,7 +381,7 @@ parameter_of(const EsJobDraft *draft, Parameter parameter, bool *isnull)
 		case EVENT_POSITION:
 			*isnull = draft->event_position == 0;
 			return Int64GetDatum(draft->event_position);
-		case ID:
+		case JOB_ID:
 			*isnull = draft->id == 0;
 			return Int64GetDatum(draft->id);
 		case QUEUE:

@@ -123,7 +123,10 @@ es_job_finished(List *jobs)
 	{
 		const EsJob *job = lfirst(lc);
 
-		/* worker is null but while a job is claimed, and as it is finished then. */
+		/*
+		 * worker is null but while a job is claimed, and as it is finished
+		 * then.
+		 */
 		if (job->order_key != NULL)
 			es_job_order_wake(job->queue, job->order_key, job->turn, job->worker != NULL);
 		if (on_finished != NULL)

@@ -37,7 +37,7 @@ static int64 read_number(const EsDefinition *definition, const char *member);
 static bool owns(const EsQueue *queue);
 static void expect_name(const text *name);
 ES_NORETURN static void refuse(const EsQueue *queue, const char *what, const char *who,
-								const char *argument);
+							   const char *argument);
 
 const EsQueue *
 es_queue_get(const text *name)
@@ -221,12 +221,13 @@ refuse(const EsQueue *queue, const char *what, const char *who, const char *argu
 				 queue->name[0] == '$' ? errdetail("It is the database's own.") :
 				 errdetail("It was not created, and is for roles that append to every category."),
 				 queue->name[0] == '$' ? errhint("Let the owner of the extension do it.") :
-				 errhint("Have it created: eventsource.create_queue(..., %s => ...).", argument)));
+				 errhint("Have it created: eventsource.create_queue(%s, %s => ...).", quote_literal_cstr(queue->name), argument)));
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for queue \"%s\"", queue->name),
 			 errdetail("To %s it is for members of its owner and of its role of %s.", what, who),
-			 errhint("Let its owner name you: eventsource.create_queue(..., %s => ...).", argument)));
+			 errhint("Become a member of that role. If it has none, its owner can define it anew, with all of its settings: "
+					 "eventsource.create_queue(%s, ..., %s => ...).", quote_literal_cstr(queue->name), argument)));
 }
 
 /* ---- times ---- */

@@ -28,9 +28,12 @@ typedef struct EsQueue
 {
 	char		name[ES_MAX_WORD + 1];
 	int64		version;		/* 0: it is not defined */
-	Oid			owner;			/* of its definition; InvalidOid: none, or gone */
-	Oid			workers;		/* role whose members work there, or InvalidOid */
-	Oid			senders;		/* role whose members send there, or InvalidOid */
+	Oid			owner;			/* of its definition; InvalidOid: none, or
+								 * gone */
+	Oid			workers;		/* role whose members work there, or
+								 * InvalidOid */
+	Oid			senders;		/* role whose members send there, or
+								 * InvalidOid */
 	int32		max_attempts;
 	int64		backoff;		/* after the first failure */
 	bool		is_fixed;		/* after each of them; else doubled each time */

@@ -93,6 +93,7 @@ static void write_wave(EsBatch *batch, const EsReactUse *wave);
 static void write_jobs(EsFollowing *following);
 static Deed *list_deeds(List *jobs, int *count);
 static int	compare_deeds(const void *a, const void *b);
+static void add_deed(Deed *deeds, int *count, Following *of, const char *cancels, const text *job_key);
 static void write_job(Writing *writing, const Deed *deed);
 static void add_job(Writing *writing, const Following *each);
 static void enqueue_jobs(Writing *writing);
@@ -470,23 +471,30 @@ list_deeds(List *jobs, int *count)
 		{
 			has_keys |= each->job.job_key != NULL;
 			drafts[n_drafts++] = &each->job;
-			deeds[*count] = (Deed) {each, NULL, each->job.job_key, *count};
-			++*count;
+			add_deed(deeds, count, each, NULL, each->job.job_key);
 		}
 		else
+		{
 			foreach(name, each->action->reactions)
-			{
-				const text *job_key = es_job_reaction_key(lfirst(name), each->key);
-
-				deeds[*count] = (Deed) {each, lfirst(name), job_key, *count};
-				++*count;
-			}
+				add_deed(deeds, count, each, lfirst(name), es_job_reaction_key(lfirst(name), each->key));
+		}
 	}
 	if (has_keys && n_drafts > 1)
 		es_job_draw(drafts, n_drafts);
 	qsort(deeds, *count, sizeof(Deed), compare_deeds);
 	pfree(drafts);
 	return deeds;
+}
+
+static void
+add_deed(Deed *deeds, int *count, Following *of, const char *cancels, const text *job_key)
+{
+	Deed	   *deed = &deeds[*count];
+
+	deed->of = of;
+	deed->cancels = cancels;
+	deed->job_key = job_key;
+	deed->number = (*count)++;
 }
 
 /* Those without a key come first, all at once. */

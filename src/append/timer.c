@@ -9,7 +9,7 @@
  * Locks: rows of jobs of streams that are locked.  Who executes a timeout locks its
  * stream before its row, too (work/timeout.c), so that nobody waits for the other.
  *
- * Memory: notes live in the batch's context of events, which a flush resets.
+ * Memory: notes, and what is written, live in the batch's context of events, which a flush resets.
  */
 #include "append/timer.h"
 
@@ -135,6 +135,7 @@ find_note(EsBatch *batch, const EsEvent *event, bool make)
 void
 es_timer_write(EsBatch *batch)
 {
+	MemoryContext caller = MemoryContextSwitchTo(batch->event_context);
 	HASH_SEQ_STATUS scan;
 	List	   *visits = NIL;
 	List	   *cancelled = NIL;
@@ -153,6 +154,7 @@ es_timer_write(EsBatch *batch)
 	}
 	batch->timers = NULL;
 	(void) es_timer_schedule(visits, cancelled, batch->timed_out, false);
+	MemoryContextSwitchTo(caller);
 }
 
 /* Durations count from no earlier than the event before. */
@@ -183,7 +185,7 @@ es_timer_schedule(List *visits, List *cancelled, int64 spared, bool unless_done)
 {
 	static EsOwnSql schedule = {
 		.text = "WITH cancelled AS (UPDATE eventsource.job SET state = 'cancelled', lease_until = NULL,"
-		" finished_at = $8, finish_reason = 'the stream has left the state'"
+		" finished_at = $8, finish_reason = '" ES_TIMER_LEFT "'"
 		" WHERE queue = '" ES_JOB_TIMEOUT_QUEUE "' AND stream = ANY ($1) AND id <> $10 AND state IN "
 		ES_JOB_UNFINISHED ")"
 		" INSERT INTO eventsource.job AS j (id, turn, queue, state, priority, run_at, job_key, payload,"
@@ -258,8 +260,10 @@ has_happened(const EsVisit *visit, const char *after)
 	ListCell   *lc;
 
 	foreach(lc, visit->happened)
+	{
 		if (strcmp(lfirst(lc), after) == 0)
 			return true;
+	}
 	return false;
 }
 

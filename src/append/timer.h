@@ -36,10 +36,14 @@ typedef struct EsVisit
 	const EsMachine *machine;	/* by which it was entered, or is scheduled */
 	const EsMachine *known_to;	/* what this one has, too, is left out; or
 								 * NULL */
-	List	   *happened;		/* char *: timeouts that happened in it already */
+	List	   *happened;		/* char *: timeouts that happened in it
+								 * already */
 	const Jsonb *late;			/* array of states that timeouts led through
 								 * which were late; NULL: none did */
 } EsVisit;
+
+/* Why a timeout ended whose state was left first. */
+#define ES_TIMER_LEFT		"the stream has left the state"
 
 /* A member of the metadata of the event that a timeout made: which one it was. */
 #define ES_TIMER_HAPPENED	"timeout"

@@ -177,7 +177,8 @@ coerce_result(ParseState *pstate, Node *node, Oid type, int32 typmod)
 		es_expr_invalid(pstate, exprLocation(node),
 						psprintf("the expression is of type %s, wanted is %s", format_type_be(actual),
 								 format_type_with_typemod(type, typmod)),
-						pstrdup("Cast it: (...)::type."));
+						pstrdup(actual == INTERVALOID && type == TIMESTAMPTZOID ?
+								"Say since when: event.occurred_at + (...)." : "Cast it: (...)::type."));
 	return coerced;
 }
 

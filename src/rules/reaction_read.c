@@ -17,6 +17,7 @@
 #include "rules/reaction_parts.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
 
@@ -74,6 +75,7 @@ static void read_setting(Reader *reader, EsReaction *reaction, const char *name,
 static char *read_name(Reader *reader, const char *path, const JsonbValue *value, int max);
 static EsExpr *read_expr(Reader *reader, const char *path, const JsonbValue *value, Oid type);
 static EsExpr *read_member_expr(Reader *reader, JsonbContainer *object, const char *name, Oid type);
+static EsExpr *read_key(Reader *reader, JsonbContainer *definition);
 static Interval *read_interval(Reader *reader, const char *path, const JsonbValue *value);
 static Interval *to_interval(Reader *reader, const char *path, char *source);
 static int32 read_number(Reader *reader, const char *path, const JsonbValue *value, int32 min, int32 max);
@@ -99,7 +101,7 @@ es_reaction_compile(const char *name, Jsonb *definition, Oid definer, List **pro
 		return NULL;
 	open_scope(&reader, reaction);
 	reaction->condition = read_member_expr(&reader, root, "condition", BOOLOID);
-	reaction->key = read_member_expr(&reader, root, "key", TEXTOID);
+	reaction->key = read_key(&reader, root);
 	reaction->run_at = read_member_expr(&reader, root, "run_at", TIMESTAMPTZOID);
 	read_settings(&reader, root, reaction);
 	if (action == NULL || !es_json_is_object(action))
@@ -431,6 +433,30 @@ read_expr(Reader *reader, const char *path, const JsonbValue *value, Oid type)
 	}
 	compile_expr(&task);
 	return task.expr;
+}
+
+/*
+ * What is proposed must be of a type of texts: jsonb would be taken for one with its quotes, which
+ * the same key taken out with ->> has not.
+ */
+static EsExpr *
+read_key(Reader *reader, JsonbContainer *definition)
+{
+	EsExpr	   *key = read_member_expr(reader, definition, "key", TEXTOID);
+	EsExpr	   *uncast;
+	char		category;
+	bool		is_preferred;
+
+	if (key == NULL || reader->problems == NULL)
+		return key;
+	uncast = read_member_expr(reader, definition, "key", InvalidOid);
+	if (uncast == NULL)
+		return key;
+	get_type_category_preferred(es_expr_type(uncast), &category, &is_preferred);
+	if (category != TYPCATEGORY_STRING)
+		complain(reader, psprintf("key: must be text, not %s; take it out of event.data with ->>, or cast it: (...)::text",
+								  format_type_be(es_expr_type(uncast))));
+	return key;
 }
 
 static void

@@ -52,6 +52,7 @@ static bool append_event(const Delivery *delivery);
 static Jsonb *to_data(const Delivery *delivery);
 static void complete_job(const Delivery *delivery);
 static Datum fail_job(const Delivery *delivery);
+static void put_value(FunctionCallInfo call, int n, Datum value);
 static void put(FunctionCallInfo call, int n, const void *value);
 
 /*
@@ -218,10 +219,10 @@ complete_job(const Delivery *delivery)
 	LOCAL_FCINFO(call, 4);
 
 	InitFunctionCallInfoData(*call, NULL, 4, InvalidOid, NULL, NULL);
-	call->args[0] = (NullableDatum) {.value = Int64GetDatum(delivery->job)};
+	put_value(call, 0, Int64GetDatum(delivery->job));
 	put(call, 1, delivery->details);
 	put(call, 2, delivery->worker);
-	call->args[3] = (NullableDatum) {.value = Int32GetDatum(delivery->attempt)};
+	put_value(call, 3, Int32GetDatum(delivery->attempt));
 	(void) eventsource_complete(call);
 }
 
@@ -231,16 +232,16 @@ fail_job(const Delivery *delivery)
 	LOCAL_FCINFO(call, 6);
 
 	InitFunctionCallInfoData(*call, NULL, 6, InvalidOid, NULL, NULL);
-	call->args[0] = (NullableDatum) {.value = Int64GetDatum(delivery->job)};
+	put_value(call, 0, Int64GetDatum(delivery->job));
 	put(call, 1, delivery->error_code);
 	put(call, 2, delivery->message);
-	call->args[3] = (NullableDatum) {.isnull = delivery->retry_after == NULL};
+	put(call, 3, NULL);
 	if (delivery->retry_after != NULL)
-		call->args[3].value = DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(GetCurrentTimestamp()),
-												  IntervalPGetDatum(delivery->retry_after));
+		put_value(call, 3, DirectFunctionCall2(timestamptz_pl_interval,
+											   TimestampTzGetDatum(GetCurrentTimestamp()),
+											   IntervalPGetDatum(delivery->retry_after)));
 	put(call, 4, delivery->worker);
-	call->args[5] = (NullableDatum) {.value = Int32GetDatum(delivery->attempt)};
+	put_value(call, 5, Int32GetDatum(delivery->attempt));
 	return eventsource_fail(call);
 }
 
@@ -248,6 +249,13 @@ fail_job(const Delivery *delivery)
 static void
 put(FunctionCallInfo call, int n, const void *value)
 {
-	call->args[n].value = PointerGetDatum(value);
+	put_value(call, n, PointerGetDatum(value));
 	call->args[n].isnull = value == NULL;
+}
+
+static void
+put_value(FunctionCallInfo call, int n, Datum value)
+{
+	call->args[n].value = value;
+	call->args[n].isnull = false;
 }

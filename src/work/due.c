@@ -29,6 +29,9 @@ PG_FUNCTION_INFO_V1(eventsource_run_due);
 /* Jobs that are picked at once. */
 #define PICK			100
 
+/* Finished jobs that are forgotten of each queue, if max_rows is less: that is cheap. */
+#define FORGET			10000
+
 /* After a pass over so many that others were at there is no other. */
 #define MAX_SKIPPED		1000
 
@@ -99,7 +102,7 @@ run(int max_rows, EsDueCounts *counts)
 	};
 	int			nest_level = NewGUCNestLevel();
 
-	es_due_keep_house(max_rows, counts);
+	(void) es_due_keep_house(max_rows, Max(max_rows, FORGET), counts);
 	CommandCounterIncrement();
 	/* Jobs need no event; what we do ourselves is due to one. */
 	if (es_log_is_open())

@@ -66,8 +66,11 @@ extern bool es_due_is_performing(void);
 /* In how many ms the next one comes due; -1: none does. */
 extern long es_due_wait(void);
 
-/* Leases, alerts, and what is to be forgotten; so many rows of each at most. */
-extern void es_due_keep_house(int64 max_rows, EsDueCounts *counts);
+/*
+ * Leases, alerts, and what is to be forgotten; so many rows of each at most.  Says whether
+ * there may be more to forget.
+ */
+extern bool es_due_keep_house(int64 max_rows, int64 max_forgotten, EsDueCounts *counts);
 
 /* due_duty.c: one job, or what else there is to do; its settings, at load. */
 extern long es_due_duty(void);

@@ -66,7 +66,8 @@ static bool is_begun = false;
 static TimestampTz begun_at = 0;
 static int64 left = 0;			/* others were at them */
 static int64 done = 0;
-static long delay = 0;			/* ms; after rounds in which others were at something */
+static long delay = 0;			/* ms; after rounds in which others were at
+								 * something */
 static TimestampTz next_round = 0;	/* 0: this one is not at its end */
 
 static void perform(const EsDueItem *item);
@@ -107,7 +108,7 @@ es_due_duty(void)
 	if (pick())
 		return 0;
 	round = end_round();
-	if (round == 0)
+	if (round == 0 || house == 0)
 		return 0;
 	next = es_due_wait();
 	return Max(1, Min(Min(round, house), next < 0 ? house : next));
@@ -210,7 +211,7 @@ begin_round(void)
 	is_begun = false;
 }
 
-/* In how many ms it is to be looked after again. */
+/* In how many ms it is to be looked after again; at once, while there is much to forget. */
 static long
 look_after_house(void)
 {
@@ -224,10 +225,15 @@ look_after_house(void)
 		return HOUSE_MS - since;
 	looked_at = now;
 
-	/* What was performed, and could not be said so: none is being performed now. */
+	/*
+	 * What was performed, and could not be said so: none is being performed
+	 * now.
+	 */
 	es_due_release_claims(RELEASED_AFTER);
-	es_due_keep_house(HOUSE_ROWS, &counts);
-	return HOUSE_MS;
+	if (!es_due_keep_house(HOUSE_ROWS, HOUSE_ROWS, &counts))
+		return HOUSE_MS;
+	looked_at = 0;
+	return 0;
 }
 
 /* In a transaction of its own; the next has begun when it returns. */

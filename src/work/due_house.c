@@ -7,6 +7,7 @@
  */
 #include "work/due.h"
 
+#include "append/timer.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "log/own_sql.h"
@@ -19,6 +20,9 @@ PG_FUNCTION_INFO_V1(eventsource_close_alert);
 /* Dead letters that an alert names. */
 #define SAMPLE	"10"
 
+/* How long timeouts are kept whose state was left first. */
+#define KEEP_LEFT	USECS_PER_DAY
+
 static int64 end_leases(int64 max_rows);
 static List *list_queues(void);
 static void collect_queue(HeapTuple row, TupleDesc desc, void *arg);
@@ -27,9 +31,10 @@ static int64 close_alerts(const text *queue);
 static int64 forget(const text *queue, int64 max_rows);
 static void forget_alerts(const text *queue);
 
-void
-es_due_keep_house(int64 max_rows, EsDueCounts *counts)
+bool
+es_due_keep_house(int64 max_rows, int64 max_forgotten, EsDueCounts *counts)
 {
+	bool		has_more = false;
 	List	   *queues;
 	ListCell   *lc;
 
@@ -39,12 +44,16 @@ es_due_keep_house(int64 max_rows, EsDueCounts *counts)
 	foreach(lc, queues)
 	{
 		const text *queue = lfirst(lc);
+		int64		forgotten;
 
 		CHECK_FOR_INTERRUPTS();
 		counts->count[ES_DUE_ALERTS] += raise_alert(queue) + close_alerts(queue);
-		counts->count[ES_DUE_FORGOTTEN] += forget(queue, max_rows);
+		forgotten = forget(queue, max_forgotten);
+		has_more = has_more || forgotten >= max_forgotten;
+		counts->count[ES_DUE_FORGOTTEN] += forgotten;
 		forget_alerts(queue);
 	}
+	return has_more;
 }
 
 /* ---- leases ---- */
@@ -180,22 +189,39 @@ eventsource_close_alert(PG_FUNCTION_ARGS)
 /* ---- forgetting ---- */
 
 /* But not those that a run still waits for, which will be told soon. */
+#define FORGET(which) \
+	"DELETE FROM eventsource.job WHERE id = ANY (ARRAY(SELECT j.id FROM eventsource.job j WHERE j.queue = $1" \
+	" AND " which " AND j.finished_at < $2 AND j.run IS NULL LIMIT $3 FOR UPDATE SKIP LOCKED))"
+
 static int64
 forget(const text *queue, int64 max_rows)
 {
 	static EsOwnSql forget = {
-		.text = "DELETE FROM eventsource.job WHERE id IN (SELECT j.id FROM eventsource.job j WHERE j.queue = $1"
-		" AND j.state = ANY ('{done,cancelled,discarded}') AND j.finished_at < $2 AND j.run IS NULL"
-		" LIMIT $3 FOR UPDATE SKIP LOCKED)",
+		.text = FORGET("j.state = ANY ('{done,cancelled,discarded}')"),
 		.nargs = 3,
 		.types = {TEXTOID, TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		values[] = {
-		PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp() - es_queue_get(queue)->keep),
-		Int64GetDatum(max_rows)
+	static EsOwnSql forget_left = {
+		.text = FORGET("j.state = 'cancelled' AND j.finish_reason = '" ES_TIMER_LEFT "'"),
+		.nargs = 3,
+		.types = {TEXTOID, TIMESTAMPTZOID, INT8OID}
 	};
+	TimestampTz now = GetCurrentTimestamp();
+	Datum		values[] = {
+		PointerGetDatum(queue), TimestampTzGetDatum(now - es_queue_get(queue)->keep), Int64GetDatum(max_rows)
+	};
+	int64		forgotten = es_own_sql(&forget, values, NULL, NULL, NULL);
 
-	return es_own_sql(&forget, values, NULL, NULL, NULL);
+	if (strcmp(text_to_cstring(queue), ES_JOB_TIMEOUT_QUEUE) != 0 || forgotten >= max_rows)
+		return forgotten;
+
+	/*
+	 * Each change of a timed state leaves one; they tell nothing that its
+	 * events do not.
+	 */
+	values[1] = TimestampTzGetDatum(now - KEEP_LEFT);
+	values[2] = Int64GetDatum(max_rows - forgotten);
+	return forgotten + es_own_sql(&forget_left, values, NULL, NULL, NULL);
 }
 
 static void

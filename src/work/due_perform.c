@@ -97,6 +97,7 @@ static void end_timeout(void *arg);
 static bool is_any(int sqlstate);
 static EsDueWork record(EsRun *run, const ErrorData *error, bool *is_left);
 static void record_failure(void *arg);
+static void log_error(const EsJob *job, const ErrorData *error);
 static bool postpone(EsRun *run);
 static bool is_passing(int sqlstate);
 static bool is_lost_race(int sqlstate);
@@ -151,7 +152,10 @@ es_due_claim(const EsDueItem *item, int64 lease)
 	if (job == NULL || !is_due(job, 0))
 		return 0;
 
-	/* The lock is not kept, but who has it now is likely to have it for a while. */
+	/*
+	 * The lock is not kept, but who has it now is likely to have it for a
+	 * while.
+	 */
 	if (item->is_timeout && job->stream != NULL && !es_stream_try_lock(job->stream))
 		return 0;
 	if (is_spent(job))
@@ -192,7 +196,7 @@ es_due_perform(const EsDueItem *item, int32 claimed, int limit_ms, EsDueCounts *
 	EsJob	   *job;
 	EsJob		as_found;
 	bool		is_left = false;
-	TimeOut		timeout = {.id = item->id, .outcome = ES_TIMEOUT_GONE};
+	TimeOut		timeout = {.id = item->id,.outcome = ES_TIMEOUT_GONE};
 
 	if (claimed == 0 && !lock_slot(item->id))
 		return false;
@@ -454,10 +458,12 @@ is_any(int sqlstate)
 static EsDueWork
 record(EsRun *run, const ErrorData *error, bool *is_left)
 {
-	Failure		failure = {.run = run, .error = error, .is_postponed = is_passing(error->sqlerrcode)};
+	Failure		failure = {.run = run,.error = error,.is_postponed = is_passing(error->sqlerrcode)};
 	ErrorData  *lost;
 
 	failure.is_postponed = failure.is_postponed && ++run->postponed < MAX_POSTPONED;
+	if (!failure.is_postponed)
+		log_error(run->job, error);
 	lost = es_attempt(record_failure, &failure, is_any);
 	*is_left = lost != NULL;
 	if (lost != NULL && !is_passing(lost->sqlerrcode))
@@ -489,6 +495,26 @@ record_failure(void *arg)
 						   unpack_sql_state(failure->error->sqlerrcode),
 						   es_run_is_personal(failure->run->job) ? ES_PII_CONCEALED :
 						   failure->error->message);
+}
+
+/*
+ * The whole of it, in the server's log alone: with the job there is a message at most, and not
+ * even that where it may quote personal fields.
+ */
+static void
+log_error(const EsJob *job, const ErrorData *error)
+{
+	const char *detail = error->detail_log != NULL ? error->detail_log : error->detail;
+
+	ereport(LOG_SERVER_ONLY,
+			(errcode(error->sqlerrcode),
+			 job->reaction == NULL ?
+			 errmsg("job " INT64_FORMAT " failed: %s", job->id, error->message) :
+			 errmsg("job " INT64_FORMAT " failed in step %d of reaction \"%s\": %s", job->id, job->step,
+					text_to_cstring(job->reaction), error->message),
+			 detail == NULL ? 0 : errdetail_internal("%s", detail),
+			 error->hint == NULL ? 0 : errhint("%s", error->hint),
+			 error->context == NULL ? 0 : (errcontext("%s", error->context))));
 }
 
 /* Races, locks and what was short: it says nothing about the job. */

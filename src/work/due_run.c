@@ -6,8 +6,8 @@
  * until es_run_tell() has made the run due, which is asked for by whoever looks for what is
  * due: so who finishes the job never waits for the run, and needs to know nothing of it.
  *
- * Locks: the run's row as the last thing of a step; the row of the job that it waited for
- * before its own.
+ * Locks: the run's row as the last thing of a step.  Who waits for locks takes the run's row before that
+ * of the job that it waits for, as who cancels both by key does; es_run_tell() waits for neither.
  */
 #include "work/due_run.h"
 
@@ -48,6 +48,7 @@ typedef struct Change
 	const char *error;
 } Change;
 
+static bool is_run(const EsJob *job);
 static void write_run(EsRun *run, const Change *change);
 static Jsonb *payload_of(const EsRun *run);
 static Jsonb *with_postponed(Jsonb *payload, int64 postponed);
@@ -67,14 +68,18 @@ es_run_read(EsRun *run, EsJob *job)
 	*run = (EsRun)
 	{
 		.job = job,
-		.due = job->run_at,
-		.is_counted = job->lease_until > GetCurrentTimestamp(),
-		.key = key == NULL ? NULL : cstring_to_text(key),
-		.waited = es_json_find_string(root, WAITED),
-		.waited_reason = es_json_find_string(root, REASON),
-		.then.wait = es_json_find_string(root, THEN_WAIT)
+			.due = job->run_at,
+			.is_counted = job->lease_until > GetCurrentTimestamp(),
+			.key = key == NULL ? NULL : cstring_to_text(key),
+			.waited = es_json_find_string(root, WAITED),
+			.waited_reason = es_json_find_string(root, REASON),
+			.then.wait = es_json_find_string(root, THEN_WAIT)
 	};
-	/* It is scheduled without a time in its payload; what is tried writes one, or has used up an attempt. */
+
+	/*
+	 * It is scheduled without a time in its payload; what is tried writes
+	 * one, or has used up an attempt.
+	 */
 	run->is_begun = find_time(job->payload, DUE, &run->due) ||
 		job->attempts - (run->is_counted ? 1 : 0) > job->attempts_before;
 	(void) es_json_find_number(root, THEN_NEXT, &run->then.next);
@@ -137,6 +142,12 @@ es_run_has_key(EsRun *run)
 void
 es_run_go_on(EsRun *run, int step, TimestampTz run_at)
 {
+	Change		change = {
+		.run_at = run_at,
+		.step = step,
+		.forgives = true
+	};
+
 	run->due = run_at;
 	run->then = (EsRunThen)
 	{
@@ -144,10 +155,7 @@ es_run_go_on(EsRun *run, int step, TimestampTz run_at)
 	};
 	run->waits_for = run->postponed = 0;
 	run->waited = run->waited_reason = NULL;
-	write_run(run, &(Change)
-			  {
-				  .run_at = run_at,.step = step,.forgives = true
-			  });
+	write_run(run, &change);
 }
 
 void
@@ -159,23 +167,29 @@ es_run_wait_for(EsRun *run, int64 job_id)
 		.types = {INT8OID, INT8OID}
 	};
 	Datum		values[] = {Int64GetDatum(job_id), Int64GetDatum(run->job->id)};
+	Change		change = {
+		.state = "scheduled",
+		.run_at = DT_NOEND,
+		.step = run->job->step,
+		.forgives = true
+	};
 
 	(void) es_own_sql(&link, values, NULL, NULL, NULL);
 	run->waits_for = run->sent = job_id;
 	run->postponed = 0;
-	write_run(run, &(Change)
-			  {
-				  .state = "scheduled",.run_at = DT_NOEND,.step = run->job->step,.forgives = true
-			  });
+	write_run(run, &change);
 }
 
 void
 es_run_postpone(EsRun *run, TimestampTz run_at)
 {
-	write_run(run, &(Change)
-			  {
-				  .run_at = run_at,.step = run->job->step,.forgives_one = true
-			  });
+	Change		change = {
+		.run_at = run_at,
+		.step = run->job->step,
+		.forgives_one = true
+	};
+
+	write_run(run, &change);
 }
 
 void
@@ -196,6 +210,11 @@ bool
 es_run_fail(EsRun *run, const char *error_code, const char *error)
 {
 	const EsJob *job = run->job;
+	Change		change = {
+		.step = job->step,
+		.error_code = error_code,
+		.error = error
+	};
 	int32		failures;
 
 	es_run_hold(run);
@@ -206,21 +225,22 @@ es_run_fail(EsRun *run, const char *error_code, const char *error)
 	}
 	failures = job->attempts - job->attempts_before;
 	run->postponed = 0;
-	write_run(run, &(Change)
-			  {
-				  .run_at = GetCurrentTimestamp() + es_queue_delay(es_queue_get(job->queue), failures),
-				  .step = job->step,.error_code = error_code,.error = error
-			  });
+	change.run_at = GetCurrentTimestamp() + es_queue_delay(es_queue_get(job->queue), failures);
+	write_run(run, &change);
 	return true;
 }
 
 bool
 es_run_is_compensated(const EsJob *job)
 {
-	JsonbValue *completed = es_json_find(&job->payload->root, ES_JOB_COMPLETED, NULL);
+	return is_run(job) && strcmp(text_to_cstring(job->state), "discarded") == 0 &&
+		es_json_find(&job->payload->root, ES_JOB_COMPLETED, NULL) != NULL;
+}
 
-	return job->reaction != NULL && strcmp(text_to_cstring(job->queue), ES_JOB_REACTION_QUEUE) == 0 &&
-		strcmp(text_to_cstring(job->state), "discarded") == 0 && completed != NULL;
+static bool
+is_run(const EsJob *job)
+{
+	return job->reaction != NULL && strcmp(text_to_cstring(job->queue), ES_JOB_REACTION_QUEUE) == 0;
 }
 
 bool
@@ -282,6 +302,67 @@ es_run_tell(int64 max_rows)
 	Datum		value = Int64GetDatum(max_rows);
 
 	return es_own_sql(&tell, &value, NULL, NULL, NULL);
+}
+
+/* ---- by hand ---- */
+
+EsJob *
+es_run_lock_awaited(const EsJob *job)
+{
+	EsRun		run;
+
+	if (!is_run(job))
+		return NULL;
+	es_run_read(&run, unconstify(EsJob *, job));
+	return run.waits_for == 0 && run.waited == NULL ? NULL : es_job_lock(run.sent, false);
+}
+
+EsJob *
+es_run_lock_sender(int64 job_id)
+{
+	static EsOwnSql find = {
+		.text = "SELECT" ES_JOB_COLUMNS "FROM eventsource.job j, eventsource.job s WHERE s.id = $1"
+		" AND s.queue <> '" ES_JOB_REACTION_QUEUE "' AND j.queue = '" ES_JOB_REACTION_QUEUE "'"
+		" AND j.stream = s.stream AND j.reaction = s.reaction AND j.event_position = s.event_position"
+		" AND j.payload->>'" SENT "' = s.id::text LIMIT 1 FOR UPDATE OF j",
+		.nargs = 1,
+		.types = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(job_id);
+	List	   *runs = NIL;
+
+	(void) es_own_sql(&find, &value, NULL, es_job_collect, &runs);
+	return runs == NIL ? NULL : linitial(runs);
+}
+
+void
+es_run_wait_again(const EsJob *run, int64 job_id)
+{
+	static EsOwnSql wait = {
+		.text = "WITH link AS (UPDATE eventsource.job SET run = $1 WHERE id = $2)"
+		" UPDATE eventsource.job SET state = 'scheduled', run_at = 'infinity', lease_until = NULL, worker = NULL,"
+		" claimed_by = NULL, payload = payload - '{" WAITED "," REASON "," POSTPONED "}'::text[]"
+		" || jsonb_build_object('" WAITS_FOR "', $2) WHERE id = $1",
+		.nargs = 2,
+		.types = {INT8OID, INT8OID}
+	};
+	Datum		values[] = {Int64GetDatum(run->id), Int64GetDatum(job_id)};
+
+	(void) es_own_sql(&wait, values, NULL, NULL, NULL);
+}
+
+void
+es_run_take_done(const EsJob *run, const EsJob *job)
+{
+	static EsOwnSql take = {
+		.text = "UPDATE eventsource.job SET payload = payload - '{" WAITS_FOR "," REASON "," POSTPONED "}'::text[]"
+		" || jsonb_build_object('" DUE "', $2, '" WAITED "', 'done') WHERE id = $1",
+		.nargs = 2,
+		.types = {INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		values[] = {Int64GetDatum(run->id), TimestampTzGetDatum(job->finished_at)};
+
+	(void) es_own_sql(&take, values, NULL, NULL, NULL);
 }
 
 /* ---- the row ---- */

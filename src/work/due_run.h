@@ -49,6 +49,21 @@ typedef struct EsRun
 /* Was it given up with steps that are compensated then? */
 extern bool es_run_is_compensated(const EsJob *job);
 
+/*
+ * The job that a run, locked, waits for; or waited for when it came to its end.  Locked; NULL: there is
+ * none, or it is not kept any more.
+ */
+extern EsJob *es_run_lock_awaited(const EsJob *job);
+
+/* The run that sent a job, locked, if it has sent no other since; or NULL. */
+extern EsJob *es_run_lock_sender(int64 job_id);
+
+/* A run that is not finished waits for a job, which it has sent, whatever it was told of it. */
+extern void es_run_wait_again(const EsJob *run, int64 job_id);
+
+/* A run that is due goes on from the end of a job that is done. */
+extern void es_run_take_done(const EsJob *run, const EsJob *job);
+
 /* The run of a job. */
 extern void es_run_read(EsRun *run, EsJob *job);
 

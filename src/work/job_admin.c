@@ -5,17 +5,24 @@
  * Each is for who may work in the queue, and is recorded as an event of the stream
  * $job-<id>, about whom the job is about.
  *
- * Locks: the job's row, then its stream, whose events nobody else writes.
+ * A run and the job that it waits for are one: who ends the run by hand cancels that job, and
+ * who redrives the run redrives the same job, whose id others may know.  Never the job alone, once
+ * its run is finished: nothing would follow from it, or it would be done after all was made good.
+ *
+ * Locks: the run's row before that of the job that it waits for, then their streams, whose events
+ * nobody else writes.
  */
 #include "work/job.h"
 
 #include "append/own_event.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "errors.h"
 #include "log/json.h"
 #include "log/own_sql.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "work/due_run.h"
 
 PG_FUNCTION_INFO_V1(eventsource_redrive_job);
@@ -24,33 +31,76 @@ PG_FUNCTION_INFO_V1(eventsource_cancel_job);
 PG_FUNCTION_INFO_V1(eventsource_cancel_jobs);
 
 static EsJob *lock_job(FunctionCallInfo fcinfo, const char *example);
+static void redrive_job(const EsJob *job, bool is_anew);
+static void redrive_awaited(const EsJob *run, const EsJob *job);
 static void expect_redrivable(const EsJob *job);
+static void expect_given_up(const EsJob *job);
+static void expect_unfinished_run(const EsJob *job, const EsJob *run);
 static void finish_by_hand(const EsJob *job, EsJobEnd end, const char *type, const text *reason);
+static void cancel_awaited(const EsJob *run, EsJobEnd end, const text *reason);
+ES_NORETURN static void refuse_finished(const EsJob *job);
 static void record(const EsJob *job, const char *type, const text *reason);
 
 /* redrive(job_id): it is tried anew, behind the others of its order key */
 Datum
 eventsource_redrive_job(PG_FUNCTION_ARGS)
 {
+	static const char example[] = "SELECT eventsource.redrive(42)";
+	EsJob	   *run;
+	EsJob	   *job;
+	EsJob	   *awaited;
+
+	PreventCommandIfReadOnly("eventsource.redrive()");
+	es_job_expect_argument(fcinfo, 0, "job_id", example);
+	run = es_run_lock_sender(PG_GETARG_INT64(0));
+	job = lock_job(fcinfo, example);
+	expect_redrivable(job);
+	if (run != NULL)
+		expect_unfinished_run(job, run);
+	awaited = es_run_lock_awaited(job);
+	redrive_job(job, awaited == NULL);
+	if (awaited != NULL)
+		redrive_awaited(job, awaited);
+	if (run != NULL)
+		es_run_wait_again(run, job->id);
+	PG_RETURN_VOID();
+}
+
+/* A run begins its step anew, or goes on from what it waits for. */
+static void
+redrive_job(const EsJob *job, bool is_anew)
+{
 	static EsOwnSql redrive = {
 		.text = "UPDATE eventsource.job SET state = 'available', turn = nextval('eventsource.job_seq'), run_at = $2,"
 		" attempts_before = attempts, worker = NULL, result = NULL, finished_at = NULL, finish_reason = NULL,"
-		" payload = CASE WHEN reaction IS NOT NULL AND queue = '" ES_JOB_REACTION_QUEUE "'"
+		" payload = CASE WHEN $3 AND reaction IS NOT NULL AND queue = '" ES_JOB_REACTION_QUEUE "'"
 		" THEN payload - '" ES_RUN_WAITED "'::text[] ELSE payload END WHERE id = $1",
-		.nargs = 2,
-		.types = {INT8OID, TIMESTAMPTZOID}
+		.nargs = 3,
+		.types = {INT8OID, TIMESTAMPTZOID, BOOLOID}
 	};
-	EsJob	   *job;
-	Datum		values[2];
+	Datum		values[] = {
+		Int64GetDatum(job->id), TimestampTzGetDatum(GetCurrentTimestamp()), BoolGetDatum(is_anew)
+	};
 
-	PreventCommandIfReadOnly("eventsource.redrive()");
-	job = lock_job(fcinfo, "SELECT eventsource.redrive(42)");
-	expect_redrivable(job);
-	values[0] = Int64GetDatum(job->id);
-	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	(void) es_own_sql(&redrive, values, NULL, NULL, NULL);
 	record(job, "job_redriven", NULL);
-	PG_RETURN_VOID();
+}
+
+/* What a run that is redriven waited for: it may have been done meanwhile. */
+static void
+redrive_awaited(const EsJob *run, const EsJob *job)
+{
+	if (strcmp(text_to_cstring(job->state), "done") == 0)
+	{
+		es_run_take_done(run, job);
+		return;
+	}
+	if (job->finished_at != 0)
+	{
+		expect_redrivable(job);
+		redrive_job(job, true);
+	}
+	es_run_wait_again(run, job->id);
 }
 
 /* discard(job_id, reason): it is given up */
@@ -140,14 +190,8 @@ expect_redrivable(const EsJob *job)
 		.types = {TEXTOID, TEXTOID}
 	};
 	Datum		key[] = {PointerGetDatum(job->job_key), PointerGetDatum(job->queue)};
-	char	   *state = text_to_cstring(job->state);
 
-	if (strcmp(state, "discarded") != 0 && strcmp(state, "cancelled") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("job " INT64_FORMAT " is not given up", job->id),
-				 errdetail("It is %s.", state),
-				 errhint("What is discarded or cancelled can be redriven. The view eventsource.dead_letters lists what is discarded.")));
+	expect_given_up(job);
 	if (job->finish_reason != NULL && strcmp(text_to_cstring(job->finish_reason), ES_JOB_ERASED) == 0)
 		ereport(ERROR,
 				(errcode(ES_ERRCODE_SUBJECT_ERASED),
@@ -170,19 +214,85 @@ expect_redrivable(const EsJob *job)
 				 errhint("Cancel that one first.")));
 }
 
+static void
+expect_given_up(const EsJob *job)
+{
+	char	   *state = text_to_cstring(job->state);
+
+	if (strcmp(state, "discarded") == 0 || strcmp(state, "cancelled") == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("job " INT64_FORMAT " is not given up", job->id),
+			 errdetail("It is %s.", state),
+			 strcmp(state, "scheduled") != 0 ?
+			 errhint("What is discarded or cancelled can be redriven. The view eventsource.dead_letters lists what is discarded.") :
+			 TIMESTAMP_IS_NOEND(job->run_at) ?
+			 errhint("It goes on by itself when the job that it waits for is finished.") :
+			 errhint("It is tried again by itself at %s. To have it tried now, cancel it, which makes nothing good, and redrive it.",
+					 timestamptz_to_str(job->run_at))));
+}
+
+/* The run sent the job, and waits for it or waited for no other since. */
+static void
+expect_unfinished_run(const EsJob *job, const EsJob *run)
+{
+	if (run->finished_at == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the run that sent job " INT64_FORMAT " is finished", job->id),
+			 errdetail("The run is job " INT64_FORMAT ". It is %s.", run->id, text_to_cstring(run->state)),
+			 es_run_is_compensated(run) ?
+			 errhint("Its steps were made good. Append the event that is to lead to another run.") :
+			 errhint("Redrive the run, which redrives this job and waits for it: SELECT eventsource.redrive(" INT64_FORMAT ").",
+					 run->id)));
+}
+
 /* The row is locked. */
 static void
 finish_by_hand(const EsJob *job, EsJobEnd end, const char *type, const text *reason)
 {
 	EsJobFinish finish = {.end = end,.reason = reason};
 
-	if (es_job_finish(job->id, &finish) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("job " INT64_FORMAT " is finished", job->id),
-				 errdetail("It is %s.", text_to_cstring(job->state)),
-				 errhint("What is discarded or cancelled can be redriven.")));
+	if (job->finished_at != 0)
+		refuse_finished(job);
+	cancel_awaited(job, end, reason);
+	(void) es_job_finish(job->id, &finish);
 	record(job, type, reason);
+}
+
+/* Nobody would wait for it any more; and what is made good must not be done after that. */
+static void
+cancel_awaited(const EsJob *run, EsJobEnd end, const text *reason)
+{
+	EsJob	   *job = es_run_lock_awaited(run);
+	EsJobFinish finish = {.end = ES_JOB_CANCELLED};
+
+	if (job == NULL || job->finished_at != 0)
+		return;
+	finish.reason = cstring_to_text(psprintf("run " INT64_FORMAT " was %s%s%s", run->id,
+											 end == ES_JOB_DISCARDED ? "discarded" : "cancelled",
+											 reason == NULL ? "" : ": ",
+											 reason == NULL ? "" : text_to_cstring(reason)));
+	(void) es_job_finish(job->id, &finish);
+	record(job, "job_cancelled", finish.reason);
+}
+
+static void
+refuse_finished(const EsJob *job)
+{
+	char	   *state = text_to_cstring(job->state);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("job " INT64_FORMAT " is finished", job->id),
+			 es_run_is_compensated(job) ? errdetail("It is %s, and its steps were made good.", state) :
+			 errdetail("It is %s.", state),
+			 es_run_is_compensated(job) ?
+			 errhint("It cannot be redriven, and there is nothing left to do. It is forgotten when jobs of its queue have been kept long enough.") :
+			 strcmp(state, "done") == 0 ? errhint("There is nothing left to do.") :
+			 errhint("What is discarded or cancelled can be redriven.")));
 }
 
 static void

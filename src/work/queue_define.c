@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 #include "work/job.h"
@@ -40,6 +41,14 @@ typedef struct Proposal
 	int32		max_dead_per_hour;
 } Proposal;
 
+/* As create_queue() names what can be said of a queue. */
+static const char *const settings_of_queue[] = {
+	"max_attempts", "backoff", "strategy", "jitter", "max_backoff", "lease", "workers", "senders", "keep",
+	"max_dead_per_hour"
+};
+
+#define N_SETTINGS	((int) lengthof(settings_of_queue))
+
 static const char example[] = "SELECT eventsource.create_queue('mail', max_attempts => 5)";
 
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
@@ -48,19 +57,30 @@ static void expect_role(Oid role, const char *what, List **problems);
 static Jsonb *proposal_to_jsonb(const Proposal *proposal);
 static void push_role(JsonbParseState **state, const char *member, Oid role);
 static void expect_owner(const char *name, bool is_there);
+static void mention_loss(const EsQueue *before, const EsQueue *after);
+static void tell_settings(const EsQueue *queue, char **settings);
+static char *tell_number(double number, double usual);
+static char *tell_length(int64 length, int64 usual);
+static char *tell_role(Oid role);
+static void append_arguments(StringInfo list, char *const *settings, char *const *others);
 
 /* create_queue(name, max_attempts, backoff, strategy, ...): version of the definition */
 Datum
 eventsource_create_queue(PG_FUNCTION_ARGS)
 {
 	Proposal	proposal;
+	EsQueue		before;
+	int64		version;
 
 	PreventCommandIfReadOnly("eventsource.create_queue()");
 	read_proposal(fcinfo, &proposal);
 	check_proposal(&proposal);
 	es_define_lock(ES_QUEUE_KIND, proposal.name);
 	expect_owner(proposal.name, false);
-	PG_RETURN_INT64(es_define(ES_QUEUE_KIND, proposal.name, ES_QUEUE_DEFINED, proposal_to_jsonb(&proposal)));
+	before = *es_queue_get(cstring_to_text(proposal.name));
+	version = es_define(ES_QUEUE_KIND, proposal.name, ES_QUEUE_DEFINED, proposal_to_jsonb(&proposal));
+	mention_loss(&before, es_queue_get(cstring_to_text(proposal.name)));
+	PG_RETURN_INT64(version);
 }
 
 /* drop_queue(name) */
@@ -220,4 +240,97 @@ expect_owner(const char *name, bool is_there)
 				 errmsg("must be owner of queue \"%s\"", name),
 				 errdetail("It belongs to role \"%s\".", GetUserNameFromId(queue->owner, false)),
 				 errhint("Let that role, or a member of it, do it.")));
+}
+
+/* ---- what was there before ---- */
+
+/* What a new definition leaves out is as by default again, which is seldom what was meant. */
+static void
+mention_loss(const EsQueue *before, const EsQueue *after)
+{
+	char	   *old[N_SETTINGS];
+	char	   *new[N_SETTINGS];
+	char	   *lost[N_SETTINGS] = {0};
+	StringInfoData names;
+	StringInfoData was;
+	StringInfoData call;
+
+	if (before->version == 0)
+		return;
+	tell_settings(before, old);
+	tell_settings(after, new);
+	initStringInfo(&names);
+	for (int i = 0; i < N_SETTINGS; i++)
+	{
+		if (old[i] == NULL || new[i] != NULL)
+			continue;
+		lost[i] = old[i];
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", settings_of_queue[i]);
+	}
+	if (names.len == 0)
+		return;
+	initStringInfo(&was);
+	append_arguments(&was, lost, NULL);
+	initStringInfo(&call);
+	append_arguments(&call, new, lost);
+	ereport(NOTICE,
+			(errmsg("queue \"%s\" loses its %s", before->name, names.data),
+			 errdetail("What a definition leaves out is as by default again; before, there was%s.", was.data + strlen(",")),
+			 errhint("To keep it: SELECT eventsource.create_queue(%s%s).", quote_literal_cstr(before->name), call.data)));
+}
+
+/* As create_queue() takes them; NULL: as by default. */
+static void
+tell_settings(const EsQueue *queue, char **settings)
+{
+	int			i = 0;
+
+	settings[i++] = tell_number(queue->max_attempts, ES_QUEUE_MAX_ATTEMPTS);
+	settings[i++] = tell_length(queue->backoff, ES_QUEUE_BACKOFF);
+	settings[i++] = queue->is_fixed ? "'fixed'" : NULL;
+	settings[i++] = tell_number(queue->jitter, ES_QUEUE_JITTER);
+	settings[i++] = tell_length(queue->max_backoff, ES_QUEUE_MAX_BACKOFF);
+	settings[i++] = tell_length(queue->lease, ES_QUEUE_LEASE);
+	settings[i++] = tell_role(queue->workers);
+	settings[i++] = tell_role(queue->senders);
+	settings[i++] = tell_length(queue->keep, ES_QUEUE_KEEP);
+	settings[i++] = tell_number(queue->max_dead_per_hour, ES_QUEUE_MAX_DEAD);
+	Assert(i == N_SETTINGS);
+}
+
+static char *
+tell_number(double number, double usual)
+{
+	return number == usual ? NULL : psprintf("%.15g", number);
+}
+
+static char *
+tell_length(int64 length, int64 usual)
+{
+	Interval	interval = {.time = length};
+
+	return length == usual ? NULL :
+		quote_literal_cstr(DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(&interval))));
+}
+
+/* NULL, too, if it is gone. */
+static char *
+tell_role(Oid role)
+{
+	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : NULL;
+
+	return name == NULL ? NULL : quote_literal_cstr(quote_identifier(name));
+}
+
+/* Each after a comma; of the others what the settings do not say. */
+static void
+append_arguments(StringInfo list, char *const *settings, char *const *others)
+{
+	for (int i = 0; i < N_SETTINGS; i++)
+	{
+		const char *value = settings[i] != NULL || others == NULL ? settings[i] : others[i];
+
+		if (value != NULL)
+			appendStringInfo(list, ", %s => %s", settings_of_queue[i], value);
+	}
 }

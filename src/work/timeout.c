@@ -83,7 +83,7 @@ es_timeout_execute(int64 job_id)
 	if (!claim(&timeout))
 		return ES_TIMEOUT_GONE;
 	if (!is_in_visit(&timeout))
-		timeout.refusal = "the stream has left the state";
+		timeout.refusal = ES_TIMER_LEFT;
 	else
 	{
 		int			level = NewGUCNestLevel();

@@ -223,6 +223,9 @@ SELECT is(count(*) FILTER (WHERE closed_at IS NULL) || ' ' || count(closed_by), 
 SELECT eventsource.create_queue('due_dead', keep => '0') > 0 AS ok \gset
 SELECT is(pg_temp.due(), 'forgotten 47', 'finished jobs are forgotten');
 SELECT is(count(*), 0::bigint, 'all') FROM eventsource.jobs WHERE queue = 'due_dead';
+SELECT count(eventsource.enqueue('due_dead')) AS n FROM generate_series(1, 1500) \gset
+SELECT count(eventsource.complete(job_id, worker => 'w')) AS n FROM eventsource.claim('due_dead', 1500, worker => 'w') \gset
+SELECT is(count, 1500::bigint, 'as many as there are, though few are performed') FROM eventsource.run_due(10) WHERE work = 'forgotten';
 SELECT is(count(*), 0::bigint, 'and closed alerts') FROM eventsource.alerts WHERE queue = 'due_dead';
 SELECT * FROM finish();
 ROLLBACK;

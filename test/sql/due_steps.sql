@@ -17,8 +17,8 @@ BEGIN
 END
 $$;
 -- Its errors are for good.
-CREATE FUNCTION pg_temp.react(name text, steps jsonb) RETURNS void LANGUAGE sql AS $$
-	SELECT eventsource.create_reaction(name, name, 'happened', action => jsonb_build_object('steps', steps))
+CREATE FUNCTION pg_temp.react(name text, steps jsonb, key text DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
+	SELECT eventsource.create_reaction(name, name, 'happened', action => jsonb_build_object('steps', steps), key => key)
 $$;
 CREATE FUNCTION pg_temp.call(more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
 	SELECT '{"call": "due_steps.ask(eventsource.events,jsonb)"}' || more
@@ -182,7 +182,17 @@ SELECT pg_temp.refuses(format('SELECT eventsource.redrive(%s)', pg_temp.run_id('
 	format('what job %s had done is compensated', pg_temp.run_id('steps8-a')), 'a run that was made good is not redriven');
 SELECT pg_temp.due() IS NOT NULL AS ok \gset
 SELECT is(pg_temp.jobs('steps_refund8') || ', ' || pg_temp.jobs('steps_pay8') || ', ' || pg_temp.jobs('steps_ship8'), 'done, done, discarded', 'there is one refund');
--- One that had nothing to make good is, and sends anew; then it is made good as others are, once.
+-- Nor is what it waited for: it would be done after all was made good.
+CREATE FUNCTION pg_temp.sent_id(queue text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT max(j.id) FROM eventsource.job j WHERE j.queue = $1
+$$;
+SELECT pg_temp.refuses(format('SELECT eventsource.redrive(%s)', pg_temp.sent_id('steps_ship8')), '55000',
+	format('the run that sent job %s is finished', pg_temp.sent_id('steps_ship8')), 'nor is the job that it waited for');
+SELECT matches(pg_temp.refusal(format('SELECT eventsource.redrive(%s)', pg_temp.sent_id('steps_ship8'))),
+	'HINT: Its steps were made good\. Append the event', 'and the hint says what can be done');
+SELECT matches(pg_temp.refusal(format('SELECT eventsource.discard(%s, ''x'')', pg_temp.run_id('steps8-a'))),
+	'is finished\nDETAIL: It is discarded, and its steps were made good\.\nHINT: It cannot be redriven', 'who discards it again is not told to redrive it');
+-- One that had nothing to make good is, and waits for the same job again; then it is made good as others are, once.
 SELECT pg_temp.react('steps9', jsonb_build_array('{"enqueue": "steps_pay9", "max_attempts": 1, "compensate": {"enqueue": "steps_refund9"}}'::jsonb,
 	pg_temp.call()));
 SELECT pg_temp.happen('steps9-a', '{"2": "fail"}');
@@ -190,10 +200,19 @@ SELECT pg_temp.due() IS NOT NULL AS ok \gset
 SELECT eventsource.fail(job_id, 'REJECTED') IS NOT NULL AS ok FROM eventsource.claim('steps_pay9') \gset
 SELECT pg_temp.due() IS NOT NULL AS ok \gset
 SELECT ok(pg_temp.run('steps9-a') LIKE 'discarded step 1 STEP_GIVEN_UP %', 'given up at its first step');
+SELECT pg_temp.sent_id('steps_pay9') AS pay9 \gset
+SELECT pg_temp.refuses(format('SELECT eventsource.redrive(%s)', :pay9), '55000', format('the run that sent job %s is finished', :pay9),
+	'what it waited for is not redriven alone');
+SELECT matches(pg_temp.refusal(format('SELECT eventsource.redrive(%s)', :pay9)),
+	format('HINT: Redrive the run, .*: SELECT eventsource\.redrive\(%s\)', pg_temp.run_id('steps9-a')), 'the hint says what is');
 SELECT eventsource.redrive(pg_temp.run_id('steps9-a')) IS NOT NULL AS ok \gset
-SELECT is(pg_temp.due(), 'steps 1', 'redriven');
-SELECT is(pg_temp.run('steps9-a') || ', ' || pg_temp.jobs('steps_pay9'), 'scheduled step 1, discarded available', 'it sends anew');
-SELECT pg_temp.work('steps_pay9') AS job \gset
+SELECT is(pg_temp.due(), '-', 'redriven');
+SELECT is(pg_temp.run('steps9-a') || ', ' || pg_temp.jobs('steps_pay9'), 'scheduled step 1 STEP_GIVEN_UP, available', 'it waits for the same job');
+SELECT is(string_agg(stream || ' ' || type, ', ' ORDER BY position), format('$job-%s job_redriven, $job-%s job_redriven', pg_temp.run_id('steps9-a'), :pay9), 'both are recorded')
+  FROM eventsource.events WHERE stream IN ('$job-' || pg_temp.run_id('steps9-a'), '$job-' || :pay9);
+SELECT matches(pg_temp.refusal(format('SELECT eventsource.redrive(%s)', pg_temp.run_id('steps9-a'))),
+	'is not given up\nDETAIL: It is scheduled\.\nHINT: It goes on by itself when the job that it waits for is finished', 'once');
+SELECT is(pg_temp.work('steps_pay9'), :pay9::bigint, 'it is lent with its id');
 SELECT pg_temp.due() IS NOT NULL AS ok \gset
 SELECT is(pg_temp.run('steps9-a') || ', ' || pg_temp.jobs('steps_refund9'), 'discarded step 2 P0001, available', 'what it did then is made good');
 -- A compensation that was given up itself is done when it is redriven.
@@ -203,7 +222,82 @@ SELECT is(string_agg(step || ' ' || state || ' ' || error_code, ', '), '-1 disca
   FROM eventsource.job WHERE stream = 'steps9-a' AND queue = '$reaction' AND step < 0;
 SELECT eventsource.redrive(id) IS NOT NULL AS ok FROM eventsource.job WHERE stream = 'steps9-a' AND queue = '$reaction' AND step < 0 \gset
 SELECT pg_temp.due() IS NOT NULL AS ok \gset
-SELECT is(pg_temp.jobs('steps_refund9'), 'discarded available', 'redriven, it is sent again');
+SELECT is(pg_temp.jobs('steps_refund9'), 'available', 'redriven, it is sent again');
+SELECT pg_temp.work('steps_refund9') AS job \gset
+SELECT is(pg_temp.due(), 'steps 1', 'which it waited for');
+SELECT is(state, 'done', 'to its end') FROM eventsource.job WHERE stream = 'steps9-a' AND queue = '$reaction' AND step < 0;
+
+-- Redriven before its run was told that it was given up, or gave up for it: that one waits on.
+CREATE FUNCTION pg_temp.fail(queue text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT job_id FROM (SELECT job_id, eventsource.fail(job_id, 'REJECTED') FROM eventsource.claim(queue)) f
+$$;
+SELECT pg_temp.happen('steps9-b', '{}');
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT pg_temp.fail('steps_pay9') AS job \gset
+SELECT eventsource.redrive(:job) IS NOT NULL AS ok \gset
+SELECT is(pg_temp.due(), '-', 'a job is redriven at once: its run waits on');
+SELECT pg_temp.fail('steps_pay9') = :job AS ok \gset
+SELECT ok(:'ok', 'it is lent again');
+SELECT eventsource.redrive(:job) IS NOT NULL AS ok \gset
+SELECT pg_temp.work('steps_pay9') = :job AS ok \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(pg_temp.run('steps9-b'), 'done step 2', 'and the run comes to its end');
+SELECT pg_temp.happen('steps9-c', '{}');
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT pg_temp.happen('steps9-d', '{}');
+SELECT pg_temp.fail('steps_pay9') AS job \gset
+SELECT is(string_agg(work || ' ' || count, ', '), 'steps 1', 'another is performed first') FROM eventsource.run_due(1);
+SELECT is(state || ' ' || (payload->>'waited'), 'available discarded', 'a run that was told, and is about to be given up')
+  FROM eventsource.job WHERE id = pg_temp.run_id('steps9-c');
+SELECT eventsource.redrive(:job) IS NOT NULL AS ok \gset
+SELECT is(pg_temp.due(), '-', 'waits again');
+SELECT count(pg_temp.work('steps_pay9')) AS ok FROM generate_series(1, 2) \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(pg_temp.run('steps9-c') || ', ' || pg_temp.run('steps9-d'), 'done step 2, done step 2', 'and comes to its end, too');
+
+-- Who ends a run by hand ends what it waits for, also what is claimed: it must not be done after what was made good.
+SELECT pg_temp.react('steps10', jsonb_build_array(
+	'{"append": "reserved", "stream": "''steps10x-'' || event.key", "compensate": {"append": "released", "stream": "''steps10x-'' || event.key"}}'::jsonb,
+	'{"enqueue": "steps_pay10"}'::jsonb), $$'k-' || event.key$$);
+SELECT pg_temp.happen('steps10-discarded');
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT job_id AS pay10 FROM eventsource.claim('steps_pay10', worker => 'w') \gset
+SELECT pg_temp.happen('steps10-' || s) FROM unnest('{cancelled,key,done}'::text[]) s;
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT eventsource.discard(pg_temp.run_id('steps10-discarded'), 'hopeless') IS NOT NULL AS ok \gset
+SELECT eventsource.cancel_job(pg_temp.run_id('steps10-cancelled')) IS NOT NULL AS ok \gset
+SELECT is(eventsource.cancel_jobs('$reaction', 'reaction:steps10:k-key', 'stopped'), 1, 'also by its key');
+SELECT is(string_agg(concat_ws(' ', j.stream || ':', j.state, replace(j.finish_reason, pg_temp.run_id(j.stream)::text, 'N')), E'\n' ORDER BY j.stream),
+	'steps10-cancelled: cancelled run N was cancelled
+steps10-discarded: cancelled run N was discarded: hopeless
+steps10-done: available
+steps10-key: cancelled run N was cancelled: stopped', 'at once, with the reason') FROM eventsource.job j WHERE queue = 'steps_pay10';
+SELECT is(string_agg(type || ' ' || (data->>'queue'), ', '), 'job_cancelled steps_pay10', 'and an event') FROM eventsource.read_stream('$job-' || :pay10);
+SELECT pg_temp.refuses(format('SELECT eventsource.complete(%s, worker => %L)', :pay10, 'w'), '55000', format('job %s is not lent to worker "w"', :pay10), 'its worker is told');
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(pg_temp.types('steps10x-discarded') || ', ' || pg_temp.types('steps10x-cancelled'), 'reserved released, reserved', 'made good as ever');
+SELECT pg_temp.refuses(format('SELECT eventsource.redrive(%s)', :pay10), '55000', format('the run that sent job %s is finished', :pay10), 'it cannot be redriven');
+-- Redriven, a run that was cancelled waits for the same job; one whose job was done meanwhile goes on from there.
+SELECT eventsource.redrive(pg_temp.run_id('steps10-cancelled')) IS NOT NULL AS ok \gset
+SELECT count(pg_temp.work('steps_pay10')) AS ok FROM generate_series(1, 2) \gset
+SELECT is(:ok, 2, 'both jobs are done');
+SELECT eventsource.cancel_job(pg_temp.run_id('steps10-done')) IS NOT NULL AS ok \gset
+SELECT eventsource.redrive(pg_temp.run_id('steps10-done')) IS NOT NULL AS ok \gset
+SELECT pg_temp.due() IS NOT NULL AS ok \gset
+SELECT is(string_agg(format('%s: %s, %s', s, pg_temp.run('steps10-' || s), (SELECT string_agg(state, ' ') FROM eventsource.job WHERE queue = 'steps_pay10' AND stream = 'steps10-' || s)), E'\n' ORDER BY s),
+	'cancelled: done step 2, done
+done: done step 2, done', 'and nothing is sent twice') FROM unnest('{cancelled,done}'::text[]) s;
+
+-- A step that is to be tried again says when.
+SELECT pg_temp.react('steps11', jsonb_build_array('{"append": "one", "stream": "event.data->>''s''"}'::jsonb));
+SELECT pg_temp.happen('steps11-a', '{"s": "not a stream!"}');
+SELECT is(pg_temp.due(), 'failed 1', 'a step fails');
+SELECT matches(pg_temp.refusal(format('SELECT eventsource.redrive(%s)', pg_temp.run_id('steps11-a'))),
+	'HINT: It is tried again by itself at ' || extract(year FROM now()), 'who redrives it is told when it is tried again');
+SELECT eventsource.cancel_job(pg_temp.run_id('steps11-a')) IS NOT NULL AS ok \gset
+SELECT eventsource.redrive(pg_temp.run_id('steps11-a')) IS NOT NULL AS ok \gset
+SELECT is(pg_temp.due(), 'failed 1', 'cancelled and redriven, it is tried now');
+
 -- What was cancelled was not made good: it goes on.
 SELECT eventsource.redrive(pg_temp.run_id('steps6-cancelled')) IS NOT NULL AS ok \gset
 SELECT is(pg_temp.due(), 'steps 1', 'a cancelled run goes on');

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Queues: definitions, policies of retries, error codes, who may do what.
 BEGIN;
-SELECT plan(76);
+SELECT plan(79);
 
 CREATE FUNCTION pg_temp.claims(queue text, max_jobs integer DEFAULT 100) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(string_agg(c.payload::text, ' '), '-') FROM eventsource.claim($1, $2, '1 hour', 'w') AS c
@@ -113,6 +113,32 @@ BEGIN
 	RETURN coalesce(result, '-');
 END
 $$;
+-- What a definition leaves out is told of.
+CREATE ROLE "Qu Sender";
+SELECT eventsource.create_queue('qu_loss', 5, '10 s', 'fixed', 0.25, '2 h', '1 min', 'qu_worker', '"Qu Sender"', '1 day', 7) AS done \gset
+SET client_min_messages = notice;
+\echo '# all but the senders:'
+SELECT eventsource.create_queue('qu_loss', senders => '"Qu Sender"') AS done \gset
+\echo '# nothing:'
+SELECT eventsource.create_queue('qu_loss', senders => 'qu_sender', backoff => '20 s') AS done \gset
+\echo '# the senders:'
+SELECT eventsource.create_queue('qu_loss', workers => 'qu_worker', backoff => '30 s') AS done \gset
+SELECT eventsource.drop_queue('qu_loss') AS done \gset
+\echo '# nothing, as it was dropped:'
+SELECT eventsource.create_queue('qu_loss') AS done \gset
+SET client_min_messages = warning;
+-- Who may not is told how he may.
+SET ROLE qu_reader;
+SELECT is(pg_temp.refusal($$ SELECT eventsource.enqueue('qu_r', '1') $$), $want$42501: permission denied for queue "qu_r"
+DETAIL: To send to it is for members of its owner and of its role of senders, and for who appends to every category.
+HINT: Become a member of that role. If it has none, its owner can define it anew, with all of its settings: eventsource.create_queue('qu_r', ..., senders => ...).$want$, 'a sender');
+SELECT is(pg_temp.refusal($$ SELECT eventsource.claim('qu_r') $$), $want$42501: permission denied for queue "qu_r"
+DETAIL: To work in it is for members of its owner and of its role of workers.
+HINT: Become a member of that role. If it has none, its owner can define it anew, with all of its settings: eventsource.create_queue('qu_r', ..., workers => ...).$want$, 'a worker');
+SELECT is(pg_temp.refusal($$ SELECT eventsource.enqueue('qu_undeclared', '1') $$), $want$42501: permission denied for queue "qu_undeclared"
+DETAIL: It was not created, and is for roles that append to every category.
+HINT: Have it created: eventsource.create_queue('qu_undeclared', senders => ...).$want$, 'where nothing was created');
+RESET ROLE;
 SELECT is((pg_temp.as_role(role, $$ SELECT 'yes' FROM eventsource.enqueue('qu_r', '1') $$)), enqueues, role || ': enqueue') FROM (VALUES
 	('qu_owner', 'yes'), ('qu_worker', '42501'), ('qu_sender', 'yes'), ('qu_writer', 'yes'), ('qu_reader', '42501')) v (role, enqueues);
 SELECT is((pg_temp.as_role(role, $$ SELECT 'yes' FROM eventsource.claim('qu_r', 1, '1 hour', 'w') $$)), claims, role || ': claim') FROM (VALUES

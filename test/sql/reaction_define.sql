@@ -30,6 +30,23 @@ SELECT is(pg_temp.action_problems('{"append": "t"}'), 'action.stream: must be gi
 SELECT is(pg_temp.action_problems('{"append": "t", "stream": "''$config-x''"}'), 'stream: "$config" is not a category to append to');
 SELECT is(pg_temp.action_problems('{"cancel": "rcx"}'), 'key: must be given, since what is cancelled is what has the same key');
 SELECT is(pg_temp.problems('rcx', 'rcx', 't', NULL, '{"cancel": ["rcx", "rcx_none"]}', NULL, 'event.key', NULL), 'cancel: there is no reaction "rcx_none"');
+SELECT eventsource.create_reaction('rcx_keyless', 'rcx', 't', action => '{"enqueue": "q"}', run_at => 'event.occurred_at') AS v \gset
+SELECT is(pg_temp.problems('rcx', 'rcx', 't', NULL, '{"cancel": ["rcx", "rcx_keyless"]}', NULL, 'event.key', NULL), 'cancel: reaction "rcx_keyless" has no key, and what is cancelled is what has the same key; define it with a key first', 'what has no key is never met');
+SELECT is(pg_temp.problems('rcx', 'rcx', 't', NULL, '{"steps": [{"enqueue": "q"}, {"cancel": "rcx_keyless"}]}', NULL, 'event.key', NULL), 'cancel: reaction "rcx_keyless" has no key, and what is cancelled is what has the same key; define it with a key first', 'nor in a step');
+SELECT eventsource.create_reaction('rcx_keyless', 'rcx', 't', action => '{"enqueue": "q"}', run_at => 'event.occurred_at', key => 'event.key') AS v \gset
+SELECT is(pg_temp.problems('rcx_stop', 'rcx', 'u', NULL, '{"cancel": "rcx_keyless"}', NULL, 'event.key', NULL), 'fine', 'with a key it is');
+SELECT eventsource.drop_reaction('rcx_keyless', cancel_jobs => false) \g /dev/null
+SELECT is(pg_temp.problems('rcx_stop', 'rcx', 'u', NULL, '{"cancel": "rcx_keyless"}', NULL, 'event.key', NULL), 'fine', 'also what it had scheduled before it was dropped');
+SELECT eventsource.drop_reaction('rcx_stop') \g /dev/null
+SELECT is(pg_temp.problems('rcx', 'rcx', 't', NULL, '{"enqueue": "q"}', NULL, key, NULL), problem, 'key: ' || key) FROM (VALUES
+	($$ event.data->'cart' $$, 'key: must be text, not jsonb; take it out of event.data with ->>, or cast it: (...)::text'),
+	($$ (event.data->>'n')::int $$, 'key: must be text, not integer; take it out of event.data with ->>, or cast it: (...)::text')) v (key, problem);
+SELECT matches(pg_temp.problems('rcx', 'rcx', 't', NULL, '{"enqueue": "q"}', NULL, 'event.no_such', NULL), '^key: event has no column "no_such"[^\n]*$', 'what is no key at all is told once');
+SELECT matches(pg_temp.problems('rcx', 'rcx', 't', NULL, '{"enqueue": "q"}', $$ interval '1 hour' $$, NULL, NULL), 'run_at: the expression is of type interval, wanted is timestamp with time zone .*Say since when: event.occurred_at \+ \(...\)', 'a length of time is not a time');
+SELECT is(pg_temp.problems('rcx_key', 'rcx', 't', NULL, '{"enqueue": "q"}', NULL, key, NULL), 'fine', 'key: ' || key) FROM unnest(ARRAY[
+	$$ event.data->>'cart' $$, $$ (event.data->'cart')::text $$, $$ (event.data->>'cart')::varchar $$, $$ (event.data->>'cart')::varchar(20) $$,
+	$$ (event.data->>'cart')::char(3) $$, $$ (event.data->>'cart')::name $$, $$ 'all' $$, 'NULL']) key;
+SELECT eventsource.drop_reaction('rcx_key') \g /dev/null
 SELECT is(pg_temp.action_problems('{"steps": []}'), 'action.steps: must be an array of 1 to 100 actions');
 SELECT is(pg_temp.action_problems('{"steps": [{"enqueue": "q", "wait": "-1 day", "compensate": {"cancel": "x"}}]}'), E'action.steps[1].wait: must be a length of time like "3 days"\naction.steps[1].compensate: can be enqueue, append or call');
 SELECT is(pg_temp.problems('rcx', 'rc-x', '', NULL, '{"enqueue": "q"}', NULL, NULL, NULL), E'category: "rc-x" has a hyphen; a category is what stands before it\ntype: must have 1 to 256 bytes; * is every type');

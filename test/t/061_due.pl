@@ -90,6 +90,11 @@ becomes('soon', 'done 1', 'and when it is');
 is(sql("SELECT at BETWEEN due AND due + interval '2 seconds' FROM said, (SELECT occurred_at + interval '1 hour' AS due FROM eventsource.read_stream('cart-soon')) d WHERE stream = 'cart-soon'"),
 	't', 'not much later');
 
+# What is finished is forgotten as fast as it comes.
+sql("SELECT eventsource.create_queue('brief', keep => '0'); SELECT count(eventsource.enqueue('brief')) FROM generate_series(1, 8000);"
+	. " SELECT count(eventsource.complete(job_id, worker => 'w')) FROM eventsource.claim('brief', 10000, worker => 'w')");
+ok(wait_until(sub { sql("SELECT count(*) FROM eventsource.job WHERE queue = 'brief'") eq '0' }, 15), 'thousands of finished jobs are forgotten soon');
+
 # What hangs is cancelled, and others are done.
 leave('hangs', '{"run": "SELECT pg_sleep(1000)"}', '3 hours');
 leave('after', '{}', '2 hours');
@@ -204,12 +209,12 @@ is(sql("SELECT count(*) FROM eventsource.read_stream('deaf-1')"), '1', 'without 
 # Nor one that ends the whole server each time, even if commits are not waited for.
 sql('ALTER SYSTEM SET synchronous_commit = off');
 $node->restart;
-sql("SELECT eventsource.append('ticket-3', 'opened', occurred_at => clock_timestamp() - interval '50 minutes');"
+sql("SELECT eventsource.append('ticket-33', 'opened', occurred_at => clock_timestamp() - interval '50 minutes');"
 	. " SELECT eventsource.append('deadly-1', 'opened', occurred_at => clock_timestamp() - interval '1 hour'); CHECKPOINT");
 sub state_of_deadly { return (eval { sql("SELECT concat_ws(' ', state, attempts, error_code) FROM eventsource.job WHERE stream = 'deadly-1'") } // '') }
 ok(wait_until(sub { state_of_deadly() eq 'discarded 3 LEASE_EXPIRED' }, 60), 'a guard that kills the server is given up') or diag state_of_deadly();
-is(sql("SELECT string_agg(stream, ' ' ORDER BY stream) FROM eventsource.events WHERE type = 'lapsed' AND stream IN ('ticket-3', 'deadly-1')"),
-	'ticket-3', 'and others\' timeouts happen');
+is(sql("SELECT string_agg(stream, ' ' ORDER BY stream) FROM eventsource.events WHERE type = 'lapsed' AND stream IN ('ticket-33', 'deadly-1')"),
+	'ticket-33', 'and others\' timeouts happen');
 sql('ALTER SYSTEM RESET synchronous_commit');
 
 # What ends its process has used up an attempt all the same, and is given up.
@@ -299,12 +304,24 @@ SKIP:
 		}
 		is(run_of('mixed'), 'discarded 5 22012', 'what fails every other time is given up');
 
-		# What is finished is kept for a while, and forgotten.
-		$jump->(9 * 86400);
-		is(sql("SELECT count(*) > 0 FROM eventsource.job"), 't', 'finished jobs are kept');
+		# A timeout that happens, and whose state stays; and one whose state is left first.
+		my $room = q('{"create": {"opened": "OPEN"}, "states": {"OPEN": {"on": {"noted": {}, "closed": "CLOSED"}}, "CLOSED": {"type": "final"}}}'::jsonb);
+		sql("SELECT eventsource.create_state_machine('room', $room); SELECT eventsource.create_category('room', 'room');"
+			. " SELECT eventsource.append('room-1', 'opened', occurred_at => clock_timestamp() - interval '1 hour');"
+			. " SELECT eventsource.append('ticket-9', 'opened'); SELECT eventsource.append('ticket-9', 'lapsed')");
+		sql(qq(SELECT eventsource.create_state_machine('room', jsonb_set($room, '{states,OPEN,after}', '{"1 minute": "noted"}'))));
+		is(sql("SELECT eventsource.schedule_timeouts('room')"), '1', 'a timeout of a state that got it later');
+		sql('SELECT * FROM eventsource.run_due()');
+		is(sql("SELECT string_agg(stream || ' ' || state, ', ' ORDER BY stream) FROM eventsource.job WHERE queue = '\$timeout'"), 'room-1 done, ticket-9 cancelled', 'happens');
+
+		# What is finished is kept for a while, and forgotten; those of states that were left, sooner.
+		$jump->(10 * 86400);
+		is(sql("SELECT * FROM eventsource.run_due()"), 'forgotten|1', 'timeouts whose state was left are not kept for long');
+		is(sql("SELECT count(*) > 1, string_agg(stream, ' ') FILTER (WHERE queue = '\$timeout') FROM eventsource.job"), 't|room-1', 'other finished jobs are');
 		$jump->(30 * 86400);
 		like(sql('SELECT * FROM eventsource.run_due()'), qr/^forgotten\|\d+$/, 'but not for ever');
 		is(sql('SELECT count(*) FROM eventsource.job'), '0', 'all of them');
+		is(sql("SELECT eventsource.schedule_timeouts('room')"), '0', 'what happened does not happen again');
 		is(problems_of($node, 'log'), '', 'the log is whole');
 		$node->stop;
 	}

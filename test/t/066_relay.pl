@@ -103,6 +103,7 @@ my @jobs = map { enqueue('hooks', { url => "$base/ok", body => { text => 'x' x $
   0 .. 70;
 my ($code, $err) = run_relay($node, @hooks, '--drain');
 is($code, 0, 'a queue is drained');
+unlike($err, qr/^eventsource-relay: job/m, 'of what goes well nothing is said');
 is(ask("SELECT count(*) FROM eventsource.events WHERE type = 'MessageSent' AND category = 'delivery'"), 71, 'each job is delivered');
 my @wrong;
 for my $job (@jobs)
@@ -154,6 +155,13 @@ ok(wait_until(sub { ask("SELECT count(*) FROM eventsource.jobs WHERE queue = 'ho
 is(stop_relay($relay), 0, 'and the relay stops');
 is(story_of($job_of{$_}), $answers{$_}, "what $_ is") for sort keys %answers;
 like(ask("SELECT error FROM eventsource.jobs WHERE job_id = $job_of{'/headers/503'}"), qr/^status 503, (?!.*timed out)/, 'headers without end are not taken');
+for ([ '/status/400', 1, 'BAD_REQUEST, status 400' ], [ '/status/500', 3, 'SERVICE_UNAVAILABLE, status 500' ], [ '/first/429', 1, 'RATE_LIMIT, status 429' ])
+{
+	my ($path, $count, $line) = @$_;
+	is(scalar(() = $relay->{err} =~ /^eventsource-relay: job $job_of{$path}, attempt \d+: $line$/mg), $count, "a line for each failure of $path");
+}
+is(scalar(() = $relay->{err} =~ m{^eventsource-relay: job $job_of{'/hang'}, attempt \d+: TIMEOUT, [\w ]+$}mg), 3, 'and for each that had no answer');
+unlike($relay->{err}, qr{127\.0\.0\.1|job $job_of{'/status/200'},}, 'without addresses, and none for what was delivered');
 is(story_of($refused), join(', ', ('MessageFailed SERVICE_UNAVAILABLE') x 3) . ': discarded', 'what nobody listening is');
 is(scalar(requests_of($job_of{'/first/503'})), 2, 'the same id in each attempt');
 is(scalar(grep { $_->{path} ne '/redirect' } requests_of($job_of{'/redirect'})), 0, 'no redirect is followed');
@@ -196,7 +204,10 @@ my @attacks = (
 my @attempts = map { enqueue('hooks', $_->[1]) } @attacks;
 my $harmless = enqueue('hooks', { %ok, stream => 'delivery-1', category => 'order', metadata => { a => 1 }, worker => 'me', id => 'x', headers => 7 });
 my $requests = ledger_of("$dir/hooks");
-is((run_relay($node, @hooks, '--drain', '--max-body=1000'))[0], 0, 'attacks are dealt with');
+($code, $err) = run_relay($node, @hooks, '--drain', '--max-body=1000');
+is($code, 0, 'attacks are dealt with');
+is(scalar(() = $err =~ /^eventsource-relay: job \d+, attempt 1: BAD_REQUEST, [\w ,:]+$/mg), scalar(@attacks), 'a line for each');
+unlike($err, qr/localhost|gopher|127/, 'and nothing of what they said');
 is(story_of($attempts[$_]), 'MessageFailed BAD_REQUEST: discarded', "$attacks[$_][0] is refused") for 0 .. $#attacks;
 is(ledger_of("$dir/hooks") - $requests, 1, 'none of these was sent');
 is(story_of($harmless), 'MessageSent: done', 'what a payload says of streams does not count');

@@ -88,12 +88,41 @@ my @others = (
 	[ 'a header in the subject' => "MessageFailed BAD_REQUEST: $last", subject => "Hello\r\nBcc: b\@example.com" ],
 	[ 'no subject' => "MessageFailed BAD_REQUEST: $last", subject => undef ]);
 my @jobs = map { my ($name, $story, %payload) = @$_; enqueue(%payload) } @others;
-is((run_relay($node, @mail, '--smtp-plain', '--drain'))[0], 0, 'others are dealt with');
+my ($code, $err) = run_relay($node, @mail, '--smtp-plain', '--drain');
+is($code, 0, 'others are dealt with');
+like($err, qr/^eventsource-relay: job $jobs[0], attempt 1: INVALID_RECIPIENT, status 550(?:, [\w ]+)?$/m, 'a line tells of a failure');
+like($err, qr/^eventsource-relay: job $jobs[5], attempt 1: BAD_REQUEST, the payload's sender is none/m, 'and of what was not sent');
+my @told = $err =~ /^eventsource-relay: job (\d+), attempt 1: [A-Z_]+, .+$/mg;
+is(join(' ', sort { $a <=> $b } @told), join(' ', @jobs), 'of each one');
+unlike($err, qr/@|Hello|boss/, 'without a word of the message');
 ok(wait_until(sub { run_relay($node, @mail, '--smtp-plain', '--drain'); ask("SELECT count(*) FROM eventsource.jobs WHERE state NOT IN ('done', 'discarded')") eq '0' }),
 	'to the end');
 is(story_of($jobs[$_]), $others[$_][1], "$others[$_][0]: its error") for 0 .. $#jobs;
 is(ledger_of("$dir/mails") - $before, 0, 'none of them arrived');
 is(ask("SELECT count(*) FROM eventsource.events WHERE category = 'delivery' AND data::text LIKE '%\@%'"), 0, 'no event tells an address');
+
+# ---- from an event to a mail, as docs/relay.md tells it ----
+
+{
+	my $page = slurp_file(($ENV{TESTDIR} // '.') . '/docs/relay.md');
+	my ($role) = $page =~ /^```sql\n(CREATE ROLE courier .*?)^```$/ms;
+	my ($walk) = $page =~ /^## From an event to a mail\n(.*?)^## /ms;
+	$node->psql('log', join('', $role, $walk =~ /^```sql\n(.*?)^```$/msg), on_error_die => 1);
+	my $letter = ask("SELECT job_id FROM eventsource.jobs WHERE queue = 'letters'");
+	local $ENV{PGUSER_FOR_RELAY} = 'courier';
+	($code, $err) = run_relay($node, '--queue=letters', '--render=shop.letter', "--smtp=smtp://127.0.0.1:$sink->{port}",
+		'--from=shop@example.com', '--smtp-plain', '--drain');
+	is("$code $err", '0 ', 'what the page says is run');
+	is(story_of($letter), 'MessageSent: done', 'the letter is sent');
+	my ($message) = grep { $_->{id} eq "<$log_id-$letter\@example.com>" } ledger_of("$dir/mails");
+	is("@{ $message->{to} }: $message->{text}" =~ s/\s+\z//r, 'ann@example.com: Thank you for the lamp.', 'to the address in the event');
+	is(ask("SELECT count(*) FROM eventsource.jobs WHERE to_jsonb(jobs)::text LIKE '%ann@%'"), 0, 'which is not in the job');
+	is(ask("SELECT string_agg(k, ' ' ORDER BY k) FROM eventsource.events e, jsonb_object_keys(e.data->'details') k WHERE e.stream = 'delivery-$letter'"),
+		'duration_ms id status target', 'what is kept of a delivery');
+	is(ask("SELECT result = (SELECT data->'details' FROM eventsource.events WHERE stream = 'delivery-$letter') FROM eventsource.jobs WHERE job_id = $letter"),
+		't', 'is in the event and in the result');
+	$before = ledger_of("$dir/mails");
+}
 
 # ---- a server that does not say good-bye ----
 
@@ -108,8 +137,14 @@ $before++;
 # ---- a server without TLS, or none at all ----
 
 my $plain = enqueue();
-is((run_relay($node, @mail, '--drain'))[0], 0, 'without --smtp-plain');
+($code, $err) = run_relay($node, @mail, '--drain');
+is($code, 0, 'without --smtp-plain');
 like(story_of($plain), qr/^MessageFailed SERVICE_UNAVAILABLE/, 'nothing is sent in the clear');
+my $no_tls = 'the mail server does no STARTTLS, and --smtp-plain, which does without TLS, is not given';
+like($err, qr/^eventsource-relay: job $plain, attempt 1: SERVICE_UNAVAILABLE, $no_tls$/m, 'the operator is told why');
+is(ask("SELECT error FROM eventsource.jobs WHERE job_id = $plain"), $no_tls, 'and so is the job');
+is(ask("SELECT count(*) FROM eventsource.events WHERE stream = 'delivery-$plain' AND data->'details' ? 'status'"), 0,
+	'the answer before is not the reason');
 is(ledger_of("$dir/mails") - $before, 0, 'indeed');
 kill_receiver($sink);
 my $down = enqueue();
