@@ -54,11 +54,17 @@ main() {
 	tell -v ON_ERROR_STOP=1 -f lead_lifecycle.sql </dev/null
 	tell <demo.sql 2>&1
 
+	note "the second act: the CRM, in a database of its own"
+	"$bin/createdb" -h "$dir" -U postgres crm
+	tell -d crm -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION eventsource_crm CASCADE' -c 'SELECT crm.install()' >/dev/null 2>&1 </dev/null
+	tell -d crm <crm_story.sql 2>&1
+
 	cat <<-END
 
 		The cluster keeps running. Look around:
 
 		    $bin/psql -h $dir -U postgres demo
+		    $bin/psql -h $dir -U postgres crm
 
 		Remove it:
 

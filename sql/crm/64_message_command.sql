@@ -138,7 +138,9 @@ CREATE FUNCTION crm.record_message_event(message_id text, event_type text, data 
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT a.* FROM crm.messages m
 	 CROSS JOIN LATERAL eventsource.append('message-' || m.message_id, record_message_event.event_type,
-				jsonb_build_object('customerId', m.customer_id, 'channel', m.channel) || record_message_event.data,
+				jsonb_build_object('customerId', m.customer_id, 'channel', m.channel)
+				|| CASE WHEN record_message_event.event_type IN ('MessageOpened', 'MessageClicked') AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END
+				|| record_message_event.data,
 				actor => record_message_event.actor, occurred_at => record_message_event.occurred_at) a
 	 WHERE m.message_id = record_message_event.message_id
 $$;
