@@ -176,6 +176,8 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('consent_term_analytics', 'interval', '2 years', 'How long a consent to analytics lasts unless the event says'),
 		('consent_term_essential', 'interval', '2 years', 'How long a consent to what is essential lasts unless the event says'),
 		('email_frequency', 'text', 'weekly', 'How often who has not said so is sent marketing by e-mail: daily, weekly or never'),
+		('quiet_hours', 'text', '', 'When no marketing by sms and push goes out, by the customer''s clock: 21:00-08:00, say; empty: never'),
+		('default_timezone', 'text', 'UTC', 'Time zone of who has not said so'),
 		('default_channels', 'text', 'email', 'Channels for who has not said anything of preferences, joined by commas'),
 		('payment_retries', 'numeric', '3', 'How often a payment that failed is tried again; install() puts it into effect'),
 		('payment_backoff', 'interval', '300 seconds', 'How long before the first retry of a payment; install() puts it into effect'),
@@ -242,6 +244,8 @@ BEGIN
 		IF d.type = 'interval'::regtype AND value::interval < '0' OR d.type = 'numeric'::regtype AND value::numeric < 0 THEN
 			RAISE numeric_value_out_of_range USING MESSAGE = 'it is negative';
 		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
+			OR setting_name = 'quiet_hours' AND value !~ '^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$'
+			OR setting_name = 'default_timezone' AND NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value)
 			OR setting_name = 'default_channels' AND replace(value, ' ', '') !~ '^((email|sms|push)(,|$))*$' THEN
 			RAISE data_exception USING MESSAGE = 'nothing knows it';
 		END IF;

@@ -2,13 +2,47 @@
 -- moment and under the customer's lock when something is sent; what it found is
 -- stored with the message.
 
+-- A time zone that nobody knows is that of the setting.
+CREATE FUNCTION crm.quiet_until(at timestamptz, timezone text) RETURNS timestamptz
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	hours CONSTANT text := crm.setting('quiet_hours');
+	begins time;
+	ends time;
+	zone text := coalesce(timezone, crm.setting('default_timezone'));
+	local timestamp;
+BEGIN
+	IF coalesce(hours, '') = '' THEN
+		RETURN NULL;
+	END IF;
+	BEGIN
+		local := at AT TIME ZONE zone;
+	EXCEPTION WHEN invalid_parameter_value THEN
+		zone := crm.setting('default_timezone');
+		local := at AT TIME ZONE zone;
+	END;
+	begins := split_part(hours, '-', 1);
+	ends := split_part(hours, '-', 2);
+	IF begins < ends AND local::time >= begins AND local::time < ends THEN
+		RETURN (local::date + ends) AT TIME ZONE zone;
+	ELSIF begins > ends AND local::time >= begins THEN
+		RETURN (local::date + 1 + ends) AT TIME ZONE zone;
+	ELSIF begins > ends AND local::time < ends THEN
+		RETURN (local::date + ends) AT TIME ZONE zone;
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION crm.quiet_until(timestamptz, text) IS
+	'Until when it is quiet for somebody in a time zone (NULL: setting default_timezone), by setting quiet_hours; NULL: it is not.';
+
 CREATE FUNCTION crm.can_contact(customer_id text, channel text, message_class text DEFAULT 'marketing', topic text DEFAULT NULL, at timestamptz DEFAULT now(),
 		message_id text DEFAULT NULL) RETURNS TABLE (allowed boolean, reason text, reasons text, decision jsonb)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH found AS MATERIALIZED (
 		SELECT a.customer_id, r.is_allowed, r.is_consent_needed, r.is_optional, r.needs_preference, r.is_topic_needed, r.is_capped,
 			   c.status, c.is_email_deliverable, c.phone IS NOT NULL AS has_phone, c.paused_channels,
-			   p.email_frequency, coalesce(p.email_frequency, f.value) AS frequency, p.push_categories, p.is_sms_for_promotions,
+			   p.timezone, p.email_frequency, coalesce(p.email_frequency, f.value) AS frequency, p.push_categories, p.is_sms_for_promotions,
 			   CASE a.channel WHEN 'email' THEN p.is_email_enabled WHEN 'sms' THEN p.is_sms_enabled WHEN 'push' THEN p.is_push_enabled END AS is_enabled,
 			   CASE WHEN r.is_consent_needed THEN crm.has_consent(a.customer_id, 'marketing', a.channel, a.at) END AS has_consent,
 			   CASE WHEN r.is_capped THEN (
@@ -47,12 +81,13 @@ CREATE FUNCTION crm.can_contact(customer_id text, channel text, message_class te
 			OR f.needs_preference <> 'smsForPromotions'),
 		(12, 'topic-not-wanted', f.is_topic_needed AND (topic = ANY (string_to_array(f.push_categories, ' > '))) IS DISTINCT FROM true),
 		(13, 'frequency-never', f.is_capped AND channel = 'email' AND f.frequency = 'never'),
-		(14, 'frequency-cap', f.caps IS NOT NULL AND NOT (channel = 'email' AND f.frequency = 'never'))
+		(14, 'frequency-cap', f.caps IS NOT NULL AND NOT (channel = 'email' AND f.frequency = 'never')),
+		(15, 'quiet-hours', message_class <> 'transactional' AND channel <> 'email' AND crm.quiet_until(at, f.timezone) IS NOT NULL)
 	  ) y (n, reason, holds)
 	 CROSS JOIN LATERAL (SELECT y.n, CASE WHEN y.holds THEN y.reason END) x (n, reason)
 $$;
 COMMENT ON FUNCTION crm.can_contact(text, text, text, text, timestamptz, text) IS
-	'May a customer be sent a message on a channel (email, sms, push) at that time? message_class: transactional (needs no consent, and has no caps), marketing, urgent-marketing; topic: for push messages, what it is about; message_id: a message that is not counted. One row: allowed, the first reason against it, all of them, and the decision as it is stored with messages. Reasons: unknown-customer, unknown-channel, erased, address-invalid, no-phone, channel-rule, account-closed, no-consent, channel-disabled, campaigns-paused, preference, topic-not-wanted, frequency-never, frequency-cap. Rules and caps are those of now.';
+	'May a customer be sent a message on a channel (email, sms, push) at that time? message_class: transactional (needs no consent, and has no caps), marketing, urgent-marketing; topic: for push messages, what it is about; message_id: a message that is not counted. One row: allowed, the first reason against it, all of them, and the decision as it is stored with messages. Reasons: unknown-customer, unknown-channel, erased, address-invalid, no-phone, channel-rule, account-closed, no-consent, channel-disabled, campaigns-paused, preference, topic-not-wanted, frequency-never, frequency-cap, quiet-hours (the message waits for their end). Rules and caps are those of now.';
 
 CREATE FUNCTION crm.choose_channels(customer_id text, message_class text DEFAULT 'marketing', topic text DEFAULT NULL, at timestamptz DEFAULT now())
 	RETURNS TABLE (channel text, display_order integer, allowed boolean, reason text, reasons text)

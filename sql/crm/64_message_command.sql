@@ -17,11 +17,12 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT * INTO d FROM crm.can_contact(customer_id, channel, message_class, topic, clock_timestamp());
-	is_queued := d.allowed;
-	skip_reason := d.reason;
-	PERFORM eventsource.append('message-' || id, CASE WHEN d.allowed THEN 'MessageQueued' ELSE 'MessageSkipped' END,
+	-- What comes at a quiet hour waits in the queue.
+	is_queued := d.allowed OR d.reasons = 'quiet-hours';
+	skip_reason := CASE WHEN NOT is_queued THEN d.reason END;
+	PERFORM eventsource.append('message-' || id, CASE WHEN is_queued THEN 'MessageQueued' ELSE 'MessageSkipped' END,
 		jsonb_strip_nulls(jsonb_build_object('customerId', customer_id, 'channel', channel, 'messageClass', message_class, 'topic', topic,
-			'campaignId', campaign_id, 'templateId', template_id, 'content', nullif(content, '{}'), 'reason', d.reason)) || jsonb_build_object('decision', d.decision),
+			'campaignId', campaign_id, 'templateId', template_id, 'content', nullif(content, '{}'), 'reason', skip_reason)) || jsonb_build_object('decision', d.decision),
 		actor => actor, occurred_at => clock_timestamp());
 END
 $$;
@@ -46,7 +47,7 @@ BEGIN
 	FOR m IN SELECT q.message_id, d.reason, d.decision
 			   FROM crm.messages q
 			  CROSS JOIN LATERAL crm.can_contact(q.customer_id, q.channel, q.message_class, q.topic, clock_timestamp(), q.message_id) d
-			  WHERE q.customer_id = recheck_messages.customer_id AND q.status = 'queued' AND NOT d.allowed
+			  WHERE q.customer_id = recheck_messages.customer_id AND q.status = 'queued' AND NOT d.allowed AND d.reasons <> 'quiet-hours'
 			  ORDER BY q.message_id LOOP
 		-- Somebody may have sent it meanwhile.
 		IF (SELECT s.state FROM eventsource.lock_stream('message-' || m.message_id) s) = 'queued' THEN
@@ -75,6 +76,8 @@ BEGIN
 		SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id);
 		IF m.status <> 'queued' THEN
 			PERFORM eventsource.complete(j.job_id, jsonb_build_object('status', m.status), worker, j.attempt);
+		ELSIF d.reasons = 'quiet-hours' THEN
+			PERFORM eventsource.fail(j.job_id, 'QUIET_HOURS', NULL, (SELECT crm.quiet_until(clock_timestamp(), max(p.timezone)) FROM crm.preferences p WHERE p.customer_id = m.customer_id), worker, j.attempt);
 		ELSIF NOT d.allowed THEN
 			PERFORM crm.skip_message(m.message_id, d.reason, d.decision);
 		ELSE

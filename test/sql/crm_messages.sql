@@ -3,7 +3,7 @@
 -- Messages: who may be sent what, at the documents' boundaries; the queue, and what becomes of messages.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(85);
+SELECT plan(99);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -114,6 +114,27 @@ SELECT pg_temp.sent('dee', 'email', '2026-02-01 00:00') \g /dev/null
 SELECT is(pg_temp.may('dee', 'email', at => '2026-02-02 00:00'), 'yes', 'the default frequency is a setting');
 SELECT throws_ok($$ SELECT crm.set_setting('email_frequency', 'hourly') $$, '22023', NULL, 'of three values');
 SELECT throws_ok($$ SELECT crm.set_setting('default_channels', 'email,fax') $$, '22023', NULL, 'channels are those there are');
+
+-- ---- quiet hours ----
+
+SELECT crm.set_setting('quiet_hours', '21:00-08:00') \g /dev/null
+SELECT pg_temp.customer('qui', '{email,sms}', '{"smsForPromotions": true, "emailFrequency": "daily", "timezone": "America/New_York"}') \g /dev/null
+SELECT is(pg_temp.may('qui', 'sms', 'urgent-marketing', at => '2026-03-01 01:59:59Z'), 'yes', 'a minute to nine in the evening, where she is');
+SELECT is(pg_temp.may('qui', 'sms', 'urgent-marketing', at => '2026-03-01 02:00Z'), 'quiet-hours', 'at nine it is quiet');
+SELECT is(pg_temp.may('qui', 'sms', 'urgent-marketing', at => '2026-03-01 12:59:59Z'), 'quiet-hours', 'until eight');
+SELECT is(pg_temp.may('qui', 'sms', 'urgent-marketing', at => '2026-03-01 13:00Z'), 'yes', 'exclusively');
+SELECT is(pg_temp.may('qui', 'sms', 'transactional', at => '2026-03-01 02:00Z'), 'yes', 'but for what is transactional');
+SELECT is(pg_temp.may('qui', 'email', at => '2026-03-01 02:00Z'), 'yes', 'and e-mail, which wakes nobody');
+SELECT is(crm.quiet_until('2026-03-08 03:00Z', 'America/New_York'), '2026-03-08 12:00Z'::timestamptz, 'in the night of summer time an hour less');
+SELECT is(crm.quiet_until('2026-03-01 22:00Z', 'Nowhere/City'), '2026-03-02 08:00Z'::timestamptz, 'a time zone that there is not is the default');
+SELECT crm.set_setting('quiet_hours', to_char(now() AT TIME ZONE 'America/New_York' - interval '6 hours', 'HH24:MI-') || to_char(now() AT TIME ZONE 'America/New_York' + interval '6 hours', 'HH24:MI')) \g /dev/null
+SELECT is((SELECT is_queued FROM crm.send_message('qui', 'sms', message_class => 'urgent-marketing', message_id => 'q1')), true, 'a message at a quiet hour is queued');
+SELECT is((SELECT count(*) FROM crm.claim_messages('sms', 10)), 0::bigint, 'but nobody gets it');
+SELECT is((SELECT state || ' ' || error_code || ' ' || (run_at > now()) FROM eventsource.jobs WHERE stream = 'message-q1'), 'scheduled QUIET_HOURS true', 'it waits for their end');
+SELECT is(crm.recheck_messages('qui'), 0, 'and is not skipped');
+SELECT throws_ok($$ SELECT crm.set_setting('quiet_hours', 'night') $$, '22023', NULL, 'hours are hours');
+SELECT throws_ok($$ SELECT crm.set_setting('default_timezone', 'Nowhere/City') $$, '22023', NULL, 'and zones zones');
+SELECT crm.set_setting('quiet_hours', NULL) \g /dev/null
 
 -- ---- sending ----
 

@@ -243,6 +243,11 @@ agrees('paths', 'SELECT cv_id, path_length, channel_transformed_path FROM crm.pa
 is($node->safe_psql('log', q{SELECT m.model FROM crm.attribution_models() m, crm.attribution(m.model) a GROUP BY m.model
 	HAVING sum(a.value) <> (SELECT sum(total) FROM crm.orders) OR sum(a.credit) <> 100 * (SELECT count(*) FROM crm.orders)}), '', 'every model parts all of it, to the cent');
 
+agrees('metrics', "SELECT time::date, metric, value FROM crm.daily_metrics WHERE metric IN ('orders_placed', 'carts_abandoned', 'revenue_EUR', 'deals_closed')", q{
+	SELECT occurred_at::date, CASE type WHEN 'OrderPlaced' THEN 'orders_placed' WHEN 'PaymentSucceeded' THEN 'revenue_EUR' WHEN 'closing_complete' THEN 'deals_closed' ELSE 'carts_abandoned' END,
+		   sum(CASE type WHEN 'PaymentSucceeded' THEN (data->>'amount')::numeric ELSE 1 END) FROM eventsource.events
+	 WHERE type IN ('OrderPlaced', 'CartAbandoned', 'CheckoutAbandoned', 'closing_complete') OR type = 'PaymentSucceeded' AND data->>'currency' = 'EUR' GROUP BY 1, 2});
+
 # Every view can be read.
 my @views = split /\n/, $node->safe_psql('log', "SELECT relname FROM pg_class WHERE relnamespace = 'crm'::regnamespace AND relkind = 'v' ORDER BY 1");
 for my $view (@views)
