@@ -3,7 +3,7 @@
 -- Funnels and attribution: order, skipped stages, windows, no events at all; shares that add up, to the cent.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(75);
+SELECT plan(81);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -100,6 +100,18 @@ SELECT is((SELECT count(*) FROM crm.journeys WHERE customer_id = 'late'), 0::big
 SELECT pg_temp.view('late', 'ProductViewed', '2026-01-05 10:01', session => 'anon') \g /dev/null
 SELECT is((SELECT count(*) FROM crm.journeys WHERE customer_id = 'late'), 2::bigint, 'and then known from the beginning of the visit');
 SELECT is((SELECT concat_ws(' ', customer_id, event_count, product_count, duration) FROM crm.sessions WHERE session_id = 'anon'), 'late 2 1 00:01:00', 'as the session says');
+
+-- ---- retention, flows ----
+
+SELECT pg_temp.view(c, t, at, session => c || n) FROM (VALUES ('r1', 1, 'PageViewed', '2027-01-01 00:00'::timestamptz), ('r1', 2, 'ProductViewed', '2027-01-08 00:00'), ('r1', 3, 'ProductViewed', '2027-01-14 23:59:59'), ('r1', 4, 'ProductViewed', '2027-01-15 00:00'),
+	('r2', 1, 'PageViewed', '2027-01-02 00:00'), ('r2', 2, 'ProductViewed', '2027-01-08 23:59:59'), ('r3', 1, 'PageViewed', '2027-01-03'), ('r4', 1, 'PageViewed', '2027-01-04'), ('r4', 2, 'ProductViewed', '2027-01-18')) x (c, n, t, at) \g /dev/null
+SELECT is((SELECT string_agg(concat_ws(' ', period_number, unique_users, pct_users), ', ') FROM crm.retention('PageViewed', 'ProductViewed', periods => 3, start_at => '2027-01-01')),
+	'0 4 1.0000, 1 1 0.2500, 2 2 0.5000, 3 0 0.0000', 'who comes back: a week later to the second, each counted once a period');
+SELECT is((SELECT string_agg(unique_users::text, ' ') FROM crm.retention('ReviewRead', 'PageViewed', periods => 1)), '0 0', 'nobody is no crash');
+SELECT throws_ok($$ SELECT * FROM crm.retention('PageViewed', 'PageViewed', '0') $$, '22023', NULL, 'a period is longer than nothing');
+SELECT is((SELECT string_agg(event_path || ': ' || unique_users, ', ') FROM crm.flows('PageViewed', 1, start_at => '2027-01-01')), 'PageViewed > ProductViewed: 3, PageViewed: 1', 'what people do next');
+SELECT is((SELECT string_agg(event_path || ': ' || unique_users, ', ') FROM crm.flows('ProductViewed', 2, 'backward', start_at => '2027-01-18')), 'PageViewed > ProductViewed: 1', 'and what came before');
+SELECT throws_ok($$ SELECT * FROM crm.flows('PageViewed', direction => 'up') $$, '22023', NULL, 'one way or the other');
 
 -- ---- attribution ----
 
