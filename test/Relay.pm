@@ -142,7 +142,8 @@ sub ledger_of
 END
 {
 	my $code = $?;
-	kill_receiver($_) for @receivers;
+	my @left = @receivers;
+	kill_receiver($_) for @left;
 	$? = $code;
 }
 
