@@ -64,7 +64,10 @@ has_dots(const char *path)
 	return false;
 }
 
-/* NULL and a place to free, or what is wrong. */
+/*
+ * NULL and a place to free, or what is wrong.  Which ways up libcurl would take out of a path
+ * depends on its version; so none is.
+ */
 static const char *
 place_parse(const char *url, Place *place)
 {
@@ -74,7 +77,7 @@ place_parse(const char *url, Place *place)
 	memset(place, 0, sizeof(*place));
 	if (parts == NULL || strlen(url) > MAX_URL)
 		problem = "the URL is too long";
-	else if (curl_url_set(parts, CURLUPART_URL, url, CURLU_DISALLOW_USER) != CURLUE_OK ||
+	else if (curl_url_set(parts, CURLUPART_URL, url, CURLU_DISALLOW_USER | CURLU_PATH_AS_IS) != CURLUE_OK ||
 			 curl_url_set(parts, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
 			 curl_url_get(parts, CURLUPART_URL, &place->url, 0) != CURLUE_OK ||
 			 curl_url_get(parts, CURLUPART_SCHEME, &place->scheme, 0) != CURLUE_OK ||

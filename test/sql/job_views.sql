@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- The views of jobs: who sees what is asked no more often than needed, and dead letters have an index.
 BEGIN;
-SELECT plan(11);
+SELECT plan(12);
 
 CREATE ROLE jobviews_reader;
 CREATE ROLE jobviews_worker;
@@ -75,5 +75,6 @@ SET enable_seqscan = off;
 SET enable_bitmapscan = off;
 SELECT matches(pg_temp.plan_of($$ SELECT * FROM eventsource.dead_letters WHERE queue = 'jobviews' AND discarded_at > now() - interval '1 hour' $$),
 	'Index Scan using job_dead_idx on job j\s+Index Cond: \(\(queue = ''jobviews''::text\) AND \(finished_at >', 'dead letters of a queue, since then');
+SELECT matches(pg_temp.plan_of('SELECT * FROM eventsource.queue_metrics'), 'CTE n\s+->  Result', 'the clock is read once for all queues, whatever the plan');
 SELECT * FROM finish();
 ROLLBACK;

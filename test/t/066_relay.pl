@@ -20,7 +20,7 @@ plan skip_all => $missing if $missing;
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $node = new_server('relay');
-my $json = JSON::PP->new->canonical;
+my $json = JSON::PP->new->utf8->canonical;
 my $key = join '', map { chr(33 + $_) } 1 .. 32;
 my $secret = 'whsec_' . encode_base64($key, '');
 append_to_file("$dir/secret", "$secret\n");
@@ -187,6 +187,7 @@ my @attacks = (
 	[ 'a file' => { %ok, url => 'file:///etc/passwd' } ],
 	[ 'another protocol' => { %ok, url => "gopher://127.0.0.1:$receiver->{port}/ok" } ],
 	[ 'a line break in the URL' => { %ok, url => "$base/ok\r\nX: y" } ],
+	[ 'a way up' => { %ok, url => "$base/a/../ok" } ],
 	[ 'a coded way up' => { %ok, url => "$base/a/%2e%2e/ok" } ],
 	[ 'a header nobody allowed' => { %ok, headers => { 'X-Other' => '1' } } ],
 	[ 'Host' => { %ok, headers => { Host => 'example.com' } } ],
