@@ -277,7 +277,7 @@ CREATE FUNCTION eventsource.create_queue(
 	max_dead_per_hour integer DEFAULT 100) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_queue(text, integer, interval, text, numeric, interval, interval, regrole, regrole, interval, integer) IS
-	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up, 1 to 1000. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: a role whose members may claim, and one whose members may enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert. What is left out is as by default, also where the queue had something else before, of which a NOTICE tells. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
+	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up, 1 to 1000. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: a role whose members may claim, and one whose members may enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert, with 0 the first one does. What is left out is as by default, also where the queue had something else before, of which a NOTICE tells. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
 
 CREATE FUNCTION eventsource.drop_queue(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -339,7 +339,7 @@ COMMENT ON COLUMN eventsource.queues.lease IS 'How long jobs are lent.';
 COMMENT ON COLUMN eventsource.queues.workers IS 'Role whose members may claim, besides the owner; null: none.';
 COMMENT ON COLUMN eventsource.queues.senders IS 'Role whose members may enqueue, besides the owner and who appends to every category; null: none.';
 COMMENT ON COLUMN eventsource.queues.keep IS 'How long finished jobs are kept.';
-COMMENT ON COLUMN eventsource.queues.max_dead_per_hour IS 'More jobs given up raise an alert.';
+COMMENT ON COLUMN eventsource.queues.max_dead_per_hour IS 'More jobs given up within an hour raise an alert; 0: the first one does.';
 COMMENT ON COLUMN eventsource.queues.owner IS 'Role that defined it.';
 COMMENT ON COLUMN eventsource.queues.version IS 'Version of the definition; a dropped one counts, too.';
 COMMENT ON COLUMN eventsource.queues.defined_at IS 'When this version was defined.';

@@ -32,7 +32,7 @@ SELECT is(pg_temp.refusal($$ SELECT eventsource.append('order-1', 'paid', '{"lin
 DETAIL: /note: is not allowed (additionalProperties)
 /lines/1: must have the property "sku" (required)
 /amount: must be more than 0 (exclusiveMinimum)
-/currency: must be one of the values that the schema names (enum)
+/currency: must be one of "EUR", "USD" (enum)
 HINT: The schema is in the view eventsource.event_type_versions.', 'no value of the data is in the message');
 SELECT is(pg_temp.refusal($$ SELECT eventsource.append('order-1', 'paid', '{}', schema_version => 3) $$), 'ZE006: event type "paid" has no schema version 3
 DETAIL: Registered: 1, 2.
