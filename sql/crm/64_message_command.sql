@@ -2,6 +2,9 @@
 -- stream, when it is queued and again when it is handed to who sends it; so two
 -- messages cannot pass one cap.  Jobs are in the queues crm_email, crm_sms and
 -- crm_push.
+--
+-- Locks, in this order wherever more than one is taken: the customer's stream, the
+-- message's, the job; several of a kind by name.
 
 CREATE FUNCTION crm.send_message(customer_id text, channel text, template_id text DEFAULT NULL, message_class text DEFAULT 'marketing', topic text DEFAULT NULL,
 		campaign_id text DEFAULT NULL, message_id text DEFAULT NULL, actor text DEFAULT NULL, content jsonb DEFAULT NULL, OUT id text, OUT is_queued boolean, OUT skip_reason text) RETURNS record
@@ -44,11 +47,12 @@ DECLARE
 	m record;
 	n integer := 0;
 BEGIN
+	PERFORM eventsource.lock_stream('customer-' || customer_id);
 	FOR m IN SELECT q.message_id, d.reason, d.decision
 			   FROM crm.messages q
 			  CROSS JOIN LATERAL crm.can_contact(q.customer_id, q.channel, q.message_class, q.topic, clock_timestamp(), q.message_id) d
 			  WHERE q.customer_id = recheck_messages.customer_id AND q.status = 'queued' AND NOT d.allowed AND d.reasons <> 'quiet-hours'
-			  ORDER BY q.message_id LOOP
+			  ORDER BY q.message_id COLLATE "C" LOOP
 		-- Somebody may have sent it meanwhile.
 		IF (SELECT s.state FROM eventsource.lock_stream('message-' || m.message_id) s) = 'queued' THEN
 			PERFORM crm.skip_message(m.message_id, m.reason, m.decision);
@@ -66,12 +70,25 @@ CREATE FUNCTION crm.claim_messages(channel text, max_messages integer DEFAULT 1,
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+	queue CONSTANT text := 'crm_' || channel;
+	jobs bigint[];
+	customers text[];
+	messages text[];
 	j record;
 	m record;
 	d record;
 BEGIN
-	FOR j IN SELECT * FROM eventsource.claim('crm_' || channel, max_messages, lease, worker) LOOP
-		PERFORM eventsource.lock_stream(j.subject);
+	-- What may be lent now, and given back at once: streams are locked before jobs.
+	BEGIN
+		SELECT array_agg(c.job_id), array_agg(DISTINCT c.subject), array_agg(DISTINCT 'message-' || (c.payload->>'message_id'))
+		  INTO jobs, customers, messages FROM eventsource.claim(queue, max_messages, lease, worker) c;
+		RAISE EXCEPTION USING ERRCODE = 'CRM00';
+	EXCEPTION WHEN SQLSTATE 'CRM00' THEN
+		NULL;
+	END;
+	PERFORM eventsource.lock_stream(s) FROM (SELECT x FROM unnest(customers) x ORDER BY x COLLATE "C") c (s);
+	PERFORM eventsource.lock_stream(s) FROM (SELECT x FROM unnest(messages) x ORDER BY x COLLATE "C") m (s);
+	FOR j IN SELECT * FROM eventsource.claim(queue, max_messages, lease, worker, coalesce(jobs, '{}')) LOOP
 		SELECT * INTO m FROM crm.messages v WHERE v.message_id = j.payload->>'message_id';
 		SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id);
 		IF m.status <> 'queued' THEN
@@ -97,7 +114,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.claim_messages(text, integer, interval, text) IS
-	'Lends at most max_messages messages of a channel to who sends them, after asking again whether they may be sent; those that may not are skipped. recipient: address or number, *** for who may not see personal data. Send them with message_id as the provider''s idempotency key, then call complete_message() or fail_message() for each. For workers of queue crm_<channel> who write to the CRM; see eventsource.claim(). Errors: those of claim().';
+	'Lends at most max_messages messages of a channel to who sends them, after asking again whether they may be sent; those that may not are skipped. It waits for who is at the customers of these messages. recipient: address or number, *** for who may not see personal data. Send them with message_id as the provider''s idempotency key, then call complete_message() or fail_message() for each. For workers of queue crm_<channel> who write to the CRM; see eventsource.claim(). Errors: those of claim().';
 
 CREATE FUNCTION crm.complete_message(message_id text, job_id bigint DEFAULT NULL, provider_message_id text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
 		actor text DEFAULT NULL) RETURNS eventsource.appended
@@ -125,8 +142,10 @@ DECLARE
 	m record;
 	job_state text;
 BEGIN
-	PERFORM eventsource.lock_stream('message-' || message_id);
 	SELECT v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = fail_message.message_id;
+	-- That the address takes no mail is an event of the customer.
+	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
+	PERFORM eventsource.lock_stream('message-' || message_id);
 	-- What the provider says may tell of a person: it goes into the event, where it is personal, and not to the job.
 	job_state := eventsource.fail(job_id, error_code, NULL, NULL, worker, attempt);
 	PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
@@ -138,17 +157,24 @@ COMMENT ON FUNCTION crm.fail_message(text, bigint, text, text, text, integer, te
 	'Says that a message could not be sent, with a code of eventsource.error_codes: it is tried again, if the code says that this may help and attempts are left, or given up, and a dead letter. INVALID_RECIPIENT by e-mail says that the address takes no mail. Returns queued or failed. Errors: 55000 if it is not lent to this worker (any more).';
 
 CREATE FUNCTION crm.record_message_event(message_id text, event_type text, data jsonb DEFAULT '{}', actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT a.* FROM crm.messages m
-	 CROSS JOIN LATERAL eventsource.append('message-' || m.message_id, record_message_event.event_type,
-				jsonb_build_object('customerId', m.customer_id, 'channel', m.channel)
-				|| CASE WHEN record_message_event.event_type IN ('MessageOpened', 'MessageClicked') AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END
-				|| record_message_event.data,
-				actor => record_message_event.actor, occurred_at => record_message_event.occurred_at) a
-	 WHERE m.message_id = record_message_event.message_id
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m record;
+	result eventsource.appended;
+BEGIN
+	SELECT v.customer_id, v.channel, v.campaign_id INTO m FROM crm.messages v WHERE v.message_id = record_message_event.message_id;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
+	SELECT * INTO result FROM eventsource.append('message-' || message_id, event_type, jsonb_build_object('customerId', m.customer_id, 'channel', m.channel)
+			|| CASE WHEN event_type IN ('MessageOpened', 'MessageClicked') AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END || data,
+			actor => actor, occurred_at => occurred_at);
+	RETURN result;
+END
 $$;
 COMMENT ON FUNCTION crm.record_message_event(text, text, jsonb, text, timestamptz) IS
-	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked. No row, no event: there is no such message. Errors: ZE002 not sent, ZE007 bad data.';
+	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked. NULL, and no event: there is no such message. Errors: ZE002 not sent, ZE007 bad data.';
 
 CREATE FUNCTION crm.put_message_reactions() RETURNS integer
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$

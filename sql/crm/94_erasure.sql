@@ -16,11 +16,13 @@ DECLARE
 	stream CONSTANT text := 'customer-' || erase_customer.customer_id;
 	known bigint;
 BEGIN
+	-- Before its messages, as everywhere.
+	PERFORM eventsource.lock_stream(stream);
 	SELECT count(*) INTO known FROM eventsource.subject_events(stream);
 	PERFORM crm.remove_from_segment(m.customer_id, m.segment_id, 'erased', erase_customer.actor)
 	   FROM (SELECT * FROM crm.segment_members s WHERE s.customer_id = erase_customer.customer_id ORDER BY s.segment_id) m;
 	PERFORM crm.skip_message(m.message_id, 'erased', '{"refused": "erased"}')
-	   FROM (SELECT * FROM crm.messages x WHERE x.customer_id = erase_customer.customer_id AND x.status = 'queued' ORDER BY x.message_id) m;
+	   FROM (SELECT * FROM crm.messages x WHERE x.customer_id = erase_customer.customer_id AND x.status = 'queued' ORDER BY x.message_id COLLATE "C") m;
 	PERFORM eventsource.append(stream, 'CustomerDataDeleted', jsonb_build_object('deletionType', erase_customer.mode, 'eventsAnonymized', known,
 		'completedAt', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), actor => erase_customer.actor);
 	RETURN QUERY SELECT e.target, e.affected FROM eventsource.erase_subject(stream, erase_customer.mode, erase_customer.reason, erase_customer.actor) e;
