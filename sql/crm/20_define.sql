@@ -91,6 +91,28 @@ $$;
 COMMENT ON FUNCTION crm.put_projection(text, text[], jsonb, jsonb) IS
 	'Private, for install(): an inline projection as it should be; returns 1 if it was not. Errors: ZE011.';
 
+-- What is configured is read by all: a value that nothing can read is refused where it
+-- is folded, so by whatever door it comes.
+CREATE FUNCTION crm.put_check(target text, name text, condition text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	was record;
+BEGIN
+	SELECT obj_description(c.oid, 'pg_constraint') AS condition INTO was FROM pg_constraint c
+	 WHERE c.conrelid = put_check.target::regclass AND c.conname = put_check.name;
+	IF FOUND AND was.condition IS NOT DISTINCT FROM put_check.condition THEN
+		RETURN;
+	ELSIF FOUND THEN
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', target::regclass, name);
+	END IF;
+	-- What was recorded before stays.
+	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID', target::regclass, name, condition);
+	EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', name, target::regclass, condition);
+END
+$$;
+COMMENT ON FUNCTION crm.put_check(text, text, text) IS
+	'Private, for install(): a constraint of a table of ours as it should be.';
+
 CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jsonb, condition text DEFAULT NULL, key text DEFAULT NULL, settings jsonb DEFAULT NULL,
 		run_at text DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -201,6 +223,12 @@ $sql$;
 COMMENT ON FUNCTION crm.setting_defaults() IS
 	'Private: the settings there are, with their types and defaults.';
 
+CREATE FUNCTION crm.quiet_hours_pattern() RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT '^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$'
+$$;
+COMMENT ON FUNCTION crm.quiet_hours_pattern() IS 'Private: what setting quiet_hours looks like.';
+
 CREATE FUNCTION crm.put_settings() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -213,6 +241,11 @@ BEGIN
 		changed_by text
 	);
 	COMMENT ON TABLE crm.setting IS 'Private: settings that were changed, a projection. Read the view settings.';
+	PERFORM crm.put_check('crm.setting', 'setting_is_readable', format(
+		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years' WHEN name = ANY (%L) THEN value::numeric BETWEEN 0 AND 1000000
+			WHEN name = 'quiet_hours' THEN value ~ %L ELSE length(value) <= 1000 END $check$,
+		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'interval'::regtype),
+		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'numeric'::regtype), crm.quiet_hours_pattern()));
 	changed := crm.put_projection('crm.setting', 'crm_setting', jsonb_build_object('setting_changed',
 		$rule$ value = event.data->>'value', changed_at = event.occurred_at, changed_by = event.actor $rule$));
 	PERFORM crm.put_view('settings', 'What the CRM counts with: caps, terms and weights. Changed by set_setting().', jsonb_build_object(
@@ -243,8 +276,10 @@ BEGIN
 	BEGIN
 		IF d.type = 'interval'::regtype AND value::interval < '0' OR d.type = 'numeric'::regtype AND value::numeric < 0 THEN
 			RAISE numeric_value_out_of_range USING MESSAGE = 'it is negative';
+		ELSIF d.type = 'interval'::regtype AND value::interval > '100 years' OR d.type = 'numeric'::regtype AND value::numeric > 1000000 THEN
+			RAISE numeric_value_out_of_range USING MESSAGE = 'it is too much';
 		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
-			OR setting_name = 'quiet_hours' AND value !~ '^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$'
+			OR setting_name = 'quiet_hours' AND value !~ crm.quiet_hours_pattern()
 			OR setting_name = 'default_timezone' AND NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value)
 			OR setting_name = 'default_channels' AND replace(value, ' ', '') !~ '^((email|sms|push)(,|$))*$' THEN
 			RAISE data_exception USING MESSAGE = 'nothing knows it';

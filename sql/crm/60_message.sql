@@ -64,6 +64,8 @@ BEGIN
 		changed_by text
 	);
 	COMMENT ON TABLE crm.contact_rule IS 'Private: caps and channel rules that were changed, a projection. Read the views frequency_caps and channel_rules.';
+	PERFORM crm.put_check('crm.contact_rule', 'rule_is_readable',
+		$check$ change <> 'FrequencyCapChanged' OR coalesce((rule->>'window')::interval > '0', true) AND coalesce((rule->>'max')::integer >= 0, true) $check$);
 END
 $$;
 COMMENT ON FUNCTION crm.make_messages() IS 'Private, for install(): tables of messages.';

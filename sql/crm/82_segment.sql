@@ -21,6 +21,7 @@ BEGIN
 		defined_by text
 	);
 	COMMENT ON TABLE crm.segment IS 'Private: segments that were defined, a projection. Read the view segments.';
+	PERFORM crm.put_check('crm.segment', 'rule_is_readable', $check$ coalesce(rule::jsonpath IS NOT NULL, true) $check$);
 
 	CREATE TABLE IF NOT EXISTS crm.segment_change (
 		customer_id text,

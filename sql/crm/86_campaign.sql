@@ -226,14 +226,31 @@ END
 $$;
 COMMENT ON FUNCTION crm.put_campaign_reactions(text, integer, jsonb, jsonb) IS 'Private, for create_campaign() and install(): the reactions of a campaign; returns how many were not there.';
 
-CREATE FUNCTION crm.put_campaign_reactions() RETURNS integer
+-- A definition is an event, and whoever writes to the category can record one.  What
+-- install() defines has the rights of who installs, so it brings up to date what
+-- create_campaign() has defined, and an expression of others not even then.
+CREATE FUNCTION crm.put_campaign_reactions(known jsonb) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	c record;
+	changed integer := 0;
 BEGIN
-	RETURN (SELECT coalesce(sum(crm.put_campaign_reactions(c.campaign_id, c.campaign_version, c.trigger, c.definition->'steps')), 0)::integer
-	  FROM (SELECT x.campaign_id, x.campaign_version, x.definition->'trigger' AS trigger, x.definition FROM crm.campaign x WHERE x.status <> 'ended' ORDER BY x.campaign_id) c);
+	FOR c IN SELECT x.campaign_id, x.campaign_version, x.definition->'trigger' AS trigger, x.definition->'steps' AS steps,
+					known->>format('campaign_%s.%s.0', x.campaign_id, x.campaign_version) AS definer
+			   FROM crm.campaign x WHERE x.status <> 'ended' ORDER BY x.campaign_id LOOP
+		IF c.definer IS NOT NULL AND (NOT c.trigger ? 'where' OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = c.definer AND (r.rolsuper OR r.rolname = current_user))) THEN
+			changed := changed + crm.put_campaign_reactions(c.campaign_id, c.campaign_version, c.trigger, c.steps);
+		ELSIF NOT EXISTS (SELECT FROM eventsource.reactions r WHERE r.name = format('campaign_%s.%s.0', c.campaign_id, c.campaign_version)) THEN
+			RAISE WARNING USING
+				MESSAGE = format('campaign "%s" does nothing', c.campaign_id),
+				DETAIL = 'It was recorded by no create_campaign(), or has an expression that was somebody else''s.',
+				HINT = 'Look at it, and call crm.create_campaign() or crm.end_campaign().';
+		END IF;
+	END LOOP;
+	RETURN changed;
 END
 $$;
-COMMENT ON FUNCTION crm.put_campaign_reactions() IS 'Private, for install(): the reactions of all campaigns that are not over.';
+COMMENT ON FUNCTION crm.put_campaign_reactions(jsonb) IS 'Private, for install(): the reactions of campaigns as they should be; known: those that there were, with who defined them. Tells of campaigns that have none.';
 
 CREATE FUNCTION crm.create_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text DEFAULT 'marketing', exits text[] DEFAULT NULL, description text DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

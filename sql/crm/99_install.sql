@@ -1,13 +1,40 @@
 -- install(), and who may do what.
 
+-- Who owns what stands in the schema reads it past all masks, and what is defined on it
+-- runs with the rights of who installs.
+CREATE FUNCTION crm.expect_own_schema() RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	others text;
+BEGIN
+	SELECT string_agg(format('%s belongs to %I', o.what, r.rolname), '; ' ORDER BY o.what) INTO others
+	  FROM (SELECT 'the schema' AS what, n.nspowner AS owner FROM pg_namespace n WHERE n.oid = 'crm'::regnamespace
+			 UNION ALL SELECT c.oid::regclass::text, c.relowner FROM pg_class c WHERE c.relnamespace = 'crm'::regnamespace AND c.relkind <> 'i'
+			 UNION ALL SELECT p.oid::regprocedure::text, p.proowner FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace) o
+	  JOIN pg_roles r ON r.oid = o.owner
+	 WHERE NOT r.rolsuper AND r.oid <> (SELECT x.extowner FROM pg_extension x WHERE x.extname = 'eventsource_crm');
+	IF others IS NOT NULL THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = 'schema crm is not the extension''s alone',
+			DETAIL = others || '.',
+			HINT = 'Drop what is not of eventsource_crm, and give the rest to its owner: ALTER ... OWNER TO.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_own_schema() IS 'Private, for install(): everything in schema crm belongs to the owner of the extension, or to a superuser. Errors: 42501.';
+
 CREATE FUNCTION crm.install() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 DECLARE
 	of_customer CONSTANT text := $subject$ coalesce('customer-' || (event.data->>'customerId'), event.stream) $subject$;
+	campaigns CONSTANT jsonb := (SELECT coalesce(jsonb_object_agg(r.name, r.owner), '{}') FROM eventsource.reactions r WHERE r.name ~ '^campaign_.*\.\d+\.0$');
 	changed integer;
 	role regrole;
 BEGIN
 	PERFORM eventsource.expect_owner();
+	-- One after the other.
+	PERFORM eventsource.lock_stream('crm_setting-install');
+	PERFORM crm.expect_own_schema();
 	-- Where tables are gone, reactions that see their rows stand in the way of all that is
 	-- defined; they are made anew below.
 	IF EXISTS (SELECT FROM eventsource.categories c
@@ -39,7 +66,7 @@ BEGIN
 			('crm_rule', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
 	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions() + crm.put_segment_reactions()
-		+ crm.put_campaign_reactions();
+		+ crm.put_campaign_reactions(campaigns);
 	IF changed > 0 THEN
 		-- Leads that are there already have the timeouts of a new version of their machine.
 		PERFORM eventsource.schedule_timeouts('lead');
@@ -54,7 +81,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.install() IS
-	'Makes or brings up to date what belongs to the CRM: event types, categories, state machines, projections, views. Returns how many definitions were new or different; 0 when all was there. Call it after CREATE EXTENSION and ALTER EXTENSION UPDATE; it may be called again. Errors: 42501 unless the owner of the extension calls it, 42710 if a category is in use by others.';
+	'Makes or brings up to date what belongs to the CRM: event types, categories, state machines, projections, views. Returns how many definitions were new or different; 0 when all was there. Call it after CREATE EXTENSION and ALTER EXTENSION UPDATE; it may be called again. Errors: 42501 unless the owner of the extension calls it, or if something in schema crm belongs to somebody else, 42710 if a category is in use by others.';
 
 CREATE FUNCTION crm.grant_views(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
