@@ -205,6 +205,7 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('payment_backoff', 'interval', '300 seconds', 'How long before the first retry of a payment; install() puts it into effect'),
 		('payment_backoff_factor', 'numeric', '1', 'Times how much longer before each further one: 1 is fixed, 2 doubles; install() puts it into effect'),
 		('refund_reasons_after_delivery', 'text', 'quality-issue,delivery-failed,other', 'Reasons for which what was delivered is paid back; install() puts it into effect'),
+		('delivery_term', 'interval', '5 days', 'How long after the payment an order is expected to arrive, as its confirmation says; install() puts it into effect'),
 		('affinity_threshold', 'numeric', '0.7', 'Share of spending above which a category counts as an affinity'),
 		('campaign_retry', 'interval', '15 minutes', 'How often what is due in a campaign that rests is looked at'),
 		('session_gap', 'interval', '30 minutes', 'How long without an event ends a session'),

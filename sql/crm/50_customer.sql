@@ -97,6 +97,8 @@ BEGIN
 	);
 	COMMENT ON TABLE crm.consent_change IS 'Private: consents granted and taken back, a projection. Read the views consents and consent_history.';
 	CREATE INDEX IF NOT EXISTS consent_change_idx ON crm.consent_change (customer_id, purpose, channel, version);
+	-- Who consents to a purpose, for the view consents.
+	CREATE INDEX IF NOT EXISTS consent_change_purpose_idx ON crm.consent_change (purpose, channel, customer_id, version DESC);
 
 	CREATE TABLE IF NOT EXISTS crm.preference (
 		customer_id text,

@@ -11,7 +11,7 @@ CREATE FUNCTION crm.message_machine() RETURNS jsonb
 			"queued": {"on": {
 				"MessageSent": "sent", "MessageSkipped": "skipped",
 				"MessageFailed": [{"target": "failed", "guard": {"is_given_up": "coalesce(event.data->>''retryable'' = ''false'', true)"}}, {}]}},
-			"failed": {"on": {"MessageQueued": "queued"}},
+			"failed": {"on": {"MessageQueued": "queued", "MessageSkipped": "skipped"}},
 			"sent": {"on": {"MessageDelivered": "delivered", "MessageBounced": "bounced"}},
 			"delivered": {"on": {"MessageBounced": "bounced"}},
 			"bounced": {"type": "final"},

@@ -93,6 +93,10 @@ BEGIN
 		SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id);
 		IF m.status <> 'queued' THEN
 			PERFORM eventsource.complete(j.job_id, jsonb_build_object('status', m.status), worker, j.attempt);
+			IF m.status = 'failed' THEN
+				-- Somebody has redriven the job, and means the message.
+				PERFORM crm.redrive_message(m.message_id);
+			END IF;
 		ELSIF d.reasons = 'quiet-hours' THEN
 			PERFORM eventsource.fail(j.job_id, 'QUIET_HOURS', NULL, (SELECT crm.quiet_until(clock_timestamp(), max(p.timezone)) FROM crm.preferences p WHERE p.customer_id = m.customer_id), worker, j.attempt);
 		ELSIF NOT d.allowed THEN
@@ -149,8 +153,8 @@ BEGIN
 	-- What the provider says may tell of a person: it goes into the event, where it is personal, and not to the job.
 	job_state := eventsource.fail(job_id, error_code, NULL, NULL, worker, attempt);
 	PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
-			'errorType', error_code, 'errorMessage', error_message, 'retryable', job_state = 'scheduled', 'attempt', attempt)), actor => actor, occurred_at => clock_timestamp());
-	RETURN CASE job_state WHEN 'scheduled' THEN 'queued' ELSE 'failed' END;
+			'errorType', error_code, 'errorMessage', error_message, 'retryable', job_state <> 'discarded', 'attempt', attempt)), actor => actor, occurred_at => clock_timestamp());
+	RETURN CASE job_state WHEN 'discarded' THEN 'failed' ELSE 'queued' END;
 END
 $$;
 COMMENT ON FUNCTION crm.fail_message(text, bigint, text, text, text, integer, text) IS

@@ -238,7 +238,8 @@ DECLARE
 	wait CONSTANT text := format($expr$ event.occurred_at + %L::interval * %s ^ (row.failures) $expr$, crm.setting('payment_backoff'), crm.setting('payment_backoff_factor')::numeric);
 BEGIN
 	RETURN crm.put_reaction('crm_confirm_order', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'OrderConfirmed', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
-			'data', $expr$ jsonb_build_object('customerId', event.data->'customerId', 'confirmationNumber', 'C-' || event.position) $expr$), condition => $expr$ state = 'confirmed' $expr$)
+			'data', format($expr$ jsonb_build_object('customerId', event.data->'customerId', 'confirmationNumber', 'C-' || event.position,
+				'estimatedDelivery', to_char(event.occurred_at AT TIME ZONE 'UTC' + %L::interval, 'YYYY-MM-DD')) $expr$, crm.setting('delivery_term'))), condition => $expr$ state = 'confirmed' $expr$)
 		+ crm.put_reaction('crm_schedule_retry', 'order', 'PaymentFailed', jsonb_build_object('append', 'RetryScheduled', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
 			'data', format($expr$ jsonb_build_object('customerId', event.data->'customerId', 'paymentId', event.data->'paymentId', 'attempt', event.data->'attempt', 'maxAttempts', %s,
 				'retryAt', to_char(%s, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) $expr$, crm.setting('payment_retries')::integer, wait)), condition => $expr$ event.data->>'givenUp' = 'false' $expr$)

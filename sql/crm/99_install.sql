@@ -45,7 +45,7 @@ BEGIN
 	PERFORM crm.make_leads(), crm.make_customers(), crm.make_messages(), crm.make_carts(), crm.make_orders();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
 	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();
-	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_cart_views(), crm.put_order_views(),
+	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_dead_letter_views(), crm.put_cart_views(), crm.put_order_views(),
 		crm.put_ledger_views(), crm.put_segment_views(), crm.put_journey_views(),
 		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views(), crm.put_attribution_views(), crm.put_integration_views(),
 		crm.put_exchange_views();
@@ -98,14 +98,14 @@ COMMENT ON FUNCTION crm.grant_views(regrole) IS 'Private, for grant_reader(): SE
 CREATE FUNCTION crm.reader_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT ARRAY['attribution', 'attribution_models', 'balance', 'campaign_examples', 'can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'event_type_aliases', 'event_type_definitions', 'fields', 'flows', 'customer_metrics', 'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries', 'funnel_progress', 'funnel_steps', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
-				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'quiet_until', 'retention', 'rfm', 'rfm_segment_rules', 'segment_defaults', 'setting', 'setting_defaults', 'touches_of_conversions', 'window_funnel', 'window_funnel_end', 'window_funnel_step']::name[]
+				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'quiet_until', 'retention', 'rfm', 'retention_defaults', 'rfm_segment_rules', 'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions', 'window_funnel', 'window_funnel_end', 'window_funnel_step']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 
 CREATE FUNCTION crm.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT ARRAY['ack_integration', 'add_lead_note', 'add_to_cart', 'add_to_segment', 'append_to_cart', 'append_to_lead', 'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
-				 'create_lead', 'deactivate_customer', 'define_funnel', 'define_segment', 'deliver_order', 'drop_segment', 'fail_message', 'fail_payment', 'fail_refund', 'erase_customer', 'grant_consent', 'import_channel', 'import_event', 'import_xes_row', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'nack_integration', 'pause_campaign', 'pause_campaigns', 'place_order', 'poll_integration', 'post_to_ledger', 'reactivate_customer', 'request_erasure', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_integration', 'record_payment', 'record_signal', 'register_customer',
+				 'create_lead', 'deactivate_customer', 'define_funnel', 'define_segment', 'deliver_order', 'discard_message', 'drop_segment', 'fail_message', 'fail_payment', 'fail_refund', 'erase_customer', 'grant_consent', 'import_channel', 'import_event', 'import_xes_row', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'nack_integration', 'pause_campaign', 'pause_campaigns', 'place_order', 'poll_integration', 'post_to_ledger', 'redrive_message', 'reactivate_customer', 'request_erasure', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_integration', 'record_payment', 'record_signal', 'register_customer',
 				 'remove_from_cart', 'remove_from_segment', 'renew_consent', 'resume_campaign', 'resume_campaigns', 'retry_payment', 'revoke_consent', 'send_message', 'set_channel_rule', 'set_frequency_cap', 'set_lead_flag', 'set_setting', 'ship_order', 'skip_message', 'start_checkout', 'tick_leads', 'token_hash', 'trigger_campaign', 'transition_lead',
 				 'update_preferences', 'update_profile', 'verify_email']::name[]
 $$;
