@@ -4,6 +4,7 @@
 #   make install    install it there
 #   make relay      build the client that delivers jobs (needs libcurl's headers)
 #   make demo       from a fresh machine to a story one can read
+#   make dashboard  charts of the CRM that PGDATABASE and the like name (needs Node.js)
 #   make test       everything, on the local major
 #   make torture    the feed and its readers under load and murder, for long
 #   make test-all   the suites on every supported major
@@ -32,7 +33,7 @@ EXTRA_CLEAN = .build_flags $(RELAY) $(OBJS:.o=.d) $(DATA_built:=.tmp) \
 all:
 
 # test/, bench/ and the like are folders too.
-.PHONY: demo demo-stop test test-all torture bench check-style format relay
+.PHONY: demo demo-stop dashboard test test-all torture bench check-style format relay
 
 # These need no server yet, and so must not need pg_config either.
 demo:
@@ -40,6 +41,9 @@ demo:
 
 demo-stop:
 	tools/demo.sh stop
+
+dashboard:
+	cd examples/dashboard && { [ -d node_modules ] || npm ci --ignore-scripts; } && node build.mjs
 
 # make test TESTS="test/sql/append.sql test/t/001_crash.pl" runs only those.
 test:

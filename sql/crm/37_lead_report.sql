@@ -17,6 +17,19 @@ BEGIN
 		 WHERE v.is_current
 		 GROUP BY v.state, s.display_order, v.agent_id, v.arrival_kind, b.age_order $view$);
 
+	PERFORM crm.put_view('board_columns', 'Columns of the board, one row each; empty ones, too.', jsonb_build_object(
+			'state', 'State: the column.', 'display_order', 'Its place on the board: 1, 2 ...', 'description', 'What it means.', 'lead_count', 'How many leads are there now.',
+			'unassigned_count', 'Of these, nobody''s.', 'hot_count', 'Of these, HOT.', 'restricted_count', 'Of these, with a flag that is set.', 'sla_breached_count', 'Of these, contacted too late, or not yet and too late now.',
+			'demoted_count', 'Of these, there because a deal fell through.', 'reengaged_count', 'Of these, back from the archive.', 'oldest_entered_at', 'Since when the first of them is there; NULL: there is none.'), $view$
+		SELECT s.state, s.display_order, s.description, count(b.lead_id) AS lead_count,
+			   count(b.lead_id) FILTER (WHERE b.agent_id IS NULL) AS unassigned_count, count(*) FILTER (WHERE b.temperature = 'HOT') AS hot_count,
+			   count(b.flags) AS restricted_count, count(*) FILTER (WHERE b.sla_status = 'breached') AS sla_breached_count,
+			   count(*) FILTER (WHERE b.arrival_kind = 'demoted') AS demoted_count, count(*) FILTER (WHERE b.arrival_kind = 'reengaged') AS reengaged_count,
+			   min(b.state_since) AS oldest_entered_at
+		  FROM crm.lead_states() s
+		  LEFT JOIN crm.board b ON b.state = s.state
+		 GROUP BY s.state, s.display_order, s.description $view$);
+
 	PERFORM crm.put_view('lead_bounces', 'Leads that came back to a state they had left, one row per lead and state.', jsonb_build_object(
 			'lead_id', 'The lead.', 'state', 'The state.', 'visit_count', 'Visits to it.', 'bounce_count', 'How often it came back: visits but one.',
 			'total_duration', 'Time in the state, all visits together.', 'first_entered_at', 'First visit.', 'last_entered_at', 'Last visit.',

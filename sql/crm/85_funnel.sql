@@ -101,6 +101,15 @@ BEGIN
 				 UNION ALL SELECT x.funnel_id, x.steps, false FROM crm.funnel_definition x) f
 		 CROSS JOIN LATERAL jsonb_array_elements(f.steps) WITH ORDINALITY s (step, n) $view$);
 
+	PERFORM crm.put_view('funnel_conversions', 'How far customers come in each funnel, one row per stage: function funnel() with its defaults.', jsonb_build_object(
+			'funnel_id', 'The funnel.', 'step_number', 'Place of the stage: 1, 2 ...', 'stage', 'Its name.', 'customer_count', 'How many reached it, after the one before.', 'pct_conversion', 'Of those who reached the first stage: 0 to 1; NULL: nobody did.',
+			'pct_of_previous', 'Of those who reached the stage before; NULL: nobody did, or there is none.', 'lost_count', 'How many reached the stage before and not this one; NULL: there is none before.', 'median_hours_from_previous', 'Median time from the stage before, in hours.'), $view$
+		SELECT f.funnel_id, s.step_number, s.event_type AS stage, s.unique_users AS customer_count, s.pct_conversion, s.pct_of_previous,
+			   lag(s.unique_users) OVER (PARTITION BY f.funnel_id ORDER BY s.step_number) - s.unique_users AS lost_count,
+			   round(extract(epoch FROM s.median_time_from_previous) / 3600, 2) AS median_hours_from_previous
+		  FROM (SELECT DISTINCT x.funnel_id FROM crm.funnel_stages x) f
+		 CROSS JOIN LATERAL crm.funnel(f.funnel_id) s $view$);
+
 	PERFORM crm.put_view('funnel_dropoffs', 'Where customers of funnel purchase stand who have not come to its end, one row each.', jsonb_build_object(
 			'customer_id', 'The customer.', 'stage', 'Last stage that was reached.', 'next_stage', 'The one that was not.', 'last_activity_at', 'When the last stage was reached.', 'idle_time', 'How long that is ago.',
 			'dropoff_likelihood', 'Of those who stood there and were idle for as long, how many did not go on: 0 to 1; NULL: there were none.'), $view$

@@ -123,16 +123,39 @@ END
 $$;
 COMMENT ON FUNCTION crm.grant_functions(regrole, name[]) IS 'Private, for grant_reader() and grant_writer().';
 
+-- Who reads certain categories is refused by his first query of a session unless the
+-- library is there before it is planned, and a BI tool does not ask twice.
+CREATE FUNCTION crm.preload_library() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	here CONSTANT oid := (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+	set_here CONSTANT text := (SELECT split_part(c, '=', 2) FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE s.setdatabase = here AND s.setrole = 0 AND c LIKE 'session_preload_libraries=%');
+	libraries CONSTANT text[] := regexp_split_to_array(replace(coalesce(set_here, (SELECT g.reset_val FROM pg_settings g WHERE g.name = 'session_preload_libraries'), ''), '"', ''), ' *, *');
+BEGIN
+	IF NOT 'eventsource' = ANY (libraries || regexp_split_to_array((SELECT g.setting FROM pg_settings g WHERE g.name = 'shared_preload_libraries'), ' *, *')) THEN
+		EXECUTE format('ALTER DATABASE %I SET session_preload_libraries = %s', current_database(),
+			(SELECT string_agg(quote_literal(l), ', ' ORDER BY n) FROM unnest(array_remove(libraries, '') || '{eventsource}') WITH ORDINALITY x (l, n)));
+	END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+	RAISE WARNING USING
+		MESSAGE = format('sessions of database "%s" do not load eventsource at their start', current_database()),
+		DETAIL = 'The first query of a session of a role that may read certain categories alone fails, and so do those of the CRM.',
+		HINT = format('A superuser says: ALTER DATABASE %I SET session_preload_libraries = ''eventsource''.', current_database());
+END
+$$;
+COMMENT ON FUNCTION crm.preload_library() IS
+	'Private, for grant_reader(): sessions of the database load the library at their start, from the next on.';
+
 CREATE FUNCTION crm.grant_reader(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM eventsource.grant_reader(role, ARRAY(SELECT DISTINCT c.category FROM crm.catalogue() c));
 	EXECUTE format('GRANT USAGE ON SCHEMA crm TO %s', role);
-	PERFORM crm.grant_views(role), crm.grant_functions(role, crm.reader_functions());
+	PERFORM crm.grant_views(role), crm.grant_functions(role, crm.reader_functions()), crm.preload_library();
 END
 $$;
 COMMENT ON FUNCTION crm.grant_reader(regrole) IS
-	'Lets a role read the views of the CRM and its categories, and nothing else of the log; a BI tool, say. Personal data is masked unless eventsource.grant_personal_data() says otherwise. Errors: 42501 unless the owner of the extension calls it.';
+	'Lets a role read the views of the CRM and its categories, and nothing else of the log; a BI tool, say. Personal data is masked unless eventsource.grant_personal_data() says otherwise. Sets session_preload_libraries of the database, since a session of such a role is to load the library at its start; a warning where the caller may not. Errors: 42501 unless the owner of the extension calls it.';
 
 CREATE FUNCTION crm.grant_writer(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

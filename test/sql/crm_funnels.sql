@@ -3,7 +3,7 @@
 -- Funnels and attribution: order, skipped stages, windows, no events at all; shares that add up, to the cent.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(81);
+SELECT plan(84);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -91,6 +91,9 @@ SELECT is((SELECT dropoff_likelihood FROM crm.funnel_dropoff('purchase', '2026-0
 SELECT is((SELECT count(*) FROM crm.funnel_dropoff('purchase', '2025-01-01')), 0::bigint, 'an empty history has nobody');
 SELECT crm.define_funnel('short', '[{"name": "seen", "events": ["PageViewed"]}, {"name": "bought", "events": ["OrderPlaced"]}]') \g /dev/null
 SELECT is((SELECT string_agg(event_type || ' ' || unique_users, ', ' ORDER BY step_number) FROM crm.funnel('short')), 'seen 4, bought 1', 'a funnel of one''s own');
+SELECT is((SELECT string_agg(concat_ws(' ', step_number, stage, customer_count, pct_conversion, pct_of_previous, lost_count), ', ' ORDER BY step_number) FROM crm.funnel_conversions WHERE funnel_id = 'short'), '1 seen 4 1.0000, 2 bought 1 0.2500 0.2500 3', 'all funnels in one view');
+SELECT is((SELECT string_agg(funnel_id, ' ' ORDER BY funnel_id) FROM (SELECT DISTINCT funnel_id FROM crm.funnel_conversions) f), 'purchase short', 'each of them');
+SELECT is((SELECT median_hours_from_previous FROM crm.funnel_conversions WHERE funnel_id = 'purchase' AND step_number = 2), 24.08, 'the median in hours');
 SELECT throws_ok($$ SELECT crm.define_funnel('x', '[{"name": "a", "events": ["Nope"]}, {"name": "b", "events": ["OrderPlaced"]}]') $$, '22023', NULL, 'of event types there are');
 SELECT throws_ok($$ SELECT crm.define_funnel('x', '[{"name": "a", "events": ["OrderPlaced"]}, {"name": "b", "events": ["OrderPlaced"]}]') $$, '22023', NULL, 'each in one stage');
 SELECT throws_ok($$ SELECT crm.define_funnel('x', '[{"name": "a", "events": ["OrderPlaced"]}]') $$, '22023', NULL, 'of which there are two or more');

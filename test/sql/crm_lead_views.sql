@@ -3,7 +3,7 @@
 -- Views of leads: at their boundaries, and over a simulated brokerage each against a computation of its own from the log.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(58);
+SELECT plan(61);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
@@ -185,6 +185,12 @@ SELECT set_eq('SELECT state COLLATE "C", quarter COLLATE "C", entered_count, col
 SELECT set_eq('SELECT lead_id COLLATE "C", state COLLATE "C", visit_count, bounce_count FROM crm.lead_bounces',
 	'SELECT lead_id COLLATE "C", to_state COLLATE "C", count(*) AS n, count(*) - 1 AS b FROM move GROUP BY 1, 2 HAVING count(*) > 1', 'bounces');
 SELECT is((SELECT sum(lead_count) FROM crm.pipeline_health), (SELECT count(DISTINCT key)::numeric FROM eventsource.events WHERE category = 'lead'), 'the pipeline has every lead once');
+SELECT is((SELECT string_agg(state || ' ' || lead_count, ', ' ORDER BY display_order) FROM crm.board_columns),
+	(SELECT string_agg(s.state || ' ' || (SELECT count(*) FROM stay y WHERE y.next_type IS NULL AND y.to_state = s.state), ', ' ORDER BY s.display_order) FROM crm.lead_states() s), 'columns of the board');
+SELECT is((SELECT (sum(unassigned_count), sum(hot_count), sum(restricted_count), sum(sla_breached_count), sum(demoted_count), sum(reengaged_count), min(oldest_entered_at))::text FROM crm.board_columns),
+	(SELECT (sum((l.agent_id IS NULL)::int), sum((l.temperature = 'HOT')::int), sum(l.is_restricted::int), (SELECT count(*) FROM crm.sla_first_contacts WHERE is_breached),
+		(SELECT sum(lead_count) FROM crm.pipeline_health WHERE arrival_kind = 'demoted'), (SELECT sum(lead_count) FROM crm.pipeline_health WHERE arrival_kind = 'reengaged'), min(l.state_since))::text FROM crm.leads l), 'and what stands in them');
+SELECT is((SELECT count(*) FROM crm.board_columns WHERE lead_count = 0 AND oldest_entered_at IS NULL), (SELECT count(*) FROM crm.lead_states() s WHERE s.state NOT IN (SELECT state FROM crm.leads)), 'empty ones are there, too');
 SELECT set_eq('SELECT state COLLATE "C", agent_id COLLATE "C", sum(lead_count) FROM crm.pipeline_health WHERE arrival_kind = ''demoted'' GROUP BY 1, 2', $$
 	SELECT s.to_state COLLATE "C", (SELECT o.data->>'agent_id' FROM eventsource.events o WHERE o.stream = 'lead-' || s.lead_id AND o.type IN ('lead_assigned', 'lead_imported') ORDER BY o.version DESC LIMIT 1) COLLATE "C", count(*)::numeric
 	  FROM stay s WHERE s.next_type IS NULL AND s.type IN ('deal_collapsed', 'contract_voided') GROUP BY 1, 2 $$, 'those that were demoted, by agent');

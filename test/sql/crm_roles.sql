@@ -10,7 +10,7 @@ SELECT crm.grant_writer('crm_roles_app'), crm.grant_reader('crm_roles_bi'), crm.
 SELECT eventsource.create_queue('crm_email', workers => 'crm_roles_sender'), eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
 SELECT crm.create_integration('mailer', consumers => 'crm_roles_sender') \g /dev/null
 SELECT crm.create_example_campaigns() \g /dev/null
-SELECT plan(37);
+SELECT plan(39);
 SET timezone = 'UTC';
 
 -- ---- a program that writes ----
@@ -73,10 +73,12 @@ SELECT is_empty($$ SELECT view_name FROM seen WHERE telling > 0 $$, 'and finds n
 SELECT is_empty($$ SELECT view_name FROM seen WHERE row_count = 0 AND view_name NOT IN ('abandoned_carts', 'collapse_stage_rates', 'deal_collapse_events', 'deal_collapses', 'lead_assignments', 'lead_bounces',
 	'lead_contacts', 'lead_flags', 'lead_timeouts', 'funnel_dropoffs', 'dead_letters', 'product_affinities', 'suppressions', 'campaign_runs', 'messages', 'touchpoints', 'integration_deliveries') $$, 'though there is something in them');
 SELECT throws_ok($$ SELECT * FROM crm.customer $$, '42501', NULL, 'it reads no tables');
+SELECT is((SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = current_database() AND s.setrole = 0 AND s.setconfig::text ~ 'session_preload_libraries=[^=]*eventsource'), 1::bigint, 'its sessions load the library at their start, so that the first query works');
 SELECT throws_ok($$ SELECT crm.update_preferences('z', '{}') $$, '42501', NULL, 'and changes nothing');
 RESET ROLE;
 SELECT eventsource.grant_personal_data('crm_roles_bi') \g /dev/null
 SET ROLE crm_roles_bi;
+SELECT throws_ok('SELECT crm.preload_library()', '42501', NULL, 'which not everybody decides');
 SELECT ok((SELECT bool_and(telling > 0) FROM pg_temp.read_all('Zilda|zilda@') WHERE view_name IN ('customers', 'customer_360', 'customer_audit_trail', 'leads', 'lead_timeline')), 'with the right to it, it finds her');
 RESET ROLE;
 \i test/own_database_end.sql
