@@ -35,13 +35,6 @@ BEGIN
 	-- One after the other.
 	PERFORM eventsource.lock_stream('crm_setting-install');
 	PERFORM crm.expect_own_schema();
-	-- Where tables are gone, reactions that see their rows stand in the way of all that is
-	-- defined; they are made anew below.
-	IF EXISTS (SELECT FROM eventsource.categories c
-				WHERE c.state_machine LIKE 'crm\_%' AND c.context IS NOT NULL
-				  AND NOT EXISTS (SELECT FROM eventsource.projections p WHERE p.target = to_regclass(c.context::text))) THEN
-		PERFORM eventsource.drop_reaction(r.name) FROM eventsource.reactions r WHERE r.name ~ '^(crm_|campaign_.*\.\d+\.\d+$)';
-	END IF;
 	PERFORM crm.make_leads(), crm.make_customers(), crm.make_messages(), crm.make_carts(), crm.make_orders();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
 	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();

@@ -85,7 +85,7 @@ INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_tran
 	category_rights,category_rights_list,personal_columns,queues,queue_definitions,error_codes,error_code_list}'::text[]);
 INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,checkpoint,consistency_proof,watermark,published_row,log_id,
 	feed_lag,seal_lag,job_lag,health_jobs,health,health_status,metrics,health_feed,health_guards,health_segments,health_sample,health_worker,health_projections,
-	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,health_erasure,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,
+	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,health_erasure,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,check_definitions,health_definitions,
 	append_only_names,guards_of_all,guards_on_tables,guards_of_the_log,manifest_now,manifest_of_the_extension}'::text[]);
 INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,to_cloudevent,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
 	may_read_subscription,includes_synthetic,run_machine,run_machine_step,run_machine_result,jsonb_matches_schema,jsonschema_is_valid,
