@@ -125,7 +125,7 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('noticeVersion',   $$ {"type": ["string", "null"], "maxLength": 100} $$, NULL, $$ "2026-01" $$),
 		('termsVersion',    $$ {"type": "string", "minLength": 1, "maxLength": 100} $$, NULL, $$ "2026-01" $$),
 		('legalBasis',      $$ {"enum": ["consent", "contract", "legal-obligation", "vital-interests", "public-task", "legitimate-interests", null]} $$, NULL, $$ "consent" $$),
-		('expiresAt',       $$ {"type": ["string", "null"], "minLength": 10} $$, NULL, $$ "2028-01-31T00:00:00Z" $$),
+		('expiresAt',       $$ {"type": ["string", "null"], "pattern": "^\\d{4}-\\d{2}-\\d{2}", "minLength": 10} $$, NULL, $$ "2028-01-31T00:00:00Z" $$),
 		('tokenHash',       $$ {"type": "string", "pattern": "^[0-9a-f]{64}$"} $$, NULL, $$ "0000000000000000000000000000000000000000000000000000000000000000" $$),
 		('requiresVerification', $$ {"type": "boolean"} $$, NULL, $$ true $$),
 		('preferences',     $$ {"type": "object", "additionalProperties": false, "properties": {

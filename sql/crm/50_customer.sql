@@ -119,10 +119,13 @@ DECLARE
 	always CONSTANT text := $rule$ status = event.to_state, updated_at = event.occurred_at, version = event.version $rule$;
 	granted CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
 		jsonb_build_object('expires_at', coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'))) $rule$;
+	-- What ends, or is wanted otherwise, does so when it is recorded at the latest, whatever a
+	-- clock says that is wrong.
 	ended CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
-		jsonb_build_object('ended_at', event.occurred_at)) $rule$;
+		jsonb_build_object('ended_at', least(event.occurred_at, event.recorded_at))) $rule$;
 	key CONSTANT jsonb := '{"customer_id": "event.key", "version": "event.version"}';
 	changed CONSTANT text := $rule$ purpose = event.data->>'purpose', channel = event.data->>'channel', change = event.type, changed_at = event.occurred_at, actor = event.actor $rule$;
+	taken_back CONSTANT text := replace(changed, 'event.occurred_at', 'least(event.occurred_at, event.recorded_at)');
 	evidence CONSTANT text := changed || $rule$, expires_at = coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'),
 		consent_method = event.data->>'consentMethod', notice_version = event.data->>'noticeVersion', legal_basis = event.data->>'legalBasis',
 		ip_address = event.data->>'ipAddress', user_agent = event.data->>'userAgent' $rule$;
@@ -158,12 +161,12 @@ BEGIN
 				('ConsentExpired', ended)
 			) rule (type, set)))
 		+ crm.put_projection('crm.consent_change', 'customer', jsonb_build_object('ConsentGranted', evidence, 'ConsentRenewed', evidence,
-			'ConsentRevoked', changed || $rule$, reason = event.data->>'reason' $rule$, 'ConsentExpired', changed), key)
+			'ConsentRevoked', taken_back || $rule$, reason = event.data->>'reason' $rule$, 'ConsentExpired', taken_back), key)
 		-- Of two changes of a field the later one holds, whichever arrives first; of two at one time, the one that was recorded last.
 		+ crm.put_projection('crm.preference', 'customer', jsonb_build_object('PreferencesUpdated', jsonb_build_object(
 			'each', $rule$ jsonb_object_keys(event.data->'preferences') $rule$, 'key', '{"customer_id": "event.key", "field": "item"}'::jsonb,
-			'where', 'coalesce(event.occurred_at >= row.changed_at, true)',
-			'set', $rule$ value = event.data->'preferences'->item, changed_at = event.occurred_at, actor = event.actor $rule$)),
+			'where', 'coalesce(least(event.occurred_at, event.recorded_at) >= row.changed_at, true)',
+			'set', $rule$ value = event.data->'preferences'->item, changed_at = least(event.occurred_at, event.recorded_at), actor = event.actor $rule$)),
 			'{"customer_id": "event.key", "field": "event.type"}')
 		+ crm.put_state_machine('crm_customer', crm.customer_machine());
 END

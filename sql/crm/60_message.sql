@@ -1,25 +1,27 @@
 -- Messages: what is to be sent, was sent, and was not, and why.  A message is a
 -- stream; its decision says what allowed it, or forbade it.
 
+-- What becomes of a message is told of the customer and the channel that it was for.
 CREATE FUNCTION crm.message_machine() RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $fn$
-	SELECT '{
-		"description": "From the queue to the recipient",
-		"initial": "queued",
-		"create": {"MessageQueued": "queued", "MessageSent": "sent", "MessageSkipped": "skipped", "MessageFailed": "failed"},
-		"states": {
-			"queued": {"on": {
-				"MessageSent": "sent", "MessageSkipped": "skipped",
-				"MessageFailed": [{"target": "failed", "guard": {"is_given_up": "coalesce(event.data->>''retryable'' = ''false'', true)"}}, {}]}},
-			"failed": {"on": {"MessageQueued": "queued", "MessageSkipped": "skipped"}},
-			"sent": {"on": {"MessageDelivered": "delivered", "MessageBounced": "bounced"}},
-			"delivered": {"on": {"MessageBounced": "bounced"}},
-			"bounced": {"type": "final"},
-			"skipped": {"type": "final"}},
-		"on": {
-			"MessageOpened": {"guard": {"message_was_sent": "row.sent_at IS NOT NULL"}},
-			"MessageClicked": {"guard": {"message_was_sent": "row.sent_at IS NOT NULL"}}}
-	}'::jsonb
+	SELECT jsonb_build_object(
+		'description', 'From the queue to the recipient',
+		'initial', 'queued',
+		'create', '{"MessageQueued": "queued", "MessageSent": "sent", "MessageSkipped": "skipped", "MessageFailed": "failed"}'::jsonb,
+		'states', jsonb_build_object(
+			'queued', jsonb_build_object('on', jsonb_build_object(
+				'MessageSent', same || '{"target": "sent"}', 'MessageSkipped', same || '{"target": "skipped"}',
+				'MessageFailed', jsonb_build_array(jsonb_build_object('target', 'failed',
+					'guard', same->'guard' || '{"is_given_up": "coalesce(event.data->>''retryable'' = ''false'', true)"}'::jsonb), same))),
+			'failed', jsonb_build_object('on', jsonb_build_object('MessageQueued', same || '{"target": "queued"}', 'MessageSkipped', same || '{"target": "skipped"}')),
+			'sent', jsonb_build_object('on', jsonb_build_object('MessageDelivered', same || '{"target": "delivered"}', 'MessageBounced', same || '{"target": "bounced"}')),
+			'delivered', jsonb_build_object('on', jsonb_build_object('MessageBounced', same || '{"target": "bounced"}')),
+			'bounced', '{"type": "final"}'::jsonb,
+			'skipped', '{"type": "final"}'::jsonb),
+		'on', jsonb_build_object('MessageOpened', seen, 'MessageClicked', seen))
+	  FROM (VALUES ('{"guard": [{"same_customer": "event.data->>''customerId'' = row.customer_id"}, {"same_channel": "event.data->>''channel'' = row.channel"}]}'::jsonb,
+					'{"guard": [{"message_was_sent": "row.sent_at IS NOT NULL"}, {"same_customer": "event.data->>''customerId'' = row.customer_id"},
+								{"same_channel": "event.data->>''channel'' = row.channel"}]}'::jsonb)) g (same, seen)
 $fn$;
 COMMENT ON FUNCTION crm.message_machine() IS 'Private, for install(): the life of a message.';
 

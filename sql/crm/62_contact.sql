@@ -2,7 +2,7 @@
 -- moment and under the customer's lock when something is sent; what it found is
 -- stored with the message.
 
--- A time zone that nobody knows is that of the setting.
+-- A time zone that nobody knows is that of the setting, and UTC if nobody knows that.
 CREATE FUNCTION crm.quiet_until(at timestamptz, timezone text) RETURNS timestamptz
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -18,7 +18,7 @@ BEGIN
 	BEGIN
 		local := at AT TIME ZONE zone;
 	EXCEPTION WHEN invalid_parameter_value THEN
-		zone := crm.setting('default_timezone');
+		SELECT coalesce(max(z.name), 'UTC') INTO zone FROM pg_timezone_names z WHERE z.name = crm.setting('default_timezone');
 		local := at AT TIME ZONE zone;
 	END;
 	begins := split_part(hours, '-', 1);
@@ -53,8 +53,9 @@ CREATE FUNCTION crm.can_contact(customer_id text, channel text, message_class te
 					   AND cap.max_messages <= (
 						SELECT count(*) FROM crm.messages m JOIN crm.channel_rules mr ON mr.channel = m.channel AND mr.message_class = m.message_class
 						 WHERE m.customer_id = a.customer_id AND m.channel = cap.channel AND (cap.message_class IS NULL OR m.message_class = cap.message_class) AND mr.is_capped
-						   AND (m.status = 'queued' OR m.is_sent) AND m.message_id IS DISTINCT FROM a.message_id
-						   AND coalesce(m.sent_at, m.queued_at) > coalesce(a.at - cap.period, '-infinity') AND coalesce(m.sent_at, m.queued_at) <= a.at)) END AS caps
+						   AND m.message_id IS DISTINCT FROM a.message_id AND coalesce(m.sent_at, m.queued_at) <= a.at
+						   -- What waits will go out, however long it has waited.
+						   AND (m.status = 'queued' OR m.sent_at > coalesce(a.at - cap.period, '-infinity')))) END AS caps
 		  FROM (SELECT can_contact.customer_id, can_contact.channel, can_contact.message_class, can_contact.at, can_contact.message_id) a
 		  JOIN crm.settings f ON f.setting_name = 'email_frequency'
 		  LEFT JOIN crm.channel_rules r ON r.channel = a.channel AND r.message_class = a.message_class

@@ -6,17 +6,54 @@
 -- Locks, in this order wherever more than one is taken: the customer's stream, the
 -- message's, the job; several of a kind by name.
 
+-- A snapshot from before the lock does not show what was sent meanwhile.
+CREATE FUNCTION crm.expect_new_snapshots() RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF current_setting('transaction_isolation') = 'repeatable read' THEN
+		RAISE feature_not_supported USING
+			MESSAGE = 'whether a message may be sent cannot be decided in a REPEATABLE READ transaction',
+			DETAIL = 'It would not see what others have sent since it began, and two messages could pass one cap.',
+			HINT = 'Use READ COMMITTED, or SERIALIZABLE.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_new_snapshots() IS 'Private, for commands that decide under a lock. Errors: 0A000 in REPEATABLE READ.';
+
+CREATE FUNCTION crm.expect_job(message_id text, job_id bigint) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM eventsource.jobs j WHERE j.job_id = expect_job.job_id AND j.stream = 'message-' || expect_job.message_id) THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('job %s is not that of message "%s"', job_id, message_id),
+			DETAIL = 'Another message would never be sent.',
+			HINT = 'Give job_id and message_id of one row of claim_messages().';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_job(text, bigint) IS 'Private, for commands: a job is the one that sends this message. Errors: 55000.';
+
 CREATE FUNCTION crm.send_message(customer_id text, channel text, template_id text DEFAULT NULL, message_class text DEFAULT 'marketing', topic text DEFAULT NULL,
 		campaign_id text DEFAULT NULL, message_id text DEFAULT NULL, actor text DEFAULT NULL, content jsonb DEFAULT NULL, OUT id text, OUT is_queued boolean, OUT skip_reason text) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d record;
+	m record;
 BEGIN
+	PERFORM crm.expect_new_snapshots();
 	id := coalesce(message_id, gen_random_uuid()::text);
 	PERFORM eventsource.lock_stream('customer-' || customer_id);
 	IF (SELECT s.version FROM eventsource.lock_stream('message-' || id) s) > 0 THEN
 		-- It was asked for before: what was said then holds.
-		SELECT m.status <> 'skipped', m.skip_reason INTO is_queued, skip_reason FROM crm.messages m WHERE m.message_id = id;
+		SELECT v.status <> 'skipped' AS is_queued, v.skip_reason, v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = id;
+		IF (m.customer_id, m.channel) IS DISTINCT FROM (send_message.customer_id, send_message.channel) THEN
+			RAISE unique_violation USING
+				MESSAGE = format('message "%s" is another one', id),
+				DETAIL = 'It is to another customer, or on another channel.',
+				HINT = 'Give each message an id of its own.';
+		END IF;
+		is_queued := m.is_queued;
+		skip_reason := m.skip_reason;
 		RETURN;
 	END IF;
 	SELECT * INTO d FROM crm.can_contact(customer_id, channel, message_class, topic, clock_timestamp());
@@ -30,7 +67,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.send_message(text, text, text, text, text, text, text, text, jsonb) IS
-	'Has a message sent to a customer, or records why it may not be; see can_contact(). message_id: asked for again with the same, it is what it was; content: for who sends it, nothing personal. Returns the message, whether it is queued, and why not. What is queued is a job of queue crm_<channel>; see claim_messages(). Errors: ZE007 unknown channel or class, ZE009 who is erased.';
+	'Has a message sent to a customer, or records why it may not be; see can_contact(). message_id: asked for again with the same, it is what it was; content: for who sends it, nothing personal. Returns the message, whether it is queued, and why not. What is queued is a job of queue crm_<channel>; see claim_messages(). Errors: ZE007 unknown channel or class, ZE009 who is erased, 23505 if message_id is a message to another customer or on another channel, 0A000 in REPEATABLE READ.';
 
 CREATE FUNCTION crm.skip_message(message_id text, reason text, decision jsonb) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -78,6 +115,7 @@ DECLARE
 	m record;
 	d record;
 BEGIN
+	PERFORM crm.expect_new_snapshots();
 	-- What may be lent now, and given back at once: streams are locked before jobs.
 	BEGIN
 		SELECT array_agg(c.job_id), array_agg(DISTINCT c.subject), array_agg(DISTINCT 'message-' || (c.payload->>'message_id'))
@@ -128,6 +166,9 @@ DECLARE
 	result eventsource.appended;
 BEGIN
 	SELECT v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = complete_message.message_id;
+	IF job_id IS NOT NULL THEN
+		PERFORM crm.expect_job(message_id, job_id);
+	END IF;
 	SELECT * INTO result FROM eventsource.append('message-' || message_id, 'MessageSent', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id,
 			'channel', m.channel, 'messageId', provider_message_id)), actor => actor, occurred_at => clock_timestamp());
 	IF job_id IS NOT NULL THEN
@@ -137,7 +178,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.complete_message(text, bigint, text, text, integer, text) IS
-	'Says that a message went out; job_id, attempt, worker: as claim_messages() was told and said. Errors: ZE002 sent or skipped already, 55000 if it is not lent to this worker (any more).';
+	'Says that a message went out; job_id, attempt, worker: as claim_messages() was told and said. Errors: ZE002 sent or skipped already, 55000 if it is not lent to this worker (any more), or is the job of another message.';
 
 CREATE FUNCTION crm.fail_message(message_id text, job_id bigint, error_code text, error_message text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
 		actor text DEFAULT NULL) RETURNS text
@@ -146,6 +187,7 @@ DECLARE
 	m record;
 	job_state text;
 BEGIN
+	PERFORM crm.expect_job(message_id, job_id);
 	SELECT v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = fail_message.message_id;
 	-- That the address takes no mail is an event of the customer.
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
@@ -158,7 +200,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.fail_message(text, bigint, text, text, text, integer, text) IS
-	'Says that a message could not be sent, with a code of eventsource.error_codes: it is tried again, if the code says that this may help and attempts are left, or given up, and a dead letter. INVALID_RECIPIENT by e-mail says that the address takes no mail. Returns queued or failed. Errors: 55000 if it is not lent to this worker (any more).';
+	'Says that a message could not be sent, with a code of eventsource.error_codes: it is tried again, if the code says that this may help and attempts are left, or given up, and a dead letter. INVALID_RECIPIENT by e-mail says that the address takes no mail. Returns queued or failed. Errors: 55000 if it is not lent to this worker (any more), or is the job of another message.';
 
 CREATE FUNCTION crm.record_message_event(message_id text, event_type text, data jsonb DEFAULT '{}', actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -171,8 +213,10 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
-	SELECT * INTO result FROM eventsource.append('message-' || message_id, event_type, jsonb_build_object('customerId', m.customer_id, 'channel', m.channel)
-			|| CASE WHEN event_type IN ('MessageOpened', 'MessageClicked') AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END || data,
+	SELECT * INTO result FROM eventsource.append('message-' || message_id, event_type,
+			-- Whom it is about is not for a provider to say.
+			data || jsonb_build_object('customerId', m.customer_id, 'channel', m.channel)
+			|| CASE WHEN event_type IN ('MessageOpened', 'MessageClicked') AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END,
 			actor => actor, occurred_at => occurred_at);
 	RETURN result;
 END

@@ -23,6 +23,7 @@ DECLARE
 	failed CONSTANT jsonb := jsonb_build_object('target', 'payment-failed', 'kind', 'backward', 'guard', jsonb_build_array(customer, currency, payment_is_open),
 		'fill', jsonb_build_object('attempt', 'row.failures + 1', 'givenUp', format($$event.data->>'retryable' <> 'true' OR row.failures + 1 > %s$$, retries)));
 	retried CONSTANT jsonb := jsonb_build_object('target', 'pending-payment', 'guard', jsonb_build_array(customer,
+		jsonb_build_object('payment_failed', format($$coalesce(%s = 'failed', false)$$, payment)),
 		jsonb_build_object('attempts_left', format('row.failures BETWEEN 1 AND %s', retries)),
 		jsonb_build_object('attempt_is_next', $$(event.data->>'attempt')::integer = row.failures$$)));
 	cancelled CONSTANT jsonb := plain || '{"target": "cancelled", "kind": "backward"}';

@@ -108,7 +108,7 @@ CREATE FUNCTION crm.retry_payment(order_id text, payment_id text, actor text DEF
 	 WHERE o.order_id = retry_payment.order_id
 $$;
 COMMENT ON FUNCTION crm.retry_payment(text, text, text, timestamptz) IS
-	'Says that a payment which failed is being tried again; what came of it, record_payment() or fail_payment() says. Errors: ZE005 attempts_left, ZE002 it did not fail.';
+	'Says that a payment which failed is being tried again; what came of it, record_payment() or fail_payment() says. Errors: ZE005 attempts_left, payment_failed if it is another payment; ZE002 none failed.';
 
 CREATE FUNCTION crm.ship_order(order_id text, tracking_number text DEFAULT NULL, carrier text DEFAULT NULL, estimated_delivery text DEFAULT NULL, actor text DEFAULT NULL,
 		occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended

@@ -266,6 +266,11 @@ BEGIN
 		 UNION ALL SELECT format('exit "%s" is no event type of visits, carts, orders, messages or customers', x) FROM unnest(exits) x
 					WHERE NOT EXISTS (SELECT FROM crm.catalogue() c WHERE c.type = x AND c.category IN ('visit', 'cart', 'order', 'message', 'customer'))
 		 UNION ALL SELECT 'it does nothing but wait' WHERE NOT jsonb_path_exists(steps, '$[*] ? (@.type != "wait")')
+		 -- Each message would lead to the next one.
+		 UNION ALL SELECT format('%s is what a campaign that sends makes happen itself: only a trigger with "once": "customer" ends', string_agg(t, ', '))
+					 FROM (SELECT trigger->>'event' UNION ALL SELECT jsonb_array_elements_text(f.step->'events') FROM crm.funnel_steps(trigger->>'funnel') f WHERE f.name = trigger->>'stage') x (t)
+					WHERE t IN ('MessageQueued', 'MessageSent', 'MessageSkipped', 'MessageFailed', 'MessageDelivered') AND trigger->>'once' IS DISTINCT FROM 'customer'
+					  AND jsonb_path_exists(steps, '$[*] ? (@.type starts with "send-")') HAVING count(*) > 0
 		 UNION ALL SELECT 'a campaign has a name of letters, digits, - and _' WHERE campaign_id !~ '^[A-Za-z0-9_-]{1,60}$'
 		 UNION ALL SELECT format('message class "%s" is unknown', message_class) WHERE message_class IS NULL OR message_class NOT IN ('transactional', 'marketing', 'urgent-marketing')
 		 UNION ALL SELECT format('trigger knows nothing of %s', k) FROM jsonb_object_keys(trigger) k WHERE k NOT IN ('event', 'conditions', 'where', 'idle', 'funnel', 'stage', 'once', 'condition')
@@ -305,7 +310,7 @@ COMMENT ON FUNCTION crm.create_campaign(text, jsonb, jsonb, text, text[], text) 
 
 CREATE FUNCTION crm.drop_campaign_reactions(campaign_id text) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT eventsource.drop_reaction(r.name) FROM eventsource.reactions r WHERE r.name ~ ('^campaign_' || drop_campaign_reactions.campaign_id || '\.\d+\.\d+$')
+	SELECT eventsource.drop_reaction(r.name) FROM eventsource.reactions r WHERE substring(r.name FROM '^campaign_(.+)\.\d+\.\d+$') = drop_campaign_reactions.campaign_id
 $$;
 COMMENT ON FUNCTION crm.drop_campaign_reactions(text) IS 'Private: nobody enters a campaign any more; who is in it goes on.';
 

@@ -76,8 +76,9 @@ COMMENT ON FUNCTION crm.poll_integration(text, integer, text) IS
 
 CREATE FUNCTION crm.record_integration(integration_id text, action text, event_position bigint, customer_id text, succeeded boolean, error_code text DEFAULT NULL, error_message text DEFAULT NULL) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	-- Nothing is recorded about who is erased: what was told of him is told without him.
 	SELECT eventsource.append('integration-' || integration_id, 'ThirdPartyIntegrationSynced', jsonb_strip_nulls(jsonb_build_object('integration', integration_id, 'action', action,
-		'customerId', customer_id, 'eventPosition', event_position, 'succeeded', succeeded, 'errorCode', error_code, 'errorMessage', error_message)))
+		'customerId', CASE WHEN NOT EXISTS (SELECT FROM crm.customers c WHERE c.customer_id = record_integration.customer_id AND c.status = 'deleted') THEN customer_id END, 'eventPosition', event_position, 'succeeded', succeeded, 'errorCode', error_code, 'errorMessage', error_message)))
 $$;
 COMMENT ON FUNCTION crm.record_integration(text, text, bigint, text, boolean, text, text) IS 'Private, for commands: records what an integration was told.';
 
@@ -85,9 +86,7 @@ CREATE FUNCTION crm.ack_integration(integration_id text, event_position bigint, 
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-	-- Who is erased is not recorded about: what the program of others was told last is that.
-	PERFORM crm.record_integration(integration_id, action, event_position,
-		CASE WHEN EXISTS (SELECT FROM crm.customers c WHERE c.customer_id = ack_integration.customer_id AND c.status = 'deleted') THEN NULL ELSE customer_id END, true);
+	PERFORM crm.record_integration(integration_id, action, event_position, customer_id, true);
 	PERFORM eventsource.ack('crm_' || integration_id, event_position, consumer);
 END
 $$;

@@ -10,7 +10,7 @@ CREATE ROLE crm_attacks_stranger;
 CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
 SET client_min_messages = warning;
 CREATE EXTENSION eventsource_crm CASCADE;
-SELECT plan(21);
+SELECT plan(48);
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
 ALTER SCHEMA crm OWNER TO postgres;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
@@ -55,5 +55,66 @@ SELECT throws_ok($$ SELECT eventsource.append('funnel-x', 'FunnelDefined', '{"st
 SELECT lives_ok($$ SELECT count(temperature) FROM crm.leads $$, 'everything is read as before');
 SELECT lives_ok($$ SELECT allowed FROM crm.can_contact('ada', 'email') $$, 'and decided');
 RESET ROLE;
+
+-- ---- messages of others ----
+
+SELECT count(r.id) FROM unnest('{ada,bob,cy,dee,eve}'::text[]) c, LATERAL crm.register_customer(c || '@example.com', '1', marketing_consent => true, phone => '+1 212 555 0100', customer_id => c, occurred_at => now() - interval '30 days') r \g /dev/null
+SET ROLE crm_attacks_app;
+SELECT crm.send_message('ada', 'email', 't', 'transactional', message_id => 'a1') \g /dev/null
+SELECT crm.complete_message('a1') \g /dev/null
+SELECT is((crm.record_message_event('a1', 'MessageBounced', '{"bounceType": "permanent", "customerId": "bob", "channel": "sms"}')).state, 'bounced', 'a provider says that a message bounced, and whose it was');
+SELECT is((SELECT string_agg(customer_id, ' ' ORDER BY customer_id) FROM crm.customers WHERE NOT is_email_deliverable), 'ada', 'it was whose it was');
+SELECT crm.send_message('bob', 'email', 't', 'transactional', message_id => 'b1') \g /dev/null
+SELECT throws_ok($$ SELECT eventsource.append('message-b1', 'MessageSent', '{"customerId": "cy", "channel": "email"}') $$, 'ZE005', NULL, 'nor is it moved to another customer');
+SELECT throws_ok($$ SELECT eventsource.append('message-b1', 'MessageSent', '{"customerId": "bob", "channel": "sms"}') $$, 'ZE005', NULL, 'or channel');
+SELECT throws_ok($$ SELECT crm.send_message('cy', 'email', 't', 'transactional', message_id => 'b1') $$, '23505', NULL, 'what is sent to somebody else is not said to be queued');
+SELECT throws_ok($$ SELECT crm.send_message('bob', 'sms', 't', 'transactional', message_id => 'b1') $$, '23505', NULL, 'nor on another channel');
+RESET ROLE;
+SELECT crm.send_message('cy', 'email', 't', 'transactional', message_id => 'c1') \g /dev/null
+SELECT job_id AS job_b FROM crm.claim_messages('email', 10, worker => 'w') WHERE message_id = 'b1' \gset
+SELECT throws_ok(format($$ SELECT crm.complete_message('c1', %s, worker => 'w') $$, :job_b), '55000', NULL, 'the job of another message is not done with');
+SELECT throws_ok(format($$ SELECT crm.fail_message('c1', %s, 'TIMEOUT', worker => 'w') $$, :job_b), '55000', NULL, 'nor failed');
+SELECT is((crm.complete_message('b1', :job_b, worker => 'w')).state, 'sent', 'its own is');
+
+-- ---- past the caps ----
+
+SELECT eventsource.append('message-old', 'MessageQueued', '{"customerId": "dee", "channel": "email", "messageClass": "marketing"}', occurred_at => now() - interval '169 hours') \g /dev/null
+SELECT is((SELECT count(*) FROM crm.claim_messages('email', 10) WHERE message_id = 'old'), 1::bigint, 'a message that has waited for more than a week is being sent');
+SELECT is((crm.send_message('dee', 'email')).skip_reason, 'frequency-cap', 'and no other one goes meanwhile');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT throws_ok($$ SELECT crm.send_message('eve', 'email') $$, '0A000', NULL, 'an old snapshot decides on no message');
+SELECT throws_ok($$ SELECT crm.claim_messages('email') $$, '0A000', NULL, 'and lends none');
+ROLLBACK;
+SELECT throws_ok($$ SELECT crm.create_campaign('loop', '{"event": "MessageQueued"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '22023', NULL, 'what is sent does not make more be sent');
+SELECT lives_ok($$ SELECT crm.create_campaign('once', '{"event": "MessageDelivered", "once": "customer"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, 'but once');
+SELECT lives_ok($$ SELECT crm.create_campaign('clicked', '{"event": "MessageClicked"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, 'what a customer does may');
+SELECT lives_ok($$ SELECT crm.end_campaign('.*') $$, 'the name of a campaign is no pattern');
+SELECT ok(count(*) > 0, 'others go on') FROM eventsource.reactions WHERE name LIKE 'campaign\_clicked%';
+
+-- ---- clocks that are wrong, terms that never end ----
+
+SELECT crm.update_preferences('eve', '{"emailEnabled": true}', occurred_at => '2099-01-01') \g /dev/null
+SELECT crm.update_preferences('eve', '{"emailEnabled": false}') \g /dev/null
+SELECT is((SELECT is_email_enabled FROM crm.preferences WHERE customer_id = 'eve'), false, 'who opts out is heard, whatever was said of the future');
+SELECT crm.revoke_consent('eve', 'marketing', 'email', occurred_at => '2099-01-01') \g /dev/null
+SELECT ok(NOT crm.has_consent('eve', 'marketing', 'email'), 'consent ends when its end is recorded');
+SELECT lives_ok($$ SELECT crm.grant_consent('eve', 'marketing', 'email') $$, 'and can be given again');
+SELECT throws_ok($$ SELECT eventsource.append('customer-eve', 'ConsentGranted', '{"purpose": "marketing", "channel": "sms", "expiresAt": "infinity  "}') $$, 'ZE007', NULL, 'no consent is for ever');
+
+-- ---- money ----
+
+SELECT crm.place_order('ada', '[{"productId": "pen", "quantity": 1, "price": 20}]', 'EUR', order_id => 'o1') \g /dev/null
+SELECT crm.initiate_payment('o1', 'p1', 'paypal', 10), crm.record_payment('o1', 'p1', 10, 't1'), crm.initiate_payment('o1', 'p2', 'paypal', 10), crm.fail_payment('o1', 'p2', 'TIMEOUT') \g /dev/null
+SELECT throws_ok($$ SELECT crm.retry_payment('o1', 'p1') $$, 'ZE005', NULL, 'a payment that succeeded is not tried again, and counted twice');
+SELECT throws_ok($$ SELECT crm.retry_payment('o1', 'p9') $$, 'ZE005', NULL, 'nor one that is not there');
+SELECT lives_ok($$ SELECT crm.retry_payment('o1', 'p2') $$, 'one that failed is');
+
+-- ---- programs of others, and who is erased ----
+
+SELECT crm.create_integration('mailer') \g /dev/null
+SELECT count(*) FROM crm.erase_customer('cy') \g /dev/null
+SELECT max(event_position) AS last FROM crm.poll_integration('mailer', 1000) WHERE action = 'delete' \gset
+SELECT lives_ok(format($$ SELECT crm.nack_integration('mailer', %s, 'delete', 'cy', 'TIMEOUT') $$, :last), 'that an erasure could not be told is recorded');
+SELECT is((SELECT customer_id FROM crm.integration_deliveries WHERE NOT is_delivered), NULL, 'without whom');
 
 \i test/own_database_end.sql

@@ -13,7 +13,15 @@ my $node = new_server('crm_races', 'eventsource.worker_enabled = off', 'client_m
 
 $node->safe_psql('log', <<'SQL');
 CREATE EXTENSION eventsource_crm;
-SELECT crm.install();
+SQL
+
+# Three who install at once make it once.
+my $install = PostgreSQL::Test::Utils::tempdir . '/install.sql';
+append_to_file($install, "SELECT crm.install();\n");
+$node->command_ok([ 'pgbench', '-n', '-c', '3', '-j', '3', '-t', '1', '-f', $install, 'log' ], 'three install at once');
+is($node->safe_psql('log', 'SELECT crm.install()'), '0', 'and everything is there');
+
+$node->safe_psql('log', <<'SQL');
 -- How a command ends: what it returns, or how it is refused.
 CREATE FUNCTION outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -69,6 +77,15 @@ is(race("SELECT (crm.record_payment('o2', 'p1', 100)).state", "SELECT (crm.recor
 is($node->safe_psql('log', "SELECT count(*) FROM eventsource.events WHERE stream = 'order-o2' AND type = 'OrderConfirmed'"), '1', 'it is confirmed once');
 is(race("SELECT skip_reason FROM crm.send_message('cy', 'email', message_id => 'm1')", "SELECT skip_reason FROM crm.send_message('cy', 'email', message_id => 'm2')"),
 	'done; frequency-cap', 'two messages under one cap');
+# Whoever sees less than there is decides nothing.
+$node->safe_psql('log', "SELECT crm.register_customer('eve\@example.com', '1', marketing_consent => true, customer_id => 'eve')");
+my @serial = map { $node->background_psql('log') } 1 .. 2;
+$_->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM crm.messages') foreach @serial;
+is($serial[0]->query_safe("SELECT skip_reason FROM crm.send_message('eve', 'email', message_id => 'e1')"), '', 'one of two SERIALIZABLE transactions queues a message');
+$serial[0]->query_safe('COMMIT');
+$serial[1]->query_until(qr/over/, "SELECT skip_reason FROM crm.send_message('eve', 'email', message_id => 'e2');\nCOMMIT;\n\\echo over\n");
+$_->quit foreach @serial;
+is($node->safe_psql('log', "SELECT count(*) FROM crm.messages WHERE customer_id = 'eve' AND status = 'queued'"), '1', 'the other one does not');
 is(race("SELECT crm.add_to_segment('dee', 'vip')", "SELECT crm.add_to_segment('dee', 'vip')"), 'true; false', 'one segment entered twice');
 
 # Who takes consent back is not sent what waits.
