@@ -54,7 +54,7 @@ SELECT work, count FROM eventsource.run_due();
 
 \echo '--- When did she consent to SMS? From where, and by which notice?'
 \echo
-SELECT purpose, channel, granted_at < now() + interval '1 minute' AS just_now, consent_method, notice_version, ip_address FROM crm.consent_history WHERE customer_id = 'zoe' ORDER BY version;
+SELECT purpose, channel, granted_at > now() - interval '1 hour' AS just_now, consent_method, notice_version, ip_address FROM crm.consent_history WHERE customer_id = 'zoe' ORDER BY version;
 
 \echo '--- Why did we send her this?'
 \echo

@@ -110,7 +110,8 @@ demo() {
 	"$ROOT/tools/demo.sh" | tee "$told" || return 1
 	"$ROOT/tools/demo.sh" stop
 	for line in 'is not allowed in state' 'requires a reason' 'financing' 'rejected by guard "six_attempts"' \
-		'UPDATE on "eventsource.events" is not allowed' '--- Proof' 'stateDiagram-v2'; do
+		'UPDATE on "eventsource.events" is not allowed' '--- Proof' 'stateDiagram-v2' \
+		'CartAbandoned' '--- Why did we send her this?' 'social 0.00, email 133.90'; do
 		grep -qF -e "$line" "$told" || missing+=" \"$line\""
 	done
 	grep -qE '^ +0 \| +0 \| +0 \| +0$' "$told" || missing+=' four zeros of the proof'
