@@ -15,7 +15,7 @@ CREATE FUNCTION pg_temp.wf(events text, steps text, seconds integer DEFAULT 1000
 DECLARE
 	result integer;
 BEGIN
-	EXECUTE format($q$ SELECT crm.window_funnel(make_interval(secs => %s), %L, to_timestamp(split_part(x.e, '@', 2)::float8), VARIADIC ARRAY[%s]) FROM unnest(string_to_array(%L, ' ')) WITH ORDINALITY x (e, n) $q$,
+	EXECUTE format($q$ SELECT eventsource.window_funnel(make_interval(secs => %s), %L, to_timestamp(split_part(x.e, '@', 2)::float8), VARIADIC ARRAY[%s]) FROM unnest(string_to_array(%L, ' ')) WITH ORDINALITY x (e, n) $q$,
 		seconds, mode, (SELECT string_agg(format('split_part(x.e, ''@'', 1) = %L', s), ', ') FROM unnest(string_to_array(steps, NULL)) s), events) INTO result;
 	RETURN result;
 END
@@ -30,7 +30,7 @@ SELECT is(pg_temp.wf('a@0 i@8', 'ia'), 1, 'in order');
 SELECT is(pg_temp.wf('a@0 b@20 a@30 b@35 c@36', 'abc', 10), 3, 'another beginning counts');
 SELECT is(pg_temp.wf('b@5 a@0', 'ab'), 2, 'by time, not by input');
 SELECT is(pg_temp.wf('x@0', 'ab'), 0, 'nothing');
-SELECT is((SELECT crm.window_funnel('1 hour', '', now(), true) WHERE false), 0, 'no events');
+SELECT is((SELECT eventsource.window_funnel('1 hour', '', now(), true) WHERE false), 0, 'no events');
 SELECT is(pg_temp.wf('a@0 b@10 c@20 d@30 e@40 f@50 f@51 g@60', 'abcdefg', mode => 'strict_deduplication'), 6, 'strict_deduplication: a repeated stage ends it');
 SELECT is(pg_temp.wf('a@0 b@10 c@20 d@30 e@40 f@50 f@51 g@60', 'abcdefg'), 7, 'and does not otherwise');
 SELECT is(pg_temp.wf('a@1 d@2 b@3 c@4', 'abc', mode => 'strict_order'), 1, 'strict_order: something else in between ends it');
