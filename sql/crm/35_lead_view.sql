@@ -179,14 +179,15 @@ BEGIN
 			'actor', 'Who did it.', 'actor_type', 'human or system.', 'event_type', 'What happened.', 'from_state', 'State before.', 'to_state', 'State after.',
 			'is_transition', 'True if the state changed.', 'reason', 'Why, as a code.', 'reason_category', 'What the reason counts as.', 'detail', 'Data of the event; personal fields as the reader may see them.',
 			'sentence', 'The same in words.', 'is_synthetic', 'True if an import told it.'), $view$
-		SELECT e.key AS lead_id, e.version, e.occurred_at, e.recorded_at, e.actor, CASE WHEN e.actor LIKE 'system:%' THEN 'system' ELSE 'human' END AS actor_type,
+		SELECT l.lead_id, e.version, e.occurred_at, e.recorded_at, e.actor, CASE WHEN e.actor LIKE 'system:%' THEN 'system' ELSE 'human' END AS actor_type,
 			   e.type AS event_type, e.from_state, e.to_state, e.from_state IS DISTINCT FROM e.to_state AS is_transition,
 			   e.reason, r.category AS reason_category, e.data AS detail,
 			   crm.lead_sentence(e.type, e.actor, e.data, e.reason, e.from_state, e.to_state, e.occurred_at) AS sentence,
 			   e.is_synthetic OR coalesce(e.metadata->>'import' = 'true', false) AS is_synthetic
-		  FROM eventsource.events e
+		  FROM crm.lead l
+		 CROSS JOIN LATERAL eventsource.read_stream('lead-' || l.lead_id) e
 		  LEFT JOIN crm.lead_reasons() r ON r.code = e.reason
-		 WHERE e.category = 'lead' $view$);
+		 WHERE eventsource.may_read_category('lead') $view$);
 END
 $$;
 COMMENT ON FUNCTION crm.put_lead_views() IS 'Private, for install(): views of leads.';

@@ -113,6 +113,20 @@ END
 $$;
 COMMENT ON FUNCTION crm.make_customers() IS 'Private, for install(): tables of customers.';
 
+-- What tells one address from another: neither capitals, nor another way to write a letter, nor
+-- what nobody sees.
+CREATE FUNCTION crm.email_key_rule(field text) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF getdatabaseencoding() <> 'UTF8' THEN
+		RETURN format('lower(event.data->>%L)', field);
+	END IF;
+	RETURN format('lower(translate(normalize(event.data->>%L, NFKC), %L, %L))', field,
+				  (SELECT string_agg(chr(c), '' ORDER BY c) FROM unnest('{173,8203,8204,8205,8206,8207,8288,65279}'::integer[]) c), '');
+END
+$$;
+COMMENT ON FUNCTION crm.email_key_rule(text) IS 'Private, for install(): the expression by which an address in a field of an event is known to be the same as another.';
+
 CREATE FUNCTION crm.put_customers() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -133,14 +147,14 @@ BEGIN
 	RETURN crm.put_projection('crm.customer', 'customer', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),
-				('CustomerCreated', $rule$ email = event.data->>'email', email_key = lower(event.data->>'email'), first_name = event.data->>'firstName',
+				('CustomerCreated', format(' email_key = %s, ', crm.email_key_rule('email')) || $rule$ email = event.data->>'email', first_name = event.data->>'firstName',
 					last_name = event.data->>'lastName', phone = event.data->>'phone', date_of_birth = event.data->>'dateOfBirth',
 					source = event.data->>'source', created_at = event.occurred_at $rule$),
 				('TermsAccepted', $rule$ terms_version = event.data->>'termsVersion', terms_at = event.occurred_at $rule$),
 				('EmailVerificationRequested', $rule$ token_hash = event.data->>'tokenHash', token_expires_at = (event.data->>'expiresAt')::timestamptz $rule$),
 				('EmailVerified', $rule$ is_verified = true, token_hash = NULL, token_expires_at = NULL $rule$),
-				('CustomerEmailUpdated', $rule$ is_same_email = coalesce(lower(event.data->>'newEmail') = row.email_key, false), email = event.data->>'newEmail',
-					email_key = lower(event.data->>'newEmail'), is_verified = false, is_deliverable = true, token_hash = NULL, token_expires_at = NULL $rule$),
+				('CustomerEmailUpdated', format(' is_same_email = coalesce(%1$s = row.email_key, false), email_key = %1$s, ', crm.email_key_rule('newEmail'))
+					|| $rule$ email = event.data->>'newEmail', is_verified = false, is_deliverable = true, token_hash = NULL, token_expires_at = NULL $rule$),
 				('CustomerNameUpdated', $rule$ first_name = event.data->>'newFirstName', last_name = event.data->>'newLastName' $rule$),
 				('CustomerPhoneUpdated', $rule$ phone = event.data->>'newPhone' $rule$),
 				('CustomerAddressUpdated', $rule$ address = nullif(event.data->'newAddress', 'null') $rule$),
@@ -239,10 +253,11 @@ BEGIN
 			'old_value', 'Its value before; *** for who may not see personal data.', 'new_value', 'Its value; *** likewise.', 'changed_by', 'Actor.',
 			'ip_address', 'From where; the network for who may not see personal data.', 'user_agent', 'With what; *** likewise.'), $view$
 		SELECT t.customer_id, t.version, t.changed_at, t.event_type, t.field, t.old_value, t.new_value, t.changed_by, t.ip_address, t.user_agent
-		  FROM (SELECT e.key AS customer_id, e.version, e.occurred_at AS changed_at, e.type AS event_type, f.field,
-					   lag(f.value) OVER (PARTITION BY e.stream, f.field ORDER BY e.version) AS old_value, f.value AS new_value, e.actor AS changed_by,
+		  FROM (SELECT c.customer_id, e.version, e.occurred_at AS changed_at, e.type AS event_type, f.field,
+					   lag(f.value) OVER (PARTITION BY c.customer_id, f.field ORDER BY e.version) AS old_value, f.value AS new_value, e.actor AS changed_by,
 					   e.data->>'ipAddress' AS ip_address, e.data->>'userAgent' AS user_agent
-				  FROM eventsource.events e
+				  FROM crm.customer c
+				 CROSS JOIN LATERAL eventsource.read_stream('customer-' || c.customer_id) e
 				 CROSS JOIN LATERAL (VALUES
 					('email', coalesce(e.data->>'email', e.data->>'newEmail'), e.type IN ('CustomerCreated', 'CustomerEmailUpdated')),
 					('first_name', coalesce(e.data->>'firstName', e.data->>'newFirstName'), e.type IN ('CustomerCreated', 'CustomerNameUpdated')),
@@ -251,7 +266,7 @@ BEGIN
 					('date_of_birth', coalesce(e.data->>'dateOfBirth', e.data->>'newDateOfBirth'), e.type IN ('CustomerCreated', 'CustomerDateOfBirthUpdated')),
 					('address', e.data->>'newAddress', e.type = 'CustomerAddressUpdated'),
 					('status', e.to_state, e.from_state IS DISTINCT FROM e.to_state)) f (field, value, is_told)
-				 WHERE e.category = 'customer' AND f.is_told) t
+				 WHERE f.is_told AND eventsource.may_read_category('customer')) t
 		 WHERE t.old_value IS DISTINCT FROM t.new_value $view$);
 END
 $$;

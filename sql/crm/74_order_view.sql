@@ -60,10 +60,11 @@ BEGIN
 	PERFORM crm.put_view('order_timeline', 'Everything that happened to an order, one row per event; order by version.', jsonb_build_object(
 			'order_id', 'The order.', 'version', 'Place in its history: 1, 2 ...', 'occurred_at', 'When it happened.', 'actor', 'Who did it.', 'event_type', 'What happened.', 'from_status', 'Status before.', 'to_status', 'Status after.',
 			'amount', 'Money that it is about; NULL: none.', 'currency', 'Currency of it.', 'detail', 'Data of the event; personal fields as the reader may see them.'), $view$
-		SELECT e.key AS order_id, e.version, e.occurred_at, e.actor, e.type AS event_type, e.from_state AS from_status, e.to_state AS to_status,
+		SELECT o.order_id, e.version, e.occurred_at, e.actor, e.type AS event_type, e.from_state AS from_status, e.to_state AS to_status,
 			   coalesce(e.data->>'amount', e.data->>'total')::numeric AS amount, e.data->>'currency' AS currency, e.data AS detail
-		  FROM eventsource.events e
-		 WHERE e.category = 'order' $view$);
+		  FROM crm.purchase o
+		 CROSS JOIN LATERAL eventsource.read_stream('order-' || o.order_id) e
+		 WHERE eventsource.may_read_category('order') $view$);
 
 	PERFORM crm.put_view('customer_purchases', 'What customers bought, one row per customer and currency; orders that were paid count.', jsonb_build_object(
 			'customer_id', 'The customer.', 'currency', 'Currency of the amounts.', 'order_count', 'Orders that were paid and not paid back in full.', 'delivered_order_count', 'How many of them arrived.', 'paid_amount', 'What was paid.', 'refunded_amount', 'What was paid back.',

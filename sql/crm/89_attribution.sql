@@ -16,13 +16,21 @@ CREATE FUNCTION crm.touches_of_conversions(conversion_type text, lookback interv
 	RETURNS TABLE (conversion_position bigint, conversion_stream text, customer text, converted_at timestamptz, amount numeric, currency text,
 				   touch_index integer, path_length integer, touched_at timestamptz, touch_position bigint, channel text, campaign_id text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	-- Of one customer by an index, of all without.
 	WITH conversion AS MATERIALIZED (
 		SELECT j.* FROM crm.journeys j
-		 WHERE j.event_type = conversion_type AND j.occurred_at >= start_at AND j.occurred_at < end_at
-		   AND CASE WHEN touches_of_conversions.customer_id IS NULL THEN j.customer_id IS NOT NULL ELSE j.customer_id = touches_of_conversions.customer_id END
+		 WHERE touches_of_conversions.customer_id IS NULL AND j.customer_id IS NOT NULL
+		   AND j.event_type = conversion_type AND j.occurred_at >= start_at AND j.occurred_at < end_at
+		 UNION ALL
+		SELECT j.* FROM crm.journeys j
+		 WHERE j.customer_id = touches_of_conversions.customer_id
+		   AND j.event_type = conversion_type AND j.occurred_at >= start_at AND j.occurred_at < end_at
 	), touch AS MATERIALIZED (
 		SELECT p.* FROM crm.touchpoints p
-		 WHERE p.customer_id IS NOT NULL AND NOT p.channel = ANY (excluded_channels) AND coalesce(p.customer_id = touches_of_conversions.customer_id, true)
+		 WHERE touches_of_conversions.customer_id IS NULL AND p.customer_id IS NOT NULL AND NOT p.channel = ANY (excluded_channels)
+		 UNION ALL
+		SELECT p.* FROM crm.touchpoints p
+		 WHERE p.customer_id = touches_of_conversions.customer_id AND NOT p.channel = ANY (excluded_channels)
 	)
 	SELECT c.event_position, c.stream, c.customer_id, c.occurred_at, coalesce(c.amount, 0), c.currency,
 		   (row_number() OVER (PARTITION BY c.event_position ORDER BY t.touched_at, t.event_position))::integer, (count(t.event_position) OVER (PARTITION BY c.event_position))::integer,
@@ -88,7 +96,7 @@ BEGIN
 		  FROM (SELECT j.*, lag(j.channel) OVER s AS channel_before, lag(j.campaign_id) OVER s AS campaign_before, lag(j.event_position) OVER s IS NULL AS is_first
 				  FROM crm.journeys j
 				 WHERE j.channel IS NOT NULL AND (j.category = 'visit' OR j.event_type = 'MessageClicked')
-				WINDOW s AS (PARTITION BY j.category, CASE WHEN j.category = 'visit' THEN j.session_id ELSE j.stream || '/' || j.version END ORDER BY j.version)) t
+				WINDOW s AS (PARTITION BY j.customer_id, j.category, CASE WHEN j.category = 'visit' THEN j.session_id ELSE j.stream || '/' || j.version END ORDER BY j.version)) t
 		 WHERE (t.is_first OR t.channel IS DISTINCT FROM t.channel_before OR t.campaign_id IS DISTINCT FROM t.campaign_before)
 		   AND NOT (t.category = 'visit' AND EXISTS (
 				SELECT FROM crm.journey_event k JOIN crm.settings gap ON gap.setting_name = 'session_gap'

@@ -3,7 +3,7 @@
 -- Customers: registration, verification, profiles, closing and opening accounts; consent and preferences at their boundaries.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(83);
+SELECT plan(85);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
@@ -41,6 +41,8 @@ SELECT is(pg_temp.outcome($$ SELECT crm.register_customer('a b@c.de', '1') $$), 
 SELECT is(pg_temp.outcome($$ SELECT crm.register_customer('x@example.com', NULL) $$), '22023', 'the terms must be accepted');
 SELECT is(pg_temp.outcome($$ SELECT crm.register_customer('x@example.com', '1', source => 'fax') $$), 'ZE007', 'sources are those of the documents');
 SELECT is(pg_temp.outcome($$ SELECT crm.register_customer('ADA@example.COM', '1', customer_id => 'ada2') $$), '23505 customer_email_is_taken', 'an address is taken whatever its case');
+SELECT is(pg_temp.outcome(format($$ SELECT crm.register_customer(%L, '1', customer_id => 'ada2') $$, 'a' || chr(8203) || 'da@example.com')), '23505 customer_email_is_taken', 'or with what nobody sees');
+SELECT is(pg_temp.outcome(format($$ SELECT crm.register_customer(%L, '1', customer_id => 'ada2') $$, 'ａda@example.com')), '23505 customer_email_is_taken', 'or however its letters are written');
 SELECT is((SELECT count(*) FROM eventsource.events WHERE stream = 'customer-ada2'), 0::bigint, 'and nothing is left of who tried');
 SELECT is(pg_temp.outcome($$ SELECT crm.register_customer('other@example.com', '1', customer_id => 'ada') $$), 'ZE002', 'nobody registers twice');
 SELECT is(pg_temp.outcome($$ SELECT eventsource.append('customer-typo', 'TermsAccepted', '{"termsVersion": "1"}') $$), 'ZE002', 'a customer begins with CustomerCreated');
