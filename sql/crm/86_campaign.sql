@@ -85,6 +85,26 @@ END
 $$;
 COMMENT ON FUNCTION crm.put_campaign_views() IS 'Private, for install(): views of campaigns.';
 
+CREATE FUNCTION crm.category_condition(wanted jsonb) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	one CONSTANT jsonb := CASE jsonb_typeof(wanted) WHEN 'object' THEN coalesce(wanted->'$eq', wanted->'$ne') ELSE wanted END;
+	several CONSTANT jsonb := CASE WHEN jsonb_typeof(wanted->'$in') = 'array' THEN wanted->'$in' END;
+BEGIN
+	IF one IS NULL = (several IS NULL) OR one IS NOT NULL AND jsonb_typeof(one) <> 'string' OR jsonb_typeof(wanted) = 'object' AND (SELECT count(*) FROM jsonb_object_keys(wanted)) <> 1 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'the condition on "productCategory" is none',
+			DETAIL = format('It says %s.', wanted),
+			HINT = 'Give a category, or one of $eq, $ne (a category) and $in (an array).';
+	END IF;
+	RETURN CASE WHEN several IS NOT NULL THEN format('coalesce(row.categories ?| %L::text[], false)', ARRAY(SELECT jsonb_array_elements_text(several)))
+		WHEN wanted ? '$ne' THEN format('NOT coalesce(row.categories ? %L, false)', one #>> '{}')
+		ELSE format('coalesce(row.categories ? %L, false)', one #>> '{}') END;
+END
+$$;
+COMMENT ON FUNCTION crm.category_condition(jsonb) IS
+	'Private, for campaign_condition(): is something of a category in the order, as an expression? Errors: 22023 another condition.';
+
 -- {"totalValue": {"$gte": 50}, "productCategory": "consumables"} as an expression.
 CREATE FUNCTION crm.campaign_condition(event_type text, conditions jsonb) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -96,6 +116,11 @@ DECLARE
 	parts text[] := '{}';
 BEGIN
 	FOR c IN SELECT * FROM jsonb_each(conditions) LOOP
+		-- Of an order it is known what was bought, whatever the event says.
+		IF c.key = 'productCategory' AND EXISTS (SELECT FROM crm.catalogue() t WHERE t.type = event_type AND t.category = 'order') THEN
+			parts := parts || crm.category_condition(c.value);
+			CONTINUE;
+		END IF;
 		IF NOT EXISTS (SELECT FROM crm.event_type_definitions() d WHERE d.type = event_type AND d.schema->'properties' ? c.key) THEN
 			RAISE invalid_parameter_value USING
 				MESSAGE = format('event type "%s" has no field "%s"', event_type, c.key),
