@@ -8,6 +8,8 @@ SELECT is_empty($$ SELECT * FROM eventsource.health() WHERE status = 'degraded' 
 SELECT is((SELECT count(*) FROM eventsource.health_status), 1::bigint, 'X63: it is one row');
 SELECT crm.install() \g /dev/null
 SET timezone = 'UTC';
+SET datestyle = 'ISO';
+SET intervalstyle = 'postgres';
 
 CREATE FUNCTION pg_temp.outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -6,6 +6,7 @@ SELECT crm.install() \g /dev/null
 SELECT plan(47);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
+SET intervalstyle = 'postgres';
 
 CREATE FUNCTION pg_temp.problem(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
