@@ -125,7 +125,7 @@ BEGIN
 				 CROSS JOIN LATERAL crm.attribution(m.model) x
 				 GROUP BY x.conversion_position, x.conversion_stream, x.customer, x.converted_at, x.currency, x.channel, x.campaign_id, x.touch_index, x.path_length) a $view$);
 
-	PERFORM crm.put_view('attribution_overview', 'What channels and campaigns are worth by each model, one row per model, touch point and currency.', jsonb_build_object(
+	PERFORM crm.put_view('attribution_overview', 'What channels and campaigns are worth, one row per model, touch point and currency. Each model parts all of it, among channels and among campaigns: sum over one of each.', jsonb_build_object(
 			'attribution_type', 'Model.', 'path_type', 'channel or campaign.', 'touch_point', 'The channel, or campaign; none: touches without one.', 'currency', 'Currency of the revenue.', 'in_n_conversion_paths', 'Orders that it touched.',
 			'attributed_conversions', 'Orders, by their parts.', 'attributed_revenue', 'Value, by its parts.', 'touch_count', 'How many touches.'), $view$
 		SELECT m.model AS attribution_type, p.path_type, p.touch_point, a.currency, count(DISTINCT a.conversion_position) AS in_n_conversion_paths,
