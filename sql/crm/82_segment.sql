@@ -212,7 +212,7 @@ CREATE FUNCTION crm.recalculate_segments() RETURNS integer
 DECLARE
 	n integer;
 BEGIN
-	SELECT coalesce(sum(crm.recalculate_segments(c.customer_id)), 0) INTO n FROM (SELECT x.customer_id FROM crm.customers x ORDER BY x.customer_id) c;
+	SELECT coalesce(sum(crm.recalculate_segments(c.customer_id)), 0) INTO n FROM (SELECT x.customer_id FROM crm.customers x ORDER BY x.customer_id COLLATE "C") c;
 	PERFORM eventsource.append('segment-all', 'SegmentationRecalculated', jsonb_build_object('segmentCount', (SELECT count(*) FROM crm.segments s WHERE NOT s.is_dropped)));
 	RETURN n;
 END

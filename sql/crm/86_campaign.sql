@@ -1,6 +1,9 @@
 -- Campaigns: definitions are events, and each is a reaction of the log: its waits are
 -- jobs that run_due() does, exactly, once, and never at a replay.  Whether a message
 -- may be sent is asked when it is sent.
+--
+-- Nobody but the owner appends to the category: install() makes reactions of what stands
+-- there, with his rights.  Others do it through functions that have them.
 
 CREATE FUNCTION crm.put_campaigns() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -277,7 +280,7 @@ END
 $$;
 COMMENT ON FUNCTION crm.put_campaign_reactions(jsonb) IS 'Private, for install(): the reactions of campaigns as they should be; known: those that there were, with who defined them. Tells of campaigns that have none.';
 
-CREATE FUNCTION crm.create_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text DEFAULT 'marketing', exits text[] DEFAULT NULL, description text DEFAULT NULL) RETURNS integer
+CREATE FUNCTION crm.put_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text, exits text[], description text) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -319,19 +322,45 @@ BEGIN
 	END IF;
 	data := jsonb_strip_nulls(jsonb_build_object('trigger', trigger, 'steps', steps, 'messageClass', message_class, 'exits', to_jsonb(exits), 'description', description));
 	PERFORM eventsource.lock_stream('campaign-' || campaign_id);
-	SELECT c.campaign_version INTO version FROM crm.campaign c WHERE c.campaign_id = create_campaign.campaign_id AND c.definition = data AND c.status = 'running';
+	SELECT c.campaign_version INTO version FROM crm.campaign c WHERE c.campaign_id = put_campaign.campaign_id AND c.definition = data AND c.status = 'running';
 	IF FOUND THEN
 		RETURN version;
 	END IF;
-	SELECT coalesce(max(c.campaign_version), 0) + 1 INTO version FROM crm.campaign c WHERE c.campaign_id = create_campaign.campaign_id;
+	SELECT coalesce(max(c.campaign_version), 0) + 1 INTO version FROM crm.campaign c WHERE c.campaign_id = put_campaign.campaign_id;
 	PERFORM crm.drop_campaign_reactions(campaign_id);
 	PERFORM eventsource.append('campaign-' || campaign_id, 'CampaignDefined', data);
 	PERFORM crm.put_campaign_reactions(campaign_id, version, trigger, steps);
 	RETURN version;
 END
 $$;
+COMMENT ON FUNCTION crm.put_campaign(text, jsonb, jsonb, text, text[], text) IS 'Private, for create_campaign(): does it, with the rights of who calls; who may execute it may give expressions of his own.';
+
+-- With the owner's rights, as reactions are his: so no expression is taken but those we ship.
+CREATE FUNCTION crm.admin_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text, exits text[], description text) RETURNS integer
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF trigger->>'where' NOT IN (SELECT e.trigger->>'where' FROM crm.campaign_examples() e WHERE e.trigger ? 'where') THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = format('permission denied to give campaign "%s" an expression', campaign_id),
+			DETAIL = 'It would be evaluated with the rights of the owner of the extension.',
+			HINT = 'Say it with "conditions", or let the owner create the campaign.';
+	END IF;
+	RETURN crm.put_campaign(campaign_id, trigger, steps, message_class, exits, description);
+END
+$$;
+COMMENT ON FUNCTION crm.admin_campaign(text, jsonb, jsonb, text, text[], text) IS 'Private, for create_campaign(): does it for admins of the CRM, with the rights of the owner. Errors: 42501 an expression.';
+
+CREATE FUNCTION crm.create_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text DEFAULT 'marketing', exits text[] DEFAULT NULL, description text DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF has_function_privilege('crm.put_campaign(text, jsonb, jsonb, text, text[], text)', 'EXECUTE') THEN
+		RETURN crm.put_campaign(campaign_id, trigger, steps, message_class, exits, description);
+	END IF;
+	RETURN crm.admin_campaign(campaign_id, trigger, steps, message_class, exits, description);
+END
+$$;
 COMMENT ON FUNCTION crm.create_campaign(text, jsonb, jsonb, text, text[], text) IS
-	'Defines a campaign, or a new version of it (who is in it goes on by the old one), and returns the version. trigger: {"event": type, "conditions": {field: value or {"$gte": n, ...}}, "where": expression over event, state and row} or {"funnel": name, "stage": name}; with "idle": interval, when the customer did nothing in the funnel (or: none of these events) for so long; "condition": viewed-multiple-products-no-cart or started-checkout-not-completed; "once": "customer". steps: an array of {"type": send-email, send-sms, send-push, add-to-segment or wait, "config": {"templateId", "message", "personalization", "messageClass", "topic"; "segmentId"; "duration"}}. exits: events that end it for the customer. Needs the rights of eventsource.grant_admin(). Errors: 22023 with all that is wrong, ZE011.';
+	'Defines a campaign, or a new version of it (who is in it goes on by the old one), and returns the version. trigger: {"event": type, "conditions": {field: value or {"$gte": n, ...}}, "where": expression over event, state and row} or {"funnel": name, "stage": name}; with "idle": interval, when the customer did nothing in the funnel (or: none of these events) for so long; "condition": viewed-multiple-products-no-cart or started-checkout-not-completed; "once": "customer". steps: an array of {"type": send-email, send-sms, send-push, add-to-segment or wait, "config": {"templateId", "message", "personalization", "messageClass", "topic"; "segmentId"; "duration"}}. exits: events that end it for the customer. For admins of the CRM (grant_admin), but for "where", which is the owner''s: it would be evaluated with his rights; those of campaign_examples() anybody may use. Errors: 22023 with all that is wrong, 42501, ZE011.';
 
 CREATE FUNCTION crm.drop_campaign_reactions(campaign_id text) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -340,30 +369,30 @@ $$;
 COMMENT ON FUNCTION crm.drop_campaign_reactions(text) IS 'Private: nobody enters a campaign any more; who is in it goes on.';
 
 CREATE FUNCTION crm.pause_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT eventsource.append('campaign-' || c.campaign_id, 'CampaignSuspended', jsonb_strip_nulls(jsonb_build_object('reason', pause_campaign.reason)), actor => pause_campaign.actor)
 	  FROM crm.campaigns c WHERE c.campaign_id = pause_campaign.campaign_id AND c.status = 'running'
 $$;
 COMMENT ON FUNCTION crm.pause_campaign(text, text, text) IS 'A campaign rests: customers enter it, but what is due waits for resume_campaign(). One that is not running is left as it is.';
 
 CREATE FUNCTION crm.resume_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT eventsource.append('campaign-' || c.campaign_id, 'CampaignContinued', jsonb_strip_nulls(jsonb_build_object('reason', resume_campaign.reason)), actor => resume_campaign.actor)
 	  FROM crm.campaigns c WHERE c.campaign_id = resume_campaign.campaign_id AND c.status = 'paused'
 $$;
 COMMENT ON FUNCTION crm.resume_campaign(text, text, text) IS 'A campaign that rested goes on; what was due meanwhile is done within setting campaign_retry.';
 
 CREATE FUNCTION crm.end_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.drop_campaign_reactions(campaign_id);
 	PERFORM eventsource.append('campaign-' || campaign_id, 'CampaignEnded', jsonb_strip_nulls(jsonb_build_object('reason', reason)), actor => actor);
 END
 $$;
-COMMENT ON FUNCTION crm.end_campaign(text, text, text) IS 'A campaign is over: nobody enters it, and who is in it leaves at the next step. create_campaign() begins it anew.';
+COMMENT ON FUNCTION crm.end_campaign(text, text, text) IS 'A campaign is over: nobody enters it, and who is in it leaves at the next step. create_campaign() begins it anew. For admins of the CRM (grant_admin). Errors: 42501.';
 
 CREATE FUNCTION crm.trigger_campaign(campaign_id text, customer_id text, data jsonb DEFAULT NULL, actor text DEFAULT NULL, idempotency_key text DEFAULT NULL) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
 	result eventsource.appended;

@@ -167,4 +167,4 @@ CREATE FUNCTION crm.create_example_campaigns(campaign_ids text[] DEFAULT NULL) R
 	  FROM crm.campaign_examples() e
 	 WHERE campaign_ids IS NULL OR e.campaign_id = ANY (campaign_ids)
 $$;
-COMMENT ON FUNCTION crm.create_example_campaigns(text[]) IS 'Defines campaigns of campaign_examples(), by default all of them; returns how many. Needs the rights of eventsource.grant_admin().';
+COMMENT ON FUNCTION crm.create_example_campaigns(text[]) IS 'Defines campaigns of campaign_examples(), by default all of them; returns how many. For admins of the CRM (grant_admin).';

@@ -47,14 +47,21 @@ COMMENT ON FUNCTION crm.put_integration_views() IS 'Private, for install(): view
 
 -- Only what matters to a list of contacts, and only consent to marketing by e-mail.
 CREATE FUNCTION crm.create_integration(integration_id text, consumers regrole DEFAULT NULL, from_position bigint DEFAULT 0) RETURNS bigint
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT eventsource.create_subscription('crm_' || integration_id, '{customer}', $expr$
 			event.type IN ('CustomerCreated', 'CustomerEmailUpdated', 'CustomerNameUpdated', 'CustomerSegmentAdded', 'CustomerSegmentRemoved', 'CustomerDeactivated', 'CustomerReactivated', 'CustomerDataDeleted')
 			OR event.type IN ('ConsentGranted', 'ConsentRenewed', 'ConsentRevoked', 'ConsentExpired') AND event.data->>'purpose' = 'marketing' AND event.data->>'channel' = 'email' $expr$,
 		from_position => from_position, consumers => consumers)
 $$;
 COMMENT ON FUNCTION crm.create_integration(text, regrole, bigint) IS
-	'Lets a program of others follow customers: contacts, consent to marketing by e-mail, segments, erasures. It calls poll_integration() and ack_integration(), or nack_integration(). consumers: the role that it has. from_position: after which it begins; 0: with the first customer. Needs the rights of eventsource.grant_admin(). Errors: those of eventsource.create_subscription().';
+	'Lets a program of others follow customers: contacts, consent to marketing by e-mail, segments, erasures. It calls poll_integration() and ack_integration(), or nack_integration(). consumers: the role that it has. from_position: after which it begins; 0: with the first customer. For admins of the CRM (grant_admin). Errors: 42501; those of eventsource.create_subscription().';
+
+CREATE FUNCTION crm.drop_integration(integration_id text) RETURNS void
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT eventsource.drop_subscription('crm_' || integration_id)
+$$;
+COMMENT ON FUNCTION crm.drop_integration(text) IS
+	'Ends an integration: it is told nothing any more. What it was told is kept. For admins of the CRM (grant_admin). Errors: 42501; those of eventsource.drop_subscription().';
 
 CREATE FUNCTION crm.poll_integration(integration_id text, max_count integer DEFAULT 100, consumer text DEFAULT NULL)
 	RETURNS TABLE (event_position bigint, customer_id text, action text, email text, first_name text, last_name text, segment_id text, is_subscribed boolean, occurred_at timestamptz)

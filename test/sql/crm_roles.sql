@@ -6,11 +6,12 @@ SELECT crm.install() \g /dev/null
 CREATE ROLE crm_roles_app;
 CREATE ROLE crm_roles_bi;
 CREATE ROLE crm_roles_sender;
-SELECT crm.grant_writer('crm_roles_app'), crm.grant_reader('crm_roles_bi'), crm.grant_writer('crm_roles_sender') \g /dev/null
+CREATE ROLE crm_roles_admin;
+SELECT crm.grant_writer('crm_roles_app'), crm.grant_reader('crm_roles_bi'), crm.grant_writer('crm_roles_sender'), crm.grant_admin('crm_roles_admin') \g /dev/null
 SELECT eventsource.create_queue('crm_email', workers => 'crm_roles_sender'), eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
 SELECT crm.create_integration('mailer', consumers => 'crm_roles_sender') \g /dev/null
 SELECT crm.create_example_campaigns() \g /dev/null
-SELECT plan(39);
+SELECT plan(77);
 SET timezone = 'UTC';
 
 -- ---- a program that writes ----
@@ -40,6 +41,9 @@ SELECT throws_ok($$ SELECT crm.claim_messages('email') $$, '42501', NULL, 'works
 SELECT throws_ok($$ SELECT crm.erase_customer('z') $$, '42501', NULL, 'and erases nobody');
 SELECT throws_ok($$ SELECT * FROM crm.poll_integration('mailer') $$, '42501', NULL, 'nor follows for others');
 SELECT throws_ok($$ SELECT crm.install() $$, '42501', NULL, 'nor installs');
+SELECT throws_ok($$ SELECT crm.set_setting('affinity_threshold', '0.1') $$, '42501', NULL, 'and changes no settings');
+SELECT throws_ok($$ SELECT eventsource.append('crm_setting-affinity_threshold', 'setting_changed', '{"value": "0.1"}') $$, '42501', NULL, 'by no door');
+SELECT throws_ok($$ SELECT eventsource.append('campaign-x', 'CampaignDefined', '{"trigger": {"event": "CartAbandoned", "where": "true"}, "steps": [{"type": "wait"}], "messageClass": "marketing"}') $$, '42501', NULL, 'nor appends what install() would make reactions of');
 SELECT is((SELECT email FROM crm.customers WHERE customer_id = 'z'), '***', 'it sees no personal data');
 RESET ROLE;
 SELECT crm.create_lead('l', name => 'Zilda', email => 'zilda@example.com') \g /dev/null
@@ -81,4 +85,58 @@ SET ROLE crm_roles_bi;
 SELECT throws_ok('SELECT crm.preload_library()', '42501', NULL, 'which not everybody decides');
 SELECT ok((SELECT bool_and(telling > 0) FROM pg_temp.read_all('Zilda|zilda@') WHERE view_name IN ('customers', 'customer_360', 'customer_audit_trail', 'leads', 'lead_timeline')), 'with the right to it, it finds her');
 RESET ROLE;
+
+-- ---- an admin of the CRM ----
+
+CREATE VIEW pg_temp.kept AS SELECT p.oid::regprocedure::text AS name FROM pg_proc p WHERE p.pronamespace IN ('crm'::regnamespace, 'eventsource'::regnamespace) AND has_function_privilege('crm_roles_admin', p.oid, 'EXECUTE');
+GRANT SELECT ON pg_temp.kept TO crm_roles_admin;
+SET ROLE crm_roles_admin;
+SELECT lives_ok($$ SELECT crm.set_setting('affinity_threshold', '0.6') $$, 'an admin changes settings');
+SELECT lives_ok($$ SELECT crm.set_channel_rule('sms', 'marketing', '{"isAllowed": true}') $$, 'channel rules');
+SELECT lives_ok($$ SELECT crm.set_frequency_cap('sms-daily', 'sms', 1, '1 day') $$, 'and caps');
+SELECT lives_ok($$ SELECT crm.define_segment('big', '$.ltv > 10') $$, 'defines segments');
+SELECT lives_ok($$ SELECT crm.recalculate_segments() $$, 'that take effect');
+SELECT lives_ok($$ SELECT crm.drop_segment('big') $$, 'and drops them');
+SELECT lives_ok($$ SELECT crm.define_funnel('short', '[{"name": "seen", "events": ["PageViewed"]}, {"name": "bought", "events": ["OrderPlaced"]}]') $$, 'funnels');
+SELECT lives_ok($$ SELECT crm.create_integration('other', consumers => 'crm_roles_sender') $$, 'integrations');
+SELECT lives_ok($$ SELECT crm.drop_integration('other') $$, 'that end');
+SELECT is(crm.create_campaign('x', '{"event": "CartAbandoned", "conditions": {"totalValue": {"$gte": 5}}}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 1, 'campaigns');
+SELECT is(crm.create_campaign('x', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 2, 'and versions of them');
+SELECT is(crm.create_example_campaigns(), 10, 'those of the documents');
+SELECT throws_ok($$ SELECT crm.create_campaign('y', '{"event": "CartAbandoned", "where": "true"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '42501', NULL, 'but none with an expression, which would have the rights of another');
+SELECT throws_ok($$ SELECT crm.put_campaign('y', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]', 'marketing', NULL, NULL) $$, '42501', NULL, 'by no door');
+SELECT throws_ok($$ SELECT eventsource.append('campaign-x', 'CampaignDefined', '{"trigger": {"event": "CartAbandoned", "where": "true"}, "steps": [{"type": "wait"}], "messageClass": "marketing"}') $$, '42501', NULL, 'nor by hand');
+SELECT is(crm.install(), 0, 'install() makes what is missing');
+SELECT lives_ok($$ SELECT crm.pause_campaign('x'), crm.resume_campaign('x'), crm.trigger_campaign('x', 'z') $$, 'a campaign rests, and goes on');
+SELECT lives_ok($$ SELECT crm.end_campaign('x|.*') $$, 'to end what is none ends no other');
+SELECT ok((SELECT count(*) > 10 FROM eventsource.reactions r WHERE r.name LIKE 'campaign\_%'), 'that is');
+SELECT lives_ok($$ SELECT crm.end_campaign('x') $$, 'and it ends');
+SELECT is((SELECT status FROM crm.campaigns WHERE campaign_id = 'x'), 'ended', 'for good');
+SELECT throws_ok($$ SELECT eventsource.create_reaction('r', 'order', 'OrderPlaced', action => '{"enqueue": "q"}') $$, '42501', NULL, 'he defines nothing else');
+SELECT throws_ok($$ SELECT eventsource.create_category('c') $$, '42501', NULL, 'no category');
+SELECT throws_ok($$ SELECT eventsource.append('other-1', 'x') $$, '42501', NULL, 'appends nothing outside');
+SELECT throws_ok($$ SELECT crm.erase_customer('z') $$, '42501', NULL, 'erases nobody');
+SELECT throws_ok($$ SELECT crm.grant_admin('crm_roles_bi') $$, '42501', NULL, 'gives no rights');
+SELECT is((SELECT email FROM crm.customers WHERE customer_id = 'z'), '***', 'and sees no personal data');
+RESET ROLE;
+SELECT is((SELECT changed_by FROM crm.campaigns WHERE campaign_id = 'x'), (SELECT session_user::text), 'who did it is recorded');
+
+-- ---- taken back ----
+
+SELECT crm.revoke_admin('crm_roles_admin') \g /dev/null
+SET ROLE crm_roles_admin;
+SELECT throws_ok($$ SELECT crm.set_setting('affinity_threshold', NULL) $$, '42501', NULL, 'who is no admin any more defines nothing');
+SELECT lives_ok($$ SELECT crm.create_lead('l2') $$, 'but writes');
+RESET ROLE;
+SELECT crm.revoke_writer('crm_roles_admin') \g /dev/null
+SET ROLE crm_roles_admin;
+SELECT throws_ok($$ SELECT crm.create_lead('l3') $$, '42501', NULL, 'who is no writer any more writes nothing');
+SELECT throws_ok($$ SELECT eventsource.append('lead-l3', 'contact_form_submission') $$, '42501', NULL, 'by no door');
+SELECT is((SELECT count(*) FROM crm.leads WHERE lead_id = 'l2'), 1::bigint, 'but reads');
+RESET ROLE;
+SELECT crm.revoke_reader('crm_roles_admin') \g /dev/null
+SET ROLE crm_roles_admin;
+SELECT throws_ok($$ SELECT * FROM crm.leads $$, '42501', NULL, 'who is no reader any more reads nothing');
+RESET ROLE;
+SELECT is_empty($$ SELECT name FROM pg_temp.kept $$, 'and has no function left');
 \i test/own_database_end.sql
