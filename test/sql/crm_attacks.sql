@@ -18,7 +18,7 @@ ALTER TABLE crm.customer OWNER TO crm_attacks_stranger;
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'nor a table');
 DROP TABLE crm.customer;
 SELECT lives_ok('SELECT crm.install()', 'without them it installs');
-SELECT crm.grant_writer('crm_attacks_app') \g /dev/null
+SELECT crm.grant_admin('crm_attacks_app'), eventsource.grant_writer('crm_attacks_app', '{campaign}') \g /dev/null
 
 -- ---- expressions that a writer gets in ----
 
