@@ -166,19 +166,21 @@ COMMENT ON FUNCTION crm.funnel_progress(text, text, timestamptz, timestamptz, te
 
 CREATE FUNCTION crm.funnel_dropoff(funnel_id text, as_of timestamptz DEFAULT now()) RETURNS TABLE (customer_id text, stage text, next_stage text, last_activity_at timestamptz, idle_time interval, dropoff_likelihood numeric)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH entry AS MATERIALIZED (
-		SELECT e.customer_id_reached AS customer_id, e.step_number AS n, e.stage, e.entered_at, lead(e.entered_at) OVER w - e.entered_at AS took,
-			   lead(e.step_number) OVER w IS NULL AS is_last
+	WITH entry AS (
+		SELECT e.customer_id_reached AS customer_id, e.step_number AS n, e.entered_at, lead(e.entered_at) OVER w AS next_at
 		  FROM crm.funnel_entries(funnel_dropoff.funnel_id, end_at => as_of) e
 		WINDOW w AS (PARTITION BY e.customer_id_reached ORDER BY e.step_number)
+	), ranked AS (
+		-- Of those who were idle there for longer than this one is, whoever went on did so late.
+		SELECT e.*, count(*) OVER longer AS others, count(e.next_at) OVER longer AS went_on
+		  FROM entry e
+		WINDOW longer AS (PARTITION BY e.n ORDER BY coalesce(e.next_at, as_of) - e.entered_at DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 	)
-	SELECT e.customer_id, e.stage, s.name, e.entered_at, as_of - e.entered_at,
-		   -- Of those who were idle there for longer than this one is, whoever went on did so late.
-		   (SELECT round(1 - count(o.took)::numeric / nullif(count(*), 0), 4) FROM entry o
-			 WHERE o.n = e.n AND o.customer_id <> e.customer_id AND (o.took > as_of - e.entered_at OR o.took IS NULL AND as_of - o.entered_at > as_of - e.entered_at))
-	  FROM entry e
-	  JOIN crm.funnel_steps(funnel_dropoff.funnel_id) s ON s.n = e.n + 1
-	 WHERE e.is_last
+	SELECT r.customer_id, s.name, x.name, r.entered_at, as_of - r.entered_at, round(1 - r.went_on::numeric / nullif(r.others, 0), 4)
+	  FROM ranked r
+	  JOIN crm.funnel_steps(funnel_dropoff.funnel_id) s ON s.n = r.n
+	  JOIN crm.funnel_steps(funnel_dropoff.funnel_id) x ON x.n = r.n + 1
+	 WHERE r.next_at IS NULL
 $$;
 COMMENT ON FUNCTION crm.funnel_dropoff(text, timestamptz) IS
 	'Who stands where in a funnel and has not come to its end, one row per customer, with how likely it is that he stays there: of the others who stood there idle for longer, the share that did not go on; NULL: there were none.';

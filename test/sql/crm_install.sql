@@ -26,7 +26,8 @@ SELECT is((SELECT string_agg(DISTINCT d.classid::regclass::text, ', ') FROM pg_d
 -- ---- what holds for all functions ----
 
 SELECT is_empty('SELECT signature FROM crm_function WHERE obj_description(oid, ''pg_proc'') IS NULL', 'each function has a comment');
-SELECT is_empty('SELECT signature FROM crm_function WHERE prokind <> ''a'' AND NOT coalesce(proconfig, ''{}'') @> ''{"search_path=pg_catalog, pg_temp"}''', 'and a pinned search_path');
+-- In a body that is parsed at creation no name is left to look up.
+SELECT is_empty('SELECT signature FROM crm_function WHERE prokind <> ''a'' AND prosqlbody IS NULL AND NOT coalesce(proconfig, ''{}'') @> ''{"search_path=pg_catalog, pg_temp"}''', 'and a pinned search_path');
 SELECT is_empty('SELECT signature FROM crm_function WHERE pronargs > 0 AND (proargnames IS NULL OR '''' = ANY (proargnames[:pronargs]) OR ''position'' = ANY (proargnames))', 'all arguments have names');
 SELECT is_empty('SELECT signature FROM crm_function f, aclexplode(coalesce(f.proacl, acldefault(''f'', f.proowner))) a WHERE a.grantee = 0', 'nothing is granted to PUBLIC');
 SELECT is((SELECT string_agg(DISTINCT split_part(split_part(signature::text, '(', 1), '.', 2), ' ') FROM crm_function WHERE prosecdef),

@@ -234,6 +234,18 @@ agrees('the funnel', q{SELECT step_number, unique_users FROM crm.funnel('purchas
 	. '), s4 AS (' . $stage->(q{'CheckoutStarted', 'CheckoutStepCompleted'}, 's3') . '), s5 AS (' . $stage->(q{'OrderPlaced', 'PaymentSucceeded'}, 's4') . q{)
 	SELECT 1, count(*) FROM s1 UNION ALL SELECT 2, count(*) FROM s2 UNION ALL SELECT 3, count(*) FROM s3 UNION ALL SELECT 4, count(*) FROM s4 UNION ALL SELECT 5, count(*) FROM s5});
 
+agrees('how far by window_funnel', q{SELECT customer_id, eventsource.window_funnel(NULL, '', occurred_at, event_type = 'PageViewed', event_type = 'ItemAddedToCart', event_type = 'OrderPlaced')
+	FROM crm.journeys WHERE customer_id IS NOT NULL GROUP BY customer_id}, q{
+	SELECT j.customer_id, (a.at IS NOT NULL)::int + (b.at IS NOT NULL)::int + (c.at IS NOT NULL)::int FROM (SELECT DISTINCT customer_id FROM crm.journeys WHERE customer_id IS NOT NULL) j
+	 CROSS JOIN LATERAL (SELECT min(occurred_at) AS at FROM crm.journeys x WHERE x.customer_id = j.customer_id AND x.event_type = 'PageViewed') a
+	 CROSS JOIN LATERAL (SELECT min(occurred_at) AS at FROM crm.journeys x WHERE x.customer_id = j.customer_id AND x.event_type = 'ItemAddedToCart' AND x.occurred_at >= a.at) b
+	 CROSS JOIN LATERAL (SELECT min(occurred_at) AS at FROM crm.journeys x WHERE x.customer_id = j.customer_id AND x.event_type = 'OrderPlaced' AND x.occurred_at >= b.at) c});
+agrees('who stops where', q{SELECT customer_id, stage, idle_time, dropoff_likelihood FROM crm.funnel_dropoff('purchase', '2025-03-01')}, q{
+	WITH e AS MATERIALIZED (SELECT customer_id_reached AS customer, step_number AS n, stage, entered_at, lead(entered_at) OVER (PARTITION BY customer_id_reached ORDER BY step_number) AS next_at
+		FROM crm.funnel_entries('purchase', end_at => '2025-03-01'))
+	SELECT e.customer, e.stage, '2025-03-01' - e.entered_at, (SELECT round(1 - count(o.next_at)::numeric / nullif(count(*), 0), 4) FROM e o
+		WHERE o.n = e.n AND coalesce(o.next_at, '2025-03-01') - o.entered_at > '2025-03-01' - e.entered_at) FROM e WHERE e.next_at IS NULL AND e.n < 5});
+
 my $paths = q{(SELECT o.position, o.stream, (o.data->>'total')::numeric AS total, t.data->>'channel' AS channel, t.occurred_at AS at, t.position AS p, o.occurred_at AS ordered_at
 	FROM eventsource.events o LEFT JOIN eventsource.events t ON t.category = 'visit' AND t.data->>'channel' IS NOT NULL AND t.data->>'customerId' = o.data->>'customerId'
 		AND (t.occurred_at, t.position) < (o.occurred_at, o.position) AND t.occurred_at >= o.occurred_at - interval '30 days' WHERE o.type = 'OrderPlaced')};
