@@ -288,8 +288,13 @@ BEGIN
 	EXCEPTION WHEN data_exception THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('invalid value for setting "%s"', setting_name),
-			DETAIL = format('"%s" is no %s for it: %s.', value, d.type, SQLERRM),
-			HINT = format('Its default is %s.', d.default_value);
+			DETAIL = format('It is of type %s, and cannot be "%s": %s.', d.type, value, SQLERRM),
+			HINT = concat_ws(' ', CASE setting_name
+					WHEN 'quiet_hours' THEN 'Give from when until when, for example 21:00-08:00, or nothing.'
+					WHEN 'default_timezone' THEN 'The view pg_timezone_names lists names.'
+					WHEN 'email_frequency' THEN 'Give daily, weekly or never.'
+					WHEN 'default_channels' THEN 'Give email, sms or push, joined by commas.' END,
+				format('Its default is "%s".', d.default_value));
 	END;
 	PERFORM eventsource.append('crm_setting-' || setting_name, 'setting_changed', jsonb_build_object('value', value));
 END

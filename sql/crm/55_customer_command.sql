@@ -200,13 +200,21 @@ CREATE FUNCTION crm.update_preferences(customer_id text, preferences jsonb, acto
 DECLARE
 	result eventsource.appended;
 BEGIN
+	BEGIN
+		PERFORM now() AT TIME ZONE (preferences->>'timezone');
+	EXCEPTION WHEN invalid_parameter_value THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('time zone "%s" is unknown', preferences->>'timezone'),
+			DETAIL = 'Quiet hours go by the customer''s clock.',
+			HINT = 'The view pg_timezone_names lists names, for example Europe/Berlin.';
+	END;
 	SELECT * INTO result FROM eventsource.append('customer-' || customer_id, 'PreferencesUpdated', jsonb_build_object('preferences', preferences), actor => actor, occurred_at => occurred_at);
 	PERFORM crm.recheck_messages(customer_id);
 	RETURN result;
 END
 $$;
 COMMENT ON FUNCTION crm.update_preferences(text, jsonb, text, timestamptz) IS
-	'Changes preferences; what is not named stays. Of two changes of a field the later by occurred_at holds, in whatever order they arrive. Messages that wait and are not wanted any more are skipped, in this transaction. Fields: emailFrequency (daily, weekly, never), categories, timezone, emailEnabled, smsEnabled, pushEnabled, smsForPromotions, pushCategories. Errors: ZE007 another field or value.';
+	'Changes preferences; what is not named stays. Of two changes of a field the later by occurred_at holds, in whatever order they arrive. Messages that wait and are not wanted any more are skipped, in this transaction. Fields: emailFrequency (daily, weekly, never), categories, timezone, emailEnabled, smsEnabled, pushEnabled, smsForPromotions, pushCategories. Errors: 22023 unknown time zone, ZE007 another field or value.';
 
 CREATE FUNCTION crm.pause_campaigns(customer_id text, channel text DEFAULT NULL, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -102,7 +102,7 @@ CREATE FUNCTION crm.put_cart_views() RETURNS void
 BEGIN
 	PERFORM crm.put_view('carts', 'Carts, one row each.', jsonb_build_object(
 			'cart_id', 'The cart; its stream is cart-<cart_id>.', 'customer_id', 'Whose it is; NULL: not known.', 'session_id', 'Session that it was begun in.', 'source', 'web, mobile, api or import.',
-			'status', 'open, checkout, abandoned or ordered.', 'is_abandoned', 'True if it is left alone now.', 'currency', 'Currency of its prices.', 'item_count', 'How many pieces lie in it.', 'total_value', 'What they cost.',
+			'status', 'open, checkout, abandoned or ordered.', 'is_abandoned', 'True if it is left alone now.', 'currency', 'Currency of its prices.', 'item_count', 'How many pieces lie in it, or did when it was ordered.', 'total_value', 'What they cost.',
 			'last_step', 'Last step of the checkout that was done: shipping, payment or review.', 'created_at', 'When it was begun.', 'checkout_at', 'When its checkout began; NULL: it did not.',
 			'abandoned_at', 'When it was left alone; NULL: it is not.', 'abandonment_count', 'How often it was left alone.', 'order_id', 'Order that it became.', 'ordered_at', 'When.', 'updated_at', 'When its last event happened.'), $view$
 		SELECT c.cart_id, c.customer_id, c.session_id, c.source, c.status, c.status = 'abandoned' AS is_abandoned, c.currency, c.item_count, c.total_value, c.last_step,
@@ -110,7 +110,7 @@ BEGIN
 		  FROM crm.cart c
 		 WHERE eventsource.may_read_category('cart') $view$);
 
-	PERFORM crm.put_view('cart_items', 'What lies in carts, one row per cart and product.', jsonb_build_object(
+	PERFORM crm.put_view('cart_items', 'What lies in carts, or lay in them when they were ordered, one row per cart and product.', jsonb_build_object(
 			'cart_id', 'The cart.', 'product_id', 'The product.', 'product_name', 'Its name.', 'product_category', 'Its category.', 'quantity', 'How many.', 'price', 'Price of one.', 'currency', 'Currency of it.'), $view$
 		SELECT c.cart_id, i.key AS product_id, i.value->>'productName' AS product_name, i.value->>'category' AS product_category, (i.value->>'quantity')::integer AS quantity,
 			   (i.value->>'price')::numeric AS price, c.currency

@@ -108,3 +108,21 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.put_journey_views() IS 'Private, for install(): views of journeys.';
+
+CREATE FUNCTION crm.expect_journey_types(VARIADIC types text[]) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	unknown text;
+BEGIN
+	SELECT min(t) INTO unknown FROM unnest(types) t
+	 WHERE NOT EXISTS (SELECT FROM crm.catalogue() c WHERE c.type = t AND c.category IN ('visit', 'cart', 'order', 'message', 'customer'))
+	   AND NOT EXISTS (SELECT FROM eventsource.event_types e WHERE e.type = t AND e.category IN ('visit', 'cart', 'order', 'message', 'customer'));
+	IF unknown IS NOT NULL THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no event type "%s" of visits, carts, orders, messages or customers', unknown),
+			DETAIL = 'Journeys have none of it, so the answer would be that nobody did it.',
+			HINT = 'The view crm.event_types lists event types.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_journey_types(text[]) IS 'Private, for reports: a type that is misspelt is not one that nobody did. Errors: 42704.';

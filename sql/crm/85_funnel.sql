@@ -52,11 +52,20 @@ $$;
 COMMENT ON FUNCTION crm.put_funnel_views() IS 'Private, for install(): views of funnels.';
 
 CREATE FUNCTION crm.funnel_steps(funnel_id text) RETURNS TABLE (n integer, name text, step jsonb)
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN QUERY
 	SELECT f.step_number, f.stage, jsonb_build_object('name', f.stage, 'events', to_jsonb(string_to_array(f.event_types, ' > ')))
-	  FROM crm.funnel_stages f WHERE f.funnel_id = funnel_steps.funnel_id ORDER BY f.step_number
+	  FROM crm.funnel_stages f WHERE f.funnel_id = funnel_steps.funnel_id ORDER BY f.step_number;
+	IF NOT FOUND THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no funnel "%s"', funnel_id),
+			DETAIL = 'Nobody has defined it, and it is none of the documents''.',
+			HINT = 'The view crm.funnel_stages lists those there are.';
+	END IF;
+END
 $$;
-COMMENT ON FUNCTION crm.funnel_steps(text) IS 'Private: the stages of a funnel.';
+COMMENT ON FUNCTION crm.funnel_steps(text) IS 'Private: the stages of a funnel. Errors: 42704 there is none.';
 
 CREATE FUNCTION crm.define_funnel(funnel_id text, steps jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -296,7 +296,7 @@ BEGIN
 		 UNION ALL SELECT 'it does nothing but wait' WHERE NOT jsonb_path_exists(steps, '$[*] ? (@.type != "wait")')
 		 -- Each message would lead to the next one.
 		 UNION ALL SELECT format('%s is what a campaign that sends makes happen itself: only a trigger with "once": "customer" ends', string_agg(t, ', '))
-					 FROM (SELECT trigger->>'event' UNION ALL SELECT jsonb_array_elements_text(f.step->'events') FROM crm.funnel_steps(trigger->>'funnel') f WHERE f.name = trigger->>'stage') x (t)
+					 FROM (SELECT trigger->>'event' UNION ALL SELECT unnest(string_to_array(f.event_types, ' > ')) FROM crm.funnel_stages f WHERE f.funnel_id = trigger->>'funnel' AND f.stage = trigger->>'stage') x (t)
 					WHERE t IN ('MessageQueued', 'MessageSent', 'MessageSkipped', 'MessageFailed', 'MessageDelivered') AND trigger->>'once' IS DISTINCT FROM 'customer'
 					  AND jsonb_path_exists(steps, '$[*] ? (@.type starts with "send-")') HAVING count(*) > 0
 		 UNION ALL SELECT 'a campaign has a name of letters, digits, - and _' WHERE campaign_id !~ '^[A-Za-z0-9_-]{1,60}$'
@@ -304,7 +304,7 @@ BEGIN
 		 UNION ALL SELECT format('trigger knows nothing of %s', k) FROM jsonb_object_keys(trigger) k WHERE k NOT IN ('event', 'conditions', 'where', 'idle', 'funnel', 'stage', 'once', 'condition')
 		 UNION ALL SELECT 'trigger needs an event, or a funnel, a stage and idle' WHERE NOT trigger ? 'event' AND NOT trigger ?& '{funnel,stage,idle}'
 		 UNION ALL SELECT format('there is no stage "%s" in funnel "%s"', trigger->>'stage', trigger->>'funnel') WHERE trigger ? 'funnel'
-				   AND NOT EXISTS (SELECT FROM crm.funnel_steps(trigger->>'funnel') f WHERE f.name = trigger->>'stage')
+				   AND NOT EXISTS (SELECT FROM crm.funnel_stages f WHERE f.funnel_id = trigger->>'funnel' AND f.stage = trigger->>'stage')
 		 UNION ALL SELECT format('condition "%s" is unknown', trigger->>'condition') WHERE trigger->>'condition' NOT IN ('viewed-multiple-products-no-cart', 'started-checkout-not-completed')) p;
 	BEGIN
 		idle := (trigger->>'idle')::interval;

@@ -11,6 +11,7 @@ BEGIN
 			DETAIL = format('There are %s of %s.', retention.periods, retention.period),
 			HINT = 'For example period => ''7 days'', periods => 8.';
 	END IF;
+	PERFORM crm.expect_journey_types(first_type, return_type);
 	RETURN QUERY
 	WITH began AS MATERIALIZED (
 		SELECT j.customer_id, min(j.occurred_at) AS at FROM crm.journeys j
@@ -29,7 +30,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.retention(text, text, interval, integer, timestamptz, timestamptz) IS
-	'Of the customers whose first event of one type occurred from start_at until before end_at (period 0), how many have an event of another in the first, second ... period after: one row per period; the first begins one period later, inclusive. Errors: 22023 no periods.';
+	'Of the customers whose first event of one type occurred from start_at until before end_at (period 0), how many have an event of another in the first, second ... period after: one row per period; the first begins one period later, inclusive. Errors: 22023 no periods, 42704 unknown event type.';
 
 CREATE FUNCTION crm.flows(first_type text, steps integer DEFAULT 3, direction text DEFAULT 'forward', start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity')
 	RETURNS TABLE (event_path text, unique_users bigint)
@@ -42,6 +43,7 @@ BEGIN
 			DETAIL = 'A flow goes on from an event, or leads to it.',
 			HINT = 'Give forward or backward, and one step or more.';
 	END IF;
+	PERFORM crm.expect_journey_types(first_type);
 	RETURN QUERY
 	SELECT p.path, count(*)
 	  FROM (SELECT f.customer_id, string_agg(x.event_type, ' > ' ORDER BY x.occurred_at, x.event_position) AS path
@@ -61,4 +63,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.flows(text, integer, text, timestamptz, timestamptz) IS
-	'What customers did after (or, backward, before) their first event of a type: paths of so many steps, joined by '' > '', with how many took them, most first. Errors: 22023 another direction.';
+	'What customers did after (or, backward, before) their first event of a type: paths of so many steps, joined by '' > '', with how many took them, most first. Errors: 22023 another direction, 42704 unknown event type.';

@@ -61,6 +61,7 @@ BEGIN
 			DETAIL = format('It is %s.', attribution.half_life),
 			HINT = 'The documents'' is 7 days.';
 	END IF;
+	PERFORM crm.expect_journey_types(attribution.conversion_type);
 	RETURN QUERY
 	WITH weighed AS (
 		SELECT t.*, CASE chosen
@@ -83,7 +84,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.attribution(text, text, interval, interval, timestamptz, timestamptz, text[], text) IS
-	'Parts the credit (0 to 100) and the value of conversions among the touches before them, one row per touch. model: first_touch, last_touch, linear, time_decay, position_based; conversion_type: an event with a customer; lookback: how old a touch may be, inclusive; half_life: for time_decay; start_at, end_at: when conversions occurred, without the end; excluded_channels: touches that do not count. A conversion without touches is one of channel direct, with a path_length of 0. Errors: 22023 unknown model, bad half_life.';
+	'Parts the credit (0 to 100) and the value of conversions among the touches before them, one row per touch. model: first_touch, last_touch, linear, time_decay, position_based; conversion_type: an event with a customer; lookback: how old a touch may be, inclusive; half_life: for time_decay; start_at, end_at: when conversions occurred, without the end; excluded_channels: touches that do not count. A conversion without touches is one of channel direct, with a path_length of 0. Errors: 22023 unknown model, bad half_life; 42704 unknown conversion_type.';
 
 CREATE FUNCTION crm.put_attribution_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -103,7 +104,7 @@ BEGIN
 				 WHERE k.type = 'MessageClicked' AND k.customer_id = t.customer_id AND k.channel = t.channel AND k.campaign_id IS NOT DISTINCT FROM t.campaign_id
 				   AND k.occurred_at <= t.occurred_at AND k.occurred_at > t.occurred_at - gap.value::interval)) $view$);
 
-	PERFORM crm.put_view('paths_to_conversion', 'Orders with the way that led to them within 30 days, one row each.', jsonb_build_object(
+	PERFORM crm.put_view('paths_to_conversion', 'Orders as they were placed, paid or not, with the way that led to them within 30 days, one row each.', jsonb_build_object(
 			'cv_id', 'The conversion: the stream of the order.', 'customer_id', 'Who ordered.', 'cv_tstamp', 'When.', 'cv_type', 'OrderPlaced.', 'cv_total_revenue', 'Total of the order.', 'currency', 'Currency of it.', 'path_length', 'How many touches; 0: none.',
 			'channel_transformed_path', 'Channels of the touches in order, joined by '' > ''.', 'campaign_transformed_path', 'Campaigns likewise; touches without one are left out.'), $view$
 		SELECT t.conversion_stream AS cv_id, t.customer AS customer_id, t.converted_at AS cv_tstamp, 'OrderPlaced' AS cv_type, t.amount AS cv_total_revenue, t.currency, max(t.path_length) AS path_length,
@@ -111,7 +112,7 @@ BEGIN
 		  FROM crm.touches_of_conversions('OrderPlaced', '30 days', '-infinity', 'infinity', '{}', NULL) t
 		 GROUP BY t.conversion_position, t.conversion_stream, t.customer, t.converted_at, t.amount, t.currency $view$);
 
-	PERFORM crm.put_view('channel_attributions', 'Value of orders by touch and model, one row per touch, within 30 days, with a half-life of 7.', jsonb_build_object(
+	PERFORM crm.put_view('channel_attributions', 'Value of orders as they were placed, paid or not, by touch and model, one row per touch, within 30 days, with a half-life of 7.', jsonb_build_object(
 			'cv_id', 'The conversion: the stream of the order.', 'customer_id', 'Who ordered.', 'cv_tstamp', 'When.', 'cv_type', 'OrderPlaced.', 'cv_total_revenue', 'Total of the order.', 'currency', 'Currency of it and of the attributions.', 'channel', 'Channel of the touch; direct: there was none.', 'campaign_id', 'Its campaign.',
 			'source_index', 'Place of the touch: 1, 2 ...', 'path_length', 'How many touches; 0: none.', 'first_touch_attribution', 'Value by the first touch.', 'last_touch_attribution', 'Value by the last touch.', 'linear_attribution', 'Value in equal parts.',
 			'time_decay_attribution', 'Value by age.', 'position_based_attribution', 'Value by position.'), $view$
@@ -125,7 +126,7 @@ BEGIN
 				 CROSS JOIN LATERAL crm.attribution(m.model) x
 				 GROUP BY x.conversion_position, x.conversion_stream, x.customer, x.converted_at, x.currency, x.channel, x.campaign_id, x.touch_index, x.path_length) a $view$);
 
-	PERFORM crm.put_view('attribution_overview', 'What channels and campaigns are worth, one row per model, touch point and currency. Each model parts all of it, among channels and among campaigns: sum over one of each.', jsonb_build_object(
+	PERFORM crm.put_view('attribution_overview', 'What channels and campaigns are worth by orders as they were placed, paid or not, one row per model, touch point and currency. Each model parts all of it, among channels and among campaigns: sum over one of each.', jsonb_build_object(
 			'attribution_type', 'Model.', 'path_type', 'channel or campaign.', 'touch_point', 'The channel, or campaign; none: touches without one.', 'currency', 'Currency of the revenue.', 'in_n_conversion_paths', 'Orders that it touched.',
 			'attributed_conversions', 'Orders, by their parts.', 'attributed_revenue', 'Value, by its parts.', 'touch_count', 'How many touches.'), $view$
 		SELECT m.model AS attribution_type, p.path_type, p.touch_point, a.currency, count(DISTINCT a.conversion_position) AS in_n_conversion_paths,

@@ -3,7 +3,7 @@
 -- Customers: registration, verification, profiles, closing and opening accounts; consent and preferences at their boundaries.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(85);
+SELECT plan(86);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
@@ -131,6 +131,7 @@ SELECT crm.update_preferences('bob', '{"emailFrequency": "weekly"}', occurred_at
 SELECT is((SELECT email_frequency FROM crm.preferences WHERE customer_id = 'bob'), 'weekly', 'of two at one time the one recorded last holds');
 SELECT is(pg_temp.outcome($$ SELECT crm.update_preferences('bob', '{"emailFrequency": "hourly"}') $$), 'ZE007', 'values are those of the documents');
 SELECT is(pg_temp.outcome($$ SELECT crm.update_preferences('bob', '{"emailFrequence": "daily"}') $$), 'ZE007', 'and so are the fields');
+SELECT is(pg_temp.outcome($$ SELECT crm.update_preferences('bob', '{"timezone": "Berlin"}') $$), '22023', 'and time zones those that there are');
 SELECT is((SELECT count(*) FROM crm.preferences WHERE customer_id = 'ada'), 0::bigint, 'who said nothing has none');
 SELECT crm.update_preferences('ada', '{"categories": ["pens", "ink"], "pushCategories": []}', occurred_at => '2026-07-01 00:00Z') \g /dev/null
 SELECT is((SELECT categories || '/' || coalesce(push_categories, '-') || '/' || coalesce(email_frequency, '-') FROM crm.preferences WHERE customer_id = 'ada'),

@@ -3,7 +3,7 @@
 -- Funnels and attribution: order, skipped stages, windows, no events at all; shares that add up, to the cent.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(84);
+SELECT plan(88);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -75,7 +75,7 @@ SELECT is((SELECT unique_users FROM crm.funnel('purchase', period => '40 minutes
 SELECT is((SELECT unique_users FROM crm.funnel('purchase', period => '39 minutes 59 seconds') WHERE step_number = 5), 0::bigint, 'and not within less');
 SELECT is((SELECT string_agg(unique_users::text, ' ' ORDER BY step_number) FROM crm.funnel('purchase', '2026-01-01', '2026-01-01 10:10')), '4 0 0 0 0', 'bounds hold, the end is not in it');
 SELECT is((SELECT median_time_from_previous FROM crm.funnel('purchase') WHERE step_number = 2), (interval '10 minutes' + interval '2 days') / 2, 'the median of ten minutes and two days');
-SELECT is((SELECT count(*) FROM crm.funnel('nope')), 0::bigint, 'a funnel that is not there has no stages');
+SELECT throws_ok($$ SELECT * FROM crm.funnel('nope') $$, '42704', NULL, 'a funnel that is not there is not one that nobody went through');
 SELECT pg_temp.same_rows($$ SELECT stage, is_reached, event_type, time_in_stage, is_dropoff, is_completed FROM crm.funnel_progress('purchase', 'all') $$, $$ VALUES
 	('awareness', true, 'PageViewed', interval '10 minutes', false, true), ('consideration', true, 'ProductCompared', '10 minutes', false, true), ('intent', true, 'ItemAddedToCart', '10 minutes', false, true),
 	('checkout', true, 'CheckoutStarted', '10 minutes', false, true), ('purchase', true, 'OrderPlaced', NULL, false, true) $$, 'how far one came: from the first entry of a stage to that of the next');
@@ -115,6 +115,10 @@ SELECT throws_ok($$ SELECT * FROM crm.retention('PageViewed', 'PageViewed', '0')
 SELECT is((SELECT string_agg(event_path || ': ' || unique_users, ', ') FROM crm.flows('PageViewed', 1, start_at => '2027-01-01')), 'PageViewed > ProductViewed: 3, PageViewed: 1', 'what people do next');
 SELECT is((SELECT string_agg(event_path || ': ' || unique_users, ', ') FROM crm.flows('ProductViewed', 2, 'backward', start_at => '2027-01-18')), 'PageViewed > ProductViewed: 1', 'and what came before');
 SELECT throws_ok($$ SELECT * FROM crm.flows('PageViewed', direction => 'up') $$, '22023', NULL, 'one way or the other');
+SELECT throws_ok($$ SELECT * FROM crm.flows('PageView') $$, '42704', NULL, 'a type that is misspelt is not one that nobody did');
+SELECT throws_ok($$ SELECT * FROM crm.retention('PageViewed', 'PageView') $$, '42704', NULL, 'nor in a retention');
+SELECT throws_ok($$ SELECT * FROM crm.attribution(conversion_type => 'OrderPlacd') $$, '42704', NULL, 'nor in an attribution');
+SELECT throws_ok($$ SELECT * FROM crm.funnel_progress('purchases', 'c1') $$, '42704', NULL, 'nor is a funnel');
 
 -- ---- attribution ----
 
