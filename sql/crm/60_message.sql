@@ -56,6 +56,7 @@ BEGIN
 	);
 	COMMENT ON TABLE crm.message IS 'Private: messages as they are now, a projection. Read the view messages.';
 	CREATE INDEX IF NOT EXISTS message_customer_idx ON crm.message (customer_id, channel, queued_at);
+	CREATE INDEX IF NOT EXISTS message_campaign_idx ON crm.message (campaign_id) WHERE campaign_id IS NOT NULL;
 	CREATE INDEX IF NOT EXISTS message_failed_idx ON crm.message (failed_at) WHERE status = 'failed';
 
 	CREATE TABLE IF NOT EXISTS crm.contact_rule (

@@ -165,40 +165,55 @@ $$;
 COMMENT ON FUNCTION crm.remove_from_segment(text, text, text, text) IS 'Takes a customer out of a segment; false: was not in it. Errors: ZE002 deleted or unknown customer.';
 
 -- Only who crosses the line leads to an event.
+CREATE FUNCTION crm.segment_changes(customer_id text) RETURNS TABLE (what text, id text, criteria jsonb, score numeric, belongs boolean, is_dropped boolean)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	c record;
+BEGIN
+	SELECT v.status, string_to_array(coalesce(v.segments, ''), ' > ') AS segments, string_to_array(v.affinities, ' > ') AS affinities INTO c
+	  FROM crm.customers v WHERE v.customer_id = segment_changes.customer_id;
+	IF c.status IS NULL OR c.status IN ('deactivated', 'deleted') THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT 'segment', s.segment_id, s.criteria, NULL::numeric, s.belongs, s.is_dropped
+	  FROM (SELECT g.segment_id, m.criteria, m.criteria IS NOT NULL AND NOT g.is_dropped AS belongs, g.is_dropped
+			  FROM crm.segments g
+			  LEFT JOIN LATERAL (SELECT x AS criteria FROM crm.customer_metrics(segment_changes.customer_id) x
+								  WHERE jsonb_path_match(x, g.rule::jsonpath, silent => true) ORDER BY x LIMIT 1) m ON true
+			 WHERE g.rule IS NOT NULL OR g.is_dropped) s
+	 WHERE s.belongs <> (s.segment_id = ANY (c.segments))
+	 ORDER BY s.segment_id;
+	RETURN QUERY
+	SELECT 'affinity', s.category, NULL::jsonb, s.score, s.belongs, false
+	  FROM (SELECT coalesce(a.product_category, k.category) AS category, coalesce(a.score, 0) AS score,
+				   coalesce(a.score, 0) > crm.setting('affinity_threshold')::numeric AS belongs, k.category IS NOT NULL AS is_member
+			  FROM (SELECT p.product_category, max(p.affinity_score) AS score FROM crm.product_affinities p
+					 WHERE p.customer_id = segment_changes.customer_id GROUP BY p.product_category) a
+			  FULL JOIN unnest(c.affinities) k (category) ON k.category = a.product_category) s
+	 WHERE s.belongs <> s.is_member
+	 ORDER BY s.category;
+END
+$$;
+COMMENT ON FUNCTION crm.segment_changes(text) IS 'Private, for recalculate_segments(): which segments and affinities a customer enters or leaves.';
+
 CREATE FUNCTION crm.recalculate_segments(customer_id text) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	c record;
 	s record;
 	n integer := 0;
 BEGIN
 	PERFORM eventsource.lock_stream('customer-' || recalculate_segments.customer_id);
-	SELECT v.status, v.segments, v.affinities INTO c FROM crm.customers v WHERE v.customer_id = recalculate_segments.customer_id;
-	IF c.status IS NULL OR c.status IN ('deactivated', 'deleted') THEN
-		RETURN 0;
-	END IF;
-	FOR s IN SELECT g.segment_id, m.criteria, m.criteria IS NOT NULL AND NOT g.is_dropped AS belongs,
-					g.segment_id = ANY (string_to_array(coalesce(c.segments, ''), ' > ')) AS is_member, g.is_dropped
-			   FROM crm.segments g
-			   LEFT JOIN LATERAL (SELECT x AS criteria FROM crm.customer_metrics(recalculate_segments.customer_id) x
-								   WHERE jsonb_path_match(x, g.rule::jsonpath, silent => true) ORDER BY x LIMIT 1) m ON true
-			  WHERE g.rule IS NOT NULL OR g.is_dropped
-			  ORDER BY g.segment_id LOOP
-		IF s.belongs AND NOT s.is_member THEN
-			n := n + crm.add_to_segment(recalculate_segments.customer_id, s.segment_id, s.criteria)::integer;
-		ELSIF s.is_member AND NOT s.belongs THEN
-			n := n + crm.remove_from_segment(recalculate_segments.customer_id, s.segment_id, CASE WHEN s.is_dropped THEN 'segment-dropped' ELSE 'rule' END)::integer;
-		END IF;
-	END LOOP;
-	FOR s IN SELECT coalesce(a.product_category, k.category) AS category, coalesce(a.score, 0) AS score, coalesce(a.score, 0) > crm.setting('affinity_threshold')::numeric AS belongs, k.category IS NOT NULL AS is_member
-			   FROM (SELECT p.product_category, max(p.affinity_score) AS score FROM crm.product_affinities p
-					  WHERE p.customer_id = recalculate_segments.customer_id GROUP BY p.product_category) a
-			   FULL JOIN unnest(string_to_array(c.affinities, ' > ')) k (category) ON k.category = a.product_category
-			  ORDER BY 1 LOOP
-		IF s.belongs <> s.is_member THEN
+	FOR s IN SELECT * FROM crm.segment_changes(recalculate_segments.customer_id) LOOP
+		IF s.what = 'affinity' THEN
 			PERFORM eventsource.append('customer-' || recalculate_segments.customer_id, CASE WHEN s.belongs THEN 'ProductAffinityDetected' ELSE 'ProductAffinityEnded' END,
-						jsonb_build_object('category', s.category, 'affinityScore', s.score));
+						jsonb_build_object('category', s.id, 'affinityScore', s.score));
 			n := n + 1;
+		ELSIF s.belongs THEN
+			n := n + crm.add_to_segment(recalculate_segments.customer_id, s.id, s.criteria)::integer;
+		ELSE
+			n := n + crm.remove_from_segment(recalculate_segments.customer_id, s.id, CASE WHEN s.is_dropped THEN 'segment-dropped' ELSE 'rule' END)::integer;
 		END IF;
 	END LOOP;
 	RETURN n;
@@ -212,7 +227,9 @@ CREATE FUNCTION crm.recalculate_segments() RETURNS integer
 DECLARE
 	n integer;
 BEGIN
-	SELECT coalesce(sum(crm.recalculate_segments(c.customer_id)), 0) INTO n FROM (SELECT x.customer_id FROM crm.customers x ORDER BY x.customer_id COLLATE "C") c;
+	-- They alone are locked who enter or leave, and only then.
+	SELECT coalesce(sum(crm.recalculate_segments(c.customer_id)), 0) INTO n
+	  FROM (SELECT x.customer_id FROM crm.customers x WHERE EXISTS (SELECT FROM crm.segment_changes(x.customer_id)) ORDER BY x.customer_id COLLATE "C") c;
 	PERFORM eventsource.append('segment-all', 'SegmentationRecalculated', jsonb_build_object('segmentCount', (SELECT count(*) FROM crm.segments s WHERE NOT s.is_dropped)));
 	RETURN n;
 END

@@ -38,6 +38,7 @@ BEGIN
 	);
 	COMMENT ON TABLE crm.campaign_run IS 'Private: customers in campaigns, a projection. Read the view campaign_runs.';
 	CREATE INDEX IF NOT EXISTS campaign_run_customer_idx ON crm.campaign_run (customer_id, campaign_id);
+	CREATE INDEX IF NOT EXISTS campaign_run_campaign_idx ON crm.campaign_run (campaign_id);
 
 	RETURN crm.put_projection('crm.campaign', 'campaign', jsonb_build_object(
 			'CampaignDefined', always || $rule$, status = 'running', campaign_version = row.campaign_version + 1, definition = event.data,
@@ -61,12 +62,14 @@ BEGIN
 		SELECT c.campaign_id, c.status, c.campaign_version, c.definition->'trigger' AS trigger, c.definition->>'messageClass' AS message_class,
 			   (SELECT string_agg(x, ' > ') FROM jsonb_array_elements_text(CASE jsonb_typeof(c.definition->'exits') WHEN 'array' THEN c.definition->'exits' ELSE '[]' END) x) AS exits,
 			   jsonb_array_length(c.definition->'steps') AS step_count, c.definition->>'description' AS description,
-			   r.run_count, r.active_run_count, r.completed_run_count, m.sent_count, m.skipped_count, m.clicked_count, c.changed_at, c.changed_by
+			   -- Counted only for who asks.
+			   (SELECT count(*) FROM crm.campaign_run x WHERE x.campaign_id = c.campaign_id) AS run_count,
+			   (SELECT count(*) FROM crm.campaign_run x WHERE x.campaign_id = c.campaign_id AND x.ended_at IS NULL) AS active_run_count,
+			   (SELECT count(*) FROM crm.campaign_run x WHERE x.campaign_id = c.campaign_id AND x.end_reason = 'completed') AS completed_run_count,
+			   (SELECT count(x.sent_at) FROM crm.message x WHERE x.campaign_id = c.campaign_id) AS sent_count,
+			   (SELECT count(x.skipped_at) FROM crm.message x WHERE x.campaign_id = c.campaign_id) AS skipped_count,
+			   (SELECT count(x.clicked_at) FROM crm.message x WHERE x.campaign_id = c.campaign_id) AS clicked_count, c.changed_at, c.changed_by
 		  FROM crm.campaign c
-		 CROSS JOIN LATERAL (SELECT count(*) AS run_count, count(*) FILTER (WHERE x.ended_at IS NULL) AS active_run_count, count(*) FILTER (WHERE x.end_reason = 'completed') AS completed_run_count
-							   FROM crm.campaign_run x WHERE x.campaign_id = c.campaign_id) r
-		 CROSS JOIN LATERAL (SELECT count(x.sent_at) AS sent_count, count(x.skipped_at) AS skipped_count, count(x.clicked_at) AS clicked_count
-							   FROM crm.message x WHERE x.campaign_id = c.campaign_id) m
 		 WHERE eventsource.may_read_category('campaign') $view$);
 
 	PERFORM crm.put_view('campaign_steps', 'Steps of campaigns, one row each.', jsonb_build_object(

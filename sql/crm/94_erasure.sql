@@ -25,8 +25,16 @@ BEGIN
 	   FROM (SELECT * FROM crm.messages x WHERE x.customer_id = erase_customer.customer_id AND x.status = 'queued' ORDER BY x.message_id COLLATE "C") m;
 	PERFORM eventsource.append(stream, 'CustomerDataDeleted', jsonb_build_object('deletionType', erase_customer.mode, 'eventsAnonymized', known,
 		'completedAt', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), actor => erase_customer.actor);
-	RETURN QUERY SELECT e.target, e.affected FROM eventsource.erase_subject(stream, erase_customer.mode, erase_customer.reason, erase_customer.actor) e;
+	-- What was done in a visit before it was known whose it is, is about the visit: that goes, too.
+	RETURN QUERY
+	SELECT e.target, sum(e.affected)::bigint
+	  FROM (SELECT stream AS subject
+			 UNION ALL SELECT 'visit-' || v.session_id FROM crm.sessions v
+						WHERE v.customer_id = erase_customer.customer_id AND EXISTS (SELECT FROM eventsource.subject_events('visit-' || v.session_id))) s
+	 CROSS JOIN LATERAL eventsource.erase_subject(s.subject, erase_customer.mode, erase_customer.reason, erase_customer.actor) WITH ORDINALITY e (target, affected, n)
+	 GROUP BY e.target
+	 ORDER BY min(e.n);
 END
 $$;
 COMMENT ON FUNCTION crm.erase_customer(text, text, text, text) IS
-	'Forgets a customer, in this transaction: segments and messages that wait go, personal fields of all events about the customer go as the mode says (see eventsource.erase_subject()), and nothing is recorded of the customer any more. What was bought stays, without a person. Integrations are told. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (eventsource.grant_eraser), ZE002 unknown customer, ZE009 erased already.';
+	'Forgets a customer, in this transaction: segments and messages that wait go, personal fields of all events about the customer, and of visits before it was known whose they are, go as the mode says (see eventsource.erase_subject()), and nothing is recorded of the customer any more. What was bought stays, without a person. Integrations are told. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (eventsource.grant_eraser), ZE002 unknown customer, ZE009 erased already.';

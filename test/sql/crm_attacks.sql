@@ -10,7 +10,7 @@ CREATE ROLE crm_attacks_stranger;
 CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
 SET client_min_messages = warning;
 CREATE EXTENSION eventsource_crm CASCADE;
-SELECT plan(48);
+SELECT plan(54);
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
 ALTER SCHEMA crm OWNER TO postgres;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
@@ -116,5 +116,35 @@ SELECT count(*) FROM crm.erase_customer('cy') \g /dev/null
 SELECT max(event_position) AS last FROM crm.poll_integration('mailer', 1000) WHERE action = 'delete' \gset
 SELECT lives_ok(format($$ SELECT crm.nack_integration('mailer', %s, 'delete', 'cy', 'TIMEOUT') $$, :last), 'that an erasure could not be told is recorded');
 SELECT is((SELECT customer_id FROM crm.integration_deliveries WHERE NOT is_delivered), NULL, 'without whom');
+
+-- ---- what an erasure leaves ----
+
+SELECT crm.import_event('Products Searched', NULL, '{"query": "a gift from Dee"}', anonymous_id => 'anon7') \g /dev/null
+SELECT crm.import_event('Page Viewed', 'dee', '{"url": "/"}', anonymous_id => 'anon7') \g /dev/null
+SELECT crm.import_event('Products Searched', NULL, '{"query": "for nobody"}', anonymous_id => 'anon8') \g /dev/null
+SELECT is((SELECT affected FROM crm.erase_customer('dee') WHERE target = 'personal fields'), 4::bigint, 'what was searched for before it was known who did goes with the customer');
+SELECT is((SELECT string_agg(data->>'query', ', ' ORDER BY position) FROM eventsource.events WHERE type = 'SearchPerformed'), '[redacted], for nobody', 'and nothing of others');
+
+-- ---- locks and plans ----
+
+SELECT is(crm.recalculate_segments(), 0, 'nobody enters or leaves a segment');
+BEGIN;
+SELECT crm.recalculate_segments() \g /dev/null
+-- The log's, and that of segment-all.
+SELECT is(count(*), 2::bigint, 'so no customer is locked') FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+ROLLBACK;
+CREATE FUNCTION pg_temp.plan_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	plan text := '';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (VERBOSE, COSTS OFF) ' || query LOOP
+		plan := plan || line || E'\n';
+	END LOOP;
+	RETURN plan;
+END
+$$;
+SELECT unalike(pg_temp.plan_of($$ SELECT 1 FROM crm.campaigns WHERE campaign_id = 'once' AND status = 'running' $$), '%crm.message%', 'to trigger a campaign its messages are not counted');
+SELECT unalike(pg_temp.plan_of($$ SELECT * FROM crm.customer_audit_trail WHERE customer_id = 'ada' $$), '%t.customer_id = ''ada''%', 'the trail of one customer is not looked for in those of all');
 
 \i test/own_database_end.sql
