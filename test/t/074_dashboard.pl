@@ -44,9 +44,9 @@ sub browse
 {
 	my ($file, @flags) = @_;
 	my ($out, $err);
-	run([ $browser, qw(--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update
+	run([ qw(timeout -k 5 180), $browser, qw(--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update
 			--disable-sync --hide-scrollbars --enable-logging=stderr --virtual-time-budget=10000), "--user-data-dir=$dir/browser", @flags, "file://$file" ],
-		'<', \'', '>', \$out, '2>', \$err, timeout(180)) or diag("$browser: $err");
+		'<', \'', '>', \$out, '2>', \$err) or diag("$browser: $err");
 	return ($out, join '', grep { /CONSOLE/ } split /^/, $err);
 }
 
@@ -97,7 +97,7 @@ is(table($page, 'stages'), join("\n", 'purchase|1|awareness|0|–|–|–|–', 
 
 # ---- a year, and somebody who means ill ----
 
-my $evil = q{<img src=x onerror=alert(1)></script>'"&};
+my $evil = q{<img src=x onerror=console.error(1)></script>'"&};
 $node->psql('log', undef, extra_params => [ '-q', '-f', "$source/sample.sql" ], on_error_die => 1);
 sql(qq{SELECT crm.create_lead('9001', name => 'Evangeline Malory', email => 'evangeline\@example.com', agent_id => \$e\$$evil\$e\$, occurred_at => '2025-06-01 12:00Z')});
 sql(q{SELECT eventsource.append('lead-9001', t, d, r, occurred_at => '2025-06-02 12:00Z') FROM (VALUES (1, 'contact_attempted', NULL, jsonb '{"channel": "phone"}'), (2, 'motivation_confirmed', NULL, '{}'), (3, 'buyer_agreement_signed', NULL, '{}'), (4, 'deal_collapsed', 'appraisal', '{}')) v (n, t, r, d) ORDER BY n});
