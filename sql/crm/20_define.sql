@@ -230,6 +230,33 @@ CREATE FUNCTION crm.quiet_hours_pattern() RETURNS text
 $$;
 COMMENT ON FUNCTION crm.quiet_hours_pattern() IS 'Private: what setting quiet_hours looks like.';
 
+-- Before install() nothing holds: no state machine, no schema, and no field is personal.
+CREATE FUNCTION crm.expect_installed() RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF to_regclass('crm.settings') IS NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = 'the CRM is not installed in this database',
+			DETAIL = 'CREATE EXTENSION brings its functions; event types, state machines and views are made by install().',
+			HINT = 'Let the owner of the extension call: SELECT crm.install().';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_installed() IS 'Private, for commands that read no view of ours. Errors: 55000 before install().';
+
+CREATE FUNCTION crm.expect_found(is_found boolean, what text, view_name text) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF is_found IS NOT TRUE THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no %s', what),
+			DETAIL = 'Nothing was recorded.',
+			HINT = format('The view crm.%s lists those there are.', view_name);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_found(boolean, text, text) IS 'Private, for commands about something that must be there. Errors: 42704 if it is not.';
+
 CREATE FUNCTION crm.put_settings() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -267,6 +294,7 @@ CREATE FUNCTION crm.set_setting(setting_name text, value text) RETURNS void
 DECLARE
 	d record;
 BEGIN
+	PERFORM crm.expect_installed();
 	SELECT * INTO d FROM crm.setting_defaults() s WHERE s.name = setting_name;
 	IF NOT FOUND THEN
 		RAISE undefined_object USING

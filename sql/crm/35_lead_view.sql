@@ -50,10 +50,10 @@ BEGIN
 	PERFORM crm.put_view('sla_first_contacts', 'First contact: one row per lead that came in by an inquiry. Leads from before have none.', jsonb_build_object(
 			'lead_id', 'The lead.', 'agent_id', 'Whose it is now.', 'intake_at', 'When the inquiry arrived.',
 			'due_at', 'Until when it is to be contacted: setting first_contact_sla later, inclusive.',
-			'first_outreach_at', 'First attempt to reach it; NULL: none yet.', 'response_time', 'From the inquiry to it.',
+			'first_outreach_at', 'First attempt to reach it; NULL: none yet.', 'response_time', 'From the inquiry to it; NULL: none yet.',
 			'status', 'met, breached, or active while it can still be met.', 'is_breached', 'True if breached.'), $view$
 		SELECT l.lead_id, l.agent_id, l.intake_at, due.at AS due_at, l.first_outreach_at,
-			   greatest(l.first_outreach_at - l.intake_at, '0') AS response_time,
+			   CASE WHEN l.first_outreach_at IS NOT NULL THEN greatest(l.first_outreach_at - l.intake_at, '0') END AS response_time,
 			   CASE WHEN l.first_outreach_at <= due.at THEN 'met' WHEN coalesce(l.first_outreach_at, now()) > due.at THEN 'breached' ELSE 'active' END AS status,
 			   coalesce(l.first_outreach_at, now()) > due.at AS is_breached
 		  FROM crm.lead l

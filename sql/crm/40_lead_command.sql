@@ -4,6 +4,7 @@
 CREATE FUNCTION crm.append_to_lead(lead_id text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL,
 		actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_installed();
 	SELECT * FROM eventsource.append('lead-' || lead_id, type, jsonb_strip_nulls(data), reason => reason, actor => actor, occurred_at => occurred_at)
 $$;
 COMMENT ON FUNCTION crm.append_to_lead(text, text, jsonb, text, text, timestamptz) IS 'Private, for commands: appends to a lead''s stream; members of data that are null are left out.';
@@ -15,6 +16,13 @@ CREATE FUNCTION crm.create_lead(lead_id text DEFAULT NULL, name text DEFAULT NUL
 DECLARE
 	id CONSTANT text := coalesce(lead_id, gen_random_uuid()::text);
 BEGIN
+	PERFORM crm.expect_installed();
+	IF eventsource.stream_version('lead-' || id) > 0 THEN
+		RAISE SQLSTATE 'ZE002' USING
+			MESSAGE = format('lead "%s" is there already', id),
+			DETAIL = 'An inquiry begins a lead, and nothing was recorded.',
+			HINT = 'Give another lead_id, or none; what happens to a lead that is there, log_contact(), transition_lead() and others record.';
+	END IF;
 	PERFORM crm.append_to_lead(id, 'contact_form_submission', jsonb_build_object('name', name, 'email', email, 'phone', phone,
 				'source', source, 'property', property, 'message', message), actor => actor, occurred_at => occurred_at);
 	IF agent_id IS NOT NULL THEN
@@ -30,6 +38,7 @@ CREATE FUNCTION crm.transition_lead(lead_id text, event_type text, reason text D
 		actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL, expected_version bigint DEFAULT NULL,
 		idempotency_key text DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_installed();
 	SELECT * FROM eventsource.append('lead-' || lead_id, event_type, data, reason => reason, actor => actor, expected_version => expected_version,
 									 occurred_at => occurred_at, idempotency_key => idempotency_key)
 $$;
@@ -99,6 +108,7 @@ CREATE FUNCTION crm.backfill_lead(lead_id text, state text, created_at timestamp
 DECLARE
 	stream CONSTANT text := 'lead-' || lead_id;
 BEGIN
+	PERFORM crm.expect_installed();
 	IF (SELECT s.version FROM eventsource.lock_stream(stream) s) > 0 THEN
 		RETURN false;
 	END IF;

@@ -25,6 +25,21 @@ CREATE FUNCTION crm.consent_expiry(purpose text, granted_at timestamptz) RETURNS
 $$;
 COMMENT ON FUNCTION crm.consent_expiry(text, timestamptz) IS 'Private, for commands: until when a consent lasts by the settings; NULL: an unknown purpose.';
 
+-- Two may register at once, so that only the index knows.
+CREATE FUNCTION crm.expect_free_address(error_message text) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF position('customer_email_is_taken' IN error_message) > 0 THEN
+		RAISE unique_violation USING
+			MESSAGE = 'the e-mail address is taken',
+			DETAIL = 'Another customer has it; upper and lower case are the same.',
+			HINT = 'Give another address, or let that customer sign in.',
+			CONSTRAINT = 'customer_email_is_taken';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_free_address(text) IS 'Private, for commands: says in words what a unique index refused. Errors: 23505 customer_email_is_taken.';
+
 CREATE FUNCTION crm.register_customer(email text, terms_version text, source text DEFAULT 'web', first_name text DEFAULT NULL, last_name text DEFAULT NULL,
 		phone text DEFAULT NULL, marketing_consent boolean DEFAULT false, ip_address text DEFAULT NULL, user_agent text DEFAULT NULL,
 		customer_id text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL,
@@ -53,6 +68,9 @@ BEGIN
 				'expiresAt', to_char((at + crm.setting('verification_term')::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), true)
 		  ) e (n, type, data, is_wanted)
 		 WHERE e.is_wanted));
+EXCEPTION WHEN unique_violation THEN
+	PERFORM crm.expect_free_address(SQLERRM);
+	RAISE;
 END
 $$;
 COMMENT ON FUNCTION crm.register_customer(text, text, text, text, text, text, boolean, text, text, text, text, timestamptz) IS
@@ -77,6 +95,9 @@ BEGIN
 	PERFORM eventsource.append('customer-' || customer_id, 'EmailVerificationRequested', jsonb_build_object('email', new_email, 'tokenHash', crm.token_hash(token),
 				'expiresAt', to_char((at + crm.setting('verification_term')::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), actor => actor, occurred_at => at);
 	RETURN token;
+EXCEPTION WHEN unique_violation THEN
+	PERFORM crm.expect_free_address(SQLERRM);
+	RAISE;
 END
 $$;
 COMMENT ON FUNCTION crm.change_email(text, text, text, text, text, timestamptz) IS

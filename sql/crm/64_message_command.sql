@@ -150,13 +150,19 @@ BEGIN
 			template_id := m.template_id;
 			content := m.content;
 			SELECT CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO recipient FROM crm.customers c WHERE c.customer_id = m.customer_id;
+			IF recipient = '***' THEN
+				RAISE insufficient_privilege USING
+					MESSAGE = 'permission denied to see whom messages go to',
+					DETAIL = format('Addresses and numbers are personal data, which role "%s" may not see. No message was lent.', current_user),
+					HINT = format('Let the owner of the extension call: SELECT eventsource.grant_personal_data(%L).', current_user);
+			END IF;
 			RETURN NEXT;
 		END IF;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION crm.claim_messages(text, integer, interval, text) IS
-	'Lends at most max_messages messages of a channel to who sends them, after asking again whether they may be sent; those that may not are skipped. It waits for who is at the customers of these messages. recipient: address or number, *** for who may not see personal data. Send them with message_id as the provider''s idempotency key, then call complete_message() or fail_message() for each. For workers of queue crm_<channel> who write to the CRM; see eventsource.claim(). Errors: those of claim().';
+	'Lends at most max_messages messages of a channel to who sends them, after asking again whether they may be sent; those that may not are skipped. It waits for who is at the customers of these messages. recipient: address or number. Send them with message_id as the provider''s idempotency key, then call complete_message() or fail_message() for each. For workers of queue crm_<channel> who write to the CRM; see eventsource.claim(). Errors: those of claim(), 42501 without the right to see personal data.';
 
 CREATE FUNCTION crm.complete_message(message_id text, job_id bigint DEFAULT NULL, provider_message_id text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
 		actor text DEFAULT NULL) RETURNS eventsource.appended
@@ -166,6 +172,7 @@ DECLARE
 	result eventsource.appended;
 BEGIN
 	SELECT v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = complete_message.message_id;
+	PERFORM crm.expect_found(FOUND, format('message "%s"', message_id), 'messages');
 	IF job_id IS NOT NULL THEN
 		PERFORM crm.expect_job(message_id, job_id);
 	END IF;
@@ -178,7 +185,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.complete_message(text, bigint, text, text, integer, text) IS
-	'Says that a message went out; job_id, attempt, worker: as claim_messages() was told and said. Errors: ZE002 sent or skipped already, 55000 if it is not lent to this worker (any more), or is the job of another message.';
+	'Says that a message went out; job_id, attempt, worker: as claim_messages() was told and said. Errors: ZE002 sent or skipped already, 42704 no such message, 55000 if it is not lent to this worker (any more), or is the job of another message.';
 
 CREATE FUNCTION crm.fail_message(message_id text, job_id bigint, error_code text, error_message text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
 		actor text DEFAULT NULL) RETURNS text
@@ -189,6 +196,7 @@ DECLARE
 BEGIN
 	PERFORM crm.expect_job(message_id, job_id);
 	SELECT v.customer_id, v.channel INTO m FROM crm.messages v WHERE v.message_id = fail_message.message_id;
+	PERFORM crm.expect_found(FOUND, format('message "%s"', message_id), 'messages');
 	-- That the address takes no mail is an event of the customer.
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
 	PERFORM eventsource.lock_stream('message-' || message_id);
@@ -209,9 +217,7 @@ DECLARE
 	result eventsource.appended;
 BEGIN
 	SELECT v.customer_id, v.channel, v.campaign_id INTO m FROM crm.messages v WHERE v.message_id = record_message_event.message_id;
-	IF NOT FOUND THEN
-		RETURN NULL;
-	END IF;
+	PERFORM crm.expect_found(FOUND, format('message "%s"', message_id), 'messages');
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
 	SELECT * INTO result FROM eventsource.append('message-' || message_id, event_type,
 			-- Whom it is about is not for a provider to say.
@@ -222,7 +228,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.record_message_event(text, text, jsonb, text, timestamptz) IS
-	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked. NULL, and no event: there is no such message. Errors: ZE002 not sent, ZE007 bad data.';
+	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked. Errors: ZE002 not sent, ZE007 bad data, 42704 no such message.';
 
 CREATE FUNCTION crm.put_message_reactions() RETURNS integer
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$

@@ -131,9 +131,10 @@ COMMENT ON FUNCTION crm.define_segment(text, text, text) IS
 
 CREATE FUNCTION crm.drop_segment(segment_id text) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_found(EXISTS (SELECT FROM crm.segments s WHERE s.segment_id = drop_segment.segment_id), format('segment "%s"', segment_id), 'segments');
 	SELECT eventsource.append('segment-' || segment_id, 'SegmentDropped')
 $$;
-COMMENT ON FUNCTION crm.drop_segment(text) IS 'A segment is not worked out any more; who is in it leaves with the next recalculate_segments().';
+COMMENT ON FUNCTION crm.drop_segment(text) IS 'A segment is not worked out any more; who is in it leaves with the next recalculate_segments(). Errors: 42704 no such segment.';
 
 CREATE FUNCTION crm.add_to_segment(customer_id text, segment_id text, criteria jsonb DEFAULT NULL, actor text DEFAULT NULL) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -373,26 +373,29 @@ COMMENT ON FUNCTION crm.drop_campaign_reactions(text) IS 'Private: nobody enters
 
 CREATE FUNCTION crm.pause_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_found(EXISTS (SELECT FROM crm.campaigns c WHERE c.campaign_id = pause_campaign.campaign_id), format('campaign "%s"', campaign_id), 'campaigns');
 	SELECT eventsource.append('campaign-' || c.campaign_id, 'CampaignSuspended', jsonb_strip_nulls(jsonb_build_object('reason', pause_campaign.reason)), actor => pause_campaign.actor)
 	  FROM crm.campaigns c WHERE c.campaign_id = pause_campaign.campaign_id AND c.status = 'running'
 $$;
-COMMENT ON FUNCTION crm.pause_campaign(text, text, text) IS 'A campaign rests: customers enter it, but what is due waits for resume_campaign(). One that is not running is left as it is.';
+COMMENT ON FUNCTION crm.pause_campaign(text, text, text) IS 'A campaign rests: customers enter it, but what is due waits for resume_campaign(). One that is not running is left as it is. Errors: 42704 no such campaign.';
 
 CREATE FUNCTION crm.resume_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_found(EXISTS (SELECT FROM crm.campaigns c WHERE c.campaign_id = resume_campaign.campaign_id), format('campaign "%s"', campaign_id), 'campaigns');
 	SELECT eventsource.append('campaign-' || c.campaign_id, 'CampaignContinued', jsonb_strip_nulls(jsonb_build_object('reason', resume_campaign.reason)), actor => resume_campaign.actor)
 	  FROM crm.campaigns c WHERE c.campaign_id = resume_campaign.campaign_id AND c.status = 'paused'
 $$;
-COMMENT ON FUNCTION crm.resume_campaign(text, text, text) IS 'A campaign that rested goes on; what was due meanwhile is done within setting campaign_retry.';
+COMMENT ON FUNCTION crm.resume_campaign(text, text, text) IS 'A campaign that rested goes on; what was due meanwhile is done within setting campaign_retry. Errors: 42704 no such campaign.';
 
 CREATE FUNCTION crm.end_campaign(campaign_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM crm.expect_found(EXISTS (SELECT FROM crm.campaigns c WHERE c.campaign_id = end_campaign.campaign_id), format('campaign "%s"', campaign_id), 'campaigns');
 	PERFORM crm.drop_campaign_reactions(campaign_id);
 	PERFORM eventsource.append('campaign-' || campaign_id, 'CampaignEnded', jsonb_strip_nulls(jsonb_build_object('reason', reason)), actor => actor);
 END
 $$;
-COMMENT ON FUNCTION crm.end_campaign(text, text, text) IS 'A campaign is over: nobody enters it, and who is in it leaves at the next step. create_campaign() begins it anew. For admins of the CRM (grant_admin). Errors: 42501.';
+COMMENT ON FUNCTION crm.end_campaign(text, text, text) IS 'A campaign is over: nobody enters it, and who is in it leaves at the next step. create_campaign() begins it anew. For admins of the CRM (grant_admin). Errors: 42704 no such campaign, 42501.';
 
 CREATE FUNCTION crm.trigger_campaign(campaign_id text, customer_id text, data jsonb DEFAULT NULL, actor text DEFAULT NULL, idempotency_key text DEFAULT NULL) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -18,6 +18,8 @@ DECLARE
 BEGIN
 	-- Before its messages, as everywhere.
 	PERFORM eventsource.lock_stream(stream);
+	PERFORM crm.revoke_consent(c.customer_id, c.purpose, c.channel, 'erased', actor => erase_customer.actor)
+	   FROM (SELECT * FROM crm.consents k WHERE k.customer_id = erase_customer.customer_id AND k.status <> 'revoked' ORDER BY k.purpose, k.channel) c;
 	SELECT count(*) INTO known FROM eventsource.subject_events(stream);
 	PERFORM crm.remove_from_segment(m.customer_id, m.segment_id, 'erased', erase_customer.actor)
 	   FROM (SELECT * FROM crm.segment_members s WHERE s.customer_id = erase_customer.customer_id ORDER BY s.segment_id) m;
@@ -37,4 +39,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.erase_customer(text, text, text, text) IS
-	'Forgets a customer, in this transaction: segments and messages that wait go, personal fields of all events about the customer, and of visits before it was known whose they are, go as the mode says (see eventsource.erase_subject()), and nothing is recorded of the customer any more. What was bought stays, without a person. Integrations are told. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (eventsource.grant_eraser), ZE002 unknown customer, ZE009 erased already.';
+	'Forgets a customer, in this transaction: consents, segments and messages that wait go, personal fields of all events about the customer, and of visits before it was known whose they are, go as the mode says (see eventsource.erase_subject()), and nothing is recorded of the customer any more. What was bought stays, without a person. Integrations are told. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (eventsource.grant_eraser), ZE002 unknown customer, ZE009 erased already.';

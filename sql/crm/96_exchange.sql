@@ -12,6 +12,7 @@ DECLARE
 	stream text;
 	data jsonb;
 BEGIN
+	PERFORM crm.expect_installed();
 	SELECT a.type INTO event_type FROM crm.event_type_aliases() a WHERE a.alias = import_event.name AND a.origin = 'segment';
 	IF event_type IS NULL THEN
 		RAISE undefined_object USING

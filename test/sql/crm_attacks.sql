@@ -88,7 +88,7 @@ ROLLBACK;
 SELECT throws_ok($$ SELECT crm.create_campaign('loop', '{"event": "MessageQueued"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '22023', NULL, 'what is sent does not make more be sent');
 SELECT lives_ok($$ SELECT crm.create_campaign('once', '{"event": "MessageDelivered", "once": "customer"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, 'but once');
 SELECT lives_ok($$ SELECT crm.create_campaign('clicked', '{"event": "MessageClicked"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, 'what a customer does may');
-SELECT lives_ok($$ SELECT crm.end_campaign('.*') $$, 'the name of a campaign is no pattern');
+SELECT throws_ok($$ SELECT crm.end_campaign('.*') $$, '42704', NULL, 'the name of a campaign is no pattern');
 SELECT ok(count(*) > 0, 'others go on') FROM eventsource.reactions WHERE name LIKE 'campaign\_clicked%';
 
 -- ---- clocks that are wrong, terms that never end ----

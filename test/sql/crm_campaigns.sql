@@ -3,7 +3,7 @@
 -- Campaigns: what they do, when, for whom, and what they leave alone; the examples of the documents.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(57);
+SELECT plan(60);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -94,6 +94,8 @@ CALL pg_temp.run();
 SELECT is(pg_temp.run_of('dee', 'quick') || ': ' || pg_temp.messages('dee'), 'completed 1 queued: three', 'who comes goes by the new one');
 -- eve abandons and orders between two steps.
 SELECT crm.create_campaign('slow', '{"event": "CartAbandoned"}', '[{"type": "wait", "config": {"duration": "300 milliseconds"}}, {"type": "send-email", "config": {"templateId": "late"}}]', exits => '{OrderPlaced}') \g /dev/null
+SELECT throws_ok(format('SELECT crm.%s_campaign(''nope'')', command), '42704', 'there is no campaign "nope"', command || ' one that is not there')
+  FROM unnest('{pause,resume,end}'::text[]) command;
 SELECT crm.end_campaign('quick') \g /dev/null
 SELECT crm.add_to_cart('k5', 'pen', 1, 10, 'EUR', 'eve', occurred_at => now() - interval '2 hours') \g /dev/null
 SELECT eventsource.run_due() \g /dev/null

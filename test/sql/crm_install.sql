@@ -2,7 +2,7 @@
 \i test/own_database.sql
 -- The second extension: what it makes when, install() once and again, comments, rights, views for BI tools.
 CREATE EXTENSION eventsource_crm;
-SELECT plan(34);
+SELECT plan(42);
 
 CREATE TEMP VIEW crm_function AS
 SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace;
@@ -35,6 +35,14 @@ SELECT is((SELECT string_agg(DISTINCT split_part(split_part(signature::text, '('
 SELECT is_empty($$
 	SELECT unnest(crm.reader_functions() || crm.writer_functions()) EXCEPT SELECT proname FROM crm_function
 $$, 'what readers and writers are granted exists');
+
+-- ---- before install() ----
+
+SELECT throws_ok(command, '55000', 'the CRM is not installed in this database', 'before install(): ' || command) FROM (VALUES
+	('SELECT crm.create_lead(''l'', name => ''Ada'')'), ('SELECT crm.transition_lead(''l'', ''lead_re_engaged'')'), ('SELECT crm.backfill_lead(''l'', ''NEW'', now())'),
+	('SELECT crm.add_to_cart(''k'', ''pen'', 1, 1, ''EUR'')'), ('SELECT crm.place_order(''c'', ''[]'', ''EUR'')'),
+	('SELECT crm.import_event(''Page Viewed'', ''c'')'), ('SELECT crm.set_setting(''first_contact_sla'', ''1 minute'')')) v (command);
+SELECT is((SELECT count(*) FROM eventsource.events), 0::bigint, 'and nothing is recorded without rules');
 
 -- ---- install() ----
 

@@ -3,7 +3,7 @@
 -- Integrations, erasure, events of others in and ours out.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(46);
+SELECT plan(48);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -57,6 +57,8 @@ SELECT is((SELECT data->>'ipAddress' FROM eventsource.events WHERE stream = 'cus
 SELECT is((SELECT status || ' ' || net_amount FROM crm.orders WHERE order_id = 'o1'), 'confirmed 10', 'what was bought stays');
 SELECT is((SELECT status || ' ' || skip_reason FROM crm.messages WHERE message_id = 'm1'), 'skipped erased', 'what waited is not sent');
 SELECT is((SELECT count(*) FROM crm.segment_members WHERE customer_id = 'ada'), 0::bigint, 'no segment has her');
+SELECT is((SELECT count(*) FROM crm.consents WHERE customer_id = 'ada' AND is_active), 0::bigint, 'no consent holds');
+SELECT is(crm.has_consent('ada', 'analytics', 'email'), false, 'of whatever purpose');
 SELECT is((SELECT reasons FROM crm.can_contact('ada', 'email', 'transactional')), 'erased', 'nobody writes to her');
 SELECT throws_ok($$ SELECT crm.erase_customer('ada') $$, 'ZE009', NULL, 'who is erased is not erased again');
 SELECT throws_ok($$ SELECT crm.grant_consent('ada', 'marketing', 'email') $$, 'ZE009', NULL, 'nothing is recorded of her any more');

@@ -3,7 +3,7 @@
 -- Views of leads: at their boundaries, and over a simulated brokerage each against a computation of its own from the log.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(61);
+SELECT plan(62);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
@@ -16,6 +16,7 @@ SELECT crm.create_lead('met', occurred_at => now() - interval '1 hour'), crm.log
 SELECT is((SELECT (status, is_breached)::text FROM crm.sla_first_contacts WHERE lead_id = v.lead), v.wanted, v.lead || ': ' || v.wanted)
   FROM (VALUES ('met', '(met,f)'), ('late', '(breached,t)'), ('active', '(active,f)'), ('breached', '(breached,t)')) v (lead, wanted);
 SELECT is((SELECT response_time FROM crm.sla_first_contacts WHERE lead_id = 'late'), interval '5 minutes 1 us', 'how long it took');
+SELECT is((SELECT response_time FROM crm.sla_first_contacts WHERE lead_id = 'active'), NULL, 'nothing yet where nobody tried');
 SELECT crm.log_contact('breached', 'email') \g /dev/null
 SELECT is((SELECT status FROM crm.sla_first_contacts WHERE lead_id = 'breached'), 'breached', 'what is breached stays so when it is contacted');
 SELECT crm.set_setting('first_contact_sla', '1 hour') \g /dev/null

@@ -3,7 +3,7 @@
 -- Messages: who may be sent what, at the documents' boundaries; the queue, and what becomes of messages.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(99);
+SELECT plan(102);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -177,6 +177,9 @@ SELECT job_id, attempt FROM crm.claim_messages('email', 10) \gset
 SELECT is((crm.complete_message('p2', :job_id, 'sg-1', attempt => :attempt)).state, 'sent', 'it was sent');
 SELECT is((SELECT state || ' ' || result FROM eventsource.jobs WHERE job_id = :job_id), 'done {"provider_message_id": "sg-1"}', 'the job is done');
 SELECT throws_ok($$ SELECT crm.complete_message('p2') $$, 'ZE002', NULL, 'once');
+SELECT throws_ok($$ SELECT crm.complete_message('nope') $$, '42704', 'there is no message "nope"', 'and no other');
+SELECT throws_ok($$ SELECT crm.record_message_event('nope', 'MessageDelivered') $$, '42704', 'there is no message "nope"', 'what was not sent does not arrive');
+SELECT throws_ok($$ SELECT crm.set_setting('quiet_hours', '22-8') $$, '22023', 'invalid value for setting "quiet_hours"', 'quiet hours have minutes');
 SELECT is((crm.record_message_event('p2', 'MessageDelivered')).state, 'delivered', 'it arrived');
 SELECT is((crm.record_message_event('p2', 'MessageOpened')).state, 'delivered', 'it was opened');
 SELECT is((crm.record_message_event('p2', 'MessageBounced', '{"bounceType": "permanent"}')).state, 'bounced', 'and came back all the same');

@@ -3,7 +3,7 @@
 -- Carts, orders, payments, refunds and the ledger: what may happen, to the cent, and what follows by itself.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(96);
+SELECT plan(105);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -82,7 +82,7 @@ SELECT pg_temp.ordered('o1', '2026-01-04', 'k1') \g /dev/null
 SELECT is((SELECT concat_ws(' ', status, payment_status, shipping_status, subtotal, tax, shipping, total) FROM crm.orders WHERE order_id = 'o1'), 'pending-payment unpaid none 43.40 1.51 4.99 49.90', 'sums are the database''s');
 SELECT is((SELECT status || ' ' || order_id FROM crm.carts WHERE cart_id = 'k1'), 'ordered o1', 'its cart is ordered');
 SELECT is(pg_temp.outcome($$ SELECT crm.add_to_cart('k1', 'pen', 1, 1, 'EUR') $$), 'ZE002', 'and closed');
-SELECT is(pg_temp.outcome($$ SELECT pg_temp.ordered('o1') $$), '40001', 'an order is placed once');
+SELECT is(pg_temp.outcome($$ SELECT pg_temp.ordered('o1') $$), 'ZE002', 'an order is placed once');
 SELECT is(pg_temp.outcome($$ SELECT eventsource.append('order-x', 'OrderPlaced', '{"customerId": "ada", "items": [{"productId": "pen", "quantity": 1, "price": 1}], "subtotal": 1, "tax": 0, "shipping": 0, "total": 1.01, "currency": "EUR"}') $$),
 	'ZE005 total_adds_up', 'its total adds up');
 SELECT is(pg_temp.outcome($$ SELECT crm.place_order('ada', '[]', 'EUR') $$), 'ZE007', 'nothing is no order');
@@ -177,7 +177,12 @@ SELECT is(pg_temp.outcome($$ SELECT crm.initiate_refund('r1', 'a', 'customer-req
 SELECT is(pg_temp.outcome($$ SELECT crm.initiate_refund('r1', 'b', 'other', 0.02) $$), 'ZE005 no_more_than_was_paid', 'what is reserved counts');
 SELECT is(pg_temp.outcome($$ SELECT crm.initiate_refund('r1', 'a', 'other', 0.01) $$), 'ZE005 refund_is_new', 'a refund is begun once');
 SELECT is(pg_temp.outcome($$ SELECT crm.initiate_refund('r1', 'b', 'other', 0.01, occurred_at => '2026-03-02') $$), 'done', 'to the last cent');
-SELECT is(pg_temp.outcome($$ SELECT crm.complete_refund('r1', 'nope') $$), 'done', 'one that is not there,');
+SELECT is(pg_temp.outcome($$ SELECT crm.complete_refund('r1', 'nope') $$), '42704', 'one that is not there,');
+SELECT is(pg_temp.outcome(command), '42704', 'refused: ' || command) FROM (VALUES
+	('SELECT crm.initiate_refund(''nope'', ''a'', ''other'')'), ('SELECT crm.fail_refund(''nope'', ''a'', ''TIMEOUT'')'),
+	('SELECT crm.fail_payment(''r1'', ''nope'', ''TIMEOUT'')'), ('SELECT crm.retry_payment(''nope'', ''p'')'),
+	('SELECT crm.record_payment(''nope'', ''p'', 1)'), ('SELECT crm.record_payment(''r1'', ''nope'')'),
+	('SELECT crm.initiate_payment(''nope'', ''p'', ''paypal'')'), ('SELECT crm.ship_order(''nope'')'), ('SELECT crm.cancel_order(''nope'')')) v (command);
 SELECT is((SELECT refunded_amount || ' ' || open_refund_amount FROM crm.orders WHERE order_id = 'r1'), '0 49.90', 'pays nothing');
 SELECT crm.complete_refund('r1', 'a', 're_1', occurred_at => '2026-03-03') \g /dev/null
 SELECT is((SELECT payment_status || ' ' || refunded_amount || ' ' || net_amount FROM crm.orders WHERE order_id = 'r1'), 'partly-refunded 49.89 0.01', 'it is paid');

@@ -11,7 +11,7 @@ SELECT crm.grant_writer('crm_roles_app'), crm.grant_reader('crm_roles_bi'), crm.
 SELECT eventsource.create_queue('crm_email', workers => 'crm_roles_sender'), eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
 SELECT crm.create_integration('mailer', consumers => 'crm_roles_sender') \g /dev/null
 SELECT crm.create_example_campaigns() \g /dev/null
-SELECT plan(77);
+SELECT plan(78);
 SET timezone = 'UTC';
 
 -- ---- a program that writes ----
@@ -53,6 +53,11 @@ SELECT is((SELECT string_agg(segment_id, ' ' ORDER BY segment_id) FROM crm.segme
 
 -- ---- who sends ----
 
+SELECT eventsource.revoke_personal_data('crm_roles_sender') \g /dev/null
+SET ROLE crm_roles_sender;
+SELECT throws_ok($$ SELECT crm.claim_messages('email', 10) $$, '42501', 'permission denied to see whom messages go to', 'nobody sends mail to ***');
+RESET ROLE;
+SELECT eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
 SET ROLE crm_roles_sender;
 SELECT job_id, attempt, recipient FROM crm.claim_messages('email', 10) WHERE message_id = 'm' \gset
 SELECT is(:'recipient'::text, 'zilda@example.org', 'who works in the queue gets messages, and with the right to it the address');
@@ -108,7 +113,7 @@ SELECT throws_ok($$ SELECT crm.put_campaign('y', '{"event": "CartAbandoned"}', '
 SELECT throws_ok($$ SELECT eventsource.append('campaign-x', 'CampaignDefined', '{"trigger": {"event": "CartAbandoned", "where": "true"}, "steps": [{"type": "wait"}], "messageClass": "marketing"}') $$, '42501', NULL, 'nor by hand');
 SELECT is(crm.install(), 0, 'install() makes what is missing');
 SELECT lives_ok($$ SELECT crm.pause_campaign('x'), crm.resume_campaign('x'), crm.trigger_campaign('x', 'z') $$, 'a campaign rests, and goes on');
-SELECT lives_ok($$ SELECT crm.end_campaign('x|.*') $$, 'to end what is none ends no other');
+SELECT throws_ok($$ SELECT crm.end_campaign('x|.*') $$, '42704', NULL, 'to end what is none ends no other');
 SELECT ok((SELECT count(*) > 10 FROM eventsource.reactions r WHERE r.name LIKE 'campaign\_%'), 'that is');
 SELECT lives_ok($$ SELECT crm.end_campaign('x') $$, 'and it ends');
 SELECT is((SELECT status FROM crm.campaigns WHERE campaign_id = 'x'), 'ended', 'for good');

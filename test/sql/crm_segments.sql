@@ -3,7 +3,7 @@
 -- Segments, affinities, RFM and lifetime value: by the documents' numbers, on one basis, and once.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(50);
+SELECT plan(51);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -109,4 +109,5 @@ SELECT is((SELECT count(*) FROM generate_series(1, 5) r, generate_series(1, 5) f
 SELECT is((SELECT concat_ws(' ', frequency, recency, t, monetary_value) FROM crm.clv_summary('2026-01-31', 'EUR') WHERE customer_id = 'ada'), '5 8 29 160.0020', 'frequency, recency, T and the mean of the repeat days');
 SELECT is((SELECT concat_ws(' ', frequency, recency, t, monetary_value) FROM crm.clv_summary('2026-06-01', 'SEK') WHERE customer_id = 'eve'), '0 0 10 0', 'two orders of one day are one purchase');
 SELECT is_empty($$ SELECT t, v.key FROM unnest('{crm.segment,crm.segment_change,crm.customer,crm.journey_event}'::regclass[]) t, eventsource.verify_projection(t) v $$, 'all of it equals its replay');
+SELECT throws_ok($$ SELECT crm.drop_segment('nope') $$, '42704', 'there is no segment "nope"', 'what is not there is not dropped');
 \i test/own_database_end.sql
