@@ -16,8 +16,14 @@ COMMENT ON FUNCTION crm.grant_views(regrole, boolean) IS 'Private, for grant_rea
 
 CREATE FUNCTION crm.reader_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['attribution', 'attribution_models', 'balance', 'campaign_examples', 'can_contact', 'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'event_type_aliases', 'event_type_definitions', 'fields', 'flows', 'customer_metrics', 'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries', 'funnel_progress', 'funnel_steps', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
-				 'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'quiet_until', 'retention', 'rfm', 'retention_defaults', 'rfm_segment_rules', 'segment_changes', 'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions']::name[]
+	SELECT ARRAY['attribution', 'attribution_models', 'balance', 'campaign_examples', 'can_contact',
+		'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'customer_metrics',
+		'event_type_aliases', 'event_type_definitions', 'expect_journey_types', 'fields', 'flows',
+		'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries',
+		'funnel_progress', 'funnel_steps', 'has_consent', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
+		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message',
+		'quiet_until', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
+		'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 
