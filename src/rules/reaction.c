@@ -381,7 +381,7 @@ raise_broken(const char *name, MemoryContext context)
 			 errmsg("reaction \"%s\" cannot be compiled any more", name),
 			 errdetail("%s%s%s", error->message, error->detail == NULL ? "." : ". ",
 					   error->detail == NULL ? "" : error->detail),
-			 error->context == NULL ? 0 : errcontext("%s", error->context),
+			 error->context == NULL ? 0 : (errcontext("%s", error->context)),
 			 errhint("Mend what it needs, define it again with eventsource.create_reaction(), or drop it: "
 					 "SELECT eventsource.drop_reaction(%s).", quote_literal_cstr(name))));
 }
