@@ -30,8 +30,8 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		-- Customers: customer-<id>.
 		('CustomerCreated', 'customer', 'Acquisition', 'email source', 'firstName lastName phone dateOfBirth ipAddress userAgent', 'A customer registered'),
 		('TermsAccepted', 'customer', 'Acquisition', 'termsVersion', 'ipAddress userAgent', 'Accepted the terms'),
-		('EmailVerificationRequested', 'customer', 'Acquisition', 'email tokenHash', 'expiresAt', 'Was sent a token to prove the address; only its hash is kept'),
-		('EmailVerified', 'customer', 'Acquisition', 'tokenHash', 'email', 'Proved the address, by the token'),
+		('EmailVerificationRequested', 'customer', 'Acquisition', 'email tokenHash', 'expiresAt', 'Was sent a token to prove the address; only the hash of its hash is kept'),
+		('EmailVerified', 'customer', 'Acquisition', 'tokenHash', 'email', 'Proved the address, by the hash of the token'),
 		('CustomerEmailUpdated', 'customer', 'Lifecycle Management', 'newEmail requiresVerification', 'oldEmail ipAddress userAgent', 'Has another address'),
 		('CustomerNameUpdated', 'customer', 'Lifecycle Management', 'newFirstName newLastName', 'oldFirstName oldLastName', 'Has another name'),
 		('CustomerPhoneUpdated', 'customer', 'Lifecycle Management', 'newPhone', 'oldPhone', 'Has another phone number, or none'),

@@ -15,7 +15,7 @@ DECLARE
 	there CONSTANT jsonb := jsonb_build_object('guard', jsonb_build_object('consent_is_there', format($$%s->>'expires_at' IS NOT NULL$$, consent)));
 	proof CONSTANT jsonb := jsonb_build_object('target', 'active', 'guard', jsonb_build_array(
 		jsonb_build_object('terms_are_accepted', 'row.terms_version IS NOT NULL'),
-		jsonb_build_object('token_is_right', $$event.data->>'tokenHash' = row.token_hash$$),
+		jsonb_build_object('token_is_right', $$encode(sha256(decode(event.data->>'tokenHash', 'hex')), 'hex') = row.token_hash$$),
 		jsonb_build_object('token_is_good', $$coalesce(event.occurred_at <= row.token_expires_at, true)$$)));
 	open CONSTANT jsonb := jsonb_build_object(
 		'TermsAccepted', '{}'::jsonb, 'EmailVerificationRequested', '{}'::jsonb, 'EmailVerified', proof,

@@ -16,7 +16,14 @@ CREATE FUNCTION crm.token_hash(token text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT encode(sha256(convert_to(token, 'UTF8')), 'hex')
 $$;
-COMMENT ON FUNCTION crm.token_hash(text) IS 'Private, for commands: what is stored of a token.';
+COMMENT ON FUNCTION crm.token_hash(text) IS 'Private, for commands: what proves that somebody had a token.';
+
+-- Who reads the log must not be able to prove an address: what is stored is one hash further.
+CREATE FUNCTION crm.stored_token_hash(token text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT encode(sha256(sha256(convert_to(token, 'UTF8'))), 'hex')
+$$;
+COMMENT ON FUNCTION crm.stored_token_hash(text) IS 'Private, for commands: what is stored of a token until it is used: the hash of what proves it.';
 
 -- As text, in UTC, where a year after 29 February is 28 February.
 CREATE FUNCTION crm.consent_expiry(purpose text, granted_at timestamptz) RETURNS text
@@ -64,7 +71,7 @@ BEGIN
 			(2, 'TermsAccepted', jsonb_build_object('termsVersion', terms_version) || seen, true),
 			(3, 'ConsentGranted', jsonb_build_object('purpose', 'marketing', 'channel', 'email', 'consentMethod', 'registration-checkbox',
 				'legalBasis', 'consent', 'expiresAt', crm.consent_expiry('marketing', at)) || seen, marketing_consent),
-			(4, 'EmailVerificationRequested', jsonb_build_object('email', email, 'tokenHash', crm.token_hash(verification_token),
+			(4, 'EmailVerificationRequested', jsonb_build_object('email', email, 'tokenHash', crm.stored_token_hash(verification_token),
 				'expiresAt', to_char((at + crm.setting('verification_term')::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), true)
 		  ) e (n, type, data, is_wanted)
 		 WHERE e.is_wanted));
@@ -92,7 +99,7 @@ DECLARE
 BEGIN
 	PERFORM eventsource.append('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_strip_nulls(jsonb_build_object('newEmail', new_email,
 				'requiresVerification', true, 'ipAddress', ip_address, 'userAgent', user_agent)), actor => actor, occurred_at => at);
-	PERFORM eventsource.append('customer-' || customer_id, 'EmailVerificationRequested', jsonb_build_object('email', new_email, 'tokenHash', crm.token_hash(token),
+	PERFORM eventsource.append('customer-' || customer_id, 'EmailVerificationRequested', jsonb_build_object('email', new_email, 'tokenHash', crm.stored_token_hash(token),
 				'expiresAt', to_char((at + crm.setting('verification_term')::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), actor => actor, occurred_at => at);
 	RETURN token;
 EXCEPTION WHEN unique_violation THEN

@@ -22,6 +22,7 @@ DECLARE
 	m record;
 	d record;
 BEGIN
+	PERFORM crm.expect_new_snapshots();
 	SELECT v.customer_id INTO m FROM crm.messages v WHERE v.message_id = redrive_message.message_id;
 	IF m.customer_id IS NOT NULL THEN
 		PERFORM eventsource.lock_stream('customer-' || m.customer_id), eventsource.lock_stream('message-' || message_id);

@@ -10,7 +10,7 @@ CREATE ROLE crm_attacks_stranger;
 CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
 SET client_min_messages = warning;
 CREATE EXTENSION eventsource_crm CASCADE;
-SELECT plan(54);
+SELECT plan(57);
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
 ALTER SCHEMA crm OWNER TO postgres;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
@@ -116,6 +116,16 @@ SELECT count(*) FROM crm.erase_customer('cy') \g /dev/null
 SELECT max(event_position) AS last FROM crm.poll_integration('mailer', 1000) WHERE action = 'delete' \gset
 SELECT lives_ok(format($$ SELECT crm.nack_integration('mailer', %s, 'delete', 'cy', 'TIMEOUT') $$, :last), 'that an erasure could not be told is recorded');
 SELECT is((SELECT customer_id FROM crm.integration_deliveries WHERE NOT is_delivered), NULL, 'without whom');
+
+-- ---- an address that is not his ----
+
+SELECT verification_token AS token FROM crm.register_customer('fay@example.com', '1', customer_id => 'fay') \gset
+SELECT data->>'tokenHash' AS stored FROM eventsource.events WHERE stream = 'customer-fay' AND type = 'EmailVerificationRequested' \gset
+SET ROLE crm_attacks_app;
+SELECT throws_ok(format($$ SELECT eventsource.append('customer-fay', 'EmailVerified', '{"tokenHash": "%s"}') $$, :'stored'), 'ZE005', NULL, 'what is read in the log proves nothing');
+SELECT throws_ok(format($$ SELECT crm.verify_email('fay', '%s') $$, :'stored'), 'ZE005', NULL, 'by no door');
+SELECT is((crm.verify_email('fay', :'token')).state, 'active', 'the token does');
+RESET ROLE;
 
 -- ---- what an erasure leaves ----
 
