@@ -33,4 +33,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.set_retention_defaults() IS
-	'Sets the policies of retention_defaults() for categories that have none yet; returns how many. What was recorded before has no term, so call it at the beginning. Needs the rights of eventsource.grant_admin(). Errors: 42501.';
+	'Sets the policies of retention_defaults() for categories that have none yet; returns how many. What was recorded before has no term, so call it at the beginning. Errors: 42501 unless the owner of the extension calls it.';

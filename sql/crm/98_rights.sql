@@ -38,7 +38,7 @@ COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what
 
 CREATE FUNCTION crm.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['admin_campaign', 'campaign_condition', 'campaign_triggers', 'check_campaign_step', 'create_campaign', 'create_example_campaigns', 'create_integration', 'define_funnel', 'define_segment',
+	SELECT ARRAY['admin_campaign', 'campaign_condition', 'campaign_triggers', 'category_condition', 'check_campaign_step', 'create_campaign', 'create_example_campaigns', 'create_integration', 'define_funnel', 'define_segment',
 				 'drop_integration', 'drop_segment', 'end_campaign', 'install', 'quiet_hours_pattern', 'set_channel_rule', 'set_frequency_cap', 'set_setting']::name[]
 $$;
 COMMENT ON FUNCTION crm.admin_functions() IS 'Private, for grant_admin(): what admins call, besides.';

@@ -11,7 +11,7 @@ SELECT crm.grant_writer('crm_roles_app'), crm.grant_reader('crm_roles_bi'), crm.
 SELECT eventsource.create_queue('crm_email', workers => 'crm_roles_sender'), eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
 SELECT crm.create_integration('mailer', consumers => 'crm_roles_sender') \g /dev/null
 SELECT crm.create_example_campaigns() \g /dev/null
-SELECT plan(78);
+SELECT plan(80);
 SET timezone = 'UTC';
 
 -- ---- a program that writes ----
@@ -106,6 +106,8 @@ SELECT lives_ok($$ SELECT crm.define_funnel('short', '[{"name": "seen", "events"
 SELECT lives_ok($$ SELECT crm.create_integration('other', consumers => 'crm_roles_sender') $$, 'integrations');
 SELECT lives_ok($$ SELECT crm.drop_integration('other') $$, 'that end');
 SELECT is(crm.create_campaign('x', '{"event": "CartAbandoned", "conditions": {"totalValue": {"$gte": 5}}}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 1, 'campaigns');
+SELECT is(crm.create_campaign('x2', '{"event": "OrderDelivered", "conditions": {"productCategory": "ink"}}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 1, 'also by categories');
+SELECT throws_ok('SELECT crm.set_retention_defaults()', '42501', NULL, 'but how long what is kept, the owner says');
 SELECT is(crm.create_campaign('x', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 2, 'and versions of them');
 SELECT is(crm.create_example_campaigns(), 10, 'those of the documents');
 SELECT throws_ok($$ SELECT crm.create_campaign('y', '{"event": "CartAbandoned", "where": "true"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '42501', NULL, 'but none with an expression, which would have the rights of another');
