@@ -35,7 +35,7 @@ SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespac
 SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace AND p.prokind = 'p' $$, 'B24: none is a procedure');
 SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace AND p.proname = ANY (crm.reader_functions()) AND p.provolatile = 'v' $$, 'B25: what reads is STABLE or IMMUTABLE');
 SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace AND p.proname = ANY (crm.writer_functions()) AND p.provolatile <> 'v' AND p.prosrc ~ 'eventsource\.append' $$, 'B25: what writes is VOLATILE');
-SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace AND NOT coalesce(p.proconfig::text LIKE '%search_path=pg_catalog, pg_temp%', p.prokind = 'a') $$, 'B27: search paths are pinned');
+SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig::text LIKE '%search_path=pg_catalog, pg_temp%', p.prokind = 'a') $$, 'B27: search paths are pinned');
 
 -- ---- tables ----
 
