@@ -25,8 +25,10 @@ SQL_SCRIPT := $(call script_of,eventsource)
 CRM_PARTS = $(sort $(wildcard sql/crm/*.sql))
 CRM_SCRIPT := $(call script_of,eventsource_crm)
 
-DATA = $(filter-out $(SQL_SCRIPT) $(CRM_SCRIPT),$(wildcard sql/eventsource--*.sql sql/eventsource_crm--*.sql))
-DATA_built = $(SQL_SCRIPT) $(CRM_SCRIPT)
+# Scripts of versions that were released stay as they were; from each there is a way to this one.
+DATA = $(filter-out %$(notdir $(SQL_SCRIPT)) %$(notdir $(CRM_SCRIPT)),$(wildcard sql/released/*.sql))
+CRM_UPGRADES = $(patsubst sql/released/%.sql,sql/%--$(call version_of,eventsource_crm).sql,$(filter sql/released/eventsource_crm--%,$(DATA)))
+DATA_built = $(SQL_SCRIPT) $(CRM_SCRIPT) $(CRM_UPGRADES)
 EXTRA_CLEAN = .build_flags $(RELAY) $(OBJS:.o=.d) $(DATA_built:=.tmp) \
 	results regression.diffs regression.out tmp_check
 
@@ -119,6 +121,10 @@ $(CRM_SCRIPT): $(CRM_PARTS)
 $(SQL_SCRIPT) $(CRM_SCRIPT): .build_flags
 	printf '%s\n' '\echo Use "CREATE EXTENSION $(word 1,$(subst --, ,$(@F)))" to load this file. \quit' > $@.tmp
 	cat $(filter %.sql,$^) /dev/null >> $@.tmp
+	mv $@.tmp $@
+
+$(CRM_UPGRADES): sql/%--$(call version_of,eventsource_crm).sql: sql/released/%.sql $(CRM_PARTS) tools/upgrade-script.pl .build_flags
+	tools/upgrade-script.pl $(filter %.sql,$^) > $@.tmp
 	mv $@.tmp $@
 
 else

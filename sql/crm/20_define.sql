@@ -10,13 +10,15 @@ DECLARE
 	t record;
 	changed integer := 0;
 BEGIN
-	FOR t IN SELECT d.*
+	FOR t IN SELECT d.*, e.type IS NOT NULL AS is_known
 			   FROM crm.event_type_definitions() d
 			   LEFT JOIN eventsource.event_types e ON e.type = d.type AND e.category = d.category
 			  WHERE (e.schema, e.pii, e.phase, e.description) IS DISTINCT FROM (d.schema, d.pii, d.phase, d.description)
 				 OR e.is_withdrawn
 			  ORDER BY d.category, d.type LOOP
-		PERFORM eventsource.register_event_type(t.type, t.category, t.schema,
+		-- What was said before is of a version of its own, and our views read all of them: a
+		-- new one may be stricter.
+		PERFORM eventsource.register_event_type(t.type, t.category, t.schema, compatibility => CASE WHEN t.is_known THEN 'none' ELSE 'backward' END,
 					phase => t.phase, pii => t.pii, description => t.description);
 		changed := changed + 1;
 	END LOOP;
@@ -117,6 +119,7 @@ CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jso
 		run_at text DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM set_config('eventsource_crm.reactions', concat_ws(E'\n', nullif(current_setting('eventsource_crm.reactions', true), ''), name), true);
 	IF EXISTS (SELECT FROM eventsource.reactions r
 				WHERE r.name = put_reaction.name AND r.category = put_reaction.category AND r.type = put_reaction.type AND r.action = put_reaction.action
 				  AND (r.condition, r.key, r.run_at) IS NOT DISTINCT FROM (put_reaction.condition, put_reaction.key, put_reaction.run_at)
@@ -129,6 +132,51 @@ END
 $$;
 COMMENT ON FUNCTION crm.put_reaction(text, text, text, jsonb, text, text, jsonb, text) IS
 	'Private, for install() and campaigns: a reaction as it should be; returns 1 if it was not. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_table(name text, columns text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	missing text;
+BEGIN
+	IF to_regclass(format('crm.%I', name)) IS NULL THEN
+		EXECUTE format('CREATE TABLE crm.%I (%s)', name, columns);
+		RETURN;
+	END IF;
+	EXECUTE format('CREATE TEMP TABLE crm_table (%s) ON COMMIT DROP', columns);
+	SELECT string_agg(format('ADD COLUMN %I %s', a.attname, format_type(a.atttypid, a.atttypmod))
+					  || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
+					  || CASE WHEN d.adbin IS NULL THEN ''
+							  ELSE format(CASE WHEN a.attgenerated = '' THEN ' DEFAULT %s' ELSE ' GENERATED ALWAYS AS (%s) STORED' END, pg_get_expr(d.adbin, d.adrelid)) END,
+					  ', ' ORDER BY a.attnum) INTO missing
+	  FROM pg_attribute a
+	  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	 WHERE a.attrelid = 'pg_temp.crm_table'::regclass AND a.attnum > 0
+	   AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = format('crm.%I', put_table.name)::regclass AND t.attname = a.attname);
+	DROP TABLE pg_temp.crm_table;
+	IF missing IS NOT NULL THEN
+		EXECUTE format('ALTER TABLE crm.%I %s', name, missing);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.put_table(text, text) IS
+	'Private, for install(): a table, or the columns that another version of it had not.';
+
+CREATE FUNCTION crm.drop_other_reactions() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	r text;
+	changed integer := 0;
+BEGIN
+	FOR r IN SELECT d.name FROM eventsource.reactions d
+			  WHERE d.name LIKE 'crm\_%' AND d.name <> ALL (string_to_array(current_setting('eventsource_crm.reactions'), E'\n')) LOOP
+		PERFORM eventsource.drop_reaction(r);
+		changed := changed + 1;
+	END LOOP;
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION crm.drop_other_reactions() IS
+	'Private, for install(): ends reactions of an earlier version (their names begin with crm_) that it has not put; returns how many.';
 
 CREATE FUNCTION crm.drop_view(name text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -262,12 +310,12 @@ CREATE FUNCTION crm.put_settings() RETURNS integer
 DECLARE
 	changed integer;
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.setting (
+	PERFORM crm.put_table('setting', $table$
 		name       text PRIMARY KEY,
 		value      text,
 		changed_at timestamptz,
 		changed_by text
-	);
+	$table$);
 	COMMENT ON TABLE crm.setting IS 'Private: settings that were changed, a projection. Read the view settings.';
 	PERFORM crm.put_check('crm.setting', 'setting_is_readable', format(
 		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years' WHEN name = ANY (%L) THEN value::numeric BETWEEN 0 AND 1000000

@@ -115,7 +115,7 @@ COMMENT ON FUNCTION crm.lead_machine() IS 'Private, for install(): the lifecycle
 CREATE FUNCTION crm.make_leads() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.lead (
+	PERFORM crm.put_table('lead', $table$
 		lead_id           text PRIMARY KEY,
 		name              text,
 		email             text,
@@ -140,11 +140,11 @@ BEGIN
 		imported_at       timestamptz,
 		updated_at        timestamptz,
 		version           bigint
-	);
+	$table$);
 	COMMENT ON TABLE crm.lead IS 'Private: leads as they are now, a projection. Read the view leads.';
 	CREATE INDEX IF NOT EXISTS lead_state_idx ON crm.lead (state, state_since);
 
-	CREATE TABLE IF NOT EXISTS crm.lead_visit (
+	PERFORM crm.put_table('lead_visit', $table$
 		lead_id      text,
 		version      bigint,
 		state        text,
@@ -156,10 +156,10 @@ BEGIN
 		entered_at   timestamptz,
 		is_synthetic boolean NOT NULL DEFAULT false,
 		PRIMARY KEY (lead_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.lead_visit IS 'Private: entries of leads into states, a projection. Read the view lead_state_visits.';
 
-	CREATE TABLE IF NOT EXISTS crm.lead_assignment (
+	PERFORM crm.put_table('lead_assignment', $table$
 		lead_id       text,
 		version       bigint,
 		agent_id      text,
@@ -168,10 +168,10 @@ BEGIN
 		actor         text,
 		assigned_at   timestamptz,
 		PRIMARY KEY (lead_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.lead_assignment IS 'Private: changes of agent, a projection. Read the view lead_assignments.';
 
-	CREATE TABLE IF NOT EXISTS crm.lead_flag_change (
+	PERFORM crm.put_table('lead_flag_change', $table$
 		lead_id    text,
 		version    bigint,
 		flag       text,
@@ -180,10 +180,10 @@ BEGIN
 		actor      text,
 		changed_at timestamptz,
 		PRIMARY KEY (lead_id, version, flag)
-	);
+	$table$);
 	COMMENT ON TABLE crm.lead_flag_change IS 'Private: flags set and cleared, a projection. Read the view lead_flags.';
 
-	CREATE TABLE IF NOT EXISTS crm.lead_contact (
+	PERFORM crm.put_table('lead_contact', $table$
 		lead_id      text,
 		version      bigint,
 		channel      text,
@@ -193,16 +193,16 @@ BEGIN
 		actor        text,
 		contacted_at timestamptz,
 		PRIMARY KEY (lead_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.lead_contact IS 'Private: the contact log, a projection. Read the view lead_contacts.';
 
-	CREATE TABLE IF NOT EXISTS crm.lead_signal (
+	PERFORM crm.put_table('lead_signal', $table$
 		lead_id     text,
 		version     bigint,
 		signal      text,
 		signaled_at timestamptz,
 		PRIMARY KEY (lead_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.lead_signal IS 'Private: signals of interest, a projection. Read the view lead_temperatures.';
 END
 $$;

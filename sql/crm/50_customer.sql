@@ -49,7 +49,7 @@ COMMENT ON FUNCTION crm.customer_machine() IS 'Private, for install(): the life 
 CREATE FUNCTION crm.make_customers() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.customer (
+	PERFORM crm.put_table('customer', $table$
 		customer_id      text PRIMARY KEY,
 		status           text,
 		email            text,
@@ -75,10 +75,10 @@ BEGIN
 		created_at       timestamptz,
 		updated_at       timestamptz,
 		version          bigint
-	);
+	$table$);
 	COMMENT ON TABLE crm.customer IS 'Private: customers as they are now, a projection. Read the view customers.';
 
-	CREATE TABLE IF NOT EXISTS crm.consent_change (
+	PERFORM crm.put_table('consent_change', $table$
 		customer_id    text,
 		version        bigint,
 		purpose        text,
@@ -94,20 +94,20 @@ BEGIN
 		reason         text,
 		actor          text,
 		PRIMARY KEY (customer_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.consent_change IS 'Private: consents granted and taken back, a projection. Read the views consents and consent_history.';
 	CREATE INDEX IF NOT EXISTS consent_change_idx ON crm.consent_change (customer_id, purpose, channel, version);
 	-- Who consents to a purpose, for the view consents.
 	CREATE INDEX IF NOT EXISTS consent_change_purpose_idx ON crm.consent_change (purpose, channel, customer_id, version DESC);
 
-	CREATE TABLE IF NOT EXISTS crm.preference (
+	PERFORM crm.put_table('preference', $table$
 		customer_id text,
 		field       text,
 		value       jsonb,
 		changed_at  timestamptz,
 		actor       text,
 		PRIMARY KEY (customer_id, field)
-	);
+	$table$);
 	COMMENT ON TABLE crm.preference IS 'Private: preferences, field by field, a projection. Read the view preferences.';
 END
 $$;

@@ -28,7 +28,7 @@ COMMENT ON FUNCTION crm.message_machine() IS 'Private, for install(): the life o
 CREATE FUNCTION crm.make_messages() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.message (
+	PERFORM crm.put_table('message', $table$
 		message_id          text PRIMARY KEY,
 		customer_id         text,
 		channel             text,
@@ -53,19 +53,19 @@ BEGIN
 		skip_reason         text,
 		provider_message_id text,
 		version             bigint
-	);
+	$table$);
 	COMMENT ON TABLE crm.message IS 'Private: messages as they are now, a projection. Read the view messages.';
 	CREATE INDEX IF NOT EXISTS message_customer_idx ON crm.message (customer_id, channel, queued_at);
 	CREATE INDEX IF NOT EXISTS message_campaign_idx ON crm.message (campaign_id) WHERE campaign_id IS NOT NULL;
 	CREATE INDEX IF NOT EXISTS message_failed_idx ON crm.message (failed_at) WHERE status = 'failed';
 
-	CREATE TABLE IF NOT EXISTS crm.contact_rule (
+	PERFORM crm.put_table('contact_rule', $table$
 		rule_id    text PRIMARY KEY,
 		change     text,
 		rule       jsonb,
 		changed_at timestamptz,
 		changed_by text
-	);
+	$table$);
 	COMMENT ON TABLE crm.contact_rule IS 'Private: caps and channel rules that were changed, a projection. Read the views frequency_caps and channel_rules.';
 	PERFORM crm.put_check('crm.contact_rule', 'rule_is_readable',
 		$check$ change <> 'FrequencyCapChanged' OR coalesce((rule->>'window')::interval > '0', true) AND coalesce((rule->>'max')::integer >= 0, true) $check$);

@@ -34,7 +34,7 @@ COMMENT ON FUNCTION crm.cart_machine() IS 'Private, for install(): the life of a
 CREATE FUNCTION crm.make_carts() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.cart (
+	PERFORM crm.put_table('cart', $table$
 		cart_id      text PRIMARY KEY,
 		customer_id  text,
 		session_id   text,
@@ -53,7 +53,7 @@ BEGIN
 		created_at   timestamptz,
 		updated_at   timestamptz,
 		version      bigint
-	);
+	$table$);
 	COMMENT ON TABLE crm.cart IS 'Private: carts as they are now, a projection. Read the view carts.';
 	CREATE INDEX IF NOT EXISTS cart_customer_idx ON crm.cart (customer_id);
 END

@@ -72,7 +72,7 @@ COMMENT ON FUNCTION crm.order_machine(integer, text[]) IS 'Private, for install(
 CREATE FUNCTION crm.make_orders() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.purchase (
+	PERFORM crm.put_table('purchase', $table$
 		order_id            text PRIMARY KEY,
 		customer_id         text,
 		cart_id             text,
@@ -105,11 +105,11 @@ BEGIN
 		version             bigint,
 		CONSTRAINT order_is_not_overpaid CHECK (paid <= total),
 		CONSTRAINT refunds_are_not_above_payments CHECK (refund_reserved + refunded <= paid)
-	);
+	$table$);
 	COMMENT ON TABLE crm.purchase IS 'Private: orders as they are now, a projection. Read the view orders.';
 	CREATE INDEX IF NOT EXISTS purchase_customer_idx ON crm.purchase (customer_id, placed_at);
 
-	CREATE TABLE IF NOT EXISTS crm.order_line (
+	PERFORM crm.put_table('order_line', $table$
 		order_id         text,
 		product_id       text,
 		product_name     text,
@@ -117,10 +117,10 @@ BEGIN
 		quantity         integer NOT NULL DEFAULT 0,
 		amount           numeric NOT NULL DEFAULT 0,
 		PRIMARY KEY (order_id, product_id)
-	);
+	$table$);
 	COMMENT ON TABLE crm.order_line IS 'Private: what was ordered, a projection. Read the view order_items.';
 
-	CREATE TABLE IF NOT EXISTS crm.payment (
+	PERFORM crm.put_table('payment', $table$
 		order_id       text,
 		payment_id     text,
 		customer_id    text,
@@ -136,10 +136,10 @@ BEGIN
 		succeeded_at   timestamptz,
 		failed_at      timestamptz,
 		PRIMARY KEY (order_id, payment_id)
-	);
+	$table$);
 	COMMENT ON TABLE crm.payment IS 'Private: payments, a projection. Read the view payments.';
 
-	CREATE TABLE IF NOT EXISTS crm.payment_failure (
+	PERFORM crm.put_table('payment_failure', $table$
 		order_id     text,
 		version      bigint,
 		payment_id   text,
@@ -151,10 +151,10 @@ BEGIN
 		attempt      integer,
 		failed_at    timestamptz,
 		PRIMARY KEY (order_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.payment_failure IS 'Private: payments that failed, a projection. Read the view payment_failures.';
 
-	CREATE TABLE IF NOT EXISTS crm.refund (
+	PERFORM crm.put_table('refund', $table$
 		order_id       text,
 		refund_id      text,
 		customer_id    text,
@@ -169,7 +169,7 @@ BEGIN
 		completed_at   timestamptz,
 		failed_at      timestamptz,
 		PRIMARY KEY (order_id, refund_id)
-	);
+	$table$);
 	COMMENT ON TABLE crm.refund IS 'Private: refunds, a projection. Read the view refunds.';
 END
 $$;

@@ -7,7 +7,7 @@ CREATE FUNCTION crm.put_ledger() RETURNS integer
 DECLARE
 	signed CONSTANT text := $rule$ CASE WHEN event.type IN ('RefundPosted', 'CreditPosted') THEN - (event.data->>'amount')::numeric ELSE (event.data->>'amount')::numeric END $rule$;
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.ledger_entry (
+	PERFORM crm.put_table('ledger_entry', $table$
 		account_id  text,
 		version     bigint,
 		kind        text,
@@ -19,10 +19,10 @@ BEGIN
 		posted_at   timestamptz,
 		recorded_at timestamptz,
 		PRIMARY KEY (account_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.ledger_entry IS 'Private: entries of the ledger, a projection. Read the view ledger_entries.';
 
-	CREATE TABLE IF NOT EXISTS crm.account_balance (
+	PERFORM crm.put_table('account_balance', $table$
 		account_id  text,
 		currency    text,
 		balance     numeric NOT NULL DEFAULT 0,
@@ -31,7 +31,7 @@ BEGIN
 		entry_count bigint NOT NULL DEFAULT 0,
 		updated_at  timestamptz,
 		PRIMARY KEY (account_id, currency)
-	);
+	$table$);
 	COMMENT ON TABLE crm.account_balance IS 'Private: balances, a projection. Read the view account_balances.';
 
 	RETURN crm.put_projection('crm.ledger_entry', 'account', jsonb_build_object('*', format($rule$ kind = CASE event.type WHEN 'ChargePosted' THEN 'charge' WHEN 'RefundPosted' THEN 'refund'

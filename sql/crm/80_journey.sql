@@ -4,7 +4,7 @@
 CREATE FUNCTION crm.put_journeys() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.journey_event (
+	PERFORM crm.put_table('journey_event', $table$
 		stream           text,
 		version          bigint,
 		event_position   bigint,
@@ -21,12 +21,12 @@ BEGIN
 		is_imported      boolean,
 		occurred_at      timestamptz,
 		PRIMARY KEY (stream, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.journey_event IS 'Private: what customers did, a projection. Read the view journeys.';
 	CREATE INDEX IF NOT EXISTS journey_event_customer_idx ON crm.journey_event (customer_id, occurred_at);
 	CREATE INDEX IF NOT EXISTS journey_event_type_idx ON crm.journey_event (type, occurred_at);
 
-	CREATE TABLE IF NOT EXISTS crm.visit_session (
+	PERFORM crm.put_table('visit_session', $table$
 		session_id  text PRIMARY KEY,
 		customer_id text,
 		channel     text,
@@ -34,7 +34,7 @@ BEGIN
 		event_count bigint NOT NULL DEFAULT 0,
 		started_at  timestamptz,
 		ended_at    timestamptz
-	);
+	$table$);
 	COMMENT ON TABLE crm.visit_session IS 'Private: visits, a projection. Read the view sessions.';
 	CREATE INDEX IF NOT EXISTS visit_session_customer_idx ON crm.visit_session (customer_id);
 

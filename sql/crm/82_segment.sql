@@ -12,18 +12,18 @@ COMMENT ON FUNCTION crm.segment_defaults() IS 'Private: segments of the document
 CREATE FUNCTION crm.put_segments() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.segment (
+	PERFORM crm.put_table('segment', $table$
 		segment_id text PRIMARY KEY,
 		name       text,
 		rule       text,
 		is_dropped boolean NOT NULL DEFAULT false,
 		defined_at timestamptz,
 		defined_by text
-	);
+	$table$);
 	COMMENT ON TABLE crm.segment IS 'Private: segments that were defined, a projection. Read the view segments.';
 	PERFORM crm.put_check('crm.segment', 'rule_is_readable', $check$ coalesce(rule::jsonpath IS NOT NULL, true) $check$);
 
-	CREATE TABLE IF NOT EXISTS crm.segment_change (
+	PERFORM crm.put_table('segment_change', $table$
 		customer_id text,
 		version     bigint,
 		segment_id  text,
@@ -33,7 +33,7 @@ BEGIN
 		actor       text,
 		changed_at  timestamptz,
 		PRIMARY KEY (customer_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.segment_change IS 'Private: customers who entered and left segments, a projection. Read the view segment_history.';
 
 	RETURN crm.put_projection('crm.segment', 'segment', jsonb_build_object(

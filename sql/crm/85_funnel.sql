@@ -12,12 +12,12 @@ COMMENT ON FUNCTION crm.funnel_defaults() IS 'Private: the funnel of the documen
 CREATE FUNCTION crm.put_funnels() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.funnel_definition (
+	PERFORM crm.put_table('funnel_definition', $table$
 		funnel_id  text PRIMARY KEY,
 		steps      jsonb,
 		defined_at timestamptz,
 		defined_by text
-	);
+	$table$);
 	COMMENT ON TABLE crm.funnel_definition IS 'Private: funnels that were defined, a projection. Read the view funnel_stages.';
 	RETURN crm.put_projection('crm.funnel_definition', 'funnel', jsonb_build_object('FunnelDefined', $rule$ steps = event.data->'steps', defined_at = event.occurred_at, defined_by = event.actor $rule$));
 END

@@ -11,7 +11,7 @@ DECLARE
 	always CONSTANT text := $rule$ changed_at = event.occurred_at, changed_by = event.actor $rule$;
 	run CONSTANT text := $rule$ customer_id = event.data->>'customerId', campaign_id = event.data->>'campaignId' $rule$;
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.campaign (
+	PERFORM crm.put_table('campaign', $table$
 		campaign_id      text PRIMARY KEY,
 		status           text,
 		campaign_version integer NOT NULL DEFAULT 0,
@@ -19,10 +19,10 @@ BEGIN
 		definitions      jsonb NOT NULL DEFAULT '{}',
 		changed_at       timestamptz,
 		changed_by       text
-	);
+	$table$);
 	COMMENT ON TABLE crm.campaign IS 'Private: campaigns as they are now, a projection. Read the view campaigns.';
 
-	CREATE TABLE IF NOT EXISTS crm.campaign_run (
+	PERFORM crm.put_table('campaign_run', $table$
 		run_id           text PRIMARY KEY,
 		campaign_id      text,
 		campaign_version integer,
@@ -35,7 +35,7 @@ BEGIN
 		last_step_at     timestamptz,
 		ended_at         timestamptz,
 		end_reason       text
-	);
+	$table$);
 	COMMENT ON TABLE crm.campaign_run IS 'Private: customers in campaigns, a projection. Read the view campaign_runs.';
 	CREATE INDEX IF NOT EXISTS campaign_run_customer_idx ON crm.campaign_run (customer_id, campaign_id);
 	CREATE INDEX IF NOT EXISTS campaign_run_campaign_idx ON crm.campaign_run (campaign_id);

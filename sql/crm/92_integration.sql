@@ -5,7 +5,7 @@
 CREATE FUNCTION crm.put_integrations() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	CREATE TABLE IF NOT EXISTS crm.integration_delivery (
+	PERFORM crm.put_table('integration_delivery', $table$
 		integration_id text,
 		version        bigint,
 		customer_id    text,
@@ -15,7 +15,7 @@ BEGIN
 		error_code     text,
 		delivered_at   timestamptz,
 		PRIMARY KEY (integration_id, version)
-	);
+	$table$);
 	COMMENT ON TABLE crm.integration_delivery IS 'Private: what integrations were told, a projection. Read the view integration_deliveries.';
 	RETURN crm.put_projection('crm.integration_delivery', 'integration', jsonb_build_object('ThirdPartyIntegrationSynced', $rule$ customer_id = event.data->>'customerId',
 			action = event.data->>'action', event_position = (event.data->>'eventPosition')::bigint, is_delivered = coalesce((event.data->>'succeeded')::boolean, true),

@@ -29,9 +29,11 @@ CREATE FUNCTION crm.install() RETURNS integer
 DECLARE
 	of_customer CONSTANT text := $subject$ coalesce('customer-' || (event.data->>'customerId'), event.stream) $subject$;
 	campaigns CONSTANT jsonb := (SELECT coalesce(jsonb_object_agg(r.name, r.owner), '{}') FROM eventsource.reactions r WHERE r.name ~ '^campaign_.*\.\d+\.0$');
+	grants CONSTANT jsonb := (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM crm.view_grants() g);
 	changed integer;
 BEGIN
 	PERFORM eventsource.expect_owner();
+	PERFORM set_config('eventsource_crm.reactions', '', true);
 	-- One after the other.
 	PERFORM eventsource.lock_stream('crm_setting-install');
 	PERFORM crm.expect_own_schema();
@@ -59,12 +61,12 @@ BEGIN
 			('crm_rule', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
 	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions() + crm.put_segment_reactions()
-		+ crm.put_campaign_reactions(campaigns);
+		+ crm.put_campaign_reactions(campaigns) + crm.drop_other_reactions();
 	IF changed > 0 THEN
 		-- Leads that are there already have the timeouts of a new version of their machine.
 		PERFORM eventsource.schedule_timeouts('lead');
 	END IF;
-	PERFORM crm.grant_again();
+	PERFORM crm.grant_again(), crm.grant_views_again(grants);
 	RETURN changed;
 END
 $$;
