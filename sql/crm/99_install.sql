@@ -91,12 +91,15 @@ END
 $$;
 COMMENT ON FUNCTION crm.put_catalogue_views() IS 'Private, for install().';
 
--- Nobody calls what he was not given.
+-- Nobody calls what he was not given. Where nothing is to be taken nothing is touched: in an update, what was
+-- granted since would count as the extension's own, and no dump would have it.
 DO $$
 DECLARE
 	f regprocedure;
 BEGIN
-	FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace LOOP
+	FOR f IN SELECT p.oid FROM pg_proc p
+			  WHERE p.pronamespace = 'crm'::regnamespace
+				AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0) LOOP
 		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f);
 	END LOOP;
 END

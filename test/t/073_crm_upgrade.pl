@@ -18,7 +18,7 @@ SELECT v.version FROM pg_available_extension_versions v
 SQL
 cmp_ok(scalar @released, '>', 0, 'there is a version to come from');
 
-$node->safe_psql('postgres', 'CREATE ROLE bi LOGIN; CREATE ROLE app LOGIN; CREATE ROLE guest LOGIN; CREATE ROLE dash LOGIN');
+$node->safe_psql('postgres', 'CREATE ROLE bi LOGIN; CREATE ROLE app LOGIN; CREATE ROLE guest LOGIN');
 
 # ---- what is asked ----
 
@@ -84,6 +84,17 @@ grants('fresh');
 my $fresh = lines('fresh', $catalogue);
 cmp_ok(scalar @$fresh, '>', 1000, 'there is something to compare');
 
+sub restored
+{
+	my ($db) = @_;
+	my $again = "again_$db";
+	$node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/$db.dump", $db ], "pg_dump of $db");
+	$node->safe_psql('postgres', "CREATE DATABASE $again");
+	$node->command_ok([ 'pg_restore', '-e', '-d', $again, "$dir/$db.dump" ], "pg_restore of $db");
+	return $again;
+}
+my $fresh_again = lines(restored('fresh'), $catalogue);
+
 # ---- from each version ----
 
 for my $version (@released)
@@ -116,8 +127,8 @@ GRANT SELECT ON crm.leads, crm.orders TO guest WITH GRANT OPTION;
 GRANT SELECT (customer_id, status) ON crm.customers TO guest;
 CREATE SCHEMA mine;
 CREATE VIEW mine.open_leads AS SELECT lead_id, name FROM crm.leads WHERE state = 'NEW';
-GRANT USAGE ON SCHEMA mine TO dash;
-GRANT SELECT ON mine.open_leads TO dash;
+GRANT USAGE ON SCHEMA mine TO bi;
+GRANT SELECT ON mine.open_leads TO bi;
 SQL
 	my $before = lines($db, $past);
 	my $theirs = "SELECT count(*) FROM mine.open_leads";
@@ -138,7 +149,7 @@ SQL
 
 	# Grants of theirs are not in a fresh one.
 	is($node->safe_psql($db, $theirs), $open, "$version: a view of others is as it was");
-	is($node->safe_psql($db, "LOAD 'eventsource'; SET ROLE dash; $theirs"), $open, "$version: and for who may read it");
+	is($node->safe_psql($db, "LOAD 'eventsource'; SET ROLE bi; $theirs"), $open, "$version: and for who may read it");
 	is($node->safe_psql($db, <<'SQL'), 't|t|t|f', "$version: grants on views are, too");
 SELECT has_table_privilege('guest', 'crm.leads', 'SELECT WITH GRANT OPTION'), has_table_privilege('guest', 'crm.orders', 'SELECT'),
 	   has_column_privilege('guest', 'crm.customers', 'status', 'SELECT'), has_column_privilege('guest', 'crm.customers', 'email', 'SELECT')
@@ -152,11 +163,9 @@ SQL
 	is($node->safe_psql($db, "SET ROLE app; SELECT (crm.transition_lead('l1', 'motivation_confirmed')).state"), 'QUALIFIED', "$version: it goes on");
 
 	# A dump of it restores as one of a fresh one does.
-	$node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/$version.dump", $db ], "$version: pg_dump");
-	$node->safe_psql('postgres', "CREATE DATABASE again_$db");
-	$node->command_ok([ 'pg_restore', '-e', '-d', "again_$db", "$dir/$version.dump" ], "$version: pg_restore");
-	is_deeply(lines("again_$db", $catalogue), $fresh, "$version: all is there");
-	is($node->safe_psql("again_$db", 'SELECT crm.install()'), '0', "$version: and nothing is doubled");
+	my $again = restored($db);
+	is_deeply(lines($again, $catalogue), $fresh_again, "$version: all is there");
+	is($node->safe_psql($again, 'SELECT crm.install()'), '0', "$version: and nothing is doubled");
 
 	# One on which install() was never called.
 	create_log($node, "other_$db");
