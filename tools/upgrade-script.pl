@@ -12,8 +12,8 @@ use warnings;
 my ($old_file, @parts) = @ARGV;
 my ($extension, $version) = $old_file =~ m{([^/]+?)--([^/]+?)\.sql$} or die "upgrade-script.pl: $old_file has no version in its name\n";
 
-# What tells install() who reads and writes: were it dropped, nobody would know any more.
-my %must_stay = map { $_ => 1 } ('crm.masked(text)', 'crm.token_hash(text)');
+# What tells install() who reads, writes and defines: were it dropped, nobody would know any more.
+my %must_stay = map { $_ => 1 } qw(crm.masked crm.token_hash crm.admin_campaign);
 
 sub slurp
 {
@@ -59,7 +59,7 @@ my %stays = map { $_ => 1 } views($new);
 my @waiting = grep { $stays{$_} } views($old);
 my @gone = grep { !$stays{$_} } views($old);
 my @drops = grep { !$is->{$_} || $is->{$_}{header} ne $was->{$_}{header} } sort keys %$was;
-$must_stay{$_} && die "upgrade-script.pl: $_ must stay as it is: its grants tell who reads and writes\n" for @drops;
+$must_stay{s/\(.*//r} && die "upgrade-script.pl: $_ must stay as it is: its grants tell who reads, writes and defines\n" for @drops;
 # An aggregate holds its functions.
 my ($held) = map { qr/\b(?:$_)\b/ } join '|', map { quotemeta s/\(.*//r } @drops, 'no function';
 my @aggregates = grep { my $of = $_; $was->{$of}{kind} eq 'AGGREGATE' && ($was->{$of}{header} =~ $held || grep { $_ eq $of } @drops) } sort keys %$was;

@@ -70,10 +70,16 @@ DECLARE
 BEGIN
 	FOR r IN SELECT a.grantee::regrole AS role, p.proname AS mark
 			   FROM pg_proc p, aclexplode(p.proacl) a
-			  WHERE p.pronamespace = 'crm'::regnamespace AND p.proname IN ('masked', 'create_lead', 'admin_campaign') AND a.grantee NOT IN (0, p.proowner) LOOP
+			  -- tools/upgrade-script.pl sees that no version drops these.
+			  WHERE p.pronamespace = 'crm'::regnamespace AND p.proname IN ('masked', 'token_hash', 'admin_campaign') AND a.grantee NOT IN (0, p.proowner) LOOP
 		CASE r.mark
-			WHEN 'masked' THEN PERFORM crm.grant_views(r.role), crm.grant_functions(r.role, crm.reader_functions());
-			WHEN 'create_lead' THEN PERFORM crm.grant_functions(r.role, crm.writer_functions());
+			WHEN 'masked' THEN
+				PERFORM crm.grant_views(r.role), crm.grant_functions(r.role, crm.reader_functions());
+				-- Categories of which an earlier version knew nothing.
+				IF EXISTS (SELECT c.category FROM crm.catalogue() c EXCEPT SELECT l.category FROM eventsource.category_rights_list() l WHERE l.role = r.role AND NOT l.is_write) THEN
+					PERFORM eventsource.grant_reader(r.role, ARRAY(SELECT DISTINCT c.category FROM crm.catalogue() c));
+				END IF;
+			WHEN 'token_hash' THEN PERFORM crm.grant_functions(r.role, crm.writer_functions());
 			ELSE PERFORM crm.grant_functions(r.role, crm.admin_functions());
 		END CASE;
 	END LOOP;

@@ -154,6 +154,8 @@ SQL
 SELECT has_table_privilege('guest', 'crm.leads', 'SELECT WITH GRANT OPTION'), has_table_privilege('guest', 'crm.orders', 'SELECT'),
 	   has_column_privilege('guest', 'crm.customers', 'status', 'SELECT'), has_column_privilege('guest', 'crm.customers', 'email', 'SELECT')
 SQL
+	# Nor what writers of 0.1.0 could define, which is for admins since.
+	$node->safe_psql($db, "SELECT crm.revoke_writer('app'), crm.grant_writer('app')");
 	$node->safe_psql($db, 'DROP SCHEMA mine CASCADE; REVOKE ALL ON crm.leads, crm.orders, crm.customers FROM guest CASCADE; REVOKE USAGE ON SCHEMA crm FROM guest');
 	is_deeply(lines($db, $catalogue), $fresh, "$version: all is as in a fresh one: functions, comments, privileges, views, tables, definitions");
 	is_deeply(lines($db, $past), $before, "$version: what happened is as it was");
