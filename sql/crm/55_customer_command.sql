@@ -110,7 +110,8 @@ $$;
 COMMENT ON FUNCTION crm.change_email(text, text, text, text, text, timestamptz) IS
 	'Gives a customer another address, which is to be proved anew; returns the token to send there. Errors: 23514 customer_email_must_differ (also if only the case differs), 23505 customer_email_is_taken, ZE002 closed or deleted, ZE007 bad address.';
 
-CREATE FUNCTION crm.update_profile(customer_id text, changes jsonb, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS integer
+CREATE FUNCTION crm.update_profile(customer_id text, changes jsonb, ip_address text DEFAULT NULL, user_agent text DEFAULT NULL, actor text DEFAULT NULL,
+		occurred_at timestamptz DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	c crm.customers%ROWTYPE;
@@ -133,7 +134,8 @@ BEGIN
 	END IF;
 	PERFORM eventsource.lock_stream('customer-' || customer_id);
 	SELECT * INTO c FROM crm.customers v WHERE v.customer_id = update_profile.customer_id;
-	SELECT count(eventsource.append('customer-' || customer_id, e.type, e.data, actor => actor, occurred_at => occurred_at)) INTO n
+	SELECT count(eventsource.append('customer-' || customer_id, e.type, e.data || jsonb_strip_nulls(jsonb_build_object('ipAddress', ip_address, 'userAgent', user_agent)),
+			actor => actor, occurred_at => occurred_at)) INTO n
 	  FROM (VALUES
 		('CustomerNameUpdated', jsonb_build_object(
 			'newFirstName', CASE WHEN changes ? 'firstName' THEN changes->>'firstName' ELSE c.first_name END,
@@ -147,8 +149,8 @@ BEGIN
 	RETURN n;
 END
 $$;
-COMMENT ON FUNCTION crm.update_profile(text, jsonb, text, timestamptz) IS
-	'Changes what is given of firstName, lastName, phone, dateOfBirth, address: an event for each that is different; null takes away. Returns how many. Errors: 42501 unless the caller may see personal data, 22023 unknown field, ZE002 closed, deleted or unknown customer, ZE007 bad data.';
+COMMENT ON FUNCTION crm.update_profile(text, jsonb, text, text, text, timestamptz) IS
+	'Changes what is given of firstName, lastName, phone, dateOfBirth, address: an event for each that is different; null takes away. ip_address, user_agent: from where and with what. Returns how many. Errors: 42501 unless the caller may see personal data, 22023 unknown field, ZE002 closed, deleted or unknown customer, ZE007 bad data.';
 
 CREATE FUNCTION crm.deactivate_customer(customer_id text, reason text, notes text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -3,7 +3,7 @@
 -- Customers: registration, verification, profiles, closing and opening accounts; consent and preferences at their boundaries.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(86);
+SELECT plan(87);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
@@ -77,6 +77,9 @@ SELECT is(crm.update_profile('ada', '{"phone": null, "address": {"city": "Ulm"},
 SELECT is((SELECT phone || '' FROM crm.customers WHERE customer_id = 'ada'), NULL, 'null takes away');
 SELECT is((SELECT date_of_birth || ' ' || address FROM crm.customers WHERE customer_id = 'ada'), '1980-12-10 {"city": "Ulm"}', 'and the date of birth is not dropped');
 SELECT is(crm.update_profile('ada', '{}'), 0, 'nothing given, nothing done');
+SELECT crm.update_profile('ada', '{"address": {"city": "Bern"}}', '203.0.113.10', 'Lynx', occurred_at => '2026-01-06 00:00Z') \g /dev/null
+SELECT is((SELECT concat_ws(' ', old_value, new_value, ip_address, user_agent) FROM crm.customer_audit_trail WHERE customer_id = 'ada' AND field = 'address' ORDER BY version DESC LIMIT 1), '{"city": "Ulm"} {"city": "Bern"} 203.0.113.10 Lynx', 'from where and with what is in the audit trail, of each change');
+SELECT crm.update_profile('ada', '{"address": {"city": "Ulm"}}', occurred_at => '2026-01-06 00:00Z') \g /dev/null
 SELECT is(pg_temp.outcome($$ SELECT crm.update_profile('ada', '{"email": "x@y.zz"}') $$), '22023', 'the address is no matter of the profile');
 SELECT is((SELECT string_agg(field || ': ' || coalesce(old_value, '-') || ' > ' || coalesce(new_value, '-'), ', ' ORDER BY version, field) FROM crm.customer_audit_trail
 	WHERE customer_id = 'ada' AND field IN ('last_name', 'phone')), 'last_name: - > Byron, phone: - > 1, last_name: Byron > Lovelace, phone: 1 > -', 'the audit trail has old and new');

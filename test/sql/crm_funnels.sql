@@ -3,7 +3,7 @@
 -- Funnels and attribution: order, skipped stages, windows, no events at all; shares that add up, to the cent.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(88);
+SELECT plan(92);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -103,6 +103,12 @@ SELECT is((SELECT count(*) FROM crm.journeys WHERE customer_id = 'late'), 0::big
 SELECT pg_temp.view('late', 'ProductViewed', '2026-01-05 10:01', session => 'anon') \g /dev/null
 SELECT is((SELECT count(*) FROM crm.journeys WHERE customer_id = 'late'), 2::bigint, 'and then known from the beginning of the visit');
 SELECT is((SELECT concat_ws(' ', customer_id, event_count, product_count, duration) FROM crm.sessions WHERE session_id = 'anon'), 'late 2 1 00:01:00', 'as the session says');
+
+SELECT pg_temp.view('ses', 'PageViewed', '2026-06-01 10:00'), pg_temp.view('ses', 'PageViewed', '2026-06-01 10:30', session => 'ses2'), pg_temp.view('ses', 'ProductViewed', '2026-06-01 11:00:00.000001') \g /dev/null
+SELECT is((SELECT string_agg(concat_ws(' ', session_number, event_count, duration), ', ' ORDER BY session_number) FROM crm.sessions(customer_id => 'ses')), '1 2 00:30:00, 2 1 00:00:00', 'a rest of exactly half an hour ends no session, whatever a program calls it; more does');
+SELECT is((SELECT count(*) FROM crm.sessions('31 minutes', 'ses')), 1::bigint, 'with a longer rest it is one');
+SELECT is((SELECT count(*) FROM crm.sessions(customer_id => 'ses', end_at => '2026-06-01 10:00')), 0::bigint, 'of what occurred before an end');
+SELECT throws_ok($$ SELECT * FROM crm.sessions('0') $$, '22023', NULL, 'a session ends some time');
 
 -- ---- retention, flows ----
 

@@ -3,7 +3,7 @@
 -- Carts, orders, payments, refunds and the ledger: what may happen, to the cent, and what follows by itself.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(105);
+SELECT plan(106);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -103,6 +103,7 @@ SELECT is((crm.record_payment('o1', 'p1', occurred_at => '2026-01-04 00:02')).st
 SELECT is(pg_temp.types('order-o1'), 'OrderPlaced PaymentInitiated PaymentSucceeded OrderConfirmed', 'and confirmed by that');
 SELECT is((SELECT payment_status || ' ' || (confirmation_number = 'C-' || (SELECT position FROM eventsource.events WHERE stream = 'order-o1' AND type = 'PaymentSucceeded')) FROM crm.orders WHERE order_id = 'o1'),
 	'paid true', 'with a number that is the same at every replay');
+SELECT is((SELECT data->>'estimatedDelivery' FROM eventsource.events WHERE stream = 'order-o1' AND type = 'OrderConfirmed'), '2026-01-09', 'and the day when it is expected to arrive, by setting delivery_term');
 SELECT is((crm.record_payment('o1', 'p1', occurred_at => '2026-01-04 00:02')).is_duplicate, true, 'told again it is the same payment');
 SELECT is(pg_temp.types('order-o1'), 'OrderPlaced PaymentInitiated PaymentSucceeded OrderConfirmed', 'and is not confirmed again');
 SELECT is(pg_temp.outcome($$ SELECT eventsource.append('order-o1', 'PaymentSucceeded', '{"customerId": "ada", "paymentId": "p2", "amount": 49.90, "currency": "EUR"}') $$), 'ZE002', 'what is paid is not paid again');
