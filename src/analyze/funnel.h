@@ -13,11 +13,14 @@
 #define ES_FUNNEL_MAX_CONDITIONS	64
 
 /* Modes, as bits. */
-#define ES_FUNNEL_DEDUPLICATION	0x01	/* a condition that holds again ends it */
+#define ES_FUNNEL_DEDUPLICATION	0x01	/* a condition that holds again ends
+										 * it */
 #define ES_FUNNEL_ORDER			0x02	/* so does anything else in between */
-#define ES_FUNNEL_INCREASE		0x04	/* each level is later than the one before */
+#define ES_FUNNEL_INCREASE		0x04	/* each level is later than the one
+										 * before */
 #define ES_FUNNEL_ONCE			0x08	/* each event counts for one level */
-#define ES_FUNNEL_REENTRY		0x10	/* with ORDER: a level too early is overlooked */
+#define ES_FUNNEL_REENTRY		0x10	/* with ORDER: a level too early is
+										 * overlooked */
 
 typedef struct EsFunnelEvent
 {

@@ -265,21 +265,14 @@ reach(Walk *walk, int level, TimestampTz until)
 {
 	Chain	   *chain = &walk->chain[level];
 
-	if (!chain->reached)
-		*chain = (Chain)
+	if (!chain->reached || chain->last < walk->ts)
 	{
-		.reached = true,.last = walk->ts,.until = until
-	};
-	else
-	{
-		if (chain->last < walk->ts)
-		{
-			chain->was_reached = true;
-			chain->was_until = chain->until;
-			chain->last = walk->ts;
-		}
-		chain->until = Max(chain->until, until);
+		chain->was_reached = chain->reached;
+		chain->was_until = chain->until;
+		chain->last = walk->ts;
 	}
+	chain->until = chain->reached ? Max(chain->until, until) : until;
+	chain->reached = true;
 	walk->best = Max(walk->best, level);
 }
 

@@ -24,7 +24,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
-#define MAX_ROWS		5000000	/* of a group, in memory */
+#define MAX_ROWS		5000000 /* of a group, in memory */
 #define MAX_RESULT		(256 * 1024 * 1024) /* bytes */
 #define FEW_STATES		8		/* that are found without hashing */
 
