@@ -2,7 +2,7 @@
 \i test/own_database.sql
 -- The second extension: what it makes when, install() once and again, comments, rights, views for BI tools.
 CREATE EXTENSION eventsource_crm;
-SELECT plan(42);
+SELECT plan(53);
 
 CREATE TEMP VIEW crm_function AS
 SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace;
@@ -84,6 +84,42 @@ CREATE VIEW crm.leads AS SELECT 1 AS was_another_column;
 SELECT is(crm.install(), 0, 'views are made anew');
 SELECT is((SELECT state FROM crm.leads LIMIT 1), NULL, 'also where their columns differ');
 RESET client_min_messages;
+
+-- ---- from version to version (t/073_crm_upgrade.pl comes from a real one) ----
+
+-- Who may read a view that has to be made anew, and single columns of it, still may.
+GRANT USAGE ON SCHEMA crm TO crm_nobody;
+SET client_min_messages = error;
+DROP VIEW crm.board_columns;
+CREATE VIEW crm.board_columns AS SELECT 1 AS was_another_column, 'NEW'::text AS state;
+RESET client_min_messages;
+GRANT SELECT ON crm.board_columns TO crm_nobody WITH GRANT OPTION;
+SELECT is(crm.install(), 0, 'a view of before is made anew');
+SELECT is(has_table_privilege('crm_nobody', 'crm.board_columns', 'SELECT WITH GRANT OPTION'), true, 'and granted to whom it was');
+REVOKE ALL ON crm.board_columns FROM crm_nobody;
+REVOKE USAGE ON SCHEMA crm FROM crm_nobody;
+SELECT is(crm.install(), 0, 'what is taken back');
+SELECT is(has_table_privilege('crm_nobody', 'crm.board_columns', 'SELECT'), false, 'stays so');
+
+-- Columns that a table had not.
+SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY') \g /dev/null
+INSERT INTO crm.probe VALUES ('1');
+SELECT crm.put_table('probe', $$ probe_id text PRIMARY KEY, n numeric(10, 2) NOT NULL DEFAULT 1.5, said text, twice numeric GENERATED ALWAYS AS (n * 2) STORED $$) \g /dev/null
+SELECT is((SELECT p::text FROM crm.probe p), '(1,1.50,,3.00)', 'a table has the columns that another version of it had not');
+SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY, said text') \g /dev/null
+SELECT is((SELECT p::text FROM crm.probe p), '(1,1.50,,3.00)', 'and loses none');
+DROP TABLE crm.probe;
+
+-- Reactions that no version makes any more.
+SELECT eventsource.create_reaction('crm_gone', 'lead', 'lead_assigned', action => '{"enqueue": "gone"}') \g /dev/null
+SELECT is(crm.install(), 1, 'a reaction of before is dropped');
+SELECT is((SELECT count(*) FROM eventsource.reactions WHERE name = 'crm_gone'), 0::bigint, 'it is gone');
+SELECT is(crm.install(), 0, 'and nothing else was');
+
+-- A schema that is stricter than before is a version of its own.
+SELECT eventsource.register_event_type('SearchPerformed', 'visit', '{"type": "object"}', compatibility => 'none') \g /dev/null
+SELECT is(crm.install(), 1, 'an event type of before is registered anew');
+SELECT is((SELECT count(*) FROM crm.event_types WHERE NOT is_registered), 0::bigint, 'as it should be');
 
 -- ---- rights ----
 
