@@ -59,10 +59,10 @@ torture:
 	ES_TAP_SECONDS=$${ES_TAP_SECONDS:-10800} \
 		ES_TORTURE_SECONDS=$${ES_TORTURE_SECONDS:-300} ES_KILL_ROUNDS=$${ES_KILL_ROUNDS:-200} \
 		ES_REBUILD_ROUNDS=$${ES_REBUILD_ROUNDS:-200} ES_RELAY_ROUNDS=$${ES_RELAY_ROUNDS:-200} \
-		ES_OUTBOX_ROUNDS=$${ES_OUTBOX_ROUNDS:-100} ES_TIMER_ROUNDS=$${ES_TIMER_ROUNDS:-100} \
-		ES_DUE_ROUNDS=$${ES_DUE_ROUNDS:-200} \
+		ES_OUTBOX_ROUNDS=$${ES_OUTBOX_ROUNDS:-200} ES_TIMER_ROUNDS=$${ES_TIMER_ROUNDS:-200} \
+		ES_DUE_ROUNDS=$${ES_DUE_ROUNDS:-200} ES_JOB_ROUNDS=$${ES_JOB_ROUNDS:-200} \
 		tools/test.sh test/t/025_rebuild.pl test/t/027_torture.pl test/t/028_killed.pl test/t/053_recovery.pl \
-		test/t/062_due_killed.pl test/t/063_timers.pl test/t/067_relay_killed.pl test/t/068_outbox_killed.pl
+		test/t/060_jobs.pl test/t/062_due_killed.pl test/t/063_timers.pl test/t/067_relay_killed.pl test/t/068_outbox_killed.pl
 
 bench:
 	tools/bench.sh
