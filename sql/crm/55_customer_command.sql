@@ -161,7 +161,7 @@ BEGIN
 	PERFORM eventsource.append('customer-' || customer_id, 'CustomerDeactivated', jsonb_strip_nulls(jsonb_build_object('reason', reason, 'notes', notes)),
 							   actor => actor, occurred_at => at);
 	SELECT count(crm.revoke_consent(c.customer_id, c.purpose, c.channel, 'account-deactivated', actor => actor, occurred_at => at)) INTO n
-	  FROM (SELECT * FROM crm.consents k WHERE k.customer_id = deactivate_customer.customer_id AND k.purpose = 'marketing' AND k.status <> 'revoked' ORDER BY k.channel) c;
+	  FROM (SELECT * FROM crm.consents k WHERE k.customer_id = deactivate_customer.customer_id AND k.purpose = 'marketing' AND k.expires_at IS NOT NULL ORDER BY k.channel) c;
 	PERFORM crm.remove_from_segment(m.customer_id, m.segment_id, 'account-deactivated', actor)
 	   FROM (SELECT * FROM crm.segment_members s WHERE s.customer_id = deactivate_customer.customer_id ORDER BY s.segment_id) m;
 	RETURN n;

@@ -59,6 +59,14 @@ BEGIN
 	CREATE INDEX IF NOT EXISTS message_campaign_idx ON crm.message (campaign_id) WHERE campaign_id IS NOT NULL;
 	CREATE INDEX IF NOT EXISTS message_failed_idx ON crm.message (failed_at) WHERE status = 'failed';
 
+	-- Two that queue a message for one customer write one row: to a SERIALIZABLE transaction, which does
+	-- not see what one that is not has queued meanwhile, that is a serialization failure.
+	PERFORM crm.put_table('message_count', $table$
+		customer_id text PRIMARY KEY,
+		queued      bigint NOT NULL DEFAULT 0
+	$table$);
+	COMMENT ON TABLE crm.message_count IS 'Private: how many messages were queued for each customer, a projection.';
+
 	PERFORM crm.put_table('contact_rule', $table$
 		rule_id    text PRIMARY KEY,
 		change     text,
@@ -96,6 +104,7 @@ BEGIN
 				('MessageOpened', $rule$ opened_at = coalesce(row.opened_at, event.occurred_at) $rule$),
 				('MessageClicked', $rule$ clicked_at = coalesce(row.clicked_at, event.occurred_at) $rule$)
 			) rule (type, set)))
+		+ crm.put_projection('crm.message_count', 'message', jsonb_build_object('MessageQueued', 'queued = row.queued + 1'), $key$ {"customer_id": "event.data->>'customerId'"} $key$)
 		+ crm.put_projection('crm.contact_rule', 'crm_rule', jsonb_build_object('*',
 			$rule$ change = event.type, rule = event.data, changed_at = event.occurred_at, changed_by = event.actor $rule$))
 		+ crm.put_state_machine('crm_message', crm.message_machine());

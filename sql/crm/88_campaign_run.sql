@@ -91,6 +91,9 @@ BEGIN
 		RETURN jsonb_build_object('skip', 'nobody knows whom it is about');
 	END IF;
 	PERFORM eventsource.lock_stream('customer-' || customer);
+	IF EXISTS (SELECT FROM crm.customers x WHERE x.customer_id = customer AND x.status = 'deleted') THEN
+		RETURN jsonb_build_object('skip', 'erased');
+	END IF;
 	SELECT x.status, x.definitions->version AS definition INTO c FROM crm.campaign x WHERE x.campaign_id = id;
 	definition := c.definition;
 	about := jsonb_build_object('customerId', customer, 'campaignId', id);

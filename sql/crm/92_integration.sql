@@ -67,13 +67,13 @@ CREATE FUNCTION crm.poll_integration(integration_id text, max_count integer DEFA
 	RETURNS TABLE (event_position bigint, customer_id text, action text, email text, first_name text, last_name text, segment_id text, is_subscribed boolean, occurred_at timestamptz)
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT e."position", e.key,
-		   CASE WHEN e.type = 'CustomerDataDeleted' OR c.status = 'deleted' THEN 'delete'
+		   CASE WHEN e.type = 'CustomerDataDeleted' OR NOT crm.is_known_customer(e.key) THEN 'delete'
 				WHEN e.type IN ('ConsentGranted', 'ConsentRenewed') THEN 'subscribe'
 				WHEN e.type IN ('ConsentRevoked', 'ConsentExpired', 'CustomerDeactivated') THEN 'unsubscribe'
 				WHEN e.type = 'CustomerSegmentAdded' THEN 'add-to-segment' WHEN e.type = 'CustomerSegmentRemoved' THEN 'remove-from-segment'
 				ELSE 'upsert' END,
 		   CASE WHEN c.status <> 'deleted' THEN c.email END, CASE WHEN c.status <> 'deleted' THEN c.first_name END, CASE WHEN c.status <> 'deleted' THEN c.last_name END, e.data->>'segmentId',
-		   c.status <> 'deleted' AND c.status <> 'deactivated' AND crm.has_consent(e.key, 'marketing', 'email'), e.occurred_at
+		   coalesce(c.status <> 'deleted' AND c.status <> 'deactivated' AND crm.has_consent(e.key, 'marketing', 'email'), false), e.occurred_at
 	  FROM eventsource.poll('crm_' || integration_id, max_count, consumer) e
 	  LEFT JOIN crm.customers c ON c.customer_id = e.key
 	 ORDER BY e."position"
@@ -81,11 +81,18 @@ $$;
 COMMENT ON FUNCTION crm.poll_integration(text, integer, text) IS
 	'What an integration is to be told next, in order, lent as eventsource.poll() does: action is upsert, subscribe, unsubscribe, add-to-segment, remove-from-segment or delete; the contact is as it is now, with *** for who may not see personal data. is_subscribed: whether there is consent to marketing by e-mail now; a contact that has none is not to be written to. Errors: those of eventsource.poll().';
 
+CREATE FUNCTION crm.is_known_customer(customer_id text) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT NOT eventsource.may_read_category('customer') OR EXISTS (SELECT FROM crm.customers c WHERE c.customer_id = is_known_customer.customer_id AND c.status <> 'deleted')
+$$;
+COMMENT ON FUNCTION crm.is_known_customer(text) IS 'Private, for integrations: false for a customer who is erased; in mode hard there is no row of him.';
+
 CREATE FUNCTION crm.record_integration(integration_id text, action text, event_position bigint, customer_id text, succeeded boolean, error_code text DEFAULT NULL, error_message text DEFAULT NULL) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	-- Nothing is recorded about who is erased: what was told of him is told without him.
 	SELECT eventsource.append('integration-' || integration_id, 'ThirdPartyIntegrationSynced', jsonb_strip_nulls(jsonb_build_object('integration', integration_id, 'action', action,
-		'customerId', CASE WHEN NOT EXISTS (SELECT FROM crm.customers c WHERE c.customer_id = record_integration.customer_id AND c.status = 'deleted') THEN customer_id END, 'eventPosition', event_position, 'succeeded', succeeded, 'errorCode', error_code, 'errorMessage', error_message)))
+		'customerId', CASE WHEN crm.is_known_customer(record_integration.customer_id) THEN customer_id END, 'eventPosition', event_position, 'succeeded', succeeded, 'errorCode', error_code,
+		'errorMessage', CASE WHEN crm.is_known_customer(record_integration.customer_id) THEN error_message END)))
 $$;
 COMMENT ON FUNCTION crm.record_integration(text, text, bigint, text, boolean, text, text) IS 'Private, for commands: records what an integration was told.';
 
