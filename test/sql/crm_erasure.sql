@@ -10,6 +10,8 @@ SET datestyle = 'ISO';
 SELECT crm.create_integration('mail'), crm.create_integration('news') \g /dev/null
 SELECT crm.create_campaign('carts', '{"event": "CartAbandoned"}', '[{"type": "wait", "config": {"duration": "1 second"}}, {"type": "send-email", "config": {"templateId": "t", "messageClass": "transactional"}}]') \g /dev/null
 SELECT crm.create_campaign('idle', '{"event": "SearchPerformed", "idle": "1 second"}', '[{"type": "send-email", "config": {"templateId": "t", "messageClass": "transactional"}}]') \g /dev/null
+-- What is due waits until they are resumed, below.
+SELECT crm.set_setting('campaign_retry', '1 second'), crm.pause_campaign('idle') \g /dev/null
 
 -- Somebody who has done all that can be done here.
 CREATE PROCEDURE pg_temp.lives(c text) LANGUAGE plpgsql AS $$
@@ -39,6 +41,7 @@ CALL pg_temp.lives('hard');
 CALL pg_temp.lives('stays');
 SELECT count(*) FROM eventsource.run_due(1000) \g /dev/null
 SELECT count(*) FROM eventsource.run_due(1000) \g /dev/null
+SELECT crm.pause_campaign('carts') \g /dev/null
 SELECT is((SELECT count(*) FROM crm.campaign_runs WHERE is_active AND campaign_id = 'carts'), 4::bigint, 'all are in a campaign');
 SELECT is((SELECT string_agg(DISTINCT e.subject, ' ') FROM eventsource.events e WHERE e.type = 'CartAbandoned' AND e.stream = 'cart-hard'), 'customer-hard', 'a cart that is left alone is about whose it is');
 -- Everything that can be read of somebody, as text: log, projections and jobs.
@@ -156,6 +159,7 @@ SELECT is(pg_temp.wrong(), '0 0 0 0 0', 'chain, proofs, transitions, projections
 
 -- ---- afterwards ----
 
+SELECT crm.resume_campaign('idle'), crm.resume_campaign('carts') \g /dev/null
 -- Steps of campaigns are due: those of who stays are done, and of nobody else.
 DO $$
 DECLARE
