@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "log/attempt.h"
 #include "log/cache.h"
@@ -65,7 +66,7 @@ static List *read_headers(void);
 static List *find_all(const char *category, const char *type);
 static EsReaction *build(const char *name, int64 version);
 static EsReaction *compile_stored(const EsDefinition *definition);
-static void raise_broken(const char *name, MemoryContext context);
+ES_NORETURN static void raise_broken(const char *name, MemoryContext context);
 static void expect_definer(const EsDefinition *definition);
 
 bool
@@ -349,7 +350,7 @@ static EsReaction *
 compile_stored(const EsDefinition *definition)
 {
 	MemoryContext context = CurrentMemoryContext;
-	EsReaction *reaction;
+	EsReaction *volatile reaction = NULL;
 
 	/* A category that is broken says so itself. */
 	(void) es_category_get(es_json_find_string(&definition->data->root, "category"));
