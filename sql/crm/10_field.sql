@@ -39,6 +39,8 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('text',            $$ {"type": "string", "minLength": 1, "maxLength": 10000} $$, 'redact', $$ "Wants a garden" $$),
 		('message',         $$ {"type": ["string", "null"], "maxLength": 10000} $$, 'redact', $$ "Is it still for sale?" $$),
 		('evidence',        $$ {"type": ["string", "null"], "maxLength": 10000} $$, 'redact', $$ "Replied STOP" $$),
+		-- What programs of others send with a name that nobody knows.
+		('properties',      $$ {"type": ["object", "null"]} $$, 'null', $$ {"plan": "gold"} $$),
 		('query',           $$ {"type": "string", "maxLength": 1000} $$, 'redact', $$ "fountain pen" $$),
 		('errorMessage',    $$ {"type": ["string", "null"], "maxLength": 2000} $$, 'redact', $$ "Card declined" $$),
 
@@ -53,6 +55,9 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('refundId',        $$ {"type": "string", "minLength": 1} $$, NULL, $$ "r1" $$),
 		('transactionId',   $$ {"type": ["string", "null"], "minLength": 1} $$, NULL, $$ "ch_1" $$),
 		('sessionId',       $$ {"type": ["string", "null"], "minLength": 1} $$, NULL, $$ "s1" $$),
+		('visitorId',       $$ {"type": ["string", "null"], "minLength": 1, "maxLength": 200} $$, NULL, $$ "0123456789abcdef0123456789abcdef" $$),
+		('origin',          $$ {"enum": ["identify", "alias"]} $$, NULL, $$ "identify" $$),
+		('eventName',       $$ {"type": "string", "minLength": 1, "maxLength": 200} $$, NULL, $$ "Coupon Applied" $$),
 		('productId',       $$ {"type": "string", "minLength": 1} $$, NULL, $$ "pen" $$),
 		('productIds',      $$ {"type": "array", "items": {"type": "string", "minLength": 1}} $$, NULL, $$ ["pen", "ink"] $$),
 		('productName',     $$ {"type": ["string", "null"]} $$, NULL, $$ "Fountain pen" $$),

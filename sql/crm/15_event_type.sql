@@ -67,9 +67,11 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('MessageClicked', 'message', 'Activation', 'customerId channel', 'messageId campaignId pageUrl', 'A link in a message was followed'),
 
 		-- Journeys: visit-<session>.
-		('PageViewed', 'visit', 'Activation', 'pageUrl', 'customerId sessionId pageTitle referrer timeOnPage channel:touch campaignId', 'Saw a page'),
-		('ProductViewed', 'visit', 'Activation', 'productId', 'customerId sessionId productName productCategory price currency viewSource channel:touch campaignId', 'Looked at a product'),
-		('SearchPerformed', 'visit', 'Activation', 'query resultsCount', 'customerId sessionId selectedResult', 'Searched'),
+		('PageViewed', 'visit', 'Activation', 'pageUrl', 'customerId visitorId sessionId pageTitle referrer timeOnPage channel:touch campaignId', 'Saw a page'),
+		('ProductViewed', 'visit', 'Activation', 'productId', 'customerId visitorId sessionId productName productCategory price currency viewSource channel:touch campaignId', 'Looked at a product'),
+		('SearchPerformed', 'visit', 'Activation', 'query resultsCount', 'customerId visitorId sessionId selectedResult', 'Searched'),
+		('VisitorIdentified', 'visit', 'Acquisition', 'customerId visitorId', NULL, 'It became known who the stranger of a visit is'),
+		('CustomTracked', 'visit', 'Activation', 'eventName', 'customerId visitorId sessionId properties', 'A program of others told something that has no counterpart here'),
 		('ProductCompared', 'visit', 'Activation', 'productIds', 'customerId sessionId comparisonAttributes', 'Compared products'),
 		('ReviewRead', 'visit', 'Activation', 'productId reviewId', 'customerId sessionId rating', 'Read a review'),
 		('VideoWatched', 'visit', 'Activation', 'videoId watchDuration totalDuration', 'customerId sessionId productId completionRate', 'Watched a video'),
@@ -105,6 +107,9 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('RefundPosted', 'account', 'Fulfillment', 'amount:positive currency', 'customerId orderId reference note', 'Money was paid back'),
 		('CreditPosted', 'account', 'Retention', 'amount:positive currency', 'customerId orderId reference note', 'Was given credit'),
 		('AdjustmentPosted', 'account', 'Lifecycle Management', 'amount:signed currency note:required', 'customerId orderId reference', 'The balance was put right, up or down'),
+
+		-- Identities: identity-<hash of an id>.
+		('IdentityLinked', 'identity', 'Acquisition', 'customerId origin', NULL, 'An id is known to be a customer''s'),
 
 		-- The rest.
 		('SegmentDefined', 'segment', 'Lifecycle Management', 'rule:segment', 'segmentName', 'Who belongs to a segment'),

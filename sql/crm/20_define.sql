@@ -242,9 +242,11 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
 	VALUES
 		('first_contact_sla', 'interval'::regtype, '5 minutes', 'How soon after the intake a lead is to be contacted'),
-		('consent_term_marketing', 'interval', '2 years', 'How long a consent to marketing lasts unless the event says'),
-		('consent_term_analytics', 'interval', '2 years', 'How long a consent to analytics lasts unless the event says'),
-		('consent_term_essential', 'interval', '2 years', 'How long a consent to what is essential lasts unless the event says'),
+		('consent_term_marketing', 'interval', '2 years', 'How long a consent to marketing lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('consent_term_analytics', 'interval', '2 years', 'How long a consent to analytics lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('consent_term_essential', 'interval', '2 years', 'How long a consent to what is essential lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('cart_abandoned_after', 'interval', '60 minutes', 'How long without a change until a cart is left alone; install() puts it into effect'),
+		('checkout_abandoned_after', 'interval', '60 minutes', 'How long without a step until a checkout is left alone; install() puts it into effect'),
 		('email_frequency', 'text', 'weekly', 'How often who has not said so is sent marketing by e-mail: daily, weekly or never'),
 		('quiet_hours', 'text', '', 'When no marketing by sms and push goes out, by the customer''s clock: 21:00-08:00, say; empty: never'),
 		('default_timezone', 'text', 'UTC', 'Time zone of who has not said so'),
@@ -256,6 +258,7 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('delivery_term', 'interval', '5 days', 'How long after the payment an order is expected to arrive, as its confirmation says; install() puts it into effect'),
 		('affinity_threshold', 'numeric', '0.7', 'Share of spending above which a category counts as an affinity'),
 		('campaign_retry', 'interval', '15 minutes', 'How often what is due in a campaign that rests is looked at'),
+		('intake_unknown_events', 'text', 'refuse', 'What becomes of events of others that have no counterpart here: refuse, or keep as CustomTracked'),
 		('session_gap', 'interval', '30 minutes', 'How long without an event ends a session'),
 		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
@@ -356,6 +359,7 @@ BEGIN
 		ELSIF d.type = 'interval'::regtype AND value::interval > '100 years' OR d.type = 'numeric'::regtype AND value::numeric > 1000000 THEN
 			RAISE numeric_value_out_of_range USING MESSAGE = 'it is too much';
 		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
+			OR setting_name = 'intake_unknown_events' AND value NOT IN ('refuse', 'keep')
 			OR setting_name = 'quiet_hours' AND value !~ crm.quiet_hours_pattern()
 			OR setting_name = 'default_timezone' AND NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value)
 			OR setting_name = 'default_channels' AND replace(value, ' ', '') !~ '^((email|sms|push)(,|$))*$' THEN

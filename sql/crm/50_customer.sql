@@ -131,8 +131,12 @@ CREATE FUNCTION crm.put_customers() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	always CONSTANT text := $rule$ status = event.to_state, updated_at = event.occurred_at, version = event.version $rule$;
+	-- What an event by hand does not say, the settings do.
+	expires CONSTANT text := format($rule$ coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + CASE event.data->>'purpose'
+		WHEN 'marketing' THEN %L::interval WHEN 'analytics' THEN %L::interval ELSE %L::interval END) $rule$,
+		crm.setting('consent_term_marketing'), crm.setting('consent_term_analytics'), crm.setting('consent_term_essential'));
 	granted CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
-		jsonb_build_object('expires_at', coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'))) $rule$;
+		jsonb_build_object('expires_at', $rule$ || expires || $rule$)) $rule$;
 	-- What ends, or is wanted otherwise, does so when it is recorded at the latest, whatever a
 	-- clock says that is wrong.
 	ended CONSTANT text := $rule$ consents = row.consents || jsonb_build_object((event.data->>'purpose') || '/' || (event.data->>'channel'),
@@ -140,7 +144,7 @@ DECLARE
 	key CONSTANT jsonb := '{"customer_id": "event.key", "version": "event.version"}';
 	changed CONSTANT text := $rule$ purpose = event.data->>'purpose', channel = event.data->>'channel', change = event.type, changed_at = event.occurred_at, actor = event.actor $rule$;
 	taken_back CONSTANT text := replace(changed, 'event.occurred_at', 'least(event.occurred_at, event.recorded_at)');
-	evidence CONSTANT text := changed || $rule$, expires_at = coalesce((event.data->>'expiresAt')::timestamptz, event.occurred_at + interval '2 years'),
+	evidence CONSTANT text := changed || $rule$, expires_at = $rule$ || expires || $rule$,
 		consent_method = event.data->>'consentMethod', notice_version = event.data->>'noticeVersion', legal_basis = event.data->>'legalBasis',
 		ip_address = event.data->>'ipAddress', user_agent = event.data->>'userAgent' $rule$;
 BEGIN

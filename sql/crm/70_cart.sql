@@ -1,20 +1,20 @@
--- Carts: what lies in them, and when they were left alone.  An hour without a change
--- is one definition, of the state machine; each time somebody comes back begins anew.
+-- Carts: what lies in them, and when they were left alone.  How long without
+-- a change that is, a setting says, and the state machine alone looks at it; each time somebody comes back begins anew.
 
-CREATE FUNCTION crm.cart_machine() RETURNS jsonb
+CREATE FUNCTION crm.cart_machine(cart_after text, checkout_after text) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $fn$
 	SELECT jsonb_build_object(
 		'description', 'From the first item to the order',
 		'initial', 'open',
 		'create', '{"CartCreated": "open", "ItemAddedToCart": "open", "CartConverted": "ordered"}'::jsonb,
 		'states', jsonb_build_object(
-			'open', jsonb_build_object('after', '{"60 minutes": "CartAbandoned"}'::jsonb, 'on', jsonb_build_object(
+			'open', jsonb_build_object('after', jsonb_build_object(cart_after, 'CartAbandoned'), 'on', jsonb_build_object(
 				'ItemAddedToCart', added || '{"target": "open"}', 'ItemRemovedFromCart', removed || '{"target": "open"}',
 				'CartAbandoned', jsonb_build_object('target', 'abandoned', 'guard', '{"cart_is_not_empty": "row.item_count > 0"}'::jsonb,
 					'fill', jsonb_build_object('items', $$jsonb_path_query_array(row.items, '$.*')$$, 'totalValue', 'row.total_value', 'currency', 'row.currency',
 						'customerId', 'row.customer_id', 'timeInCart', 'extract(epoch FROM event.occurred_at - row.created_at)')),
 				'CheckoutStarted', started)),
-			'checkout', jsonb_build_object('after', '{"60 minutes": "CheckoutAbandoned"}'::jsonb, 'on', jsonb_build_object(
+			'checkout', jsonb_build_object('after', jsonb_build_object(checkout_after, 'CheckoutAbandoned'), 'on', jsonb_build_object(
 				'ItemAddedToCart', added || '{"target": "open"}', 'ItemRemovedFromCart', removed || '{"target": "open"}',
 				'CheckoutStepCompleted', '{"target": "checkout"}'::jsonb,
 				'CheckoutAbandoned', jsonb_build_object('target', 'abandoned',
@@ -29,7 +29,7 @@ CREATE FUNCTION crm.cart_machine() RETURNS jsonb
 			'{"target": "checkout", "guard": {"cart_is_not_empty": "row.item_count > 0"},
 			  "fill": {"cartValue": "row.total_value", "itemCount": "row.item_count", "currency": "row.currency"}}'::jsonb)) edge (added, removed, started)
 $fn$;
-COMMENT ON FUNCTION crm.cart_machine() IS 'Private, for install(): the life of a cart.';
+COMMENT ON FUNCTION crm.cart_machine(text, text) IS 'Private, for install(): the life of a cart.';
 
 CREATE FUNCTION crm.make_carts() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -92,7 +92,7 @@ BEGIN
 				('CartReopened', $rule$ order_id = NULL, ordered_at = NULL $rule$),
 				('CartConverted', $rule$ order_id = event.data->>'orderId', ordered_at = event.occurred_at, abandoned_at = NULL $rule$)
 			) rule (type, set)))
-		+ crm.put_state_machine('crm_cart', crm.cart_machine());
+		+ crm.put_state_machine('crm_cart', crm.cart_machine(crm.setting('cart_abandoned_after'), crm.setting('checkout_abandoned_after')));
 END
 $$;
 COMMENT ON FUNCTION crm.put_carts() IS 'Private, for install(): table, projection and state machine of carts.';

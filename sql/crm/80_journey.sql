@@ -33,13 +33,15 @@ BEGIN
 		campaign_id text,
 		event_count bigint NOT NULL DEFAULT 0,
 		started_at  timestamptz,
-		ended_at    timestamptz
+		ended_at    timestamptz,
+		visitor_id  text
 	$table$);
 	COMMENT ON TABLE crm.visit_session IS 'Private: visits, a projection. Read the view sessions.';
 	CREATE INDEX IF NOT EXISTS visit_session_customer_idx ON crm.visit_session (customer_id);
+	CREATE INDEX IF NOT EXISTS visit_session_visitor_idx ON crm.visit_session (visitor_id) WHERE customer_id IS NULL;
 
 	RETURN crm.put_projection('crm.visit_session', 'visit', jsonb_build_object('*', $rule$ customer_id = coalesce(row.customer_id, event.data->>'customerId'),
-			channel = coalesce(row.channel, event.data->>'channel'), campaign_id = CASE WHEN row.channel IS NULL THEN event.data->>'campaignId' ELSE row.campaign_id END,
+			visitor_id = coalesce(row.visitor_id, event.data->>'visitorId'), channel = coalesce(row.channel, event.data->>'channel'), campaign_id = CASE WHEN row.channel IS NULL THEN event.data->>'campaignId' ELSE row.campaign_id END,
 			event_count = row.event_count + 1, started_at = least(row.started_at, event.occurred_at), ended_at = greatest(row.ended_at, event.occurred_at) $rule$))
 		+ crm.put_projection('crm.journey_event', '{visit,cart,order,message,customer}'::text[], jsonb_build_object('*', $rule$
 			event_position = event.position, category = event.category, type = event.type, occurred_at = event.occurred_at,
@@ -84,9 +86,9 @@ BEGIN
 
 	PERFORM crm.put_view('sessions', 'Visits, one row each.', jsonb_build_object(
 			'session_id', 'The session; its stream is visit-<session_id>.', 'customer_id', 'Whose; NULL: not known.', 'started_at', 'When its first event happened.', 'ended_at', 'When its last did.', 'duration', 'In between.',
-			'event_count', 'How many events.', 'product_count', 'How many different products were looked at.', 'channel', 'Channel that it came by: that of its first event with one.', 'campaign_id', 'Campaign of that event.'), $view$
+			'event_count', 'How many events.', 'product_count', 'How many different products were looked at.', 'channel', 'Channel that it came by: that of its first event with one.', 'campaign_id', 'Campaign of that event.', 'visitor_id', 'Hash of the id that a stranger had; see visitor_id().'), $view$
 		SELECT v.session_id, v.customer_id, v.started_at, v.ended_at, v.ended_at - v.started_at AS duration, v.event_count,
-			   (SELECT count(DISTINCT j.product_id) FROM crm.journey_event j WHERE j.stream = 'visit-' || v.session_id) AS product_count, v.channel, v.campaign_id
+			   (SELECT count(DISTINCT j.product_id) FROM crm.journey_event j WHERE j.stream = 'visit-' || v.session_id) AS product_count, v.channel, v.campaign_id, v.visitor_id
 		  FROM crm.visit_session v
 		 WHERE eventsource.may_read_category('visit') $view$);
 

@@ -20,10 +20,12 @@ BEGIN
 			DETAIL = 'Nothing says what it would be.',
 			HINT = format('Known: %s.', (SELECT string_agg(a.alias, ', ' ORDER BY a.alias) FROM crm.event_type_aliases() a WHERE a.origin = 'segment'));
 	END IF;
+	-- What stands behind the address of a page may tell of a person.
 	data := CASE event_type
-		WHEN 'PageViewed' THEN jsonb_build_object('pageUrl', coalesce(p->>'url', p->>'path', '/'), 'pageTitle', p->'title', 'referrer', p->'referrer', 'sessionId', session) || campaign
-		WHEN 'ProductViewed' THEN jsonb_build_object('productId', coalesce(p->>'product_id', p->>'sku'), 'productName', p->'name', 'productCategory', p->'category', 'price', p->'price', 'currency', p->'currency', 'sessionId', session) || campaign
-		WHEN 'SearchPerformed' THEN jsonb_build_object('query', p->'query', 'resultsCount', coalesce(p->'results_count', '0'), 'sessionId', session)
+		WHEN 'PageViewed' THEN jsonb_build_object('pageUrl', coalesce(nullif(regexp_replace(coalesce(p->>'url', p->>'path'), '[?#].*', ''), ''), '/'), 'pageTitle', p->'title', 'referrer', regexp_replace(p->>'referrer', '[?#].*', ''),
+			'sessionId', session, 'visitorId', anonymous_id) || campaign
+		WHEN 'ProductViewed' THEN jsonb_build_object('productId', coalesce(p->>'product_id', p->>'sku'), 'productName', p->'name', 'productCategory', p->'category', 'price', p->'price', 'currency', p->'currency', 'sessionId', session, 'visitorId', anonymous_id) || campaign
+		WHEN 'SearchPerformed' THEN jsonb_build_object('query', p->'query', 'resultsCount', coalesce(p->'results_count', '0'), 'sessionId', session, 'visitorId', anonymous_id)
 		WHEN 'ItemAddedToCart' THEN jsonb_build_object('productId', coalesce(p->>'product_id', p->>'sku'), 'productName', p->'name', 'productCategory', p->'category', 'quantity', coalesce(p->'quantity', '1'), 'price', coalesce(p->'price', '0'), 'currency', currency)
 		WHEN 'ItemRemovedFromCart' THEN jsonb_build_object('productId', coalesce(p->>'product_id', p->>'sku'), 'quantity', coalesce(p->'quantity', '1'))
 		WHEN 'CheckoutStarted' THEN '{}'
@@ -70,24 +72,6 @@ COMMENT ON FUNCTION crm.import_xes_row(text, text, text, timestamptz, text, json
 CREATE FUNCTION crm.put_exchange_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM crm.put_view('daily_metrics', 'Counts and sums by day, for dashboards of time series; days are those of UTC.', jsonb_build_object(
-			'time', 'Start of the day.', 'metric', 'customers_registered, consents_granted, consents_revoked, messages_sent, messages_skipped, carts_abandoned, orders_placed, payments_failed; revenue and refunds with the currency; and those of lead_metrics.',
-			'value', 'How many, or how much, that day.'), $view$
-		SELECT date_trunc('day', m.at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS time, m.metric, sum(m.value) AS value
-		  FROM (SELECT j.occurred_at, CASE j.type WHEN 'CustomerCreated' THEN 'customers_registered' WHEN 'ConsentGranted' THEN 'consents_granted' WHEN 'ConsentRevoked' THEN 'consents_revoked'
-						WHEN 'MessageSent' THEN 'messages_sent' WHEN 'MessageSkipped' THEN 'messages_skipped' WHEN 'CartAbandoned' THEN 'carts_abandoned' WHEN 'CheckoutAbandoned' THEN 'carts_abandoned'
-						WHEN 'OrderPlaced' THEN 'orders_placed' WHEN 'PaymentFailed' THEN 'payments_failed' END, 1::numeric
-				  FROM crm.journey_event j
-				 WHERE j.type IN ('CustomerCreated', 'ConsentGranted', 'ConsentRevoked', 'MessageSent', 'MessageSkipped', 'CartAbandoned', 'CheckoutAbandoned', 'OrderPlaced', 'PaymentFailed')
-				   AND eventsource.may_read_category(j.category)
-				 UNION ALL
-				SELECT j.occurred_at, CASE j.type WHEN 'PaymentSucceeded' THEN 'revenue_' ELSE 'refunds_' END || j.currency, j.amount
-				  FROM crm.journey_event j
-				 WHERE j.type IN ('PaymentSucceeded', 'RefundCompleted') AND eventsource.may_read_category(j.category)) m (at, metric, value)
-		 GROUP BY 1, 2
-		 UNION ALL
-		SELECT l.time, l.metric, l.value FROM crm.lead_metrics l $view$);
-
 	PERFORM crm.put_view('xes_events', 'Events as process mining reads them, one row each: leads, carts, orders, messages, campaigns and customers; order by event_position.', jsonb_build_object(
 			'case:concept:name', 'The case: the stream.', 'concept:name', 'What happened.', 'time:timestamp', 'When.', 'org:resource', 'Who did it.', 'lifecycle:transition', 'complete: events are points.', 'case:type', 'Category of the stream.',
 			'case:subject', 'Whom it is about.', 'state', 'State after it.', 'reason', 'Why, as a code.', 'event_position', 'Place in the log.'), $view$

@@ -39,11 +39,11 @@ BEGIN
 	PERFORM crm.expect_own_schema();
 	PERFORM crm.make_leads(), crm.make_customers(), crm.make_messages(), crm.make_carts(), crm.make_orders();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
-	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();
+	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_identities() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();
 	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_dead_letter_views(), crm.put_cart_views(), crm.put_order_views(),
 		crm.put_ledger_views(), crm.put_segment_views(), crm.put_journey_views(),
 		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views(), crm.put_attribution_views(), crm.put_integration_views(),
-		crm.put_exchange_views();
+		crm.put_exchange_views(), crm.put_identity_views(), crm.put_ocel_views(), crm.put_metric_views();
 	changed := changed + (
 		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
 			('lead', 'crm_lead', 'crm.lead', NULL),
@@ -54,6 +54,7 @@ BEGIN
 			('order', 'crm_order', 'crm.purchase', of_customer),
 			('account', NULL, NULL, $subject$ 'customer-' || event.key $subject$),
 			('integration', NULL, NULL, of_customer),
+			('identity', NULL, NULL, of_customer),
 			('segment', NULL, NULL, NULL),
 			('funnel', NULL, NULL, NULL),
 			('campaign', NULL, NULL, of_customer),
@@ -63,8 +64,8 @@ BEGIN
 	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions() + crm.put_segment_reactions()
 		+ crm.put_campaign_reactions(campaigns) + crm.drop_other_reactions();
 	IF changed > 0 THEN
-		-- Leads that are there already have the timeouts of a new version of their machine.
-		PERFORM eventsource.schedule_timeouts('lead');
+		-- What is there already has the timeouts of a new version of its machine.
+		PERFORM eventsource.schedule_timeouts('lead'), eventsource.schedule_timeouts('cart');
 	END IF;
 	PERFORM crm.grant_again(), crm.grant_views_again(grants);
 	RETURN changed;
