@@ -86,7 +86,7 @@ BEGIN
 		PERFORM eventsource.append('customer-' || customer_id, 'CustomerCreated', given - 'address' || jsonb_build_object('email', traits->'email', 'source', 'import'), occurred_at => at,
 			metadata => '{"import": true}', actor => 'system:import');
 	ELSIF c.status IS NOT NULL AND (given <> '{}' OR traits ? 'email') THEN
-		PERFORM crm.update_profile(customer_id, given, 'system:import', at);
+		PERFORM crm.update_profile(customer_id, given, actor => 'system:import', occurred_at => at);
 		IF lower(traits->>'email') <> lower(c.email) THEN
 			PERFORM eventsource.append('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_build_object('newEmail', traits->'email', 'requiresVerification', true), occurred_at => at,
 				metadata => '{"import": true}', actor => 'system:import');

@@ -56,7 +56,7 @@ SELECT is_empty('SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a
 SELECT is_empty($$ SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
 	JOIN pg_type t ON t.oid = a.atttypid WHERE t.typcategory = 'A' $$, 'no view has arrays');
 SELECT is_empty($$ SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
-	WHERE a.atttypid = 'timestamptz'::regtype AND a.attname NOT LIKE '%\_at' AND a.attname NOT IN ('state_since', 'assigned_until', 'cv_tstamp', 'time', 'time:timestamp') $$, 'points in time end in _at');
+	WHERE a.atttypid = 'timestamptz'::regtype AND a.attname NOT LIKE '%\_at' AND a.attname NOT IN ('state_since', 'assigned_until', 'cv_tstamp', 'time', 'time:timestamp', 'ocel_time') $$, 'points in time end in _at');
 SELECT is_empty($$ SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
 	WHERE a.atttypid = 'boolean'::regtype AND a.attname !~ '^(is|has)_' $$, 'what is true or false begins with is_ or has_');
 SELECT is_empty('SELECT target FROM eventsource.projections WHERE NOT EXISTS (SELECT FROM pg_description d WHERE d.objoid = target AND d.objsubid = 0)', 'tables have comments, too');

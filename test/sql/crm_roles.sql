@@ -36,6 +36,7 @@ SELECT lives_ok($$ SELECT crm.send_message('z', 'email', 't', 'transactional', m
 SELECT lives_ok($$ SELECT crm.add_to_segment('z', 'vip') $$, 'segments');
 SELECT lives_ok($$ SELECT crm.trigger_campaign('order-confirmation', 'z') $$, 'campaigns, by hand');
 SELECT lives_ok($$ SELECT crm.import_event('Products Searched', 'z', '{"query": "gift for Zilda"}') $$, 'events of others');
+SELECT count(*) FROM crm.intake('{"type": "identify", "userId": "z", "anonymousId": "x"}') \g /dev/null
 SELECT throws_ok($$ SELECT crm.create_campaign('x', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '42501', NULL, 'but defines no campaigns');
 SELECT throws_ok($$ SELECT crm.claim_messages('email') $$, '42501', NULL, 'works in no queue');
 SELECT throws_ok($$ SELECT crm.erase_customer('z') $$, '42501', NULL, 'and erases nobody');
