@@ -37,7 +37,7 @@ SELECT 'column', c.relname, a.attname, CASE WHEN c.relkind = 'v' THEN a.attnum E
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
  WHERE c.relnamespace = 'crm'::regnamespace AND c.relkind IN ('r', 'v') ORDER BY 2, 3;
 SELECT 'index', pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = 'crm'::regnamespace ORDER BY 2;
-SELECT 'constraint', c.conrelid::regclass, c.conname, pg_get_constraintdef(c.oid) FROM pg_constraint c WHERE c.connamespace = 'crm'::regnamespace ORDER BY 2, 3;
+SELECT 'constraint', c.conrelid::regclass::text, c.conname, pg_get_constraintdef(c.oid) FROM pg_constraint c WHERE c.connamespace = 'crm'::regnamespace ORDER BY 2, 3;
 SELECT 'schema', n.nspacl FROM pg_namespace n WHERE n.nspname = 'crm';
 SELECT 'event type', t.category, t.type, t.schema, t.pii, t.phase, t.description FROM eventsource.event_types t ORDER BY 2, 3;
 SELECT 'machine', m.name, m.definition FROM eventsource.state_machines m WHERE m.is_current ORDER BY 2;
