@@ -3,7 +3,8 @@
 CREATE FUNCTION crm.try_timestamptz(value text) RETURNS timestamptz
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	RETURN value::timestamptz;
+	-- Not: tomorrow, infinity.
+	RETURN CASE WHEN value ~ '[0-9]' THEN value::timestamptz END;
 EXCEPTION WHEN data_exception THEN
 	RETURN NULL;
 END

@@ -80,7 +80,7 @@ COPY csv FROM STDIN (FORMAT csv);
 2,register request,2010-12-30 11:32:00+01:00,Mike,50,Bob
 2,register request,2010-12-30 11:32:00+01:00,Mike,50,Bob
 ,decide,2010-12-30 11:32:00+01:00,Mike,50,Bob
-2,decide,yesterday evening,Mike,50,Bob
+2,decide,yesterday,Mike,50,Bob
 2,,2010-12-30 11:32:00+01:00,Mike,50,Bob
 2,decide,2011-01-05 11:22:00+01:00,,200,Bob
 \.
