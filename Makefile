@@ -4,31 +4,38 @@
 #   make install    install it there
 #   make relay      build the client that delivers jobs (needs libcurl's headers)
 #   make demo       from a fresh machine to a story one can read
+#   make dashboard  charts of the CRM that PGDATABASE and the like name (needs Node.js)
 #   make test       everything, on the local major
 #   make torture    the feed and its readers under load and murder, for long
 #   make test-all   the suites on every supported major
 
-EXTENSION = eventsource
+EXTENSION = eventsource eventsource_crm
 MODULE_big = eventsource
 PGFILEDESC = "eventsource - event store with enforced state machines"
 
-# The version lives in the control file and nowhere else.
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" eventsource.control)
+# The version of an extension lives in its control file and nowhere else.
+version_of = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(1).control)
+script_of = sql/$(1)--$(call version_of,$(1)).sql
+EXTVERSION := $(call version_of,eventsource)
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 BITCODE = $(OBJS:.o=.bc)
 SQL_PARTS = $(sort $(wildcard sql/core/*.sql))
-SQL_SCRIPT = sql/eventsource--$(EXTVERSION).sql
+SQL_SCRIPT := $(call script_of,eventsource)
+CRM_PARTS = $(sort $(wildcard sql/crm/*.sql))
+CRM_SCRIPT := $(call script_of,eventsource_crm)
 
-DATA = $(filter-out $(SQL_SCRIPT),$(wildcard sql/eventsource--*.sql))
-DATA_built = $(SQL_SCRIPT)
-EXTRA_CLEAN = .build_flags $(RELAY) $(OBJS:.o=.d) sql/eventsource--$(EXTVERSION).sql.tmp \
+# Scripts of versions that were released stay as they were; from each there is a way to this one.
+DATA = $(filter-out %$(notdir $(SQL_SCRIPT)) %$(notdir $(CRM_SCRIPT)),$(wildcard sql/released/*.sql))
+CRM_UPGRADES = $(patsubst sql/released/%.sql,sql/%--$(call version_of,eventsource_crm).sql,$(filter sql/released/eventsource_crm--%,$(DATA)))
+DATA_built = $(SQL_SCRIPT) $(CRM_SCRIPT) $(CRM_UPGRADES)
+EXTRA_CLEAN = .build_flags $(RELAY) $(OBJS:.o=.d) $(DATA_built:=.tmp) \
 	results regression.diffs regression.out tmp_check
 
 all:
 
 # test/, bench/ and the like are folders too.
-.PHONY: demo demo-stop test test-all torture bench check-style format relay
+.PHONY: demo demo-stop dashboard test test-all torture bench check-style format relay
 
 # These need no server yet, and so must not need pg_config either.
 demo:
@@ -36,6 +43,9 @@ demo:
 
 demo-stop:
 	tools/demo.sh stop
+
+dashboard:
+	cd examples/dashboard && { [ -d node_modules ] || npm ci --ignore-scripts; } && node build.mjs
 
 # make test TESTS="test/sql/append.sql test/t/001_crash.pl" runs only those.
 test:
@@ -98,7 +108,7 @@ include $(PGXS)
 
 # Objects of one server or one set of flags never meet those of another, and a
 # part that was taken away leaves the install script.
-BUILD_FLAGS := $(strip $(shell $(PG_CONFIG) --version) $(CC) $(PG_CFLAGS) $(SQL_PARTS) $(OBJS))
+BUILD_FLAGS := $(strip $(shell $(PG_CONFIG) --version) $(CC) $(PG_CFLAGS) $(SQL_PARTS) $(CRM_PARTS) $(OBJS))
 ifneq ($(BUILD_FLAGS),$(strip $(file <.build_flags)))
 $(file >.build_flags,$(BUILD_FLAGS))
 endif
@@ -106,9 +116,15 @@ endif
 $(OBJS) $(BITCODE): .build_flags
 $(shlib): tools/exports.map
 
-$(SQL_SCRIPT): $(SQL_PARTS) .build_flags
-	printf '%s\n' '\echo Use "CREATE EXTENSION eventsource" to load this file. \quit' > $@.tmp
-	cat $(SQL_PARTS) /dev/null >> $@.tmp
+$(SQL_SCRIPT): $(SQL_PARTS)
+$(CRM_SCRIPT): $(CRM_PARTS)
+$(SQL_SCRIPT) $(CRM_SCRIPT): .build_flags
+	printf '%s\n' '\echo Use "CREATE EXTENSION $(word 1,$(subst --, ,$(@F)))" to load this file. \quit' > $@.tmp
+	cat $(filter %.sql,$^) /dev/null >> $@.tmp
+	mv $@.tmp $@
+
+$(CRM_UPGRADES): sql/%--$(call version_of,eventsource_crm).sql: sql/released/%.sql $(CRM_PARTS) tools/upgrade-script.pl .build_flags
+	tools/upgrade-script.pl $(filter %.sql,$^) > $@.tmp
 	mv $@.tmp $@
 
 else

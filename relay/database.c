@@ -105,7 +105,8 @@ give_up(const char *message)
 	DbHandler	handler = db.state == DB_BUSY ? db.handler : NULL;
 	DbResult	nothing = {0};
 
-	if (!db.is_complaining || options.verbose)
+	/* A refusal is told at the end, once. */
+	if (db.refusal == NULL && (!db.is_complaining || options.verbose))
 		say("no database: %s", headline(message));
 	db.is_complaining = true;
 

@@ -202,6 +202,9 @@ judge_mail(Delivery *d, CURLcode result)
 	/* What went wrong came after this answer. */
 	if (result != CURLE_OK && d->status < 400)
 		d->status = 0;
+	/* libcurl calls that a failure to send. */
+	if (d->status >= 400)
+		d->problem = "the mail server refused it";
 	if (result == CURLE_USE_SSL_FAILED)
 		set_problem(d, "the mail server does no STARTTLS, "
 					"and --smtp-plain, which does without TLS, is not given");

@@ -10,7 +10,7 @@ cd "$ROOT/src"
 # the entry, which may include everything.
 depth_of() {
 	case $1 in
-		work | capture | feed | trust) echo 5 ;;
+		analyze | capture | feed | trust | work) echo 5 ;;
 		append) echo 4 ;;
 		project) echo 3 ;;
 		rules) echo 2 ;;

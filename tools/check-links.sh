@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$ROOT"
 
 # shellcheck disable=SC2016 # It is Perl's $ in there.
-find . -maxdepth 2 -name '*.md' -not -path './.git/*' | sort | xargs perl -e '
+find . -maxdepth 3 -name '*.md' -not -path './.git/*' -not -path '*/node_modules/*' | sort | xargs perl -e '
 	use strict;
 	use warnings;
 	use File::Basename;

@@ -35,8 +35,8 @@ done < <(find src relay -name '*.[ch]' 2>/dev/null | sort)
 while read -r file; do
 	grep -nHE '[[:blank:]]$' "$file" && bad=1
 	grep -nHwE 'TODO|FIXME|XXX' "$file" && bad=1
-done < <(find src relay sql/core bench examples tools test Makefile .ci -type f \
-	\( -name '*.[ch]' -o -name '*.sql' -o -name '*.p[lm]' -o -name '*.spec' -o -name Makefile -o -path '.ci/*' \) \
+done < <(find src relay sql/core sql/crm bench examples tools test Makefile .ci -name node_modules -prune -o -type f \
+	\( -name '*.[ch]' -o -name '*.sql' -o -name '*.p[lm]' -o -name '*.spec' -o -name Makefile -o -path '.ci/*' -o -name '*.mjs' \) -print \
 	2>/dev/null | sort)
 
 if command -v shellcheck >/dev/null; then

@@ -60,7 +60,30 @@ main() {
 		pg_config=$(find_pg_config)
 		[ -f "$("$pg_config" --sharedir)/extension/pgtap.control" ] ||
 			die "pgTAP is not installed for $("$pg_config" --version)"
+		install_dashboard
 	fi
+}
+
+# What the dashboard is drawn with, and a browser that draws it. Large, and the one thing
+# that a registry other than Debian's has: where it cannot be had, its test is skipped.
+install_dashboard() {
+	local packages='' dir=$ROOT/examples/dashboard
+	command -v node >/dev/null && command -v npm >/dev/null || packages+=' nodejs npm'
+	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null ||
+		packages+=' chromium-headless-shell'
+	if [ -n "$packages" ] && ! (install_packages "$packages"); then
+		echo "the dashboard will not be tested: could not install$packages"
+		return
+	fi
+	# A lock file that is younger than what was installed by it asks for another look.
+	[ "$dir/node_modules/.package-lock.json" -nt "$dir/package-lock.json" ] && return
+	echo "installing: the packages of examples/dashboard"
+	if ! timeout 300 npm --prefix "$dir" ci --ignore-scripts --no-audit --no-fund </dev/null >/tmp/eventsource-npm.$$ 2>&1; then
+		tail -n 5 /tmp/eventsource-npm.$$
+		rm -rf "$dir/node_modules"
+		echo "the dashboard will not be tested: could not install its packages"
+	fi
+	rm -f /tmp/eventsource-npm.$$
 }
 
 has_module() { /usr/bin/python3 -c "import $1" 2>/dev/null; }

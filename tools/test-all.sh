@@ -14,7 +14,7 @@ majors=${ES_MAJORS:-15 17 18}
 suites='regress isolation segments tap'
 # Of the TAP tests, those of what differs most between majors: processes, hooks,
 # shared memory, prepared transactions, replication.
-processes=(test/t/{003,011,013,018,020,022,023,024,028,04[0-9],05[0-9],06[0-9]}_*.pl)
+processes=(test/t/{003,011,013,018,020,022,023,024,028,04[0-9],05[0-9],06[0-9],07[01]}_*.pl)
 passed=0 failed=0 skipped=0 missing='' older='' local_major=''
 
 main() {
@@ -110,7 +110,8 @@ demo() {
 	"$ROOT/tools/demo.sh" | tee "$told" || return 1
 	"$ROOT/tools/demo.sh" stop
 	for line in 'is not allowed in state' 'requires a reason' 'financing' 'rejected by guard "six_attempts"' \
-		'UPDATE on "eventsource.events" is not allowed' '--- Proof' 'stateDiagram-v2'; do
+		'UPDATE on "eventsource.events" is not allowed' '--- Proof' 'stateDiagram-v2' \
+		'CartAbandoned' '--- Why did we send her this?' 'social 0.00, email 133.90'; do
 		grep -qF -e "$line" "$told" || missing+=" \"$line\""
 	done
 	grep -qE '^ +0 \| +0 \| +0 \| +0$' "$told" || missing+=' four zeros of the proof'

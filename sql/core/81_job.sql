@@ -109,11 +109,11 @@ COMMENT ON FUNCTION eventsource.enqueue(text, jsonb, timestamptz, integer, text,
 	'Writes a job in this transaction and returns its id. run_at: not before (null: now). priority: higher ones come first. job_key: no other unfinished job of the queue has it; where one has, on_conflict says what is done: keep (that one stays as it is, and its id is returned), replace (it becomes what is given here and keeps its id and its turn; but one that is claimed only loses its key, and one that was lent before is cancelled: then this is a job of its own), error (23505). order_key: jobs of the queue with the same one are lent one at a time, in the order in which they were enqueued. max_attempts: 1 to 1000; the queue''s, if null. payload: at most 1 MiB. stream: what it is about, which you must be able to append to. subject: whom it is about, of your word, as in append(). The queue need not be created. For its senders, and for who appends to every category. Errors: 22004, 22023, 23505, 42501; 54000 if the payload is too large; ZE009 if the subject (or, without one, the stream) is erased; 40001.';
 
 CREATE FUNCTION eventsource.claim(
-	queue text, max_jobs integer DEFAULT 1, lease interval DEFAULT NULL, worker text DEFAULT NULL)
+	queue text, max_jobs integer DEFAULT 1, lease interval DEFAULT NULL, worker text DEFAULT NULL, job_ids bigint[] DEFAULT NULL)
 	RETURNS SETOF eventsource.claimed_job
 	AS 'MODULE_PATHNAME', 'eventsource_claim' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION eventsource.claim(text, integer, interval, text) IS
-	'Lends available jobs of a queue to a worker (null: this session), at most max_jobs (1 to 10000), until the lease ends (null: the queue''s), by priority, then by when they were due. Waits for nobody: what others are at is passed over, and a lease whose end would have to wait for the next job of its order key ends later. Jobs whose lease has ended are lent again, or given up if their attempts are used up. Commit before you work, so that a lost worker counts as an attempt. For the queue''s workers. Errors: 22004, 22023, 42501, 40001.';
+COMMENT ON FUNCTION eventsource.claim(text, integer, interval, text, bigint[]) IS
+	'Lends available jobs of a queue to a worker (null: this session), at most max_jobs (1 to 10000), until the lease ends (null: the queue''s), by priority, then by when they were due. Waits for nobody: what others are at is passed over, and a lease whose end would have to wait for the next job of its order key ends later. Jobs whose lease has ended are lent again, or given up if their attempts are used up. job_ids: of these alone (null: of all); what a claim that was rolled back had found, say, whose streams were locked since: locks on streams come before those on jobs. Commit before you work, so that a lost worker counts as an attempt. For the queue''s workers. Errors: 22004, 22023, 42501, 40001.';
 
 CREATE FUNCTION eventsource.complete(
 	job_id bigint, result jsonb DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS void
@@ -277,7 +277,7 @@ CREATE FUNCTION eventsource.create_queue(
 	max_dead_per_hour integer DEFAULT 100) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eventsource_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.create_queue(text, integer, interval, text, numeric, interval, interval, regrole, regrole, interval, integer) IS
-	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up, 1 to 1000. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: a role whose members may claim, and one whose members may enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert. What is left out is as by default, also where the queue had something else before, of which a NOTICE tells. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
+	'Defines a queue of jobs, or defines it anew. max_attempts: how often a job is lent before it is given up, 1 to 1000. After a failure it waits for backoff; strategy: exponential (twice as long each time, at most max_backoff) or fixed; jitter: up to such a part (0 to 1) more or less, by dice. lease: how long jobs are lent. workers, senders: a role whose members may claim, and one whose members may enqueue, besides yours; who appends to every category may enqueue anyway. keep: how long finished jobs are kept. max_dead_per_hour: more jobs given up raise an alert, with 0 the first one does. What is left out is as by default, also where the queue had something else before, of which a NOTICE tells. Returns the version of the definition. Errors: ZE011 lists every problem; 22004, 22023, 42501 unless you have the rights of the owner.';
 
 CREATE FUNCTION eventsource.drop_queue(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_drop_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -339,7 +339,7 @@ COMMENT ON COLUMN eventsource.queues.lease IS 'How long jobs are lent.';
 COMMENT ON COLUMN eventsource.queues.workers IS 'Role whose members may claim, besides the owner; null: none.';
 COMMENT ON COLUMN eventsource.queues.senders IS 'Role whose members may enqueue, besides the owner and who appends to every category; null: none.';
 COMMENT ON COLUMN eventsource.queues.keep IS 'How long finished jobs are kept.';
-COMMENT ON COLUMN eventsource.queues.max_dead_per_hour IS 'More jobs given up raise an alert.';
+COMMENT ON COLUMN eventsource.queues.max_dead_per_hour IS 'More jobs given up within an hour raise an alert; 0: the first one does.';
 COMMENT ON COLUMN eventsource.queues.owner IS 'Role that defined it.';
 COMMENT ON COLUMN eventsource.queues.version IS 'Version of the definition; a dropped one counts, too.';
 COMMENT ON COLUMN eventsource.queues.defined_at IS 'When this version was defined.';

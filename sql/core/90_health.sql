@@ -434,6 +434,22 @@ $$;
 COMMENT ON FUNCTION eventsource.health_jobs() IS
 	'Private, for health(): open alerts, leases of jobs that have ended, what is due.';
 
+-- What is defined and does not hold any more, since what it needs was dropped or changed.
+CREATE FUNCTION eventsource.check_definitions() RETURNS TABLE (kind text, name text, problem text)
+	AS 'MODULE_PATHNAME', 'eventsource_check_definitions' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION eventsource.check_definitions() IS
+	'What is defined and cannot be compiled any more, since something that it needs (a table, a column, a function, a role) was dropped or changed, one row each; none: all is well. kind: category (with its state machine and its context), event type (name: <category>-<type>), projection, reaction, upcaster, or personal fields (a definition reads some that it must not; name is NULL). Such a definition raises the problem where it is used: its events are refused. It is in the way of nothing else, and can be dropped or defined again.';
+
+CREATE FUNCTION eventsource.health_definitions()
+	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT 'definitions', CASE WHEN count(*) > 0 THEN 'degraded' ELSE 'healthy' END, count(*)::numeric, 0::numeric,
+	   coalesce(string_agg(concat_ws(' ', d.kind, quote_ident(d.name)) || ': ' || d.problem, '; ' ORDER BY d.kind, d.name), 'all of them can be compiled')
+  FROM eventsource.check_definitions() d
+$$;
+COMMENT ON FUNCTION eventsource.health_definitions() IS
+	'Private, for health(): definitions that cannot be compiled any more.';
+
 CREATE FUNCTION eventsource.health()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -442,7 +458,7 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention', 'erasure', 'jobs'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'definitions', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention', 'erasure', 'jobs'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN
@@ -453,7 +469,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventsource.health() IS
-	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. "erasure requests": how many are past their deadline, neither met nor closed. "retention": seconds for which something has been past its term and there still, and who keeps it: archive_due() if nobody has called it, a subscription or another follower of the log that has not dealt with it, a segment that is not full, an older snapshot; threshold eventsource.max_retention_lag; legal holds are told, and count for nothing. "dead letters": open alerts about jobs that were given up. "leases of jobs": seconds since a lease ended and nobody has looked after it; threshold 300. "what is due": seconds for which a step of a reaction or a timeout has been due and is not done; threshold 300. Never fails, on an empty store neither.';
+	'How the store is, one row per check. status: healthy, degraded (value is beyond threshold), or unknown (message says why it could not be checked). "feed lag": seconds that an open transaction has held the watermark back; threshold eventsource.max_feed_lag. "segments ahead": empty segments that are ready. "guards": those of check_guards() that are not intact, and whether the preloaded library refuses DDL or, without preloading, event triggers do. "definitions": those of check_definitions(). "sealing": seconds for which an event has waited to be sealed, once any was; threshold eventsource.max_seal_lag. "sample of projections": rows that differ from their events among eventsource.health_sample of each projection that has a row per stream, chosen anew each time, and that you may read. "worker": seconds since the background worker of this database last went over its duties; no row where there is none meant to be. "projection <name>" and "handler <name>", of those that follow the log: seconds for which an event has waited for it; threshold its max_lag; degraded, too, when it is parked. "subscription <name>": age in seconds of the oldest event that it has not dealt with; threshold its max_lag. "parked events": how many there are. "erasure requests": how many are past their deadline, neither met nor closed. "retention": seconds for which something has been past its term and there still, and who keeps it: archive_due() if nobody has called it, a subscription or another follower of the log that has not dealt with it, a segment that is not full, an older snapshot; threshold eventsource.max_retention_lag; legal holds are told, and count for nothing. "dead letters": open alerts about jobs that were given up. "leases of jobs": seconds since a lease ended and nobody has looked after it; threshold 300. "what is due": seconds for which a step of a reaction or a timeout has been due and is not done; threshold 300. Never fails, on an empty store neither.';
 
 CREATE VIEW eventsource.health_status AS
 SELECT CASE WHEN bool_or(h.status = 'degraded') THEN 'degraded' ELSE 'healthy' END AS status,

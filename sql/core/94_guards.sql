@@ -43,7 +43,10 @@ CREATE TABLE eventsource.manifest (
 COMMENT ON TABLE eventsource.manifest IS 'Private: what functions and views were made as. Append-only, not dumped.';
 
 CREATE FUNCTION eventsource.manifest_now() RETURNS TABLE (kind text, name text, is_stable boolean, digest text)
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	-- What PostgreSQL writes of them depends on these.
+	SET intervalstyle = postgres SET datestyle = 'ISO, MDY' SET timezone = 'UTC' SET quote_all_identifiers = off
+	SET extra_float_digits = 1 SET bytea_output = hex SET standard_conforming_strings = on SET xmlbinary = base64 AS $$
 SELECT 'function', p.oid::regprocedure::text, p.prosqlbody IS NULL,
 	   md5(row(l.lanname, p.prosecdef, p.proleakproof, p.proisstrict, p.provolatile, p.prokind, p.prosrc, p.probin,
 			   p.proconfig, pg_get_function_sqlbody(p.oid))::text)

@@ -338,6 +338,20 @@ pass_machine(const EsCategory *category, EsEvent *event, const EsDraft *draft, c
 	}
 }
 
+/* Nothing is recorded about who is erased. */
+static void
+apply_subject(const EsCategory *category, const EsEventType *type, EsEvent *event, Reading *reading,
+			  const EsDraft *draft)
+{
+	const text *subject = draft->subject;
+
+	if (subject == NULL)
+		subject = es_event_type_subject(type, category, as_read(event, reading));
+	if (subject != NULL)
+		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
+	es_erased_refuse(es_event_text(event, ES_EVENT_SUBJECT), true, draft->erased_as);
+}
+
 static const EsCategory *
 apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *draft, const EsHead *head)
 {
@@ -346,7 +360,6 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 	const EsEventType *type = es_event_type_admit(category, event, draft->schema_version);
 	bool		is_filled_in = type != NULL && draft->passage == ES_PASSAGE_STEP &&
 		es_machine_fills(category->machine, es_event_text(event, ES_EVENT_TYPE));
-	const text *subject = draft->subject;
 	EsEvent		told;
 
 	/*
@@ -356,15 +369,18 @@ apply_rules(EsBatch *batch, EsEvent *event, Reading *reading, const EsDraft *dra
 	if (!is_filled_in)
 		es_event_type_check(es_event_type_in_force(type), event, NULL);
 	es_personal_take(event, type, draft);
-	if (subject == NULL)
-		subject = es_event_type_subject(type, category, as_read(event, reading));
-	if (subject != NULL)
-		es_event_set(event, ES_EVENT_SUBJECT, PointerGetDatum(subject));
-	es_erased_refuse(es_event_text(event, ES_EVENT_SUBJECT), true, draft->erased_as);
+	apply_subject(category, type, event, reading, draft);
 	if (category->machine != NULL && draft->passage != ES_PASSAGE_STEP)
 		pass_machine(category, event, draft, head);
 	else if (category->machine != NULL)
+	{
+		Datum		data = event->value[ES_EVENT_DATA];
+
 		apply_machine(batch, category, event, reading, draft, head);
+		/* What was filled in may say whom it is about. */
+		if (event->value[ES_EVENT_DATA] != data)
+			apply_subject(category, type, event, reading, draft);
+	}
 	else if (event->isnull[ES_EVENT_REASON])
 	{
 		const text *reason = default_reason(draft);

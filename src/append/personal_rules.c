@@ -6,12 +6,16 @@
  * A guard that reads a column which is made of such a field would say something else
  * once that is erased, and fill would put it into data for good. A subject is found on
  * data without such fields: it would be another one than was meant.
+ *
+ * Each that is defined already is looked at by itself: one that is broken (what it needs is
+ * gone) raises where it is used, and is no reason to refuse another.
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "append/personal_rules.h"
 #include "catalog/pg_type.h"
+#include "log/attempt.h"
 #include "log/config.h"
 #include "log/guarded.h"
 #include "miscadmin.h"
@@ -28,6 +32,14 @@ typedef struct ReactionTask
 	List	   *problems;
 } ReactionTask;
 
+/* One that is defined already, for es_attempt(). */
+typedef struct Look
+{
+	EsDefinition *stored;
+	const EsProjection *proposed;	/* or NULL: what is there */
+	List	   *problems;
+} Look;
+
 /* For es_expr_problem(). */
 typedef struct SubjectTask
 {
@@ -36,13 +48,16 @@ typedef struct SubjectTask
 	EsPiiUse	use;
 } SubjectTask;
 
+static List *look_at_all(const char *kind, const char *what, const EsProjection *proposed,
+						 void (*look_at) (void *arg));
+static void look_at_context(void *arg);
+static void look_at_subject(void *arg);
+static void look_at_machine(void *arg);
+static void look_at_projection(void *arg);
+static void look_at_reaction(void *arg);
 static void find_in_subject(void *arg);
-static List *category_problems(void);
-static List *reaction_problems(const EsProjection *proposed);
 static void find_in_reaction(const char *what, EsExpr *expr, void *arg);
 static List *prefixed(const char *what, const char *name, List *lines);
-static List *machine_problems(void);
-static List *projection_problems(void);
 
 List *
 es_personal_context_problems(const EsCategoryText *category, Jsonb *machine, const EsProjection *proposed)
@@ -70,29 +85,110 @@ es_personal_context_problems(const EsCategoryText *category, Jsonb *machine, con
 List *
 es_personal_contexts_problems(const EsProjection *proposed)
 {
+	return list_concat(look_at_all("category", "category", proposed, look_at_context),
+					   look_at_all(ES_REACTION_KIND, "reaction", proposed, look_at_reaction));
+}
+
+List *
+es_personal_problems(void)
+{
+	List	   *problems = look_at_all("state_machine", "state machine", NULL, look_at_machine);
+
+	problems = list_concat(problems, look_at_all("category", "category", NULL, look_at_subject));
+	problems = list_concat(problems, look_at_all("projection", "projection", NULL, look_at_projection));
+	return list_concat(problems, es_personal_contexts_problems(NULL));
+}
+
+static List *
+look_at_all(const char *kind, const char *what, const EsProjection *proposed, void (*look_at) (void *arg))
+{
 	List	   *problems = NIL;
 	ListCell   *lc;
 
-	foreach(lc, es_config_list("category"))
+	foreach(lc, es_config_list(kind))
 	{
-		const EsDefinition *stored = lfirst(lc);
-		EsDefinition *machine;
-		EsCategoryText category;
-		List	   *lines;
+		Look		look = {.stored = lfirst(lc),.proposed = proposed};
 
 		CHECK_FOR_INTERRUPTS();
-		es_category_read(stored->data, &category);
-		if (category.context == NULL || category.state_machine == NULL ||
-			(proposed != NULL && strcmp(category.context, proposed->name) != 0))
-			continue;
-		machine = es_config_read("state_machine", category.state_machine, 0);
-		if (machine == NULL)
-			continue;
-		lines = es_personal_context_problems(&category, es_machine_definition(machine->name, machine->data),
-											 proposed);
-		problems = list_concat(problems, prefixed("category", stored->name, lines));
+		if (es_attempt(look_at, &look, es_error_is_answer) == NULL)
+			problems = list_concat(problems, prefixed(what, look.stored->name, look.problems));
 	}
-	return list_concat(problems, reaction_problems(proposed));
+	return problems;
+}
+
+static void
+look_at_context(void *arg)
+{
+	Look	   *look = arg;
+	EsDefinition *machine;
+	Jsonb	   *definition;
+	EsCategoryText category;
+
+	es_category_read(look->stored->data, &category);
+	if (category.context == NULL || category.state_machine == NULL ||
+		(look->proposed != NULL && strcmp(category.context, look->proposed->name) != 0))
+		return;
+	machine = es_config_read("state_machine", category.state_machine, 0);
+	if (machine == NULL)
+		return;
+	definition = es_machine_definition(machine->name, machine->data);
+	look->problems = es_personal_context_problems(&category, definition, look->proposed);
+}
+
+static void
+look_at_subject(void *arg)
+{
+	Look	   *look = arg;
+	EsCategoryText category;
+
+	es_category_read(look->stored->data, &category);
+	if (category.subject != NULL)
+		look->problems = es_personal_subject_problems(look->stored->name, category.subject);
+}
+
+static void
+look_at_machine(void *arg)
+{
+	Look	   *look = arg;
+
+	look->problems = es_machine_check_personal(look->stored->name,
+											   es_machine_definition(look->stored->name, look->stored->data));
+}
+
+static void
+look_at_projection(void *arg)
+{
+	Look	   *look = arg;
+	Oid			relid = InvalidOid;
+	EsPersonalColumns personal;
+	EsProjection *projection;
+	List	   *others = NIL;
+	Relation	rel;
+
+	if (strcmp(look->stored->type, "projection_defined") == 0)
+		relid = es_guarded_relid(look->stored->name);
+	rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+	if (rel == NULL)
+		return;
+	projection = es_projection_compile(look->stored, relid, &others);
+	table_close(rel, NoLock);
+	if (projection == NULL)
+		return;
+	es_personal_columns_find(projection, &personal);
+	look->problems = personal.problems;
+}
+
+static void
+look_at_reaction(void *arg)
+{
+	Look	   *look = arg;
+	EsReaction *reaction = NULL;
+	List	   *others = NIL;
+
+	if (strcmp(look->stored->type, ES_REACTION_DEFINED) == 0)
+		reaction = es_reaction_compile(look->stored->name, look->stored->data, look->stored->owner, &others);
+	if (reaction != NULL && (look->proposed == NULL || reaction->context == look->proposed->target->relid))
+		look->problems = es_personal_reaction_problems(reaction, look->proposed);
 }
 
 /* One that cannot be compiled is found wanting elsewhere. */
@@ -117,87 +213,6 @@ find_in_subject(void *arg)
 
 	foreach(lc, es_pii_declared_subjectless(task->category))
 		es_pii_find_use(subject, lfirst(lc), &task->use);
-}
-
-List *
-es_personal_problems(void)
-{
-	List	   *problems = list_concat(machine_problems(), category_problems());
-
-	return list_concat(problems, list_concat(projection_problems(), es_personal_contexts_problems(NULL)));
-}
-
-static List *
-category_problems(void)
-{
-	List	   *problems = NIL;
-	ListCell   *lc;
-
-	foreach(lc, es_config_list("category"))
-	{
-		const EsDefinition *stored = lfirst(lc);
-		EsCategoryText category;
-		List	   *lines;
-
-		CHECK_FOR_INTERRUPTS();
-		es_category_read(stored->data, &category);
-		if (category.subject == NULL)
-			continue;
-		lines = es_personal_subject_problems(stored->name, category.subject);
-		problems = list_concat(problems, prefixed("category", stored->name, lines));
-	}
-	return problems;
-}
-
-static List *
-machine_problems(void)
-{
-	List	   *problems = NIL;
-	ListCell   *lc;
-
-	foreach(lc, es_config_list("state_machine"))
-	{
-		const EsDefinition *machine = lfirst(lc);
-		Jsonb	   *definition = es_machine_definition(machine->name, machine->data);
-
-		CHECK_FOR_INTERRUPTS();
-		problems = list_concat(problems, prefixed("state machine", machine->name,
-												  es_machine_check_personal(machine->name, definition)));
-	}
-	return problems;
-}
-
-/* One that cannot be compiled any more folds nothing. */
-static List *
-projection_problems(void)
-{
-	List	   *problems = NIL;
-	ListCell   *lc;
-
-	foreach(lc, es_config_list("projection"))
-	{
-		EsDefinition *definition = lfirst(lc);
-		EsPersonalColumns personal;
-		EsProjection *projection;
-		List	   *others = NIL;
-		Oid			relid;
-		Relation	rel;
-
-		CHECK_FOR_INTERRUPTS();
-		if (strcmp(definition->type, "projection_defined") != 0)
-			continue;
-		relid = es_guarded_relid(definition->name);
-		rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
-		if (rel == NULL)
-			continue;
-		projection = es_projection_compile(definition, relid, &others);
-		table_close(rel, NoLock);
-		if (projection == NULL)
-			continue;
-		es_personal_columns_find(projection, &personal);
-		problems = list_concat(problems, prefixed("projection", definition->name, personal.problems));
-	}
-	return problems;
 }
 
 /* What reactions keep is kept in jobs and events, which an erasure would have to find. */
@@ -237,30 +252,6 @@ find_in_reaction(const char *what, EsExpr *expr, void *arg)
 	if (bms_overlap(es_pii_row_columns(expr, &uses_item), task->columns))
 		task->problems = lappend(task->problems,
 								 psprintf("%s: cannot see columns of row that are made of personal fields", what));
-}
-
-/* One that cannot be compiled any more is found wanting elsewhere. */
-static List *
-reaction_problems(const EsProjection *proposed)
-{
-	List	   *problems = NIL;
-	ListCell   *lc;
-
-	foreach(lc, es_config_list(ES_REACTION_KIND))
-	{
-		const EsDefinition *definition = lfirst(lc);
-		EsReaction *reaction;
-		List	   *others = NIL;
-
-		CHECK_FOR_INTERRUPTS();
-		if (strcmp(definition->type, ES_REACTION_DEFINED) != 0)
-			continue;
-		reaction = es_reaction_compile(definition->name, definition->data, definition->owner, &others);
-		if (reaction != NULL && (proposed == NULL || reaction->context == proposed->target->relid))
-			problems = list_concat(problems, prefixed("reaction", definition->name,
-													  es_personal_reaction_problems(reaction, proposed)));
-	}
-	return problems;
 }
 
 static List *

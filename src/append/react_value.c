@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 
 static void describe_use(void *arg);
+static void set_occurred_at(EsReactValues *values, EsExpr *expr, EsDraft *draft);
 static text *to_word(const char *format, const char *name);
 static int64 cancel(const EsReaction *reaction, const text *job_key);
 static int	compare_cells(const ListCell *a, const ListCell *b);
@@ -212,12 +213,30 @@ es_react_draft(EsReactValues *values, const EsReactionAction *action, int step, 
 	draft->stream = es_react_text(values, action->stream, "stream", 0);
 	draft->data = action->data == NULL ? NULL : es_react_jsonb(values, action->data, "data");
 	draft->reason = es_react_text(values, action->reason, "reason", 0);
+	set_occurred_at(values, action->occurred_at, draft);
 	draft->actor = to_word("reaction:%s", reaction->name);
 	draft->metadata = es_react_metadata(reaction, event);
 	draft->idempotency_key = cstring_to_text(psprintf(ES_KEY_REACTION "%s:" INT64_FORMAT ".%d", reaction->name,
 													  DatumGetInt64(event->value[ES_EVENT_POSITION]), step));
 	draft->is_caused = true;
 	values->use->what = NULL;
+}
+
+/* An expression that gives null says nothing. */
+static void
+set_occurred_at(EsReactValues *values, EsExpr *expr, EsDraft *draft)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (expr == NULL)
+		return;
+	values->use->what = "occurred_at";
+	value = es_expr_eval(expr, &values->binding, &isnull);
+	if (isnull)
+		return;
+	draft->occurred_at = DatumGetTimestampTz(value);
+	draft->has_occurred_at = true;
 }
 
 static text *

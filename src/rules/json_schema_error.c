@@ -8,14 +8,19 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "log/json.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "rules/json_schema_parts.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 
 /* Bytes of a name in a path, and of a path, that anybody wants to read. */
 #define MAX_NAME	200
 #define MAX_PATH	2000
+
+/* Of the values of an enum. */
+#define MAX_VALUES	300
 
 static bool is_known(const EsEval *eval, const EsSchemaError *error);
 static void append_place(StringInfo path, const EsPlace *place);
@@ -106,6 +111,35 @@ char *
 es_schema_number_text(Numeric number)
 {
 	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+}
+
+/* The values of an enum, if they are few and short enough to be read in a message. */
+const char *
+es_schema_values_text(const EsValues *values)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < values->count; i++)
+	{
+		const JsonbValue *value = &values->value[i];
+
+		appendStringInfoString(&text, i == 0 ? "" : ", ");
+		if (value->type == jbvString)
+			escape_json(&text, es_json_string(value));
+		else if (value->type == jbvNumeric)
+			appendStringInfoString(&text, es_schema_number_text(value->val.numeric));
+		else if (value->type == jbvBool)
+			appendStringInfoString(&text, value->val.boolean ? "true" : "false");
+		else if (value->type == jbvNull)
+			appendStringInfoString(&text, "null");
+		else
+			text.		len = MAX_VALUES;
+
+		if (text.len >= MAX_VALUES)
+			break;
+	}
+	return text.len == 0 || text.len >= MAX_VALUES ? "the values that the schema names" : text.data;
 }
 
 /* The JSON pointer of a place; names and paths of no end are cut. */

@@ -221,7 +221,7 @@ eval_values(EsEval *eval, const EsNode *node, const JsonbValue *value, const EsP
 		ES_REFUSE(eval, place, "const", "must be the value that the schema names");
 	if (node->values != NULL &&
 		bsearch(value, node->values->value, node->values->count, sizeof(JsonbValue), compare_values) == NULL)
-		ES_REFUSE(eval, place, "enum", "must be one of the values that the schema names");
+		ES_REFUSE(eval, place, "enum", "must be one of %s", es_schema_values_text(node->values));
 	return valid;
 }
 

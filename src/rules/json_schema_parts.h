@@ -451,5 +451,6 @@ extern void es_schema_note(EsEval *eval, const EsPlace *place, const char *keywo
 						   const char *format,...) pg_attribute_printf(4, 5) pg_attribute_cold;
 extern char *es_schema_types_text(int types);
 extern char *es_schema_number_text(Numeric number);
+extern const char *es_schema_values_text(const EsValues *values);
 
 #endif							/* ES_RULES_JSON_SCHEMA_PARTS_H */

@@ -9,11 +9,14 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "errors.h"
+#include "log/attempt.h"
 #include "log/cache.h"
 #include "log/config.h"
 #include "log/json.h"
 #include "miscadmin.h"
+#include "rules/category.h"
 #include "rules/reaction_parts.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -62,7 +65,8 @@ static HTAB *new_table(const char *name, Size entry, MemoryContext context);
 static List *read_headers(void);
 static List *find_all(const char *category, const char *type);
 static EsReaction *build(const char *name, int64 version);
-static void describe_build(void *arg);
+static EsReaction *compile_stored(const EsDefinition *definition);
+ES_NORETURN static void raise_broken(const char *name, MemoryContext context);
 static void expect_definer(const EsDefinition *definition);
 
 bool
@@ -226,6 +230,7 @@ es_reaction_each_expr(const EsReaction *reaction,
 			EACH("stream", action->stream);
 			EACH("data", action->data);
 			EACH("reason", action->reason);
+			EACH("occurred_at", action->occurred_at);
 		}
 #undef EACH
 }
@@ -320,9 +325,6 @@ find_all(const char *category, const char *type)
 static EsReaction *
 build(const char *name, int64 version)
 {
-	ErrorContextCallback callback = {
-		.previous = error_context_stack,.callback = describe_build,.arg = unconstify(char *, name)
-	};
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "eventsource reaction",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
@@ -331,11 +333,9 @@ build(const char *name, int64 version)
 
 	if (definition != NULL && strcmp(definition->type, ES_REACTION_DEFINED) == 0)
 	{
-		error_context_stack = &callback;
 		expect_definer(definition);
-		reaction = es_reaction_compile(name, definition->data, definition->owner, NULL);
+		reaction = compile_stored(definition);
 		reaction->version = definition->version;
-		error_context_stack = callback.previous;
 	}
 	MemoryContextSwitchTo(caller);
 	if (reaction == NULL)
@@ -343,6 +343,48 @@ build(const char *name, int64 version)
 	else
 		MemoryContextSetParent(context, cache_context);
 	return reaction;
+}
+
+/* Of its own category alone: what it needs may be gone by now. */
+static EsReaction *
+compile_stored(const EsDefinition *definition)
+{
+	MemoryContext context = CurrentMemoryContext;
+	EsReaction *volatile reaction = NULL;
+
+	/* A category that is broken says so itself. */
+	(void) es_category_get(es_json_find_string(&definition->data->root, "category"));
+	PG_TRY();
+	{
+		reaction = es_reaction_compile(definition->name, definition->data, definition->owner, NULL);
+	}
+	PG_CATCH();
+	{
+		raise_broken(definition->name, context);
+	}
+	PG_END_TRY();
+	return reaction;
+}
+
+/* In PG_CATCH: the error, as what it means for the reaction. */
+static void
+raise_broken(const char *name, MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (!es_error_is_answer(error->sqlerrcode))
+		PG_RE_THROW();
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(ES_ERRCODE_INVALID_DEFINITION),
+			 errmsg("reaction \"%s\" cannot be compiled any more", name),
+			 errdetail("%s%s%s", error->message, error->detail == NULL ? "." : ". ",
+					   error->detail == NULL ? "" : error->detail),
+			 error->context == NULL ? 0 : (errcontext("%s", error->context)),
+			 errhint("Mend what it needs, define it again with eventsource.create_reaction(), or drop it: "
+					 "SELECT eventsource.drop_reaction(%s).", quote_literal_cstr(name))));
 }
 
 static void
@@ -355,10 +397,4 @@ expect_definer(const EsDefinition *definition)
 			 errmsg("the role that defined reaction \"%s\" is gone", definition->name),
 			 errdetail("A reaction has the rights of who defined it."),
 			 errhint("Define it again with eventsource.create_reaction(), or drop it with eventsource.drop_reaction().")));
-}
-
-static void
-describe_build(void *arg)
-{
-	errcontext("definition of reaction \"%s\"", (const char *) arg);
 }

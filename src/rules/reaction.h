@@ -53,6 +53,7 @@ typedef struct EsReactionAction
 	EsExpr	   *stream;			/* text */
 	EsExpr	   *data;			/* jsonb; NULL: {} */
 	EsExpr	   *reason;			/* text, or NULL */
+	EsExpr	   *occurred_at;	/* timestamptz, or NULL: when it is appended */
 	char	   *category;		/* of all streams that it can be; NULL: not
 								 * known before */
 

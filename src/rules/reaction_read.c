@@ -52,7 +52,7 @@ typedef struct ActionForm
 
 static const ActionForm forms[] = {
 	[ES_REACT_ENQUEUE] = {"enqueue", {"payload", "order_key", "priority", "max_attempts"}},
-	[ES_REACT_APPEND] = {"append", {"stream", "data", "reason"}},
+	[ES_REACT_APPEND] = {"append", {"stream", "data", "reason", "occurred_at"}},
 	[ES_REACT_CANCEL] = {"cancel", {NULL}},
 	[ES_REACT_CALL] = {"call", {NULL}},
 };
@@ -276,6 +276,8 @@ read_member(Reader *reader, const char *path, EsReactionAction *action, const ch
 		action->stream = read_expr(reader, path, value, TEXTOID);
 	else if (strcmp(name, "data") == 0)
 		action->data = read_expr(reader, path, value, JSONBOID);
+	else if (strcmp(name, "occurred_at") == 0)
+		action->occurred_at = read_expr(reader, path, value, TIMESTAMPTZOID);
 	else
 		action->reason = read_expr(reader, path, value, TEXTOID);
 }

@@ -11,6 +11,7 @@
 #include "append/job_finish.h"
 #include "append/queue.h"
 #include "fmgr.h"
+#include "utils/array.h"
 
 #define ES_JOB_MAX_TEXT		1024	/* bytes: keys, workers, subjects */
 #define ES_JOB_MAX_MESSAGE	1000	/* characters of an error; the rest is cut */
@@ -21,10 +22,10 @@
 /* ---- job_claim.c ---- */
 
 /*
- * Lends jobs of a queue to a worker: at most so many, the first ones first, until then.
- * List of EsJob.  Rights are the caller's concern.
+ * Lends jobs of a queue to a worker: at most so many, the first ones first, until then;
+ * of these ids alone, unless it is NULL.  List of EsJob.  Rights are the caller's concern.
  */
-extern List *es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker);
+extern List *es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker, ArrayType *ids);
 
 /*
  * What a queue owes to the clock, at most so many of each: jobs that are due become

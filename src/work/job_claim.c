@@ -41,7 +41,7 @@ typedef struct Found
 } Found;
 
 static void put_job(ReturnSetInfo *result, const EsJob *job);
-static void pick(const text *queue, int max_jobs, Found *found);
+static void pick(const text *queue, int max_jobs, ArrayType *ids, Found *found);
 static bool look_at(TupleTableSlot *slot, void *arg);
 static bool try_lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
 static void lend(const Found *found, TimestampTz until, const text *worker, List **jobs);
@@ -50,7 +50,7 @@ static bool look_at_clock(const text *queue, int max_jobs, int64 *ended);
 static void promote(const text *queue, int max_jobs);
 static int64 end_leases(const text *queue, int max_jobs);
 
-/* claim(queue, max_jobs, lease, worker) */
+/* claim(queue, max_jobs, lease, worker, job_ids) */
 Datum
 eventsource_claim(PG_FUNCTION_ARGS)
 {
@@ -58,6 +58,7 @@ eventsource_claim(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	const text *queue;
 	const text *worker;
+	ArrayType  *ids;
 	int64		lease;
 	ListCell   *lc;
 
@@ -73,9 +74,10 @@ eventsource_claim(PG_FUNCTION_ARGS)
 				 errhint("For example: %s.", example)));
 	lease = PG_ARGISNULL(2) ? es_queue_get(queue)->lease : es_queue_length(PG_GETARG_INTERVAL_P(2), "lease", 1);
 	worker = es_job_worker(PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
+	ids = PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4);
 	es_queue_expect_worker(queue);
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, es_job_claim(queue, PG_GETARG_INT32(1), lease, worker))
+	foreach(lc, es_job_claim(queue, PG_GETARG_INT32(1), lease, worker, ids))
 		put_job(result, lfirst(lc));
 	return (Datum) 0;
 }
@@ -123,7 +125,7 @@ es_job_worker(const text *argument)
  * may come before what was found first.
  */
 List *
-es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
+es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker, ArrayType *ids)
 {
 	List	   *jobs = NIL;
 	Found	   *found = palloc(sizeof(Found));
@@ -132,9 +134,9 @@ es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
 	for (int i = 0; i < MAX_ROUNDS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		pick(queue, max_jobs - list_length(jobs), found);
+		pick(queue, max_jobs - list_length(jobs), ids, found);
 		if (i == 0 && (found->count == 0 || found->is_owing) && look_at_clock(queue, MAX_DUE, &ended))
-			pick(queue, max_jobs, found);
+			pick(queue, max_jobs, ids, found);
 		if (found->count > 0 && !try_lend(found, GetCurrentTimestamp() + lease, worker, &jobs))
 			continue;
 		if (found->n_passed >= MIN_PASSED)
@@ -154,30 +156,35 @@ es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker)
 
 /*
  * Locks the first ones that may be lent, and no others: c is what the walk comes by, j the
- * same row as it is lent.  A turn is drawn anew wherever an order key changes.
+ * same row as it is lent.  A turn is drawn anew wherever an order key changes.  Ids are looked
+ * up by themselves: behind a long queue, a walk over it would not end.
  */
+#define PICK(of_these) \
+	"SELECT c.id, c.has_key, c.its_turn, l.id, " IS_DUE("$2") " OR " HAS_ENDED("$2") " FROM (" \
+	"SELECT j.id, j.priority, j.run_at, j.turn, j.order_key IS NOT NULL AS has_key," \
+	" j.order_key IS NULL OR " ES_JOB_ITS_TURN " AS its_turn" \
+	" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits" of_these \
+	" ORDER BY j.priority DESC, j.run_at, j.turn OFFSET 0) c" \
+	" LEFT JOIN LATERAL (SELECT j.id FROM eventsource.job j WHERE c.its_turn AND j.id = c.id AND j.turn = c.turn" \
+	" AND NOT j.waits AND " ES_JOB_IS_AVAILABLE " FOR UPDATE SKIP LOCKED) l ON true" \
+	" ORDER BY c.priority DESC, c.run_at, c.turn"
+
 static void
-pick(const text *queue, int max_jobs, Found *found)
+pick(const text *queue, int max_jobs, ArrayType *ids, Found *found)
 {
-	static EsOwnSql select = {
-		.text = "SELECT c.id, c.has_key, c.its_turn, l.id, " IS_DUE("$2") " OR " HAS_ENDED("$2") " FROM ("
-		"SELECT j.id, j.priority, j.run_at, j.turn, j.order_key IS NOT NULL AS has_key,"
-		" j.order_key IS NULL OR " ES_JOB_ITS_TURN " AS its_turn"
-		" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits"
-		" ORDER BY j.priority DESC, j.run_at, j.turn OFFSET 0) c"
-		" LEFT JOIN LATERAL (SELECT j.id FROM eventsource.job j WHERE c.its_turn AND j.id = c.id AND j.turn = c.turn"
-		" AND NOT j.waits AND " ES_JOB_IS_AVAILABLE " FOR UPDATE SKIP LOCKED) l ON true"
-		" ORDER BY c.priority DESC, c.run_at, c.turn",
-		.nargs = 2,
-		.types = {TEXTOID, TIMESTAMPTZOID}
+	static EsOwnSql select = {.text = PICK(""),.nargs = 2,.types = {TEXTOID, TIMESTAMPTZOID}};
+	static EsOwnSql select_these = {
+		.text = PICK(" AND j.id = ANY ($3)"),.nargs = 3,.types = {TEXTOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
-	Datum		values[] = {PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp())};
+	Datum		values[] = {
+		PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp()), PointerGetDatum(ids)
+	};
 
 	found->ids = palloc(max_jobs * sizeof(Datum));
 	found->count = found->n_passed = 0;
 	found->wanted = max_jobs;
 	found->is_ordered = found->is_owing = false;
-	es_own_sql_walk(&select, values, look_at, found);
+	es_own_sql_walk(ids == NULL ? &select : &select_these, values, look_at, found);
 }
 
 /* Whoever has what cannot be locked is at it: it is left to him. */

@@ -172,8 +172,8 @@ check_proposal(const Proposal *proposal)
 		problems = lappend(problems, "jitter: must be 0 to 1");
 	expect_role(proposal->workers, "workers", &problems);
 	expect_role(proposal->senders, "senders", &problems);
-	if (proposal->max_dead_per_hour < 1)
-		problems = lappend(problems, psprintf("max_dead_per_hour: must be at least 1, not %d", proposal->max_dead_per_hour));
+	if (proposal->max_dead_per_hour < 0)
+		problems = lappend(problems, psprintf("max_dead_per_hour: must be at least 0, not %d", proposal->max_dead_per_hour));
 	if (problems == NIL)
 		return;
 	initStringInfo(&lines);

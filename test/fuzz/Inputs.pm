@@ -553,6 +553,9 @@ my %value_of = (
 	'timestamp with time zone' => \&timestamp,
 	'regclass' => \&table,
 	'text[]' => \&array,
+	'interval' => sub { pick('NULL', "'1 day'", "'1 month -31 days'", "'-1 us'", "'178000000 years'", "'nonsense'") },
+	'boolean[]' => sub { 'VARIADIC ' . pick('NULL::boolean[]', "'{}'", "'{t,NULL,f}'", "'{{t,f},{t,t}}'", 'array_fill(true, ARRAY[' . int(rand 70) . '])') },
+	'eventsource.state_period[]' => sub { pick('NULL', "'{}'", "'{NULL}'", "'{\"(a,,)\"}'", "'[3:4]={\"(a,2026-01-01,2026-01-02)\",\"(b,infinity,-infinity)\"}'") . '::eventsource.state_period[]' },
 	'regrole' => sub { pick('NULL', '0', "'nosuch'", "'pg_monitor'") });
 
 my %written_by_hand = map { $_ => 1 } qw(append append_events create_state_machine create_category register_event_type create_projection drop_projection

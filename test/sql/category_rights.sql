@@ -85,12 +85,14 @@ INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_tran
 	category_rights,category_rights_list,personal_columns,queues,queue_definitions,error_codes,error_code_list}'::text[]);
 INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,checkpoint,consistency_proof,watermark,published_row,log_id,
 	feed_lag,seal_lag,job_lag,health_jobs,health,health_status,metrics,health_feed,health_guards,health_segments,health_sample,health_worker,health_projections,
-	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,health_erasure,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,
+	health_subscriptions,health_parked,health_sealing,retention_lag,health_retention,health_erasure,cursor_of_projection,progress,progress_reports,workers,worker_slots,scrubs_due,check_guards,check_definitions,health_definitions,
 	append_only_names,guards_of_all,guards_on_tables,guards_of_the_log,manifest_now,manifest_of_the_extension}'::text[]);
 INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,to_cloudevent,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
 	may_read_subscription,includes_synthetic,run_machine,run_machine_step,run_machine_result,jsonb_matches_schema,jsonschema_is_valid,
 	jsonschema_validation_errors,schema_compatibility,event_field,create_event_view,words,short_value,event_detail,markdown,markdown_code,
-	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due}'::text[]);
+	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due,
+	window_funnel,window_funnel_step,window_funnel_combine,window_funnel_serialize,window_funnel_deserialize,window_funnel_result,
+	state_agg,state_agg_step,state_agg_result,duration_in,state_timeline,into_values,interpolated_state_timeline,interpolated_state_periods,interpolated_duration_in}'::text[]);
 -- Goes by the rights of a queue, not of a category.
 INSERT INTO door SELECT 'queue', unnest('{enqueue,claim,complete,fail,heartbeat,jobs,dead_letters,queue_metrics,cancel_job,cancel_jobs,may_work_in,queue_attempts,has_rights_of_reaction,reads_everything,alerts,close_alert}'::text[]);
 INSERT INTO door SELECT 'whole log', unnest('{verify_log,export_log,random_streams,erased_subjects,holds}'::text[]);

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Event types: what appends, corrections and questions make of what is registered.
 BEGIN;
-SELECT plan(85);
+SELECT plan(89);
 
 CREATE FUNCTION pg_temp.at(name text, n bigint) RETURNS bigint LANGUAGE sql AS $$
 	SELECT e.position FROM eventsource.events e WHERE e.stream = name AND e.version = n
@@ -32,7 +32,7 @@ SELECT is(pg_temp.refusal($$ SELECT eventsource.append('order-1', 'paid', '{"lin
 DETAIL: /note: is not allowed (additionalProperties)
 /lines/1: must have the property "sku" (required)
 /amount: must be more than 0 (exclusiveMinimum)
-/currency: must be one of the values that the schema names (enum)
+/currency: must be one of "EUR", "USD" (enum)
 HINT: The schema is in the view eventsource.event_type_versions.', 'no value of the data is in the message');
 SELECT is(pg_temp.refusal($$ SELECT eventsource.append('order-1', 'paid', '{}', schema_version => 3) $$), 'ZE006: event type "paid" has no schema version 3
 DETAIL: Registered: 1, 2.
@@ -127,6 +127,15 @@ SELECT pg_temp.same_rows($$ SELECT version, subject FROM eventsource.events WHER
 	'a type''s subject that is NULL means the stream; a type without one leaves it to the category');
 SELECT lives_ok(format($$ SELECT eventsource.correct_event(%s, '{"n": 2, "customer": "c-8"}', 'typo', 'joe') $$, pg_temp.at('typed-1', 1)), 'a correction is filled, too');
 SELECT is(subject, 'c-8', 'and says whom it is about') FROM eventsource.events WHERE stream = 'typed-1' AND version = 2;
+-- What is filled in may say whom it is about.
+SELECT eventsource.create_state_machine('visited', '{"initial": "A", "states": {"A": {"on": {"over": "B", "left": {"target": "A", "fill": {"customer": "''c-'' || (event.data->>''n'')"}}}}, "B": {"type": "final"}}}'),
+eventsource.create_category('visited', 'visited', subject => $$ event.data->>'customer' $$) \g /dev/null
+SELECT eventsource.append('visited-1', 'left', '{"n": 1}'), eventsource.append('visited-1', 'left', '{}') \g /dev/null
+SELECT pg_temp.same_rows($$ SELECT version, subject FROM eventsource.events WHERE stream = 'visited-1' ORDER BY version $$, $$ VALUES (1, 'c-1'), (2, 'visited-1') $$, 'what is filled in says whom an event is about');
+SELECT lives_ok(format($$ SELECT eventsource.correct_event(%s, '{"n": 1, "customer": "c-2"}', 'typo', 'joe') $$, pg_temp.at('visited-1', 1)), 'a correction may say another one');
+SELECT is(subject, 'c-2', 'and then it is about that one') FROM eventsource.events WHERE stream = 'visited-1' AND version = 3;
+SELECT count(*) AS erased FROM eventsource.erase_subject('c-2', 'anonymize', 'gdpr-request') \gset
+SELECT throws_ok($$ SELECT eventsource.append('visited-1', 'left', '{"n": 2}') $$, 'ZE009', NULL, 'nothing is recorded about who is erased, whoever says that it is about them');
 SELECT is_empty('SELECT * FROM eventsource.verify_transitions()', 'history is legal');
 
 -- Where it does not, rules may trust what they look at.

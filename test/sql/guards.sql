@@ -3,7 +3,7 @@
 -- The private tables are append-only, whoever writes, and whatever session_replication_role says.
 SELECT eventsource.append('guards-1', 'x', '{"a": 1}', idempotency_key => 'k') IS NULL AS done \gset
 BEGIN;
-SELECT plan(112);
+SELECT plan(113);
 
 CREATE TEMP TABLE guarded AS
 SELECT c.relname::text AS name FROM pg_class c WHERE c.relnamespace = 'eventsource'::regnamespace AND c.relkind IN ('r', 'p')
@@ -11,6 +11,15 @@ SELECT c.relname::text AS name FROM pg_class c WHERE c.relnamespace = 'eventsour
 ORDER BY name;
 INSERT INTO guarded SELECT 'SEGMENT';
 SELECT is(count(*), 11::bigint, 'ten tables and a segment') FROM guarded;
+
+-- How PostgreSQL writes what is compared is no change of it.
+SET LOCAL intervalstyle = 'iso_8601';
+SET LOCAL datestyle = 'German';
+SET LOCAL quote_all_identifiers = on;
+SET LOCAL extra_float_digits = -5;
+SET LOCAL bytea_output = 'escape';
+SELECT is((SELECT is_intact FROM eventsource.check_guards() WHERE guard = 'functions and views'), true, 'the check does not depend on how a session writes values');
+RESET intervalstyle; RESET datestyle; RESET quote_all_identifiers; RESET extra_float_digits; RESET bytea_output;
 
 -- The newest segment has a name that depends on where the log is: it is called SEGMENT here.
 SELECT table_name FROM eventsource.segments WHERE lower_bound <= (SELECT max(position) FROM eventsource.events)

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Jobs: enqueue, claim, complete, fail, heartbeat, keys, order, priorities, the view.
 BEGIN;
-SELECT plan(69);
+SELECT plan(73);
 
 CREATE FUNCTION pg_temp.claims(queue text, max_jobs integer DEFAULT 100, worker text DEFAULT 'w', lease interval DEFAULT '1 hour')
 	RETURNS text LANGUAGE sql AS $$
@@ -117,6 +117,17 @@ SELECT is(pg_temp.give_up(1), '1', 'one more does');
 SELECT is(pg_temp.give_up(50), '0', 'and none of the others');
 SELECT pg_temp.same_rows($$ SELECT queue, dead_letters, cardinality(sample), sample <@ ARRAY(SELECT job_id FROM eventsource.dead_letters WHERE queue = 'job6') FROM eventsource.alerts WHERE queue = 'job6' AND closed_at IS NULL $$,
 	$$ VALUES ('job6', 101::bigint, 10, true) $$, 'it is the only one, with a sample of ten');
+
+-- A claim of some jobs alone.
+SELECT eventsource.enqueue('job_ids', to_jsonb(n), order_key => CASE WHEN n > 3 THEN 'o' END) FROM generate_series(1, 5) n \g /dev/null
+CREATE FUNCTION pg_temp.claims_of(payloads int[], queue text DEFAULT 'job_ids') RETURNS text LANGUAGE sql AS $$
+	SELECT coalesce(string_agg(c.payload::text, ' '), '-')
+	  FROM eventsource.claim(queue, 10, worker => 'w', job_ids => ARRAY(SELECT j.job_id FROM eventsource.jobs j WHERE j.queue = 'job_ids' AND j.payload = ANY (SELECT to_jsonb(p) FROM unnest(payloads) p))) c
+$$;
+SELECT is(pg_temp.claims_of('{3,2}'), '2 3', 'of some jobs these alone are lent, in their order');
+SELECT is(pg_temp.claims_of('{3,5}'), '-', 'but not what is lent, nor what is behind another one');
+SELECT is(pg_temp.claims_of('{1}', 'job1') || pg_temp.claims_of('{}'), '--', 'nor what is in another queue; of none, none');
+SELECT is(pg_temp.claims('job_ids'), '1 4', 'the others are left');
 
 SELECT * FROM finish();
 ROLLBACK;

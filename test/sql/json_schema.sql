@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- The functions of JSON Schema: what they say about bad schemas and bad instances, what a call site keeps.
 BEGIN;
-SELECT plan(97);
+SELECT plan(99);
 
 -- What a schema is refused for.
 CREATE FUNCTION pg_temp.problems(schema jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -105,7 +105,9 @@ INSERT INTO failing (schema, data, errors) VALUES
 ('{"minimum": 5, "exclusiveMinimum": 5, "multipleOf": 5}', '3', E'(root): must be at least 5 (minimum)\n(root): must be more than 5 (exclusiveMinimum)\n(root): must be a multiple of 5 (multipleOf)'),
 ('{"maximum": 1.50, "exclusiveMaximum": 1.50}', '3', E'(root): must be at most 1.50 (maximum)\n(root): must be less than 1.50 (exclusiveMaximum)'),
 ('{"items": {"minLength": 2, "maxLength": 3, "pattern": "^a"}}', '["b", "bbbb"]', E'/0: must have at least 2 characters (minLength)\n/0: must match the pattern "^a" (pattern)\n/1: must have at most 3 characters (maxLength)\n/1: must match the pattern "^a" (pattern)'),
-('{"const": 1, "enum": [2]}', '3', E'(root): must be the value that the schema names (const)\n(root): must be one of the values that the schema names (enum)'),
+('{"const": 1, "enum": [2]}', '3', E'(root): must be the value that the schema names (const)\n(root): must be one of 2 (enum)'),
+('{"enum": ["b", "a\"", null, true, 1.50]}', '3', '(root): must be one of null, "b", "a\"", 1.50, true (enum)'),
+('{"enum": [1, [2]]}', '3', '(root): must be one of the values that the schema names (enum)'),
 ('{"required": ["b", "a"], "minProperties": 3, "additionalProperties": false, "properties": {"a": {}}}', '{"x": 1}', E'(root): must have at least 3 properties (minProperties)\n/x: is not allowed (additionalProperties)\n(root): must have the property "a" (required)\n(root): must have the property "b" (required)'),
 ('{"maxProperties": 0, "propertyNames": {"maxLength": 1}, "dependentRequired": {"ab": ["c"]}, "dependentSchemas": {"ab": {"required": ["d"]}}}', '{"ab": 1}', E'(root): must have at most 0 properties (maxProperties)\n(root): must not have a property of the name "ab" (propertyNames)\n(root): must have the property "d" (required)\n(root): must have the property "c" beside "ab" (dependentRequired)'),
 ('{"minItems": 3, "uniqueItems": true, "prefixItems": [{"type": "null"}, false]}', '[1, 1]', E'(root): must have at least 3 elements (minItems)\n/0: must be null, not a number (type)\n/1: is not allowed (prefixItems)\n(root): must not have the same element twice (uniqueItems)'),

@@ -29,7 +29,7 @@ FROM (VALUES
 	('''q'', jitter => -0.1', 'ZE011', 'invalid definition of queue "q"'),
 	('''q'', workers => 4000000000::oid', 'ZE011', 'invalid definition of queue "q"'),
 	('''q'', senders => 4000000000::oid', 'ZE011', 'invalid definition of queue "q"'),
-	('''q'', max_dead_per_hour => 0', 'ZE011', 'invalid definition of queue "q"'),
+	('''q'', max_dead_per_hour => -1', 'ZE011', 'invalid definition of queue "q"'),
 	('''q'', backoff => ''-1 s''', '22023', 'backoff is out of range'),
 	('''q'', max_backoff => ''-1 s''', '22023', 'max_backoff is out of range'),
 	('''q'', lease => ''0''', '22023', 'lease is out of range'),

@@ -113,5 +113,15 @@ INSERT INTO rca_t VALUES (2, 'new');
 UPDATE rca_t SET v = 'newer' WHERE id = 1;
 SELECT is((SELECT count(*) FROM eventsource.job WHERE reaction = 'rca_tab'), 2::bigint, 'changes do');
 
+-- ---- when it occurred ----
+
+SELECT eventsource.create_reaction('rca_when', 'rcawhen', 'told', action => $$
+	{"append": "heard", "stream": "'rcaheard-' || event.key", "occurred_at": "(event.data->>'at')::timestamptz"} $$) AS version \gset
+SELECT eventsource.append('rcawhen-1', 'told', '{"at": "2026-01-01 10:00Z"}'), eventsource.append('rcawhen-2', 'told') \g /dev/null
+SELECT is((SELECT occurred_at FROM eventsource.events WHERE stream = 'rcaheard-1'), '2026-01-01 10:00Z'::timestamptz, 'what is appended can have occurred when the event says');
+SELECT ok((SELECT occurred_at >= now() FROM eventsource.events WHERE stream = 'rcaheard-2'), 'null: now');
+SELECT throws_ok($$ SELECT eventsource.append('rcawhen-3', 'told', '{"at": "infinity"}') $$, '22008', NULL, 'and never is no time');
+SELECT throws_ok($$ SELECT eventsource.create_reaction('rca_when2', 'rcawhen', 'told', action => '{"append": "heard", "stream": "event.stream", "occurred_at": "event.key"}') $$, 'ZE011', NULL, 'it is a time');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -52,6 +52,11 @@ SELECT count(eventsource.correct_event(position, '{"n": -1}', 'wrong', 'agent:1'
 SELECT count(eventsource.void_event(last_position, 'wrong', 'agent:1')) FROM eventsource.streams WHERE stream IN ('door-3', 'door-4');
 SELECT count(eventsource.correct_event(position, '{"n": -2}', 'wrong again', 'agent:2')) FROM eventsource.events WHERE stream = 'note-5' AND version < 3;
 SQL
+# What state_agg gathered is a value in a table, and views aggregate.
+$node->safe_psql('log', <<'SQL');
+CREATE TABLE held AS SELECT key, eventsource.state_agg(occurred_at, data->>'n' ORDER BY position) AS states FROM eventsource.events WHERE category = 'note' GROUP BY key;
+CREATE VIEW level AS SELECT key, eventsource.window_funnel('1 month', '', occurred_at, version = 1, version = 2) AS level FROM eventsource.events WHERE category = 'note' GROUP BY key;
+SQL
 
 my $fingerprint = <<'SQL';
 SET TimeZone = 'UTC';
@@ -62,6 +67,12 @@ SET TimeZone = 'UTC';
 SELECT count(*), md5(string_agg(c::text, E'\n' ORDER BY correction_position)) FROM eventsource.corrections c
 UNION ALL SELECT count(*), md5(string_agg(t::text, E'\n' ORDER BY position)) FROM eventsource.transitions t
 SQL
+my $aggregated = <<'SQL';
+SET TimeZone = 'UTC';
+SELECT count(t), md5(string_agg(t::text, E'\n' ORDER BY h.key, t.start_time)), max(eventsource.duration_in(h.states, '5')) FROM held h, eventsource.state_timeline(h.states) t
+UNION ALL SELECT count(*), sum(level)::text, NULL FROM level
+SQL
+my $levels = $node->safe_psql('log', $aggregated);
 $node->safe_psql('log', 'SELECT eventsource.seal(700); SELECT eventsource.seal()');
 my $checkpoint = $node->safe_psql('log', 'SELECT eventsource.checkpoint()') . "\n";
 my $verify = "SELECT * FROM eventsource.verify_log(\$c\$$checkpoint\$c\$)";
@@ -151,6 +162,7 @@ for my $way (@ways)
 
 	is($node->safe_psql($db, $fingerprint), $events, "$db: every event");
 	is($node->safe_psql($db, $corrections), $corrected, "$db: every correction") if $has_corrections;
+	is($node->safe_psql($db, $aggregated), $levels, "$db: what was aggregated, and the views that do");
 	is($node->safe_psql($db, 'SELECT eventsource.log_id()'), $log_id, "$db: the same log");
 	is($node->safe_psql($db, $verify), '', "$db: the log that its checkpoint was made of");
 

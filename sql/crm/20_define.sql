@@ -1,0 +1,383 @@
+-- What install() defines with.  The script of the extension itself makes functions
+-- only: definitions are events of the log, and tables that events fold into carry
+-- guards, so both are made once, by install(), and are no members of the
+-- extension.  A dump has them whole, and a restore, which runs the script again,
+-- doubles nothing.  Each of these compares first, and does nothing twice.
+
+CREATE FUNCTION crm.put_event_types() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+	changed integer := 0;
+BEGIN
+	FOR t IN SELECT d.*, e.type IS NOT NULL AS is_known
+			   FROM crm.event_type_definitions() d
+			   LEFT JOIN eventsource.event_types e ON e.type = d.type AND e.category = d.category
+			  WHERE (e.schema, e.pii, e.phase, e.description) IS DISTINCT FROM (d.schema, d.pii, d.phase, d.description)
+				 OR e.is_withdrawn
+			  ORDER BY d.category, d.type LOOP
+		-- What was said before is of a version of its own, and our views read all of them: a
+		-- new one may be stricter.
+		PERFORM eventsource.register_event_type(t.type, t.category, t.schema, compatibility => CASE WHEN t.is_known THEN 'none' ELSE 'backward' END,
+					phase => t.phase, pii => t.pii, description => t.description);
+		changed := changed + 1;
+	END LOOP;
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION crm.put_event_types() IS
+	'Private, for install(): registers the catalogue; returns how many types were new or are different. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_state_machine(name text, definition jsonb) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.state_machines m
+				WHERE m.name = put_state_machine.name AND m.is_current
+				  AND m.definition = put_state_machine.definition) THEN
+		RETURN 0;
+	END IF;
+	PERFORM eventsource.create_state_machine(name, definition);
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_state_machine(text, jsonb) IS
+	'Private, for install(): a state machine as it should be; returns 1 if it was not. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_category(name text, state_machine text, context text, subject text) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	other text;
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.categories c
+				WHERE c.name = put_category.name AND c.strict
+				  AND (c.state_machine, c.context, c.subject) IS NOT DISTINCT FROM (put_category.state_machine, put_category.context, put_category.subject)) THEN
+		RETURN 0;
+	END IF;
+	SELECT c.state_machine INTO other FROM eventsource.categories c
+	 WHERE c.name = put_category.name AND c.state_machine NOT LIKE 'crm\_%';
+	IF other IS NOT NULL THEN
+		RAISE duplicate_object USING
+			MESSAGE = format('category "%s" is in use', name),
+			DETAIL = format('It follows state machine "%s", which is not one of eventsource_crm.', other),
+			HINT = 'Install eventsource_crm in a database of its own.';
+	END IF;
+	PERFORM eventsource.create_category(name, state_machine => state_machine, context => context::regclass,
+										strict => true, subject => subject);
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_category(text, text, text, text) IS
+	'Private, for install(): a strict category as it should be; returns 1 if it was not. Errors: 42710 if it follows a machine of others, ZE011.';
+
+CREATE FUNCTION crm.put_projection(target text, category text, rules jsonb, key jsonb DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN crm.put_projection(target, ARRAY[category], rules, key);
+END
+$$;
+COMMENT ON FUNCTION crm.put_projection(text, text, jsonb, jsonb) IS
+	'Private, for install(): an inline projection of one category as it should be; returns 1 if it was not. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_projection(target text, categories text[], rules jsonb, key jsonb DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM eventsource.projections p
+				WHERE p.target = put_projection.target::regclass AND p.category = put_projection.categories
+				  AND p.rules = put_projection.rules AND p.key IS NOT DISTINCT FROM put_projection.key) THEN
+		RETURN 0;
+	END IF;
+	PERFORM eventsource.create_projection(target::regclass, categories, rules, key => key, mode => 'inline');
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_projection(text, text[], jsonb, jsonb) IS
+	'Private, for install(): an inline projection as it should be; returns 1 if it was not. Errors: ZE011.';
+
+-- What is configured is read by all: a value that nothing can read is refused where it
+-- is folded, so by whatever door it comes.
+CREATE FUNCTION crm.put_check(target text, name text, condition text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	was record;
+BEGIN
+	SELECT obj_description(c.oid, 'pg_constraint') AS condition INTO was FROM pg_constraint c
+	 WHERE c.conrelid = put_check.target::regclass AND c.conname = put_check.name;
+	IF FOUND AND was.condition IS NOT DISTINCT FROM put_check.condition THEN
+		RETURN;
+	ELSIF FOUND THEN
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', target::regclass, name);
+	END IF;
+	-- What was recorded before stays.
+	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID', target::regclass, name, condition);
+	EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', name, target::regclass, condition);
+END
+$$;
+COMMENT ON FUNCTION crm.put_check(text, text, text) IS
+	'Private, for install(): a constraint of a table of ours as it should be.';
+
+CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jsonb, condition text DEFAULT NULL, key text DEFAULT NULL, settings jsonb DEFAULT NULL,
+		run_at text DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM set_config('eventsource_crm.reactions', concat_ws(E'\n', nullif(current_setting('eventsource_crm.reactions', true), ''), name), true);
+	IF EXISTS (SELECT FROM eventsource.reactions r
+				WHERE r.name = put_reaction.name AND r.category = put_reaction.category AND r.type = put_reaction.type AND r.action = put_reaction.action
+				  AND (r.condition, r.key, r.run_at) IS NOT DISTINCT FROM (put_reaction.condition, put_reaction.key, put_reaction.run_at)
+				  AND coalesce(r.settings, '{}') = coalesce(put_reaction.settings, '{}')) THEN
+		RETURN 0;
+	END IF;
+	PERFORM eventsource.create_reaction(name, category, type, condition, action, run_at, key, settings);
+	RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION crm.put_reaction(text, text, text, jsonb, text, text, jsonb, text) IS
+	'Private, for install() and campaigns: a reaction as it should be; returns 1 if it was not. Errors: ZE011.';
+
+CREATE FUNCTION crm.put_table(name text, columns text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	missing text;
+BEGIN
+	IF to_regclass(format('crm.%I', name)) IS NULL THEN
+		EXECUTE format('CREATE TABLE crm.%I (%s)', name, columns);
+		RETURN;
+	END IF;
+	EXECUTE format('CREATE TEMP TABLE crm_table (%s) ON COMMIT DROP', columns);
+	SELECT string_agg(format('ADD COLUMN %I %s', a.attname, format_type(a.atttypid, a.atttypmod))
+					  || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
+					  || CASE WHEN d.adbin IS NULL THEN ''
+							  ELSE format(CASE WHEN a.attgenerated = '' THEN ' DEFAULT %s' ELSE ' GENERATED ALWAYS AS (%s) STORED' END, pg_get_expr(d.adbin, d.adrelid)) END,
+					  ', ' ORDER BY a.attnum) INTO missing
+	  FROM pg_attribute a
+	  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	 WHERE a.attrelid = 'pg_temp.crm_table'::regclass AND a.attnum > 0
+	   AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = format('crm.%I', put_table.name)::regclass AND t.attname = a.attname);
+	DROP TABLE pg_temp.crm_table;
+	IF missing IS NOT NULL THEN
+		EXECUTE format('ALTER TABLE crm.%I %s', name, missing);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.put_table(text, text) IS
+	'Private, for install(): a table, or the columns that another version of it had not.';
+
+CREATE FUNCTION crm.drop_other_reactions() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	r text;
+	changed integer := 0;
+BEGIN
+	FOR r IN SELECT d.name FROM eventsource.reactions d
+			  WHERE d.name LIKE 'crm\_%' AND d.name <> ALL (string_to_array(current_setting('eventsource_crm.reactions'), E'\n')) LOOP
+		PERFORM eventsource.drop_reaction(r);
+		changed := changed + 1;
+	END LOOP;
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION crm.drop_other_reactions() IS
+	'Private, for install(): ends reactions of an earlier version (their names begin with crm_) that it has not put; returns how many.';
+
+CREATE FUNCTION crm.drop_view(name text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	above text;
+BEGIN
+	FOR above IN SELECT DISTINCT v.relname
+				   FROM pg_depend d
+				   JOIN pg_rewrite r ON r.oid = d.objid
+				   JOIN pg_class v ON v.oid = r.ev_class
+				  WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+					AND d.refobjid = format('crm.%I', drop_view.name)::regclass AND v.oid <> d.refobjid
+					AND v.relkind = 'v' AND v.relnamespace = 'crm'::regnamespace LOOP
+		PERFORM crm.drop_view(above);
+	END LOOP;
+	EXECUTE format('DROP VIEW IF EXISTS crm.%I', drop_view.name);
+END
+$$;
+COMMENT ON FUNCTION crm.drop_view(text) IS
+	'Private, for put_view(): drops a view of ours and those of ours that read it. Errors: 2BP01 if somebody else''s view does.';
+
+CREATE FUNCTION crm.put_view(name text, description text, columns jsonb, query text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	untold text;
+	c record;
+BEGIN
+	BEGIN
+		EXECUTE format('CREATE OR REPLACE VIEW crm.%I WITH (security_barrier) AS %s', name, query);
+	EXCEPTION WHEN invalid_table_definition THEN
+		-- Another version of it had other columns.
+		PERFORM crm.drop_view(name);
+		EXECUTE format('CREATE VIEW crm.%I WITH (security_barrier) AS %s', name, query);
+	END;
+	EXECUTE format('COMMENT ON VIEW crm.%I IS %L', name, description);
+	FOR c IN SELECT a.attname, put_view.columns ->> a.attname AS description
+			   FROM pg_attribute a
+			  WHERE a.attrelid = format('crm.%I', put_view.name)::regclass AND a.attnum > 0 AND NOT a.attisdropped LOOP
+		IF c.description IS NULL THEN
+			untold := concat_ws(', ', untold, c.attname);
+		ELSE
+			EXECUTE format('COMMENT ON COLUMN crm.%I.%I IS %L', name, c.attname, c.description);
+		END IF;
+	END LOOP;
+	IF untold IS NOT NULL THEN
+		RAISE EXCEPTION 'view crm.% says nothing of its columns %', name, untold;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.put_view(text, text, jsonb, text) IS
+	'Private, for install(): a view as it should be, each of its columns with a comment.';
+
+-- The reader asks; what belongs to a person is shown to who may see it.
+CREATE FUNCTION crm.masked(value text) RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN value IS NULL THEN NULL WHEN eventsource.sees_personal_data() THEN value ELSE '***' END
+$$;
+COMMENT ON FUNCTION crm.masked(text) IS
+	'Private, for views: personal text, *** for who may not see it.';
+
+-- Settings are events, too: stream crm_setting-<name>.
+CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, default_value text, description text)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	VALUES
+		('first_contact_sla', 'interval'::regtype, '5 minutes', 'How soon after the intake a lead is to be contacted'),
+		('consent_term_marketing', 'interval', '2 years', 'How long a consent to marketing lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('consent_term_analytics', 'interval', '2 years', 'How long a consent to analytics lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('consent_term_essential', 'interval', '2 years', 'How long a consent to what is essential lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('cart_abandoned_after', 'interval', '60 minutes', 'How long without a change until a cart is left alone; install() puts it into effect'),
+		('checkout_abandoned_after', 'interval', '60 minutes', 'How long without a step until a checkout is left alone; install() puts it into effect'),
+		('email_frequency', 'text', 'weekly', 'How often who has not said so is sent marketing by e-mail: daily, weekly or never'),
+		('quiet_hours', 'text', '', 'When no marketing by sms and push goes out, by the customer''s clock: 21:00-08:00, say; empty: never'),
+		('default_timezone', 'text', 'UTC', 'Time zone of who has not said so'),
+		('default_channels', 'text', 'email', 'Channels for who has not said anything of preferences, joined by commas'),
+		('payment_retries', 'numeric', '3', 'How often a payment that failed is tried again; install() puts it into effect'),
+		('payment_backoff', 'interval', '300 seconds', 'How long before the first retry of a payment; install() puts it into effect'),
+		('payment_backoff_factor', 'numeric', '1', 'Times how much longer before each further one: 1 is fixed, 2 doubles; install() puts it into effect'),
+		('refund_reasons_after_delivery', 'text', 'quality-issue,delivery-failed,other', 'Reasons for which what was delivered is paid back; install() puts it into effect'),
+		('delivery_term', 'interval', '5 days', 'How long after the payment an order is expected to arrive, as its confirmation says; install() puts it into effect'),
+		('affinity_threshold', 'numeric', '0.7', 'Share of spending above which a category counts as an affinity'),
+		('campaign_retry', 'interval', '15 minutes', 'How often what is due in a campaign that rests is looked at'),
+		('intake_unknown_events', 'text', 'refuse', 'What becomes of events of others that have no counterpart here: refuse, or keep as CustomTracked'),
+		('session_gap', 'interval', '30 minutes', 'How long without an event ends a session'),
+		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
+		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
+		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),
+		('temperature_hot', 'numeric', '70', 'Score from which a lead is HOT'),
+		('signal_tour_requested', 'numeric', '40', 'Points of the signal'),
+		('signal_pre_approval_uploaded', 'numeric', '40', 'Points of the signal'),
+		('signal_favorite_saved', 'numeric', '10', 'Points of the signal'),
+		('signal_replied', 'numeric', '30', 'Points of the signal; of what the lead sends, too'),
+		('signal_session_returned', 'numeric', '10', 'Points of the signal'),
+		('signal_search_saved', 'numeric', '10', 'Points of the signal'),
+		('signal_property_viewed', 'numeric', '5', 'Points of the signal')
+$sql$;
+COMMENT ON FUNCTION crm.setting_defaults() IS
+	'Private: the settings there are, with their types and defaults.';
+
+CREATE FUNCTION crm.quiet_hours_pattern() RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT '^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$'
+$$;
+COMMENT ON FUNCTION crm.quiet_hours_pattern() IS 'Private: what setting quiet_hours looks like.';
+
+-- Before install() nothing holds: no state machine, no schema, and no field is personal.
+CREATE FUNCTION crm.expect_installed() RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF to_regclass('crm.settings') IS NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = 'the CRM is not installed in this database',
+			DETAIL = 'CREATE EXTENSION brings its functions; event types, state machines and views are made by install().',
+			HINT = 'Let the owner of the extension call: SELECT crm.install().';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_installed() IS 'Private, for commands that read no view of ours. Errors: 55000 before install().';
+
+CREATE FUNCTION crm.expect_found(is_found boolean, what text, view_name text) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF is_found IS NOT TRUE THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no %s', what),
+			DETAIL = 'Nothing was recorded.',
+			HINT = format('The view crm.%s lists those there are.', view_name);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_found(boolean, text, text) IS 'Private, for commands about something that must be there. Errors: 42704 if it is not.';
+
+CREATE FUNCTION crm.put_settings() RETURNS integer
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	changed integer;
+BEGIN
+	PERFORM crm.put_table('setting', $table$
+		name       text PRIMARY KEY,
+		value      text,
+		changed_at timestamptz,
+		changed_by text
+	$table$);
+	COMMENT ON TABLE crm.setting IS 'Private: settings that were changed, a projection. Read the view settings.';
+	PERFORM crm.put_check('crm.setting', 'setting_is_readable', format(
+		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years' WHEN name = ANY (%L) THEN value::numeric BETWEEN 0 AND 1000000
+			WHEN name = 'quiet_hours' THEN value ~ %L ELSE length(value) <= 1000 END $check$,
+		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'interval'::regtype),
+		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'numeric'::regtype), crm.quiet_hours_pattern()));
+	changed := crm.put_projection('crm.setting', 'crm_setting', jsonb_build_object('setting_changed',
+		$rule$ value = event.data->>'value', changed_at = event.occurred_at, changed_by = event.actor $rule$));
+	PERFORM crm.put_view('settings', 'What the CRM counts with: caps, terms and weights. Changed by set_setting().', jsonb_build_object(
+			'setting_name', 'Name of the setting.', 'value', 'Its value.', 'default_value', 'Its value unless it was changed.',
+			'value_type', 'Type of the value.', 'description', 'What it says.', 'is_default', 'True if it was not changed.',
+			'changed_at', 'When it was changed last.', 'changed_by', 'Actor who did.'), $view$
+		SELECT d.name AS setting_name, coalesce(s.value, d.default_value) AS value, d.default_value, d.type::text AS value_type,
+			   d.description, s.value IS NULL AS is_default, s.changed_at, s.changed_by
+		  FROM crm.setting_defaults() d
+		  LEFT JOIN crm.setting s ON s.name = d.name $view$);
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION crm.put_settings() IS 'Private, for install(): the settings.';
+
+CREATE FUNCTION crm.set_setting(setting_name text, value text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	d record;
+BEGIN
+	PERFORM crm.expect_installed();
+	SELECT * INTO d FROM crm.setting_defaults() s WHERE s.name = setting_name;
+	IF NOT FOUND THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no setting "%s"', setting_name),
+			DETAIL = 'Nothing reads a setting of this name.',
+			HINT = 'The view crm.settings lists those there are.';
+	END IF;
+	BEGIN
+		IF d.type = 'interval'::regtype AND value::interval < '0' OR d.type = 'numeric'::regtype AND value::numeric < 0 THEN
+			RAISE numeric_value_out_of_range USING MESSAGE = 'it is negative';
+		ELSIF d.type = 'interval'::regtype AND value::interval > '100 years' OR d.type = 'numeric'::regtype AND value::numeric > 1000000 THEN
+			RAISE numeric_value_out_of_range USING MESSAGE = 'it is too much';
+		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
+			OR setting_name = 'intake_unknown_events' AND value NOT IN ('refuse', 'keep')
+			OR setting_name = 'quiet_hours' AND value !~ crm.quiet_hours_pattern()
+			OR setting_name = 'default_timezone' AND NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value)
+			OR setting_name = 'default_channels' AND replace(value, ' ', '') !~ '^((email|sms|push)(,|$))*$' THEN
+			RAISE data_exception USING MESSAGE = 'nothing knows it';
+		END IF;
+	EXCEPTION WHEN data_exception THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('invalid value for setting "%s"', setting_name),
+			DETAIL = format('It is of type %s, and cannot be "%s": %s.', d.type, value, SQLERRM),
+			HINT = concat_ws(' ', CASE setting_name
+					WHEN 'quiet_hours' THEN 'Give from when until when, for example 21:00-08:00, or nothing.'
+					WHEN 'default_timezone' THEN 'The view pg_timezone_names lists names.'
+					WHEN 'email_frequency' THEN 'Give daily, weekly or never.'
+					WHEN 'default_channels' THEN 'Give email, sms or push, joined by commas.' END,
+				format('Its default is "%s".', d.default_value));
+	END;
+	PERFORM eventsource.append('crm_setting-' || setting_name, 'setting_changed', jsonb_build_object('value', value));
+END
+$$;
+COMMENT ON FUNCTION crm.set_setting(text, text) IS
+	'Gives a setting of the CRM another value; NULL: its default. It is an event, so who changed it and when is kept. Errors: 42704 unknown setting, 22023 bad value.';

@@ -1,0 +1,160 @@
+\set own_database crm_attacks
+\i test/own_database.sql
+-- What a role that writes to the CRM, or a stranger, tries.
+SET timezone = 'UTC';
+CREATE ROLE crm_attacks_app;
+CREATE ROLE crm_attacks_stranger;
+
+-- ---- who was there before the extension ----
+
+CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
+SET client_min_messages = warning;
+CREATE EXTENSION eventsource_crm CASCADE;
+SELECT plan(57);
+SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
+ALTER SCHEMA crm OWNER TO postgres;
+CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
+ALTER TABLE crm.customer OWNER TO crm_attacks_stranger;
+SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'nor a table');
+DROP TABLE crm.customer;
+SELECT lives_ok('SELECT crm.install()', 'without them it installs');
+SELECT crm.grant_admin('crm_attacks_app'), eventsource.grant_writer('crm_attacks_app', '{campaign}') \g /dev/null
+
+-- ---- expressions that a writer gets in ----
+
+CREATE SCHEMA of_app AUTHORIZATION crm_attacks_app;
+SET ROLE crm_attacks_app;
+CREATE FUNCTION of_app.seize() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ BEGIN ALTER ROLE crm_attacks_app CREATEROLE; RETURN true; END $$;
+CREATE FUNCTION of_app.is_so(x text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN of_app.seize(); END $$;
+CREATE FUNCTION of_app.one() RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN of_app.seize()::integer; END $$;
+SELECT lives_ok($$ SELECT eventsource.append('campaign-evil', 'CampaignDefined', '{"trigger": {"event": "PageViewed", "where": "of_app.is_so(event.type)"},
+	"steps": [{"type": "send-email", "config": {"templateId": "t"}}], "messageClass": "marketing"}') $$, 'a writer records a definition');
+SELECT throws_ok($$ SELECT eventsource.append('crm_setting-payment_backoff_factor', 'setting_changed', '{"value": "of_app.one()"}') $$, '22P02', NULL, 'but no setting that is none');
+RESET ROLE;
+SELECT is(crm.install(), 0, 'install() defines nothing of that');
+SELECT is_empty($$ SELECT name FROM eventsource.reactions WHERE name LIKE 'campaign%' $$, 'there is no reaction');
+SET ROLE crm_attacks_app;
+SELECT lives_ok($$ SELECT eventsource.append('visit-s', 'PageViewed', '{"pageUrl": "/x"}') $$, 'nothing is evaluated');
+RESET ROLE;
+SELECT ok(NOT rolcreaterole, 'and nobody has become more') FROM pg_roles WHERE rolname = 'crm_attacks_app';
+SELECT crm.create_campaign('mine', '{"event": "CartAbandoned", "where": "row.item_count > 1"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') AS version \gset
+SELECT is(crm.install(), 0, 'what create_campaign() defined stays');
+
+-- ---- what nothing could read ----
+
+SET ROLE crm_attacks_app;
+SELECT throws_ok($$ SELECT eventsource.append('crm_setting-temperature_hot', 'setting_changed', '{"value": "hot"}') $$, '22P02', NULL, 'a number is one');
+SELECT throws_ok($$ SELECT eventsource.append('crm_setting-temperature_hot', 'setting_changed', '{"value": "-1"}') $$, '23514', NULL, 'from 0 up');
+SELECT throws_ok($$ SELECT eventsource.append('crm_setting-quiet_hours', 'setting_changed', '{"value": "at night"}') $$, '23514', NULL, 'quiet hours are hours');
+SELECT throws_ok($$ SELECT crm.set_setting('payment_retries', 'NaN') $$, '22023', NULL, 'NaN is no number to count with');
+SELECT throws_ok($$ SELECT crm.set_setting('temperature_window', '1000000 years') $$, '22023', NULL, 'nor an age a term');
+SELECT throws_ok($$ SELECT eventsource.append('crm_rule-cap:x', 'FrequencyCapChanged', '{"channel": "email", "window": "soon", "max": 1}') $$, '22007', NULL, 'the window of a cap is an interval');
+SELECT throws_ok($$ SELECT eventsource.append('crm_rule-cap:x', 'FrequencyCapChanged', '{"channel": "email", "max": 99999999999}') $$, '22003', NULL, 'its number one that can be counted to');
+SELECT throws_ok($$ SELECT eventsource.append('segment-x', 'SegmentDefined', '{"rule": "((("}') $$, '42601', NULL, 'a rule of a segment can be read');
+SELECT throws_ok($$ SELECT eventsource.append('funnel-x', 'FunnelDefined', '{"steps": [{"name": "a", "events": 5}, {"name": "b", "events": ["PageViewed"]}]}') $$, 'ZE007', NULL, 'a stage has events');
+SELECT lives_ok($$ SELECT count(temperature) FROM crm.leads $$, 'everything is read as before');
+SELECT lives_ok($$ SELECT allowed FROM crm.can_contact('ada', 'email') $$, 'and decided');
+RESET ROLE;
+
+-- ---- messages of others ----
+
+SELECT count(r.id) FROM unnest('{ada,bob,cy,dee,eve}'::text[]) c, LATERAL crm.register_customer(c || '@example.com', '1', marketing_consent => true, phone => '+1 212 555 0100', customer_id => c, occurred_at => now() - interval '30 days') r \g /dev/null
+SET ROLE crm_attacks_app;
+SELECT crm.send_message('ada', 'email', 't', 'transactional', message_id => 'a1') \g /dev/null
+SELECT crm.complete_message('a1') \g /dev/null
+SELECT is((crm.record_message_event('a1', 'MessageBounced', '{"bounceType": "permanent", "customerId": "bob", "channel": "sms"}')).state, 'bounced', 'a provider says that a message bounced, and whose it was');
+SELECT is((SELECT string_agg(customer_id, ' ' ORDER BY customer_id) FROM crm.customers WHERE NOT is_email_deliverable), 'ada', 'it was whose it was');
+SELECT crm.send_message('bob', 'email', 't', 'transactional', message_id => 'b1') \g /dev/null
+SELECT throws_ok($$ SELECT eventsource.append('message-b1', 'MessageSent', '{"customerId": "cy", "channel": "email"}') $$, 'ZE005', NULL, 'nor is it moved to another customer');
+SELECT throws_ok($$ SELECT eventsource.append('message-b1', 'MessageSent', '{"customerId": "bob", "channel": "sms"}') $$, 'ZE005', NULL, 'or channel');
+SELECT throws_ok($$ SELECT crm.send_message('cy', 'email', 't', 'transactional', message_id => 'b1') $$, '23505', NULL, 'what is sent to somebody else is not said to be queued');
+SELECT throws_ok($$ SELECT crm.send_message('bob', 'sms', 't', 'transactional', message_id => 'b1') $$, '23505', NULL, 'nor on another channel');
+RESET ROLE;
+SELECT crm.send_message('cy', 'email', 't', 'transactional', message_id => 'c1') \g /dev/null
+SELECT job_id AS job_b FROM crm.claim_messages('email', 10, worker => 'w') WHERE message_id = 'b1' \gset
+SELECT throws_ok(format($$ SELECT crm.complete_message('c1', %s, worker => 'w') $$, :job_b), '55000', NULL, 'the job of another message is not done with');
+SELECT throws_ok(format($$ SELECT crm.fail_message('c1', %s, 'TIMEOUT', worker => 'w') $$, :job_b), '55000', NULL, 'nor failed');
+SELECT is((crm.complete_message('b1', :job_b, worker => 'w')).state, 'sent', 'its own is');
+
+-- ---- past the caps ----
+
+SELECT eventsource.append('message-old', 'MessageQueued', '{"customerId": "dee", "channel": "email", "messageClass": "marketing"}', occurred_at => now() - interval '169 hours') \g /dev/null
+SELECT is((SELECT count(*) FROM crm.claim_messages('email', 10) WHERE message_id = 'old'), 1::bigint, 'a message that has waited for more than a week is being sent');
+SELECT is((crm.send_message('dee', 'email')).skip_reason, 'frequency-cap', 'and no other one goes meanwhile');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT throws_ok($$ SELECT crm.send_message('eve', 'email') $$, '0A000', NULL, 'an old snapshot decides on no message');
+SELECT throws_ok($$ SELECT crm.claim_messages('email') $$, '0A000', NULL, 'and lends none');
+ROLLBACK;
+SELECT throws_ok($$ SELECT crm.create_campaign('loop', '{"event": "MessageQueued"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '22023', NULL, 'what is sent does not make more be sent');
+SELECT lives_ok($$ SELECT crm.create_campaign('once', '{"event": "MessageDelivered", "once": "customer"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, 'but once');
+SELECT lives_ok($$ SELECT crm.create_campaign('clicked', '{"event": "MessageClicked"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, 'what a customer does may');
+SELECT throws_ok($$ SELECT crm.end_campaign('.*') $$, '42704', NULL, 'the name of a campaign is no pattern');
+SELECT ok(count(*) > 0, 'others go on') FROM eventsource.reactions WHERE name LIKE 'campaign\_clicked%';
+
+-- ---- clocks that are wrong, terms that never end ----
+
+SELECT crm.update_preferences('eve', '{"emailEnabled": true}', occurred_at => '2099-01-01') \g /dev/null
+SELECT crm.update_preferences('eve', '{"emailEnabled": false}') \g /dev/null
+SELECT is((SELECT is_email_enabled FROM crm.preferences WHERE customer_id = 'eve'), false, 'who opts out is heard, whatever was said of the future');
+SELECT crm.revoke_consent('eve', 'marketing', 'email', occurred_at => '2099-01-01') \g /dev/null
+SELECT ok(NOT crm.has_consent('eve', 'marketing', 'email'), 'consent ends when its end is recorded');
+SELECT lives_ok($$ SELECT crm.grant_consent('eve', 'marketing', 'email') $$, 'and can be given again');
+SELECT throws_ok($$ SELECT eventsource.append('customer-eve', 'ConsentGranted', '{"purpose": "marketing", "channel": "sms", "expiresAt": "infinity  "}') $$, 'ZE007', NULL, 'no consent is for ever');
+
+-- ---- money ----
+
+SELECT crm.place_order('ada', '[{"productId": "pen", "quantity": 1, "price": 20}]', 'EUR', order_id => 'o1') \g /dev/null
+SELECT crm.initiate_payment('o1', 'p1', 'paypal', 10), crm.record_payment('o1', 'p1', 10, 't1'), crm.initiate_payment('o1', 'p2', 'paypal', 10), crm.fail_payment('o1', 'p2', 'TIMEOUT') \g /dev/null
+SELECT throws_ok($$ SELECT crm.retry_payment('o1', 'p1') $$, 'ZE005', NULL, 'a payment that succeeded is not tried again, and counted twice');
+SELECT throws_ok($$ SELECT crm.retry_payment('o1', 'p9') $$, 'ZE005', NULL, 'nor one that is not there');
+SELECT lives_ok($$ SELECT crm.retry_payment('o1', 'p2') $$, 'one that failed is');
+
+-- ---- programs of others, and who is erased ----
+
+SELECT crm.create_integration('mailer') \g /dev/null
+SELECT count(*) FROM crm.erase_customer('cy') \g /dev/null
+SELECT max(event_position) AS last FROM crm.poll_integration('mailer', 1000) WHERE action = 'delete' \gset
+SELECT lives_ok(format($$ SELECT crm.nack_integration('mailer', %s, 'delete', 'cy', 'TIMEOUT') $$, :last), 'that an erasure could not be told is recorded');
+SELECT is((SELECT customer_id FROM crm.integration_deliveries WHERE NOT is_delivered), NULL, 'without whom');
+
+-- ---- an address that is not his ----
+
+SELECT verification_token AS token FROM crm.register_customer('fay@example.com', '1', customer_id => 'fay') \gset
+SELECT data->>'tokenHash' AS stored FROM eventsource.events WHERE stream = 'customer-fay' AND type = 'EmailVerificationRequested' \gset
+SET ROLE crm_attacks_app;
+SELECT throws_ok(format($$ SELECT eventsource.append('customer-fay', 'EmailVerified', '{"tokenHash": "%s"}') $$, :'stored'), 'ZE005', NULL, 'what is read in the log proves nothing');
+SELECT throws_ok(format($$ SELECT crm.verify_email('fay', '%s') $$, :'stored'), 'ZE005', NULL, 'by no door');
+SELECT is((crm.verify_email('fay', :'token')).state, 'active', 'the token does');
+RESET ROLE;
+
+-- ---- what an erasure leaves ----
+
+SELECT crm.import_event('Products Searched', NULL, '{"query": "a gift from Dee"}', anonymous_id => 'anon7') \g /dev/null
+SELECT crm.import_event('Page Viewed', 'dee', '{"url": "/"}', anonymous_id => 'anon7') \g /dev/null
+SELECT crm.import_event('Products Searched', NULL, '{"query": "for nobody"}', anonymous_id => 'anon8') \g /dev/null
+SELECT is((SELECT affected FROM crm.erase_customer('dee') WHERE target = 'personal fields'), 4::bigint, 'what was searched for before it was known who did goes with the customer');
+SELECT is((SELECT string_agg(data->>'query', ', ' ORDER BY position) FROM eventsource.events WHERE type = 'SearchPerformed'), '[redacted], for nobody', 'and nothing of others');
+
+-- ---- locks and plans ----
+
+SELECT is(crm.recalculate_segments(), 0, 'nobody enters or leaves a segment');
+BEGIN;
+SELECT crm.recalculate_segments() \g /dev/null
+-- The log's, and that of segment-all.
+SELECT is(count(*), 2::bigint, 'so no customer is locked') FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+ROLLBACK;
+CREATE FUNCTION pg_temp.plan_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	plan text := '';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (VERBOSE, COSTS OFF) ' || query LOOP
+		plan := plan || line || E'\n';
+	END LOOP;
+	RETURN plan;
+END
+$$;
+SELECT unalike(pg_temp.plan_of($$ SELECT 1 FROM crm.campaigns WHERE campaign_id = 'once' AND status = 'running' $$), '%crm.message%', 'to trigger a campaign its messages are not counted');
+SELECT unalike(pg_temp.plan_of($$ SELECT * FROM crm.customer_audit_trail WHERE customer_id = 'ada' $$), '%t.customer_id = ''ada''%', 'the trail of one customer is not looked for in those of all');
+
+\i test/own_database_end.sql

@@ -1,0 +1,143 @@
+\set own_database crm_install
+\i test/own_database.sql
+-- The second extension: what it makes when, install() once and again, comments, rights, views for BI tools.
+CREATE EXTENSION eventsource_crm;
+SELECT plan(53);
+
+CREATE TEMP VIEW crm_function AS
+SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace;
+CREATE TEMP VIEW crm_view AS
+SELECT c.oid, c.relname FROM pg_class c WHERE c.relnamespace = 'crm'::regnamespace AND c.relkind = 'v';
+
+-- ---- CREATE EXTENSION ----
+
+SELECT is((SELECT extversion FROM pg_extension WHERE extname = 'eventsource_crm'),
+	(SELECT default_version FROM pg_available_extensions WHERE name = 'eventsource_crm'), 'it has the version of its control file');
+SELECT is((SELECT string_agg(e.extname, ', ') FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+			WHERE d.classid = 'pg_extension'::regclass AND d.refclassid = 'pg_extension'::regclass
+			  AND d.objid = (SELECT oid FROM pg_extension WHERE extname = 'eventsource_crm')), 'eventsource', 'it needs eventsource');
+SELECT is((SELECT count(*) FROM eventsource.events), 0::bigint, 'its script appends nothing');
+SELECT is((SELECT count(*) FROM eventsource.segment), 0::bigint, 'the log is not even opened');
+SELECT is((SELECT count(*) FROM pg_class WHERE relnamespace = 'crm'::regnamespace), 0::bigint, 'and makes no relation');
+SELECT is((SELECT string_agg(DISTINCT d.classid::regclass::text, ', ') FROM pg_depend d
+			WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'eventsource_crm')),
+	'pg_proc', 'its members are functions');
+
+-- ---- what holds for all functions ----
+
+SELECT is_empty('SELECT signature FROM crm_function WHERE obj_description(oid, ''pg_proc'') IS NULL', 'each function has a comment');
+-- In a body that is parsed at creation no name is left to look up.
+SELECT is_empty('SELECT signature FROM crm_function WHERE prokind <> ''a'' AND prosqlbody IS NULL AND NOT coalesce(proconfig, ''{}'') @> ''{"search_path=pg_catalog, pg_temp"}''', 'and a pinned search_path');
+SELECT is_empty('SELECT signature FROM crm_function WHERE pronargs > 0 AND (proargnames IS NULL OR '''' = ANY (proargnames[:pronargs]) OR ''position'' = ANY (proargnames))', 'all arguments have names');
+SELECT is_empty('SELECT signature FROM crm_function f, aclexplode(coalesce(f.proacl, acldefault(''f'', f.proowner))) a WHERE a.grantee = 0', 'nothing is granted to PUBLIC');
+SELECT is((SELECT string_agg(DISTINCT split_part(split_part(signature::text, '(', 1), '.', 2), ' ') FROM crm_function WHERE prosecdef),
+	'admin_campaign create_integration drop_integration end_campaign install pause_campaign resume_campaign trigger_campaign', 'these alone run with the rights of their owner, and take no code');
+SELECT is_empty($$
+	SELECT unnest(crm.reader_functions() || crm.writer_functions()) EXCEPT SELECT proname FROM crm_function
+$$, 'what readers and writers are granted exists');
+
+-- ---- before install() ----
+
+SELECT throws_ok(command, '55000', 'the CRM is not installed in this database', 'before install(): ' || command) FROM (VALUES
+	('SELECT crm.create_lead(''l'', name => ''Ada'')'), ('SELECT crm.transition_lead(''l'', ''lead_re_engaged'')'), ('SELECT crm.backfill_lead(''l'', ''NEW'', now())'),
+	('SELECT crm.add_to_cart(''k'', ''pen'', 1, 1, ''EUR'')'), ('SELECT crm.place_order(''c'', ''[]'', ''EUR'')'),
+	('SELECT crm.import_event(''Page Viewed'', ''c'')'), ('SELECT crm.set_setting(''first_contact_sla'', ''1 minute'')')) v (command);
+SELECT is((SELECT count(*) FROM eventsource.events), 0::bigint, 'and nothing is recorded without rules');
+
+-- ---- install() ----
+
+SELECT cmp_ok(crm.install(), '>', 90, 'install() defines what there is');
+SELECT max(position) AS installed FROM eventsource.events \gset
+SELECT is(crm.install(), 0, 'a second time there is nothing to do');
+SELECT is((SELECT max(position) FROM eventsource.events), :installed::bigint, 'and nothing is appended');
+SELECT is_empty('SELECT relname FROM crm_view WHERE obj_description(oid, ''pg_class'') IS NULL', 'each view has a comment');
+SELECT is_empty('SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
+	WHERE col_description(v.oid, a.attnum) IS NULL', 'and each of its columns');
+SELECT is_empty($$ SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
+	JOIN pg_type t ON t.oid = a.atttypid WHERE t.typcategory = 'A' $$, 'no view has arrays');
+SELECT is_empty($$ SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
+	WHERE a.atttypid = 'timestamptz'::regtype AND a.attname NOT LIKE '%\_at' AND a.attname NOT IN ('state_since', 'assigned_until', 'cv_tstamp', 'time', 'time:timestamp', 'ocel_time') $$, 'points in time end in _at');
+SELECT is_empty($$ SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0
+	WHERE a.atttypid = 'boolean'::regtype AND a.attname !~ '^(is|has)_' $$, 'what is true or false begins with is_ or has_');
+SELECT is_empty('SELECT target FROM eventsource.projections WHERE NOT EXISTS (SELECT FROM pg_description d WHERE d.objoid = target AND d.objsubid = 0)', 'tables have comments, too');
+SELECT is((SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = 'crm.lead_metrics'::regclass AND a.attnum > 0),
+	'{time,metric,value}', 'the view for dashboards has their columns');
+
+-- A definition that was changed by hand is put right, one of others left alone.
+SET client_min_messages = error;
+SELECT eventsource.create_state_machine('crm_lead', '{"initial": "NEW", "states": {"NEW": {"on": {"x": "END"}}, "END": {"type": "final"}}}') \g /dev/null
+SELECT is(crm.install(), 1, 'what is different is defined anew, and nothing else');
+BEGIN;
+SELECT eventsource.create_state_machine('mine', '{"initial": "A", "states": {"A": {"on": {"x": "B"}}, "B": {"type": "final"}}}') \g /dev/null
+SELECT eventsource.create_category('funnel', 'mine') \g /dev/null
+SELECT pg_temp.refuses('SELECT crm.install()', '42710', 'category "funnel" is in use', 'a category of others is not taken away');
+ROLLBACK;
+
+-- ---- views of another version ----
+
+CREATE ROLE crm_bi;
+CREATE ROLE crm_app;
+CREATE ROLE crm_nobody;
+SELECT crm.grant_reader('crm_bi'), crm.grant_writer('crm_app') \g /dev/null
+SELECT crm.drop_view('leads') \g /dev/null
+CREATE VIEW crm.leads AS SELECT 1 AS was_another_column;
+SELECT is(crm.install(), 0, 'views are made anew');
+SELECT is((SELECT state FROM crm.leads LIMIT 1), NULL, 'also where their columns differ');
+RESET client_min_messages;
+
+-- ---- from version to version (t/073_crm_upgrade.pl comes from a real one) ----
+
+-- Who may read a view that has to be made anew, and single columns of it, still may.
+GRANT USAGE ON SCHEMA crm TO crm_nobody;
+SET client_min_messages = error;
+DROP VIEW crm.board_columns;
+CREATE VIEW crm.board_columns AS SELECT 1 AS was_another_column, 'NEW'::text AS state;
+RESET client_min_messages;
+GRANT SELECT ON crm.board_columns TO crm_nobody WITH GRANT OPTION;
+SELECT is(crm.install(), 0, 'a view of before is made anew');
+SELECT is(has_table_privilege('crm_nobody', 'crm.board_columns', 'SELECT WITH GRANT OPTION'), true, 'and granted to whom it was');
+REVOKE ALL ON crm.board_columns FROM crm_nobody;
+REVOKE USAGE ON SCHEMA crm FROM crm_nobody;
+SELECT is(crm.install(), 0, 'what is taken back');
+SELECT is(has_table_privilege('crm_nobody', 'crm.board_columns', 'SELECT'), false, 'stays so');
+
+-- Columns that a table had not.
+SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY') \g /dev/null
+INSERT INTO crm.probe VALUES ('1');
+SELECT crm.put_table('probe', $$ probe_id text PRIMARY KEY, n numeric(10, 2) NOT NULL DEFAULT 1.5, said text, twice numeric GENERATED ALWAYS AS (n * 2) STORED $$) \g /dev/null
+SELECT is((SELECT p::text FROM crm.probe p), '(1,1.50,,3.00)', 'a table has the columns that another version of it had not');
+SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY, said text') \g /dev/null
+SELECT is((SELECT p::text FROM crm.probe p), '(1,1.50,,3.00)', 'and loses none');
+DROP TABLE crm.probe;
+
+-- Reactions that no version makes any more.
+SELECT eventsource.create_reaction('crm_gone', 'lead', 'lead_assigned', action => '{"enqueue": "gone"}') \g /dev/null
+SELECT is(crm.install(), 1, 'a reaction of before is dropped');
+SELECT is((SELECT count(*) FROM eventsource.reactions WHERE name = 'crm_gone'), 0::bigint, 'it is gone');
+SELECT is(crm.install(), 0, 'and nothing else was');
+
+-- A schema that is stricter than before is a version of its own.
+SELECT eventsource.register_event_type('SearchPerformed', 'visit', '{"type": "object"}', compatibility => 'none') \g /dev/null
+SELECT is(crm.install(), 1, 'an event type of before is registered anew');
+SELECT is((SELECT count(*) FROM crm.event_types WHERE NOT is_registered), 0::bigint, 'as it should be');
+
+-- ---- rights ----
+
+SET ROLE crm_app;
+SELECT is(crm.create_lead('rights', name => 'Ada', email => 'ada@example.com', phone => '555', actor => 'agent:joe'), 'rights', 'a writer calls commands');
+SELECT is((SELECT (name, email, phone)::text FROM crm.leads WHERE lead_id = 'rights'), '(***,***,***)', 'but sees no personal data unless granted');
+RESET ROLE;
+SET ROLE crm_bi;
+SELECT is((SELECT (name, state)::text FROM crm.leads WHERE lead_id = 'rights'), '(***,NEW)', 'a reader sees the views, even those that were made anew');
+SELECT is((SELECT detail::text FROM crm.lead_timeline WHERE lead_id = 'rights'), '{"email": "***"}', 'and personal data in none');
+SELECT throws_ok($$ SELECT crm.create_lead('x') $$, '42501', NULL, 'he appends nothing');
+SELECT throws_ok($$ SELECT * FROM crm.lead $$, '42501', NULL, 'and reads no table');
+RESET ROLE;
+SELECT eventsource.grant_personal_data('crm_bi') \g /dev/null
+SET ROLE crm_bi;
+SELECT is((SELECT (name, email, phone)::text FROM crm.leads WHERE lead_id = 'rights'), '(Ada,ada@example.com,555)', 'with the right to personal data he sees it');
+RESET ROLE;
+SET ROLE crm_nobody;
+SELECT throws_ok($$ SELECT * FROM crm.leads $$, '42501', NULL, 'others see nothing');
+RESET ROLE;
+\i test/own_database_end.sql

@@ -1,0 +1,150 @@
+\set own_database crm_roles
+\i test/own_database.sql
+-- Roles: a program that writes, a BI tool that reads; what they can do, and whom they see.
+CREATE EXTENSION eventsource_crm;
+SELECT crm.install() \g /dev/null
+CREATE ROLE crm_roles_app;
+CREATE ROLE crm_roles_bi;
+CREATE ROLE crm_roles_sender;
+CREATE ROLE crm_roles_admin;
+SELECT crm.grant_writer('crm_roles_app'), crm.grant_reader('crm_roles_bi'), crm.grant_writer('crm_roles_sender'), crm.grant_admin('crm_roles_admin') \g /dev/null
+SELECT eventsource.create_queue('crm_email', workers => 'crm_roles_sender'), eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
+SELECT crm.create_integration('mailer', consumers => 'crm_roles_sender') \g /dev/null
+SELECT crm.create_example_campaigns() \g /dev/null
+SELECT plan(80);
+SET timezone = 'UTC';
+
+-- ---- a program that writes ----
+
+SET ROLE crm_roles_app;
+SELECT lives_ok($$ SELECT crm.register_customer('zilda@example.com', '1', first_name => 'Zilda', last_name => 'Zarathustra', phone => '+99 999', marketing_consent => true, ip_address => '203.0.113.77', user_agent => 'Zbrowser', customer_id => 'z') $$, 'a writer registers customers');
+SELECT lives_ok($$ SELECT crm.grant_consent('z', 'marketing', 'sms', ip_address => '203.0.113.77') $$, 'records consents');
+SELECT lives_ok($$ SELECT crm.revoke_consent('z', 'marketing', 'sms') $$, 'and that they are taken back, with what follows');
+SELECT lives_ok($$ SELECT crm.update_preferences('z', '{"emailFrequency": "daily"}') $$, 'preferences');
+SELECT throws_ok($$ SELECT crm.update_profile('z', '{"phone": "1"}') $$, '42501', NULL, 'but does not compare what it may not see');
+SELECT lives_ok($$ SELECT crm.change_email('z', 'zilda@example.org') $$, 'a new address');
+SELECT lives_ok($$ SELECT crm.add_to_cart('k', 'pen', 1, 60, 'EUR', 'z') $$, 'carts');
+SELECT lives_ok($$ SELECT crm.start_checkout('k') $$, 'a checkout');
+SELECT lives_ok($$ SELECT crm.place_order('z', '[{"productId": "pen", "quantity": 1, "price": 60}]', 'EUR', order_id => 'o', cart_id => 'k', shipping_address => '{"city": "Zagreb"}') $$, 'orders');
+SELECT lives_ok($$ SELECT crm.initiate_payment('o', 'p', 'paypal') $$, 'payments');
+SELECT lives_ok($$ SELECT crm.fail_payment('o', 'p', 'TIMEOUT', error_message => 'Zilda has no money') $$, 'that fail');
+SELECT lives_ok($$ SELECT crm.retry_payment('o', 'p') $$, 'are tried again');
+SELECT lives_ok($$ SELECT crm.record_payment('o', 'p') $$, 'and succeed, with what follows in categories and queues');
+SELECT lives_ok($$ SELECT crm.initiate_refund('o', 'r', 'other', 10) $$, 'refunds');
+SELECT lives_ok($$ SELECT crm.complete_refund('o', 'r') $$, 'that are paid');
+SELECT lives_ok($$ SELECT crm.send_message('z', 'email', 't', 'transactional', message_id => 'm') $$, 'messages');
+SELECT lives_ok($$ SELECT crm.add_to_segment('z', 'vip') $$, 'segments');
+SELECT lives_ok($$ SELECT crm.trigger_campaign('order-confirmation', 'z') $$, 'campaigns, by hand');
+SELECT lives_ok($$ SELECT crm.import_event('Products Searched', 'z', '{"query": "gift for Zilda"}') $$, 'events of others');
+SELECT count(*) FROM crm.intake('{"type": "identify", "userId": "z", "anonymousId": "x"}') \g /dev/null
+SELECT throws_ok($$ SELECT crm.create_campaign('x', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '42501', NULL, 'but defines no campaigns');
+SELECT throws_ok($$ SELECT crm.claim_messages('email') $$, '42501', NULL, 'works in no queue');
+SELECT throws_ok($$ SELECT crm.erase_customer('z') $$, '42501', NULL, 'and erases nobody');
+SELECT throws_ok($$ SELECT * FROM crm.poll_integration('mailer') $$, '42501', NULL, 'nor follows for others');
+SELECT throws_ok($$ SELECT crm.install() $$, '42501', NULL, 'nor installs');
+SELECT throws_ok($$ SELECT crm.set_setting('affinity_threshold', '0.1') $$, '42501', NULL, 'and changes no settings');
+SELECT throws_ok($$ SELECT eventsource.append('crm_setting-affinity_threshold', 'setting_changed', '{"value": "0.1"}') $$, '42501', NULL, 'by no door');
+SELECT throws_ok($$ SELECT eventsource.append('campaign-x', 'CampaignDefined', '{"trigger": {"event": "CartAbandoned", "where": "true"}, "steps": [{"type": "wait"}], "messageClass": "marketing"}') $$, '42501', NULL, 'nor appends what install() would make reactions of');
+SELECT is((SELECT email FROM crm.customers WHERE customer_id = 'z'), '***', 'it sees no personal data');
+RESET ROLE;
+SELECT crm.create_lead('l', name => 'Zilda', email => 'zilda@example.com') \g /dev/null
+SELECT eventsource.run_due() \g /dev/null
+SELECT is((SELECT count(*) FROM eventsource.jobs WHERE error_code IS NOT NULL), 0::bigint, 'what follows is done with the rights of who installed it');
+SELECT is((SELECT string_agg(segment_id, ' ' ORDER BY segment_id) FROM crm.segment_members WHERE customer_id = 'z'), 'buyers vip', 'and is there');
+
+-- ---- who sends ----
+
+SELECT eventsource.revoke_personal_data('crm_roles_sender') \g /dev/null
+SET ROLE crm_roles_sender;
+SELECT throws_ok($$ SELECT crm.claim_messages('email', 10) $$, '42501', 'permission denied to see whom messages go to', 'nobody sends mail to ***');
+RESET ROLE;
+SELECT eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
+SET ROLE crm_roles_sender;
+SELECT job_id, attempt, recipient FROM crm.claim_messages('email', 10) WHERE message_id = 'm' \gset
+SELECT is(:'recipient'::text, 'zilda@example.org', 'who works in the queue gets messages, and with the right to it the address');
+SELECT lives_ok(format($$ SELECT crm.complete_message('m', %s, 'prov', attempt => %s) $$, :job_id, :attempt), 'says that they went out');
+SELECT ok((SELECT count(*) > 0 FROM crm.poll_integration('mailer')), 'who follows for others polls');
+SELECT lives_ok($$ SELECT crm.ack_integration('mailer', (SELECT max(event_position) FROM crm.poll_integration('mailer')), 'upsert', 'z') $$, 'and acknowledges');
+
+-- ---- a BI tool ----
+
+SET ROLE crm_roles_bi;
+CREATE FUNCTION pg_temp.read_all(pattern text) RETURNS TABLE (view_name text, row_count bigint, telling bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR view_name IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'crm'::regnamespace AND c.relkind = 'v' ORDER BY 1 LOOP
+		EXECUTE format('SELECT count(*), count(*) FILTER (WHERE v::text ~ %L) FROM crm.%I v', pattern, view_name) INTO row_count, telling;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+CREATE TEMP TABLE seen AS SELECT * FROM pg_temp.read_all('[Zz]ilda|Zara|99 999|Zagreb|203\.0\.113\.77|Zbrowser');
+SELECT cmp_ok((SELECT count(*) FROM seen), '>', 60::bigint, 'a BI tool reads all views');
+SELECT is_empty($$ SELECT view_name FROM seen WHERE telling > 0 $$, 'and finds nobody in them');
+SELECT is_empty($$ SELECT view_name FROM seen WHERE row_count = 0 AND view_name NOT IN ('abandoned_carts', 'collapse_stage_rates', 'deal_collapse_events', 'deal_collapses', 'lead_assignments', 'lead_bounces',
+	'lead_contacts', 'lead_flags', 'lead_timeouts', 'funnel_dropoffs', 'dead_letters', 'product_affinities', 'suppressions', 'campaign_runs', 'messages', 'touchpoints', 'integration_deliveries') $$, 'though there is something in them');
+SELECT throws_ok($$ SELECT * FROM crm.customer $$, '42501', NULL, 'it reads no tables');
+SELECT is(eventsource.is_preloaded() OR EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = current_database() AND s.setrole = 0 AND s.setconfig::text ~ 'session_preload_libraries=[^=]*eventsource'), true, 'its sessions load the library at their start, so that the first query works');
+SELECT throws_ok($$ SELECT crm.update_preferences('z', '{}') $$, '42501', NULL, 'and changes nothing');
+RESET ROLE;
+SELECT eventsource.grant_personal_data('crm_roles_bi') \g /dev/null
+SET ROLE crm_roles_bi;
+SELECT throws_ok('SELECT crm.preload_library()', '42501', NULL, 'which not everybody decides');
+SELECT ok((SELECT bool_and(telling > 0) FROM pg_temp.read_all('Zilda|zilda@') WHERE view_name IN ('customers', 'customer_360', 'customer_audit_trail', 'leads', 'lead_timeline')), 'with the right to it, it finds her');
+RESET ROLE;
+
+-- ---- an admin of the CRM ----
+
+CREATE VIEW pg_temp.kept AS SELECT p.oid::regprocedure::text AS name FROM pg_proc p WHERE p.pronamespace IN ('crm'::regnamespace, 'eventsource'::regnamespace) AND has_function_privilege('crm_roles_admin', p.oid, 'EXECUTE');
+GRANT SELECT ON pg_temp.kept TO crm_roles_admin;
+SET ROLE crm_roles_admin;
+SELECT lives_ok($$ SELECT crm.set_setting('affinity_threshold', '0.6') $$, 'an admin changes settings');
+SELECT lives_ok($$ SELECT crm.set_channel_rule('sms', 'marketing', '{"isAllowed": true}') $$, 'channel rules');
+SELECT lives_ok($$ SELECT crm.set_frequency_cap('sms-daily', 'sms', 1, '1 day') $$, 'and caps');
+SELECT lives_ok($$ SELECT crm.define_segment('big', '$.ltv > 10') $$, 'defines segments');
+SELECT lives_ok($$ SELECT crm.recalculate_segments() $$, 'that take effect');
+SELECT lives_ok($$ SELECT crm.drop_segment('big') $$, 'and drops them');
+SELECT lives_ok($$ SELECT crm.define_funnel('short', '[{"name": "seen", "events": ["PageViewed"]}, {"name": "bought", "events": ["OrderPlaced"]}]') $$, 'funnels');
+SELECT lives_ok($$ SELECT crm.create_integration('other', consumers => 'crm_roles_sender') $$, 'integrations');
+SELECT lives_ok($$ SELECT crm.drop_integration('other') $$, 'that end');
+SELECT is(crm.create_campaign('x', '{"event": "CartAbandoned", "conditions": {"totalValue": {"$gte": 5}}}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 1, 'campaigns');
+SELECT is(crm.create_campaign('x2', '{"event": "OrderDelivered", "conditions": {"productCategory": "ink"}}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 1, 'also by categories');
+SELECT throws_ok('SELECT crm.set_retention_defaults()', '42501', NULL, 'but how long what is kept, the owner says');
+SELECT is(crm.create_campaign('x', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]'), 2, 'and versions of them');
+SELECT is(crm.create_example_campaigns(), 10, 'those of the documents');
+SELECT throws_ok($$ SELECT crm.create_campaign('y', '{"event": "CartAbandoned", "where": "true"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '42501', NULL, 'but none with an expression, which would have the rights of another');
+SELECT throws_ok($$ SELECT crm.put_campaign('y', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]', 'marketing', NULL, NULL) $$, '42501', NULL, 'by no door');
+SELECT throws_ok($$ SELECT eventsource.append('campaign-x', 'CampaignDefined', '{"trigger": {"event": "CartAbandoned", "where": "true"}, "steps": [{"type": "wait"}], "messageClass": "marketing"}') $$, '42501', NULL, 'nor by hand');
+SELECT is(crm.install(), 0, 'install() makes what is missing');
+SELECT lives_ok($$ SELECT crm.pause_campaign('x'), crm.resume_campaign('x'), crm.trigger_campaign('x', 'z') $$, 'a campaign rests, and goes on');
+SELECT throws_ok($$ SELECT crm.end_campaign('x|.*') $$, '42704', NULL, 'to end what is none ends no other');
+SELECT ok((SELECT count(*) > 10 FROM eventsource.reactions r WHERE r.name LIKE 'campaign\_%'), 'that is');
+SELECT lives_ok($$ SELECT crm.end_campaign('x') $$, 'and it ends');
+SELECT is((SELECT status FROM crm.campaigns WHERE campaign_id = 'x'), 'ended', 'for good');
+SELECT throws_ok($$ SELECT eventsource.create_reaction('r', 'order', 'OrderPlaced', action => '{"enqueue": "q"}') $$, '42501', NULL, 'he defines nothing else');
+SELECT throws_ok($$ SELECT eventsource.create_category('c') $$, '42501', NULL, 'no category');
+SELECT throws_ok($$ SELECT eventsource.append('other-1', 'x') $$, '42501', NULL, 'appends nothing outside');
+SELECT throws_ok($$ SELECT crm.erase_customer('z') $$, '42501', NULL, 'erases nobody');
+SELECT throws_ok($$ SELECT crm.grant_admin('crm_roles_bi') $$, '42501', NULL, 'gives no rights');
+SELECT is((SELECT email FROM crm.customers WHERE customer_id = 'z'), '***', 'and sees no personal data');
+RESET ROLE;
+SELECT is((SELECT changed_by FROM crm.campaigns WHERE campaign_id = 'x'), (SELECT session_user::text), 'who did it is recorded');
+
+-- ---- taken back ----
+
+SELECT crm.revoke_admin('crm_roles_admin') \g /dev/null
+SET ROLE crm_roles_admin;
+SELECT throws_ok($$ SELECT crm.set_setting('affinity_threshold', NULL) $$, '42501', NULL, 'who is no admin any more defines nothing');
+SELECT lives_ok($$ SELECT crm.create_lead('l2') $$, 'but writes');
+RESET ROLE;
+SELECT crm.revoke_writer('crm_roles_admin') \g /dev/null
+SET ROLE crm_roles_admin;
+SELECT throws_ok($$ SELECT crm.create_lead('l3') $$, '42501', NULL, 'who is no writer any more writes nothing');
+SELECT throws_ok($$ SELECT eventsource.append('lead-l3', 'contact_form_submission') $$, '42501', NULL, 'by no door');
+SELECT is((SELECT count(*) FROM crm.leads WHERE lead_id = 'l2'), 1::bigint, 'but reads');
+RESET ROLE;
+SELECT crm.revoke_reader('crm_roles_admin') \g /dev/null
+SET ROLE crm_roles_admin;
+SELECT throws_ok($$ SELECT * FROM crm.leads $$, '42501', NULL, 'who is no reader any more reads nothing');
+RESET ROLE;
+SELECT is_empty($$ SELECT name FROM pg_temp.kept $$, 'and has no function left');
+\i test/own_database_end.sql
