@@ -16,7 +16,8 @@ DECLARE
 	proof CONSTANT jsonb := jsonb_build_object('target', 'active', 'guard', jsonb_build_array(
 		jsonb_build_object('terms_are_accepted', 'row.terms_version IS NOT NULL'),
 		jsonb_build_object('token_is_right', $$encode(sha256(decode(event.data->>'tokenHash', 'hex')), 'hex') = row.token_hash$$),
-		jsonb_build_object('token_is_good', $$coalesce(event.occurred_at <= row.token_expires_at, true)$$)));
+		-- By what is said, and by our clock: who says when things happened may say so of what is late.
+		jsonb_build_object('token_is_good', $$coalesce(event.occurred_at <= row.token_expires_at AND event.recorded_at - row.token_recorded_at <= row.token_lasts, true)$$)));
 	open CONSTANT jsonb := jsonb_build_object(
 		'TermsAccepted', '{}'::jsonb, 'EmailVerificationRequested', '{}'::jsonb, 'EmailVerified', proof,
 		'CustomerEmailUpdated', '{}'::jsonb, 'CustomerNameUpdated', '{}'::jsonb, 'CustomerPhoneUpdated', '{}'::jsonb, 'CustomerAddressUpdated', '{}'::jsonb,
@@ -59,6 +60,8 @@ BEGIN
 		is_deliverable   boolean NOT NULL DEFAULT true,
 		token_hash       text,
 		token_expires_at timestamptz,
+		token_recorded_at timestamptz,
+		token_lasts      interval,
 		first_name       text,
 		last_name        text,
 		phone            text,
@@ -155,7 +158,8 @@ BEGIN
 					last_name = event.data->>'lastName', phone = event.data->>'phone', date_of_birth = event.data->>'dateOfBirth',
 					source = event.data->>'source', created_at = event.occurred_at $rule$),
 				('TermsAccepted', $rule$ terms_version = event.data->>'termsVersion', terms_at = event.occurred_at $rule$),
-				('EmailVerificationRequested', $rule$ token_hash = event.data->>'tokenHash', token_expires_at = (event.data->>'expiresAt')::timestamptz $rule$),
+				('EmailVerificationRequested', $rule$ token_hash = event.data->>'tokenHash', token_expires_at = (event.data->>'expiresAt')::timestamptz,
+					token_recorded_at = event.recorded_at, token_lasts = (event.data->>'expiresAt')::timestamptz - event.occurred_at $rule$),
 				('EmailVerified', $rule$ is_verified = true, token_hash = NULL, token_expires_at = NULL $rule$),
 				('CustomerEmailUpdated', format(' is_same_email = coalesce(%1$s = row.email_key, false), email_key = %1$s, ', crm.email_key_rule('newEmail'))
 					|| $rule$ email = event.data->>'newEmail', is_verified = false, is_deliverable = true, token_hash = NULL, token_expires_at = NULL $rule$),
