@@ -221,7 +221,7 @@ BEGIN
 			'ended_by', 'Event that ended it; NULL: none.', 'end_reason', 'Why it was taken back.', 'consent_method', 'How it was given.', 'notice_version', 'Which notice was shown.', 'legal_basis', 'Legal basis.',
 			'ip_address', 'From where; *** for who may not see personal data.', 'user_agent', 'With what; *** likewise.', 'granted_by', 'Actor.'), $view$
 		SELECT h.customer_id, h.purpose, h.channel, h.version, h.change, h.changed_at AS granted_at, h.expires_at,
-			   CASE WHEN h.next_at IS NOT NULL THEN least(h.next_at, h.expires_at) WHEN h.expires_at <= now() THEN h.expires_at END AS ended_at,
+			   CASE WHEN h.next_at IS NOT NULL THEN greatest(least(h.next_at, h.expires_at), h.changed_at) WHEN h.expires_at <= now() THEN h.expires_at END AS ended_at,
 			   h.ended_by, h.end_reason, h.consent_method, h.notice_version, h.legal_basis,
 			   crm.masked(h.ip_address) AS ip_address, crm.masked(h.user_agent) AS user_agent, h.actor AS granted_by
 		  FROM (SELECT x.*, lead(x.changed_at) OVER w AS next_at, lead(x.change) OVER w AS ended_by, lead(x.reason) OVER w AS end_reason
@@ -255,6 +255,12 @@ BEGIN
 		  FROM crm.preference p
 		 WHERE eventsource.may_read_category('customer')
 		 GROUP BY p.customer_id $view$);
+
+	PERFORM crm.put_view('push_topics', 'Categories of push messages that customers want, one row per customer and category.', jsonb_build_object(
+			'customer_id', 'The customer.', 'topic', 'The category.'), $view$
+		SELECT p.customer_id, t.topic
+		  FROM crm.preference p CROSS JOIN LATERAL jsonb_array_elements_text(p.value) t (topic)
+		 WHERE p.field = 'pushCategories' AND jsonb_typeof(p.value) = 'array' AND eventsource.may_read_category('customer') $view$);
 
 	PERFORM crm.put_view('customer_audit_trail', 'What changed about a customer, one row per field; old values are those of the events before.', jsonb_build_object(
 			'customer_id', 'The customer.', 'version', 'Version of the event.', 'changed_at', 'When.', 'event_type', 'What happened.', 'field', 'Which field.',

@@ -3,7 +3,7 @@
 -- Customers: registration, verification, profiles, closing and opening accounts; consent and preferences at their boundaries.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(88);
+SELECT plan(89);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
@@ -122,6 +122,10 @@ SELECT crm.revoke_consent('bob', 'marketing', 'sms', occurred_at => '2026-06-01 
 SELECT pg_temp.same_rows($$ SELECT granted_at AT TIME ZONE 'UTC', ended_at AT TIME ZONE 'UTC', ended_by, end_reason FROM crm.consent_history WHERE customer_id = 'bob' ORDER BY version $$, $$ VALUES
 	('2024-02-29 12:00'::timestamp, '2026-02-28 12:00'::timestamp, 'ConsentRenewed', NULL), ('2026-03-01', '2026-04-01', 'ConsentRevoked', 'asked by mail'),
 	('2026-05-01', '2026-06-01', 'ConsentRevoked', NULL) $$, 'intervals: the second revocation does not touch the first');
+SELECT crm.register_customer('early@example.com', '1', customer_id => 'early', occurred_at => '2026-01-01 00:00Z') IS NOT NULL AS ok \gset
+SELECT crm.grant_consent('early', 'marketing', 'sms', occurred_at => '2026-05-01 00:00Z') IS NOT NULL AS ok \gset
+SELECT crm.revoke_consent('early', 'marketing', 'sms', occurred_at => '2026-04-01 00:00Z') IS NOT NULL AS ok \gset
+SELECT is((SELECT ended_at - granted_at FROM crm.consent_history WHERE customer_id = 'early'), '0'::interval, 'none ends before it began');
 SELECT crm.set_setting('consent_term_analytics', '13 months') \g /dev/null
 SELECT crm.grant_consent('bob', 'analytics', 'email', occurred_at => '2026-01-31 00:00Z') \g /dev/null
 SELECT is((SELECT expires_at AT TIME ZONE 'UTC' FROM crm.consents WHERE customer_id = 'bob' AND purpose = 'analytics'), '2027-02-28 00:00'::timestamp, 'the term is a setting of the purpose');
