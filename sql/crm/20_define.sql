@@ -231,9 +231,9 @@ COMMENT ON FUNCTION crm.put_view(text, text, jsonb, text) IS
 
 -- The reader asks; what belongs to a person is shown to who may see it.
 CREATE FUNCTION crm.masked(value text) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN value IS NULL THEN NULL WHEN eventsource.sees_personal_data() THEN value ELSE '***' END
-$$;
+	LANGUAGE sql STABLE
+	-- Its names are bound when it is made, and without a setting it is made part of the query.
+	RETURN CASE WHEN value IS NULL THEN NULL WHEN eventsource.sees_personal_data() THEN value ELSE '***' END;
 COMMENT ON FUNCTION crm.masked(text) IS
 	'Private, for views: personal text, *** for who may not see it.';
 
