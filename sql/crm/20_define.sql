@@ -198,12 +198,36 @@ $$;
 COMMENT ON FUNCTION crm.drop_view(text) IS
 	'Private, for put_view(): drops a view of ours and those of ours that read it. Errors: 2BP01 if somebody else''s view does.';
 
+-- Made beside, and compared: to replace a view is to wait for all who read it, and to have all wait.
+CREATE FUNCTION crm.is_view_so(name text, description text, columns jsonb, query text) RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v CONSTANT regclass := to_regclass(format('crm.%I', name));
+	is_so boolean;
+BEGIN
+	IF v IS NULL THEN
+		RETURN false;
+	END IF;
+	EXECUTE format('CREATE TEMP VIEW crm_is_view_so AS %s', query);
+	is_so := pg_get_viewdef(v) = pg_get_viewdef('pg_temp.crm_is_view_so'::regclass)
+		AND obj_description(v, 'pg_class') IS NOT DISTINCT FROM description
+		AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = v AND a.attnum > 0 AND NOT a.attisdropped
+						   AND col_description(v, a.attnum) IS DISTINCT FROM columns ->> a.attname);
+	DROP VIEW pg_temp.crm_is_view_so;
+	RETURN is_so;
+END
+$$;
+COMMENT ON FUNCTION crm.is_view_so(text, text, jsonb, text) IS 'Private, for put_view(): is a view there, as it should be, comments and all?';
+
 CREATE FUNCTION crm.put_view(name text, description text, columns jsonb, query text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	untold text;
 	c record;
 BEGIN
+	IF crm.is_view_so(name, description, columns, query) THEN
+		RETURN;
+	END IF;
 	BEGIN
 		EXECUTE format('CREATE OR REPLACE VIEW crm.%I WITH (security_barrier) AS %s', name, query);
 	EXCEPTION WHEN invalid_table_definition THEN
@@ -231,9 +255,9 @@ COMMENT ON FUNCTION crm.put_view(text, text, jsonb, text) IS
 
 -- The reader asks; what belongs to a person is shown to who may see it.
 CREATE FUNCTION crm.masked(value text) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN value IS NULL THEN NULL WHEN eventsource.sees_personal_data() THEN value ELSE '***' END
-$$;
+	LANGUAGE sql STABLE
+	-- Its names are bound when it is made, and without a setting it is made part of the query.
+	RETURN CASE WHEN value IS NULL THEN NULL WHEN eventsource.sees_personal_data() THEN value ELSE '***' END;
 COMMENT ON FUNCTION crm.masked(text) IS
 	'Private, for views: personal text, *** for who may not see it.';
 

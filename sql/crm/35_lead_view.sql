@@ -92,10 +92,12 @@ BEGIN
 		SELECT l.lead_id, l.state, 'timeout_21d_no_response' AS event_type, greatest(greatest(l.state_since, l.imported_at) + interval '504 hours', l.sixth_attempt_at) AS due_at, l.updated_at
 		  FROM crm.lead l
 		 WHERE l.state = 'CONTACTING' AND l.contact_attempts >= 6 AND eventsource.may_read_category('lead')
+		   AND NOT EXISTS (SELECT FROM eventsource.erased_subjects x WHERE x.subject = 'lead-' || l.lead_id)
 		 UNION ALL
 		SELECT l.lead_id, l.state, 'timeout_180d_no_progress', greatest(l.state_since, l.imported_at) + interval '4320 hours', l.updated_at
 		  FROM crm.lead l
-		 WHERE l.state = 'QUALIFIED' AND eventsource.may_read_category('lead') $view$);
+		 WHERE l.state = 'QUALIFIED' AND eventsource.may_read_category('lead')
+		   AND NOT EXISTS (SELECT FROM eventsource.erased_subjects x WHERE x.subject = 'lead-' || l.lead_id) $view$);
 
 	PERFORM crm.put_view('lead_contacts', 'The contact log: one row per attempt to reach a lead and per message of a lead.', jsonb_build_object(
 			'lead_id', 'The lead.', 'version', 'Version of the event.', 'contacted_at', 'When.', 'direction', 'outbound: ours; inbound: the lead''s.',

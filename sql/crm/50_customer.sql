@@ -16,7 +16,8 @@ DECLARE
 	proof CONSTANT jsonb := jsonb_build_object('target', 'active', 'guard', jsonb_build_array(
 		jsonb_build_object('terms_are_accepted', 'row.terms_version IS NOT NULL'),
 		jsonb_build_object('token_is_right', $$encode(sha256(decode(event.data->>'tokenHash', 'hex')), 'hex') = row.token_hash$$),
-		jsonb_build_object('token_is_good', $$coalesce(event.occurred_at <= row.token_expires_at, true)$$)));
+		-- By what is said, and by our clock: who says when things happened may say so of what is late.
+		jsonb_build_object('token_is_good', $$coalesce(event.occurred_at <= row.token_expires_at AND event.recorded_at - row.token_recorded_at <= row.token_lasts, true)$$)));
 	open CONSTANT jsonb := jsonb_build_object(
 		'TermsAccepted', '{}'::jsonb, 'EmailVerificationRequested', '{}'::jsonb, 'EmailVerified', proof,
 		'CustomerEmailUpdated', '{}'::jsonb, 'CustomerNameUpdated', '{}'::jsonb, 'CustomerPhoneUpdated', '{}'::jsonb, 'CustomerAddressUpdated', '{}'::jsonb,
@@ -59,6 +60,8 @@ BEGIN
 		is_deliverable   boolean NOT NULL DEFAULT true,
 		token_hash       text,
 		token_expires_at timestamptz,
+		token_recorded_at timestamptz,
+		token_lasts      interval,
 		first_name       text,
 		last_name        text,
 		phone            text,
@@ -155,7 +158,8 @@ BEGIN
 					last_name = event.data->>'lastName', phone = event.data->>'phone', date_of_birth = event.data->>'dateOfBirth',
 					source = event.data->>'source', created_at = event.occurred_at $rule$),
 				('TermsAccepted', $rule$ terms_version = event.data->>'termsVersion', terms_at = event.occurred_at $rule$),
-				('EmailVerificationRequested', $rule$ token_hash = event.data->>'tokenHash', token_expires_at = (event.data->>'expiresAt')::timestamptz $rule$),
+				('EmailVerificationRequested', $rule$ token_hash = event.data->>'tokenHash', token_expires_at = (event.data->>'expiresAt')::timestamptz,
+					token_recorded_at = event.recorded_at, token_lasts = (event.data->>'expiresAt')::timestamptz - event.occurred_at $rule$),
 				('EmailVerified', $rule$ is_verified = true, token_hash = NULL, token_expires_at = NULL $rule$),
 				('CustomerEmailUpdated', format(' is_same_email = coalesce(%1$s = row.email_key, false), email_key = %1$s, ', crm.email_key_rule('newEmail'))
 					|| $rule$ email = event.data->>'newEmail', is_verified = false, is_deliverable = true, token_hash = NULL, token_expires_at = NULL $rule$),
@@ -217,7 +221,7 @@ BEGIN
 			'ended_by', 'Event that ended it; NULL: none.', 'end_reason', 'Why it was taken back.', 'consent_method', 'How it was given.', 'notice_version', 'Which notice was shown.', 'legal_basis', 'Legal basis.',
 			'ip_address', 'From where; *** for who may not see personal data.', 'user_agent', 'With what; *** likewise.', 'granted_by', 'Actor.'), $view$
 		SELECT h.customer_id, h.purpose, h.channel, h.version, h.change, h.changed_at AS granted_at, h.expires_at,
-			   CASE WHEN h.next_at IS NOT NULL THEN least(h.next_at, h.expires_at) WHEN h.expires_at <= now() THEN h.expires_at END AS ended_at,
+			   CASE WHEN h.next_at IS NOT NULL THEN greatest(least(h.next_at, h.expires_at), h.changed_at) WHEN h.expires_at <= now() THEN h.expires_at END AS ended_at,
 			   h.ended_by, h.end_reason, h.consent_method, h.notice_version, h.legal_basis,
 			   crm.masked(h.ip_address) AS ip_address, crm.masked(h.user_agent) AS user_agent, h.actor AS granted_by
 		  FROM (SELECT x.*, lead(x.changed_at) OVER w AS next_at, lead(x.change) OVER w AS ended_by, lead(x.reason) OVER w AS end_reason
@@ -251,6 +255,12 @@ BEGIN
 		  FROM crm.preference p
 		 WHERE eventsource.may_read_category('customer')
 		 GROUP BY p.customer_id $view$);
+
+	PERFORM crm.put_view('push_topics', 'Categories of push messages that customers want, one row per customer and category.', jsonb_build_object(
+			'customer_id', 'The customer.', 'topic', 'The category.'), $view$
+		SELECT p.customer_id, t.topic
+		  FROM crm.preference p CROSS JOIN LATERAL jsonb_array_elements_text(p.value) t (topic)
+		 WHERE p.field = 'pushCategories' AND jsonb_typeof(p.value) = 'array' AND eventsource.may_read_category('customer') $view$);
 
 	PERFORM crm.put_view('customer_audit_trail', 'What changed about a customer, one row per field; old values are those of the events before.', jsonb_build_object(
 			'customer_id', 'The customer.', 'version', 'Version of the event.', 'changed_at', 'When.', 'event_type', 'What happened.', 'field', 'Which field.',

@@ -80,7 +80,7 @@ CREATE FUNCTION crm.can_contact(customer_id text, channel text, message_class te
 		(10, 'campaigns-paused', message_class <> 'transactional' AND position(channel IN coalesce(f.paused_channels, '')) > 0),
 		(11, 'preference', f.needs_preference = 'smsForPromotions' AND f.is_sms_for_promotions IS DISTINCT FROM true
 			OR f.needs_preference <> 'smsForPromotions'),
-		(12, 'topic-not-wanted', f.is_topic_needed AND (topic = ANY (string_to_array(f.push_categories, ' > '))) IS DISTINCT FROM true),
+		(12, 'topic-not-wanted', f.is_topic_needed AND NOT EXISTS (SELECT FROM crm.push_topics t WHERE t.customer_id = f.customer_id AND t.topic = can_contact.topic)),
 		(13, 'frequency-never', f.is_capped AND channel = 'email' AND f.frequency = 'never'),
 		(14, 'frequency-cap', f.caps IS NOT NULL AND NOT (channel = 'email' AND f.frequency = 'never')),
 		(15, 'quiet-hours', message_class <> 'transactional' AND channel <> 'email' AND crm.quiet_until(at, f.timezone) IS NOT NULL)
@@ -123,7 +123,7 @@ COMMENT ON FUNCTION crm.set_channel_rule(text, text, jsonb) IS
 	'Changes what a channel may be used for: isAllowed, needsConsent, canBeDisabled, needsPreference, needsTopic, isCapped; see the view channel_rules. What is not given is as it was by default. It is an event. Errors: ZE007 unknown channel, class or member, 22023 unknown preference.';
 
 CREATE FUNCTION crm.set_frequency_cap(cap_id text, channel text, max_messages integer, period interval DEFAULT NULL, frequency text DEFAULT NULL, message_class text DEFAULT NULL) RETURNS void
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres SET datestyle = 'ISO, MDY' SET extra_float_digits = 1 AS $$
 BEGIN
 	IF period <= '0' THEN
 		RAISE invalid_parameter_value USING

@@ -236,7 +236,9 @@ COMMENT ON FUNCTION crm.put_orders() IS 'Private, for install(): tables, project
 CREATE FUNCTION crm.put_order_reactions() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	wait CONSTANT text := format($expr$ event.occurred_at + %L::interval * %s ^ (row.failures) $expr$, crm.setting('payment_backoff')::interval, crm.setting('payment_backoff_factor')::numeric);
+	-- Never longer than a month, which no arithmetic of what is set passes.
+	wait CONSTANT text := format($expr$ event.occurred_at + %L::interval * least(%s ^ least(row.failures, 20), greatest(%s, 1)) $expr$, crm.setting('payment_backoff')::interval,
+			crm.setting('payment_backoff_factor')::numeric, round(2592000 / greatest(extract(epoch FROM crm.setting('payment_backoff')::interval), 1), 4));
 BEGIN
 	RETURN crm.put_reaction('crm_confirm_order', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'OrderConfirmed', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
 			'data', format($expr$ jsonb_build_object('customerId', event.data->'customerId', 'confirmationNumber', 'C-' || event.position,

@@ -58,6 +58,12 @@ BEGIN
 				  FROM crm.segment_change x WINDOW w AS (PARTITION BY x.customer_id, x.segment_id ORDER BY x.version)) s
 		 WHERE s.is_added AND eventsource.may_read_category('customer') $view$);
 
+	PERFORM crm.put_view('customer_affinities', 'What customers are said to like, one row per customer and category of products.', jsonb_build_object(
+			'customer_id', 'The customer.', 'product_category', 'The category.', 'affinity_score', 'Share of what was spent when it was detected: 0 to 1.'), $view$
+		SELECT c.customer_id, a.key AS product_category, (a.value #>> '{}')::numeric AS affinity_score
+		  FROM crm.customer c CROSS JOIN LATERAL jsonb_each(c.affinities) a
+		 WHERE eventsource.may_read_category('customer') $view$);
+
 	PERFORM crm.put_view('segment_members', 'Who is in which segment now, one row per customer and segment.', jsonb_build_object(
 			'segment_id', 'The segment.', 'customer_id', 'The customer.', 'entered_at', 'Since when.', 'criteria', 'What spoke for it.'), $view$
 		SELECT h.segment_id, h.customer_id, h.entered_at, h.criteria FROM crm.segment_history h WHERE h.is_current $view$);
@@ -172,8 +178,7 @@ CREATE FUNCTION crm.segment_changes(customer_id text) RETURNS TABLE (what text, 
 DECLARE
 	c record;
 BEGIN
-	SELECT v.status, string_to_array(coalesce(v.segments, ''), ' > ') AS segments, string_to_array(v.affinities, ' > ') AS affinities INTO c
-	  FROM crm.customers v WHERE v.customer_id = segment_changes.customer_id;
+	SELECT v.status INTO c FROM crm.customers v WHERE v.customer_id = segment_changes.customer_id;
 	IF c.status IS NULL OR c.status IN ('deactivated', 'deleted') THEN
 		RETURN;
 	END IF;
@@ -184,7 +189,7 @@ BEGIN
 			  LEFT JOIN LATERAL (SELECT x AS criteria FROM crm.customer_metrics(segment_changes.customer_id) x
 								  WHERE jsonb_path_match(x, g.rule::jsonpath, silent => true) ORDER BY x LIMIT 1) m ON true
 			 WHERE g.rule IS NOT NULL OR g.is_dropped) s
-	 WHERE s.belongs <> (s.segment_id = ANY (c.segments))
+	 WHERE s.belongs <> EXISTS (SELECT FROM crm.segment_members m WHERE m.customer_id = segment_changes.customer_id AND m.segment_id = s.segment_id)
 	 ORDER BY s.segment_id;
 	RETURN QUERY
 	SELECT 'affinity', s.category, NULL::jsonb, s.score, s.belongs, false
@@ -192,7 +197,8 @@ BEGIN
 				   coalesce(a.score, 0) > crm.setting('affinity_threshold')::numeric AS belongs, k.category IS NOT NULL AS is_member
 			  FROM (SELECT p.product_category, max(p.affinity_score) AS score FROM crm.product_affinities p
 					 WHERE p.customer_id = segment_changes.customer_id GROUP BY p.product_category) a
-			  FULL JOIN unnest(c.affinities) k (category) ON k.category = a.product_category) s
+			  FULL JOIN (SELECT m.product_category AS category FROM crm.customer_affinities m
+						  WHERE m.customer_id = segment_changes.customer_id) k ON k.category = a.product_category) s
 	 WHERE s.belongs <> s.is_member
 	 ORDER BY s.category;
 END

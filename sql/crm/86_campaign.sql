@@ -159,7 +159,7 @@ COMMENT ON FUNCTION crm.campaign_condition(text, jsonb) IS
 	'Private, for create_campaign(): conditions on fields of an event as an expression. Errors: 22023 unknown field or operator.';
 
 CREATE FUNCTION crm.check_campaign_step(step jsonb) RETURNS text
-	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	kind CONSTANT text := step->>'type';
 	config CONSTANT jsonb := coalesce(step->'config', '{}');
@@ -196,7 +196,7 @@ COMMENT ON FUNCTION crm.check_campaign_step(jsonb) IS 'Private, for create_campa
 
 -- Each action is a call of the function that does it, after the waits before it.
 CREATE FUNCTION crm.campaign_reaction_steps(steps jsonb) RETURNS jsonb
-	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	call CONSTANT jsonb := '{"call": "crm.run_campaign_step(eventsource.events,jsonb)"}';
 	result jsonb := jsonb_build_array(call);
@@ -284,7 +284,7 @@ $$;
 COMMENT ON FUNCTION crm.put_campaign_reactions(jsonb) IS 'Private, for install(): the reactions of campaigns as they should be; known: those that there were, with who defined them. Tells of campaigns that have none.';
 
 CREATE FUNCTION crm.put_campaign(campaign_id text, trigger jsonb, steps jsonb, message_class text, exits text[], description text) RETURNS integer
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres SET datestyle = 'ISO, MDY' SET extra_float_digits = 1 AS $$
 #variable_conflict use_variable
 DECLARE
 	problems text;

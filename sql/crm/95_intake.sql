@@ -160,11 +160,20 @@ CREATE FUNCTION crm.intake(payload jsonb) RETURNS TABLE (item_number integer, me
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+	calls CONSTANT jsonb := CASE WHEN jsonb_typeof(payload) = 'array' THEN payload WHEN jsonb_typeof(payload->'batch') = 'array' THEN payload->'batch' ELSE jsonb_build_array(payload) END;
 	item record;
 	taken record;
 BEGIN
-	FOR item IN SELECT x.call, x.n FROM jsonb_array_elements(CASE WHEN jsonb_typeof(payload) = 'array' THEN payload WHEN jsonb_typeof(payload->'batch') = 'array' THEN payload->'batch' ELSE jsonb_build_array(payload) END)
-			WITH ORDINALITY x (call, n) ORDER BY x.n LOOP
+	-- Customers first, then visits, by name: batches that come side by side do not wait in a circle.
+	PERFORM eventsource.lock_stream(s.stream)
+	   FROM (SELECT DISTINCT v.place, (v.stream COLLATE "C") AS stream
+			   FROM jsonb_array_elements(calls) c (call)
+			  CROSS JOIN LATERAL (SELECT coalesce(crm.resolve_identity(c.call->>'userId'), c.call->>'userId', crm.resolve_identity(c.call->>'anonymousId'))) w (who)
+			  CROSS JOIN LATERAL (VALUES (1, 'customer-' || w.who),
+						(2, 'visit-' || coalesce(c.call #>> '{properties,session_id}', c.call #>> '{context,sessionId}', crm.visitor_id(c.call->>'anonymousId'), w.who))) v (place, stream)
+			  WHERE jsonb_typeof(c.call) = 'object' AND v.stream ~ '^[a-z]+-[^@[:space:]]{1,200}$'
+			  ORDER BY 1, 2) s;
+	FOR item IN SELECT x.call, x.n FROM jsonb_array_elements(calls) WITH ORDINALITY x (call, n) ORDER BY x.n LOOP
 		item_number := item.n;
 		message_id := item.call->>'messageId';
 		call_type := item.call->>'type';

@@ -50,8 +50,8 @@ COMMENT ON FUNCTION crm.import_event(text, text, jsonb, timestamptz, text, text)
 
 CREATE FUNCTION crm.import_channel(medium text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN medium ~* '^e?-?mail' THEN 'email' WHEN medium ~* 'sms|text' THEN 'sms' WHEN medium ~* 'push' THEN 'push' WHEN medium ~* 'social' THEN 'social'
-		WHEN medium ~* 'cpc|ppc|paid|ad|display|banner' THEN 'paid-ad' WHEN medium ~* 'web|organic|referral' THEN 'web' END
+	SELECT CASE WHEN medium ~* '^e?-?mail' THEN 'email' WHEN medium ~* '\m(sms|text|texts)\M' THEN 'sms' WHEN medium ~* '\mpush' THEN 'push' WHEN medium ~* 'social' THEN 'social'
+		WHEN medium ~* '\m(cpc|cpm|ppc|paid|ads?|display|banners?)\M' THEN 'paid-ad' WHEN medium ~* '\m(web|organic|referral)\M' THEN 'web' END
 $$;
 COMMENT ON FUNCTION crm.import_channel(text) IS 'Our channel for a medium of a campaign, as utm_medium has it; NULL: none.';
 

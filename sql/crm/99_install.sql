@@ -25,7 +25,9 @@ COMMENT ON FUNCTION crm.expect_own_schema() IS 'Private, for install(): everythi
 
 -- It has its owner's rights, so that an admin of the CRM may call it; it takes no arguments.
 CREATE FUNCTION crm.install() RETURNS integer
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+	-- What is written of values into definitions is the same in every session.
+	SET intervalstyle = postgres SET datestyle = 'ISO, MDY' SET extra_float_digits = 1 AS $$
 DECLARE
 	of_customer CONSTANT text := $subject$ coalesce('customer-' || (event.data->>'customerId'), event.stream) $subject$;
 	campaigns CONSTANT jsonb := (SELECT coalesce(jsonb_object_agg(r.name, r.owner), '{}') FROM eventsource.reactions r WHERE r.name ~ '^campaign_.*\.\d+\.0$');

@@ -156,7 +156,8 @@ eventsource_window_funnel_serialize(PG_FUNCTION_ARGS)
 		pq_sendbytes(&out, VARDATA_ANY(funnel->mode), VARSIZE_ANY_EXHDR(funnel->mode));
 	pq_sendbyte(&out, funnel->is_sorted);
 	pq_sendint32(&out, funnel->count);
-	pq_sendbytes(&out, (const char *) funnel->events, funnel->count * sizeof(EsFunnelEvent));
+	if (funnel->count > 0)
+		pq_sendbytes(&out, (const char *) funnel->events, funnel->count * sizeof(EsFunnelEvent));
 	PG_RETURN_BYTEA_P(pq_endtypsend(&out));
 }
 
@@ -195,7 +196,8 @@ eventsource_window_funnel_deserialize(PG_FUNCTION_ARGS)
 	funnel->is_sorted = pq_getmsgbyte(&in);
 	count = pq_getmsgint(&in, 4);
 	make_room(funnel, count);
-	pq_copymsgbytes(&in, (char *) funnel->events, count * sizeof(EsFunnelEvent));
+	if (count > 0)
+		pq_copymsgbytes(&in, (char *) funnel->events, count * sizeof(EsFunnelEvent));
 	funnel->count = count;
 	pq_getmsgend(&in);
 	PG_RETURN_POINTER(funnel);

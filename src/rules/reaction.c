@@ -377,6 +377,8 @@ raise_broken(const char *name, MemoryContext context)
 	if (!es_error_is_answer(error->sqlerrcode))
 		PG_RE_THROW();
 	FlushErrorState();
+	/* The error has told its context already. */
+	error_context_stack = NULL;
 	ereport(ERROR,
 			(errcode(ES_ERRCODE_INVALID_DEFINITION),
 			 errmsg("reaction \"%s\" cannot be compiled any more", name),

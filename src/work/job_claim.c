@@ -74,7 +74,8 @@ eventsource_claim(PG_FUNCTION_ARGS)
 				 errhint("For example: %s.", example)));
 	lease = PG_ARGISNULL(2) ? es_queue_get(queue)->lease : es_queue_length(PG_GETARG_INTERVAL_P(2), "lease", 1);
 	worker = es_job_worker(PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
-	ids = PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4);
+	/* A script of before had no such argument. */
+	ids = PG_NARGS() < 5 || PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4);
 	es_queue_expect_worker(queue);
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(lc, es_job_claim(queue, PG_GETARG_INT32(1), lease, worker, ids))

@@ -2,7 +2,7 @@
 \i test/own_database.sql
 -- The second extension: what it makes when, install() once and again, comments, rights, views for BI tools.
 CREATE EXTENSION eventsource_crm;
-SELECT plan(53);
+SELECT plan(55);
 
 CREATE TEMP VIEW crm_function AS
 SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace;
@@ -49,6 +49,17 @@ SELECT is((SELECT count(*) FROM eventsource.events), 0::bigint, 'and nothing is 
 SELECT cmp_ok(crm.install(), '>', 90, 'install() defines what there is');
 SELECT max(position) AS installed FROM eventsource.events \gset
 SELECT is(crm.install(), 0, 'a second time there is nothing to do');
+SET intervalstyle = 'iso_8601';
+SET datestyle = 'German';
+SELECT is(crm.install(), 0, 'nor in a session that writes values otherwise');
+RESET intervalstyle;
+RESET datestyle;
+BEGIN;
+SELECT crm.install() AS ok \gset
+SELECT is_empty($$ SELECT c.relname, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+	WHERE l.pid = pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	  AND c.relnamespace = 'crm'::regnamespace AND c.relkind = 'v' AND l.mode <> 'AccessShareLock' $$, 'nor waits for who reads, nor has them wait');
+COMMIT;
 SELECT is((SELECT max(position) FROM eventsource.events), :installed::bigint, 'and nothing is appended');
 SELECT is_empty('SELECT relname FROM crm_view WHERE obj_description(oid, ''pg_class'') IS NULL', 'each view has a comment');
 SELECT is_empty('SELECT v.relname, a.attname FROM crm_view v JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum > 0

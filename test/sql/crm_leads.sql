@@ -3,7 +3,7 @@
 -- Leads: every edge of the lifecycle and what it refuses, by commands and by raw appends; flags, the SLA, timeouts, backfill.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(95);
+SELECT plan(96);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 CREATE SEQUENCE lead_number;
@@ -148,6 +148,9 @@ SELECT is((SELECT (actor, occurred_at AT TIME ZONE 'UTC')::text FROM eventsource
 SELECT is(crm.tick_leads('2026-02-15 00:00Z'), 1, 'a sixth attempt that comes later makes it due');
 SELECT is((SELECT state_since AT TIME ZONE 'UTC' FROM crm.leads WHERE lead_id = 'late sixth'), '2026-01-30 00:00', 'from then on, however late the tick');
 SELECT is(crm.tick_leads('2026-02-15 00:00Z'), 0, 'a second tick finds nothing');
+SELECT pg_temp.tried('gone', 6) \g /dev/null
+SELECT count(*) AS ok FROM eventsource.erase_subject('lead-gone', 'anonymize', 'asked') \gset
+SELECT is((SELECT count(*) FROM crm.lead_timeouts WHERE lead_id = 'gone'), 0::bigint, 'of who was erased nothing is due');
 SELECT throws_ok($$ SELECT crm.transition_lead('five', 'timeout_21d_no_response', occurred_at => '2026-03-01 00:00Z') $$, 'ZE005', NULL, 'nobody archives early by hand');
 SELECT pg_temp.lead_in('QUALIFIED') AS lead \gset
 SELECT crm.tick_leads('2026-06-30 23:59:59.999999Z') \g /dev/null

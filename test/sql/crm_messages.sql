@@ -3,7 +3,7 @@
 -- Messages: who may be sent what, at the documents' boundaries; the queue, and what becomes of messages.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(102);
+SELECT plan(103);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -79,6 +79,8 @@ SELECT crm.update_preferences('pia', '{"pushCategories": ["pens", "ink"]}', occu
 SELECT is(pg_temp.may('pia', 'push', topic => 'pens'), 'yes', 'what was chosen');
 SELECT is(pg_temp.may('pia', 'push', topic => 'pen'), 'topic-not-wanted', 'and nothing else');
 SELECT is(pg_temp.may('pia', 'push'), 'topic-not-wanted', 'nor what says not what it is');
+SELECT crm.update_preferences('pia', '{"pushCategories": ["pens", "Home > Kitchen"]}', occurred_at => '2026-01-03') \g /dev/null
+SELECT is(pg_temp.may('pia', 'push', topic => 'Home > Kitchen'), 'yes', 'whatever is in its name');
 SELECT pg_temp.sent('pia', 'push', '2026-02-01 00:00') \g /dev/null
 SELECT is(pg_temp.may('pia', 'push', topic => 'pens', at => '2026-02-01 00:59:59.999999'), 'frequency-cap', 'one an hour');
 SELECT is(pg_temp.may('pia', 'push', topic => 'pens', at => '2026-02-01 01:00'), 'yes', 'the next after exactly one');

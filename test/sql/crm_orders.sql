@@ -3,7 +3,7 @@
 -- Carts, orders, payments, refunds and the ledger: what may happen, to the cent, and what follows by itself.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(106);
+SELECT plan(107);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -147,6 +147,19 @@ SELECT crm.fail_payment('f2', 'p1', 'CARD_DECLINED', error_message => 'Card of A
 SELECT is(pg_temp.types('order-f2'), 'OrderPlaced PaymentInitiated PaymentFailed', 'what cannot help is not tried again');
 SELECT is((SELECT error_code || ': ' || message FROM crm.payment_failures WHERE order_id = 'f2'), 'CARD_DECLINED: Your card was declined. Please try another one.', 'and said kindly');
 SELECT is((SELECT string_agg(error_code || ' ' || n, ', ' ORDER BY error_code) FROM (SELECT error_code, count(*) n FROM crm.payment_failures GROUP BY 1) x), 'CARD_DECLINED 1, TIMEOUT 4', 'failures are counted by code');
+SELECT crm.set_setting('payment_backoff_factor', '1000000') \g /dev/null
+SELECT crm.install() \g /dev/null
+SELECT pg_temp.ordered('f9', '2026-02-01') \g /dev/null
+SELECT crm.initiate_payment('f9', 'p1', 'credit-card', occurred_at => '2026-02-01 00:00') \g /dev/null
+SELECT crm.fail_payment('f9', 'p1', 'TIMEOUT', occurred_at => '2026-02-01 00:00') \g /dev/null
+SELECT crm.retry_payment('f9', 'p1', occurred_at => '2026-02-01 00:05') \g /dev/null
+SELECT crm.fail_payment('f9', 'p1', 'TIMEOUT', occurred_at => '2026-02-01 00:00') \g /dev/null
+SELECT crm.retry_payment('f9', 'p1', occurred_at => '2026-02-01 00:05') \g /dev/null
+SELECT crm.fail_payment('f9', 'p1', 'TIMEOUT', occurred_at => '2026-02-01 00:00') \g /dev/null
+SELECT is((SELECT string_agg(data->>'retryAt', ' ' ORDER BY version) FROM eventsource.events WHERE stream = 'order-f9' AND type = 'RetryScheduled'),
+	'2026-02-01T00:05:00.000000Z 2026-03-03T00:00:00.000000Z 2026-03-03T00:00:00.000000Z', 'a back-off is a month at most');
+SELECT crm.set_setting('payment_backoff_factor', NULL) \g /dev/null
+SELECT crm.install() \g /dev/null
 SELECT pg_temp.ordered('f3', '2036-02-01') \g /dev/null
 SELECT crm.initiate_payment('f3', 'p1', 'credit-card', occurred_at => '2036-02-01') \g /dev/null
 SELECT crm.fail_payment('f3', 'p1', 'TIMEOUT', occurred_at => '2036-02-01') \g /dev/null

@@ -68,6 +68,8 @@ SELECT lives_ok($$ SELECT crm.ack_integration('mailer', (SELECT max(event_positi
 
 -- ---- a BI tool ----
 
+SELECT crm.update_preferences('z', '{"pushCategories": ["pens"]}') IS NOT NULL AS ok \gset
+SELECT eventsource.append('customer-z', 'ProductAffinityDetected', '{"category": "pens", "affinityScore": 0.8}') IS NOT NULL AS ok \gset
 SET ROLE crm_roles_bi;
 CREATE FUNCTION pg_temp.read_all(pattern text) RETURNS TABLE (view_name text, row_count bigint, telling bigint) LANGUAGE plpgsql AS $$
 BEGIN

@@ -3,7 +3,7 @@
 -- Segments, affinities, RFM and lifetime value: by the documents' numbers, on one basis, and once.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(51);
+SELECT plan(53);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -74,6 +74,12 @@ SELECT is((SELECT count(*) FROM eventsource.events WHERE type = 'ProductAffinity
 SELECT pg_temp.buy('dee', 'd5', 50, '2026-01-05', 'ink') \g /dev/null
 SELECT eventsource.run_due() \g /dev/null
 SELECT is((SELECT affinities FROM crm.customers WHERE customer_id = 'dee'), NULL, 'and the other way round');
+-- As product feeds write them.
+SELECT crm.register_customer('fay@example.com', '1', customer_id => 'fay', occurred_at => '2026-01-01') IS NOT NULL AS ok \gset
+SELECT pg_temp.buy('fay', 'f1', 10, '2026-01-01', 'Home > Kitchen') \g /dev/null
+SELECT crm.recalculate_segments('fay') \g /dev/null
+SELECT is(crm.recalculate_segments('fay'), 0, 'a category that looks like two is one');
+SELECT is((SELECT string_agg(product_category || ': ' || affinity_score, ', ') FROM crm.customer_affinities WHERE customer_id = 'fay'), 'Home > Kitchen: 1.0000', 'and has a row');
 
 -- ---- RFM ----
 
