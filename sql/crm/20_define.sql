@@ -261,6 +261,15 @@ CREATE FUNCTION crm.masked(value text) RETURNS text
 COMMENT ON FUNCTION crm.masked(text) IS
 	'Private, for views: personal text, *** for who may not see it.';
 
+-- Times inside of events are text, and the same text in every session. Expressions of folds and reactions
+-- write it out: they are kept as they were defined, whatever a later version makes of this.
+CREATE FUNCTION crm.json_time(at timestamptz) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+COMMENT ON FUNCTION crm.json_time(timestamptz) IS
+	'Private, for commands: a time as it stands in the data of events, in UTC, to the microsecond.';
+
 -- Settings are events, too: stream crm_setting-<name>.
 CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, default_value text, description text)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$

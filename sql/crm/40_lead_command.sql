@@ -113,7 +113,7 @@ BEGIN
 		RETURN false;
 	END IF;
 	PERFORM eventsource.append(stream, 'lead_imported', jsonb_strip_nulls(jsonb_build_object('state', state,
-				'created_at', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'agent_id', agent_id, 'name', name, 'email', email,
+				'created_at', crm.json_time(created_at), 'agent_id', agent_id, 'name', name, 'email', email,
 				'phone', phone, 'source', source, 'legacy_status', legacy_status,
 				'flags', (SELECT jsonb_object_agg(f.flag, '{}'::jsonb) FROM unnest(flags) f (flag)))),
 			actor => 'system:backfill', metadata => '{"import": true}', occurred_at => greatest(changed_at, created_at), idempotency_key => 'backfill');

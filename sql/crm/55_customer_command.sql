@@ -28,7 +28,7 @@ COMMENT ON FUNCTION crm.stored_token_hash(text) IS 'Private, for commands: what 
 -- As text, in UTC, where a year after 29 February is 28 February.
 CREATE FUNCTION crm.consent_expiry(purpose text, granted_at timestamptz) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT to_char(granted_at AT TIME ZONE 'UTC' + crm.setting('consent_term_' || purpose)::interval, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+	SELECT crm.json_time((granted_at AT TIME ZONE 'UTC' + crm.setting('consent_term_' || purpose)::interval) AT TIME ZONE 'UTC')
 $$;
 COMMENT ON FUNCTION crm.consent_expiry(text, timestamptz) IS 'Private, for commands: until when a consent lasts by the settings; NULL: an unknown purpose.';
 
@@ -72,7 +72,7 @@ BEGIN
 			(3, 'ConsentGranted', jsonb_build_object('purpose', 'marketing', 'channel', 'email', 'consentMethod', 'registration-checkbox',
 				'legalBasis', 'consent', 'expiresAt', crm.consent_expiry('marketing', at)) || seen, marketing_consent),
 			(4, 'EmailVerificationRequested', jsonb_build_object('email', email, 'tokenHash', crm.stored_token_hash(verification_token),
-				'expiresAt', to_char((at + crm.setting('verification_term')::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), true)
+				'expiresAt', crm.json_time(at + crm.setting('verification_term')::interval)), true)
 		  ) e (n, type, data, is_wanted)
 		 WHERE e.is_wanted));
 EXCEPTION WHEN unique_violation THEN
@@ -100,7 +100,7 @@ BEGIN
 	PERFORM eventsource.append('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_strip_nulls(jsonb_build_object('newEmail', new_email,
 				'requiresVerification', true, 'ipAddress', ip_address, 'userAgent', user_agent)), actor => actor, occurred_at => at);
 	PERFORM eventsource.append('customer-' || customer_id, 'EmailVerificationRequested', jsonb_build_object('email', new_email, 'tokenHash', crm.stored_token_hash(token),
-				'expiresAt', to_char((at + crm.setting('verification_term')::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), actor => actor, occurred_at => at);
+				'expiresAt', crm.json_time(at + crm.setting('verification_term')::interval)), actor => actor, occurred_at => at);
 	RETURN token;
 EXCEPTION WHEN unique_violation THEN
 	PERFORM crm.expect_free_address(SQLERRM);
@@ -183,7 +183,7 @@ CREATE FUNCTION crm.grant_consent(customer_id text, purpose text, channel text, 
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT * FROM eventsource.append('customer-' || customer_id, 'ConsentGranted', jsonb_strip_nulls(jsonb_build_object('purpose', purpose, 'channel', channel,
 		'consentMethod', consent_method, 'noticeVersion', notice_version, 'ipAddress', ip_address, 'userAgent', user_agent, 'legalBasis', legal_basis,
-		'expiresAt', coalesce(to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), crm.consent_expiry(purpose, coalesce(occurred_at, now()))))),
+		'expiresAt', coalesce(crm.json_time(expires_at), crm.consent_expiry(purpose, coalesce(occurred_at, now()))))),
 		actor => actor, occurred_at => coalesce(occurred_at, now()))
 $$;
 COMMENT ON FUNCTION crm.grant_consent(text, text, text, text, text, text, text, text, timestamptz, text, timestamptz) IS

@@ -63,7 +63,7 @@ CREATE FUNCTION crm.can_contact(customer_id text, channel text, message_class te
 		  LEFT JOIN crm.preferences p ON p.customer_id = a.customer_id
 	)
 	SELECT count(x.reason) = 0, (array_agg(x.reason ORDER BY x.n) FILTER (WHERE x.reason IS NOT NULL))[1], string_agg(x.reason, ' > ' ORDER BY x.n),
-		   jsonb_strip_nulls(jsonb_build_object('at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'channel', channel, 'class', message_class, 'topic', topic,
+		   jsonb_strip_nulls(jsonb_build_object('at', crm.json_time(at), 'channel', channel, 'class', message_class, 'topic', topic,
 				'status', max(f.status), 'consent', bool_or(f.has_consent), 'frequency', CASE WHEN bool_or(f.is_capped) AND channel = 'email' THEN max(f.frequency) END,
 				'caps', max(f.caps), 'refused', string_agg(x.reason, ' > ' ORDER BY x.n)))
 	  FROM found f
