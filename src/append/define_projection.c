@@ -25,6 +25,7 @@
 #include "log/open.h"
 #include "log/segment.h"
 #include "log/trigger.h"
+#include "log/user_table.h"
 #include "miscadmin.h"
 #include "log/reading.h"
 #include "project/apply.h"
@@ -68,8 +69,6 @@ static const EsTriggerKind guards[] = {
 };
 
 static void read_proposal(FunctionCallInfo fcinfo, Proposal *proposal);
-static void expect_owner(Oid relid, const char *verb);
-static Relation open_target(Oid relid, LOCKMODE lockmode);
 static Relation open_to_define(Oid relid, bool *is_new);
 static void lock_to_switch(Oid relid, const EsProjection *projection);
 static bool is_inline_now(const char *name);
@@ -102,10 +101,10 @@ eventsource_create_projection(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eventsource.create_projection()");
 	read_proposal(fcinfo, &proposal);
-	expect_owner(proposal.target, "define");
+	es_user_table_expect_owner(proposal.target, "define a projection that writes it");
 	es_rebuild_lock_reading(false);
 	rel = open_to_define(proposal.target, &is_new);
-	expect_owner(proposal.target, "define");
+	es_user_table_expect_owner(proposal.target, "define a projection that writes it");
 	generation = es_config_generation();
 	definition.name = es_guarded_name(rel);
 	definition.version = current_version(definition.name);
@@ -143,13 +142,13 @@ eventsource_drop_projection(PG_FUNCTION_ARGS)
 	JsonbParseState *state = NULL;
 
 	PreventCommandIfReadOnly("eventsource.drop_projection()");
-	expect_owner(relid, "drop");
+	es_user_table_expect_owner(relid, "drop a projection that writes it");
 	es_rebuild_lock(relid);
 	es_apply_lock_table(relid);
 	LockRelationOid(es_catalog_oid(ES_REL_EVENT), ShareRowExclusiveLock);
 	es_segment_wide_lock();
-	rel = open_target(relid, ShareRowExclusiveLock);
-	expect_owner(relid, "drop");
+	rel = es_user_table_open(relid, ShareRowExclusiveLock);
+	es_user_table_expect_owner(relid, "drop a projection that writes it");
 	name = es_guarded_name(rel);
 	definition = es_config_read("projection", name, 0);
 	if (definition == NULL || strcmp(definition->type, "projection_defined") != 0)
@@ -218,34 +217,6 @@ read_proposal(FunctionCallInfo fcinfo, Proposal *proposal)
 	proposal->settings = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
 }
 
-/* Before its lock is asked for, and under it: it may go to somebody else until then. */
-static void
-expect_owner(Oid relid, const char *verb)
-{
-	char	   *name = get_rel_name(relid);
-
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errdetail("Only who owns the table may %s a projection that writes it.", verb),
-				 errhint("Let the table's owner do it.")));
-}
-
-static Relation
-open_target(Oid relid, LOCKMODE lockmode)
-{
-	Relation	rel = try_table_open(relid, lockmode);
-
-	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u does not exist", relid),
-				 errdetail("No relation has this OID, or it was dropped meanwhile."),
-				 errhint("Name the table: 'schema.table'.")));
-	return rel;
-}
-
 /*
  * No append waits for what is locked here: events do not fold into a table that is
  * new, which is locked against all other writers at once.
@@ -256,7 +227,7 @@ open_to_define(Oid relid, bool *is_new)
 	Relation	rel;
 
 	es_rebuild_lock(relid);
-	rel = open_target(relid, AccessShareLock);
+	rel = es_user_table_open(relid, AccessShareLock);
 	*is_new = !es_guarded_is(rel);
 	if (*is_new)
 		LockRelationOid(relid, ShareRowExclusiveLock);

@@ -26,14 +26,13 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
-#include "log/catalog.h"
 #include "log/stream.h"
+#include "log/user_table.h"
 #include "miscadmin.h"
 #include "rules/expr.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "tcop/pquery.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -235,12 +234,7 @@ find_tracking(Oid relid)
 				 errmsg("%s is not a tracked table", name == NULL ? "this relation" : name),
 				 errdetail("Only the rows of a table that is under capture can be given a history."),
 				 errhint("Call eventsource.track_table() first; eventsource.tracked_tables lists the tracked ones.")));
-	if (!has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errdetail("A backfill says what was in the table before."),
-				 errhint("Let the table's owner do it.")));
+	es_user_table_expect_owner(relid, "say what was in it before");
 	return tracking;
 }
 

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/table.h"
 #include "append/define.h"
 #include "capture/capture.h"
@@ -22,11 +21,10 @@
 #include "log/catalog.h"
 #include "log/stream.h"
 #include "log/trigger.h"
+#include "log/user_table.h"
 #include "miscadmin.h"
 #include "project/rebuild.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 /* Arguments of track_table() that a second call may forget. */
@@ -38,7 +36,6 @@ PG_FUNCTION_INFO_V1(eventsource_untrack_table);
 static int64 define(const char *category, const char *type, const EsTrackingText *definition);
 static void warn_of_loss(const char *category, const EsTrackingText *definition);
 static void note_arguments(const EsTrackingText *definition, const char **names);
-static Relation lock_table(Oid relid, const char *function);
 static void create_triggers(Relation rel, const char *category);
 static void drop_triggers(Relation rel);
 static void let_owner_attach(Relation rel);
@@ -55,7 +52,8 @@ eventsource_track_table(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eventsource.track_table()");
 	es_proposal_read(fcinfo, &proposal);
 	es_rebuild_lock_reading(proposal.pii != NULL);
-	rel = lock_table(proposal.target, "track");
+	es_user_table_expect_owner(proposal.target, "track it");
+	rel = es_user_table_open(proposal.target, ShareRowExclusiveLock);
 	es_stream_lock(es_proposal_stream(&proposal));
 	es_proposal_check(&proposal, rel, &definition);
 	warn_of_loss(proposal.category, &definition);
@@ -137,7 +135,8 @@ eventsource_untrack_table(PG_FUNCTION_ARGS)
 				 errmsg("target must not be null"),
 				 errdetail("It is the table that shall no longer be tracked."),
 				 errhint("For example: SELECT eventsource.untrack_table('leads').")));
-	rel = lock_table(PG_GETARG_OID(0), "untrack");
+	es_user_table_expect_owner(PG_GETARG_OID(0), "untrack it");
+	rel = es_user_table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	tracking = es_tracking_of_table(RelationGetRelid(rel));
 	if (tracking == NULL || !tracking->is_active || tracking->relid != RelationGetRelid(rel))
 		ereport(ERROR,
@@ -184,31 +183,6 @@ define(const char *category, const char *type, const EsTrackingText *definition)
 	version = es_define(ES_TRACKING_KIND, category, type, es_tracking_write(category, definition));
 	SetUserIdAndSecContext(user, security);
 	return version;
-}
-
-/* ---- the table ---- */
-
-/* Asked for only by who may have it. */
-static Relation
-lock_table(Oid relid, const char *verb)
-{
-	char	   *name = get_rel_name(relid);
-	Relation	rel;
-
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errdetail("Only who owns the table may %s it.", verb),
-				 errhint("Let the table's owner do it; grant_admin() gives the right to call the function.")));
-	rel = name == NULL ? NULL : try_relation_open(relid, ShareRowExclusiveLock);
-	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u does not exist", relid),
-				 errdetail("No relation has this OID, or it was dropped meanwhile."),
-				 errhint("Name the table: 'schema.table'.")));
-	return rel;
 }
 
 /* ---- triggers ---- */

@@ -15,6 +15,7 @@
 #include "errors.h"
 #include "log/reading.h"
 #include "log/rights.h"
+#include "log/user_table.h"
 #include "miscadmin.h"
 #include "rules/pii_use.h"
 #include "rules/expr_parts.h"
@@ -39,11 +40,7 @@ es_history_open(Oid relid, AttrNumber column, const char *function)
 	char	   *name = get_rel_name(relid);
 
 	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u does not exist", relid),
-				 errdetail("No relation has this OID, or it was dropped meanwhile."),
-				 errhint("Name the table: 'schema.table'.")));
+		es_user_table_report_gone(relid);
 	expect_readable(relid, column, name, function);
 	history = es_history_make(relid);
 	if (history == NULL)

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "executor/spi.h"
+#include "log/format.h"
 #include "log/own_ddl.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -306,20 +307,12 @@ void
 es_catalog_run(const char *fmt,...)
 {
 	StringInfoData sql;
+	va_list		args;
 
 	initStringInfo(&sql);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, fmt);
-		needed = appendStringInfoVA(&sql, fmt, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&sql, needed);
-	}
+	va_start(args, fmt);
+	es_append_va(&sql, fmt, args);
+	va_end(args);
 	if (SPI_execute(sql.data, false, 0) < 0)
 		elog(ERROR, "could not execute: %s", sql.data);
 	pfree(sql.data);

@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "errors.h"
+#include "log/format.h"
 #include "log/json.h"
 #include "miscadmin.h"
 #include "project/projection.h"
@@ -536,18 +537,12 @@ complain(Compiler *compiler, const char *format,...)
 {
 	StringInfoData line;
 	va_list		args;
-	int			needed;
 
 	initStringInfo(&line);
 	appendStringInfo(&line, "%s: ", compiler->label);
-	do
-	{
-		va_start(args, format);
-		needed = appendStringInfoVA(&line, format, args);
-		va_end(args);
-		if (needed > 0)
-			enlargeStringInfo(&line, needed);
-	} while (needed > 0);
+	va_start(args, format);
+	es_append_va(&line, format, args);
+	va_end(args);
 
 	if (compiler->problems == NULL)
 		ereport(ERROR,

@@ -12,9 +12,9 @@
 #include "access/xact.h"
 #include "errors.h"
 #include "fmgr.h"
-#include "log/catalog.h"
 #include "log/final.h"
 #include "log/stream.h"
+#include "log/user_table.h"
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "project/rebuild.h"
@@ -22,7 +22,6 @@
 #include "project/refold.h"
 #include "project/replay.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -31,7 +30,6 @@
 
 PG_FUNCTION_INFO_V1(eventsource_rebuild_projection);
 
-static void expect_owner(Oid relid);
 static int64 rebuild_table(EsProjection *projection);
 static void lock_key(EsProjection *projection, const Datum *key, const text *stream);
 static const text *key_stream(const EsProjection *projection, const Datum *key);
@@ -55,9 +53,9 @@ eventsource_rebuild_projection(PG_FUNCTION_ARGS)
 				 errdetail("Argument \"target\" is null."),
 				 errhint("Name the table: eventsource.rebuild_projection('my_table').")));
 	relid = PG_GETARG_OID(0);
-	expect_owner(relid);
+	es_user_table_expect_owner(relid, "rebuild a projection that writes it");
 	LockRelationOid(relid, AccessShareLock);
-	expect_owner(relid);
+	es_user_table_expect_owner(relid, "rebuild a projection that writes it");
 	if (PG_ARGISNULL(1))
 		es_rebuild_lock(relid);
 	projection = es_projection_expect(relid);
@@ -115,20 +113,6 @@ es_rebuild_key(EsProjection *projection, const Datum *key)
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 	return count;
-}
-
-/* Before the table is locked, and under the lock: it may go to somebody else until then. */
-static void
-expect_owner(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errdetail("Rebuilding a projection writes its table."),
-				 errhint("Let the table's owner do it.")));
 }
 
 /* Where nothing differs, no lock is needed; unless the table is to go on. */

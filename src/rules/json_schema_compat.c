@@ -17,6 +17,7 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "log/format.h"
 #include "miscadmin.h"
 #include "rules/json_schema_compat_parts.h"
 #include "utils/array.h"
@@ -154,6 +155,7 @@ void
 es_compat_problem(EsCompat *c, const EsNode *node, const char *keyword, const char *format,...)
 {
 	StringInfoData line;
+	va_list		args;
 
 	if (c->silent > 0 || list_length(c->problems) >= MAX_PROBLEMS)
 		return;
@@ -162,18 +164,9 @@ es_compat_problem(EsCompat *c, const EsNode *node, const char *keyword, const ch
 	if (line.len == 0)
 		appendStringInfoString(&line, "(schema)");
 	appendStringInfo(&line, ": %s ", keyword);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&line, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&line, needed);
-	}
+	va_start(args, format);
+	es_append_va(&line, format, args);
+	va_end(args);
 	add_line(&c->problems, line.data);
 }
 

@@ -12,6 +12,7 @@
 #include "common/hashfn.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
+#include "log/format.h"
 #include "log/json.h"
 #include "miscadmin.h"
 #include "rules/json_schema_parts.h"
@@ -133,6 +134,7 @@ void
 es_schema_problem(EsCompile *c, const EsNode *node, const char *keyword, const char *format,...)
 {
 	StringInfoData line;
+	va_list		args;
 
 	c->nproblems++;
 	if (c->nproblems > ES_SCHEMA_MAX_PROBLEMS)
@@ -142,18 +144,9 @@ es_schema_problem(EsCompile *c, const EsNode *node, const char *keyword, const c
 	if (keyword != NULL)
 		appendStringInfo(&line, "/%s", keyword);
 	appendStringInfoString(&line, line.len == 0 ? "(schema): " : ": ");
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&line, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&line, needed);
-	}
+	va_start(args, format);
+	es_append_va(&line, format, args);
+	va_end(args);
 	c->problems = lappend(c->problems, line.data);
 }
 

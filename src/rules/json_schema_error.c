@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "log/format.h"
 #include "log/json.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -36,22 +37,14 @@ es_schema_note(EsEval *eval, const EsPlace *place, const char *keyword, const ch
 	EsSchemaError *error = palloc(sizeof(EsSchemaError));
 	StringInfoData path;
 	StringInfoData message;
+	va_list		args;
 
 	initStringInfo(&path);
 	append_place(&path, place);
 	initStringInfo(&message);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&message, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&message, needed);
-	}
+	va_start(args, format);
+	es_append_va(&message, format, args);
+	va_end(args);
 	error->path = path.data;
 	error->keyword = keyword;
 	error->message = message.data;

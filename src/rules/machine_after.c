@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -437,19 +436,12 @@ Datum
 eventsource_state_machine_after(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	EsProblems	problems = {NIL, 0};
 	EsMachine  *machine;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	machine = es_machine_parse("", PG_GETARG_JSONB_P(0), &problems);
-	if (problems.count > 0)
-		ereport(ERROR,
-				(errcode(ES_ERRCODE_INVALID_DEFINITION),
-				 errmsg("this is not the definition of a state machine"),
-				 errdetail("%s", (char *) linitial(problems.lines)),
-				 errhint("eventsource.create_state_machine() lists all that is wrong with one.")));
+	machine = es_machine_expect(PG_GETARG_JSONB_P(0));
 	for (int state = 0; state < machine->states.count; state++)
 	{
 		const EsTimeout *timeout = machine->state[state].timeouts;

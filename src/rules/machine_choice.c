@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -166,7 +165,6 @@ Datum
 eventsource_state_machine_edges(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	EsProblems	problems = {NIL, 0};
 	EsMachine  *machine;
 	EsEdge	  **root;
 	int		   *order;
@@ -175,13 +173,7 @@ eventsource_state_machine_edges(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	machine = es_machine_parse("", PG_GETARG_JSONB_P(0), &problems);
-	if (problems.count > 0)
-		ereport(ERROR,
-				(errcode(ES_ERRCODE_INVALID_DEFINITION),
-				 errmsg("this is not the definition of a state machine"),
-				 errdetail("%s", (char *) linitial(problems.lines)),
-				 errhint("eventsource.create_state_machine() lists all that is wrong with one.")));
+	machine = es_machine_expect(PG_GETARG_JSONB_P(0));
 	es_machine_build_table(machine);
 	root = es_machine_root_edges(machine);
 	order = es_machine_order(machine, &nstates);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "log/format.h"
 #include "miscadmin.h"
 #include "rules/machine_json.h"
 #include "utils/builtins.h"
@@ -24,23 +25,15 @@ void
 es_machine_problem(EsProblems *problems, const char *format,...)
 {
 	StringInfoData line;
+	va_list		args;
 
 	problems->count++;
 	if (problems->count > ES_PROBLEMS_LISTED)
 		return;
 	initStringInfo(&line);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&line, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&line, needed);
-	}
+	va_start(args, format);
+	es_append_va(&line, format, args);
+	va_end(args);
 	problems->lines = lappend(problems->lines, line.data);
 }
 

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "errors.h"
 #include "miscadmin.h"
 #include "rules/machine_json.h"
 #include "utils/builtins.h"
@@ -87,6 +88,22 @@ es_machine_parse(const char *name, Jsonb *definition, EsProblems *problems)
 	if (machine->states.count == 0)
 		es_machine_problem(problems, "states: there must be at least one state");
 	es_machine_read_object(&reader, "", &root, machine_rules, NULL);
+	return machine;
+}
+
+/* A definition that was handed in to be looked at; the first problem is an error. */
+EsMachine *
+es_machine_expect(Jsonb *definition)
+{
+	EsProblems	problems = {NIL, 0};
+	EsMachine  *machine = es_machine_parse("", definition, &problems);
+
+	if (problems.count > 0)
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_INVALID_DEFINITION),
+				 errmsg("this is not the definition of a state machine"),
+				 errdetail("%s", (char *) linitial(problems.lines)),
+				 errhint("eventsource.create_state_machine() lists all that is wrong with one.")));
 	return machine;
 }
 

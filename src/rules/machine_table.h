@@ -155,6 +155,7 @@ extern char *es_words_list(const EsWordSet *words, const Bitmapset *members);
 
 /* machine_parse.c */
 extern EsMachine *es_machine_parse(const char *name, Jsonb *definition, EsProblems *problems);
+extern EsMachine *es_machine_expect(Jsonb *definition);
 extern void es_machine_problem(EsProblems *problems, const char *format,...) pg_attribute_printf(2, 3);
 
 /* machine_after.c */

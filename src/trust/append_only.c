@@ -29,6 +29,7 @@
 #include "log/guarded.h"
 #include "log/json.h"
 #include "log/trigger.h"
+#include "log/user_table.h"
 #include "nodes/parsenodes.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -57,7 +58,6 @@ static const EsTriggerKind statement_guard = {
 	TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_TRUNCATE
 };
 
-static Relation open_own_table(Oid relid);
 static void check_table(Relation rel);
 static void refuse_table(Relation rel, const char *detail, const char *hint);
 static char *definition_name(Relation rel);
@@ -85,7 +85,8 @@ eventsource_make_append_only(PG_FUNCTION_ARGS)
 				 errmsg("table must not be null"),
 				 errdetail("It says which table is to be append-only."),
 				 errhint("Write, for example: SELECT eventsource.make_append_only('audit_log').")));
-	rel = open_own_table(PG_GETARG_OID(0));
+	es_user_table_expect_owner(PG_GETARG_OID(0), "make it append-only");
+	rel = es_user_table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	check_table(rel);
 	name = definition_name(rel);
 	es_define_lock(KIND, name);
@@ -168,29 +169,6 @@ eventsource_append_only_guard(PG_FUNCTION_ARGS)
 }
 
 /* ---- the table ---- */
-
-/* Locked only by who may have it. */
-static Relation
-open_own_table(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-	Relation	rel;
-
-	if (name != NULL && !has_privs_of_role(GetUserId(), es_catalog_relation_owner(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errdetail("Only who owns the table may make it append-only."),
-				 errhint("Let the table's owner do it; grant_admin() gives the right to call the function.")));
-	rel = name == NULL ? NULL : try_relation_open(relid, ShareRowExclusiveLock);
-	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u does not exist", relid),
-				 errdetail("No relation has this OID, or it was dropped meanwhile."),
-				 errhint("Name the table: 'schema.table'.")));
-	return rel;
-}
 
 static void
 check_table(Relation rel)

@@ -14,6 +14,7 @@
 #include "trust/verify.h"
 
 #include "lib/stringinfo.h"
+#include "log/format.h"
 #include "utils/memutils.h"
 
 struct EsVerifyTree
@@ -51,20 +52,12 @@ static void
 report(EsVerifyTree *tree, const char *fmt,...)
 {
 	StringInfoData problem;
+	va_list		args;
 
 	initStringInfo(&problem);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, fmt);
-		needed = appendStringInfoVA(&problem, fmt, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&problem, needed);
-	}
+	va_start(args, fmt);
+	es_append_va(&problem, fmt, args);
+	va_end(args);
 	tree->report(tree->arg, NULL, problem.data);
 	pfree(problem.data);
 }
