@@ -39,6 +39,9 @@ done < <(find src relay sql/core sql/crm bench examples tools test Makefile .ci 
 	\( -name '*.[ch]' -o -name '*.sql' -o -name '*.p[lm]' -o -name '*.spec' -o -name Makefile -o -path '.ci/*' -o -name '*.mjs' \) -print \
 	2>/dev/null | sort)
 
+# A name that begins with - is an option to every command.
+git ls-files 2>/dev/null | grep -E '(^|/)-' && complain "names that begin with -"
+
 if command -v shellcheck >/dev/null; then
 	{ find tools bench test .ci -type f \( -name '*.sh' -o -path .ci/run \) -print0 2>/dev/null || true; } |
 		xargs -0 shellcheck -x -P tools || bad=1

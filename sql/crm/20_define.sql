@@ -28,12 +28,20 @@ $$;
 COMMENT ON FUNCTION crm.put_event_types() IS
 	'Private, for install(): registers the catalogue; returns how many types were new or are different. Errors: ZE011.';
 
+-- How a definition is written, in one line or several, is no difference: a table is not folded anew for it.
+CREATE FUNCTION crm.in_one_line(definition text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	SELECT regexp_replace(definition, '((?<!\\)\\[nt]|\s)+', ' ', 'g')
+$sql$;
+COMMENT ON FUNCTION crm.in_one_line(text) IS
+	'Private, for install(): a definition, as text of an expression or of JSON, with one blank for each run of white space.';
+
 CREATE FUNCTION crm.put_state_machine(name text, definition jsonb) RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF EXISTS (SELECT FROM eventsource.state_machines m
 				WHERE m.name = put_state_machine.name AND m.is_current
-				  AND m.definition = put_state_machine.definition) THEN
+				  AND crm.in_one_line(m.definition::text) = crm.in_one_line(put_state_machine.definition::text)) THEN
 		RETURN 0;
 	END IF;
 	PERFORM eventsource.create_state_machine(name, definition);
@@ -83,7 +91,8 @@ CREATE FUNCTION crm.put_projection(target text, categories text[], rules jsonb, 
 BEGIN
 	IF EXISTS (SELECT FROM eventsource.projections p
 				WHERE p.target = put_projection.target::regclass AND p.category = put_projection.categories
-				  AND p.rules = put_projection.rules AND p.key IS NOT DISTINCT FROM put_projection.key) THEN
+				  AND crm.in_one_line(p.rules::text) = crm.in_one_line(put_projection.rules::text)
+				  AND p.key IS NOT DISTINCT FROM put_projection.key) THEN
 		RETURN 0;
 	END IF;
 	PERFORM eventsource.create_projection(target::regclass, categories, rules, key => key, mode => 'inline');
@@ -121,8 +130,10 @@ CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jso
 BEGIN
 	PERFORM set_config('eventsource_crm.reactions', concat_ws(E'\n', nullif(current_setting('eventsource_crm.reactions', true), ''), name), true);
 	IF EXISTS (SELECT FROM eventsource.reactions r
-				WHERE r.name = put_reaction.name AND r.category = put_reaction.category AND r.type = put_reaction.type AND r.action = put_reaction.action
-				  AND (r.condition, r.key, r.run_at) IS NOT DISTINCT FROM (put_reaction.condition, put_reaction.key, put_reaction.run_at)
+				WHERE r.name = put_reaction.name AND r.category = put_reaction.category AND r.type = put_reaction.type
+				  AND crm.in_one_line(r.action::text) = crm.in_one_line(put_reaction.action::text)
+				  AND (crm.in_one_line(r.condition), crm.in_one_line(r.key), crm.in_one_line(r.run_at)) IS NOT DISTINCT FROM
+					  (crm.in_one_line(put_reaction.condition), crm.in_one_line(put_reaction.key), crm.in_one_line(put_reaction.run_at))
 				  AND coalesce(r.settings, '{}') = coalesce(put_reaction.settings, '{}')) THEN
 		RETURN 0;
 	END IF;

@@ -2,7 +2,7 @@
 \i test/own_database.sql
 -- The second extension: what it makes when, install() once and again, comments, rights, views for BI tools.
 CREATE EXTENSION eventsource_crm;
-SELECT plan(55);
+SELECT plan(57);
 
 CREATE TEMP VIEW crm_function AS
 SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace;
@@ -78,6 +78,12 @@ SELECT is((SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute
 SET client_min_messages = error;
 SELECT eventsource.create_state_machine('crm_lead', '{"initial": "NEW", "states": {"NEW": {"on": {"x": "END"}}, "END": {"type": "final"}}}') \g /dev/null
 SELECT is(crm.install(), 1, 'what is different is defined anew, and nothing else');
+-- How it is written is no difference.
+SELECT eventsource.create_state_machine(name, replace(definition::text, ' = ', '\n\t = ')::jsonb) FROM eventsource.state_machines WHERE name = 'crm_order' AND is_current \g /dev/null
+SELECT eventsource.create_projection(target, category, replace(rules::text, ' = ', ' =\n    ')::jsonb, key => key, mode => mode)
+  FROM eventsource.projections WHERE target = 'crm.setting'::regclass \g /dev/null
+SELECT is((SELECT count(*) FROM eventsource.projections WHERE rules::text LIKE '%=\\n    %'), 1::bigint, 'one is written in more lines');
+SELECT is(crm.install(), 0, 'which is no difference');
 BEGIN;
 SELECT eventsource.create_state_machine('mine', '{"initial": "A", "states": {"A": {"on": {"x": "B"}}, "B": {"type": "final"}}}') \g /dev/null
 SELECT eventsource.create_category('funnel', 'mine') \g /dev/null

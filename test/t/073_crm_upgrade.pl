@@ -22,7 +22,8 @@ $node->safe_psql('postgres', 'CREATE ROLE bi LOGIN; CREATE ROLE app LOGIN; CREAT
 
 # ---- what is asked ----
 
-# Everything of the extension and of what install() makes, by name; columns of tables may stand in another order.
+# Everything of the extension and of what install() makes, by name; columns of tables may stand in another order,
+# and definitions in other lines.
 my $catalogue = <<'SQL';
 SELECT 'extension', e.extversion FROM pg_extension e WHERE e.extname LIKE 'eventsource%' ORDER BY e.extname;
 SELECT 'member', pg_describe_object(d.classid, d.objid, 0) AS what FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
@@ -40,10 +41,10 @@ SELECT 'index', pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON
 SELECT 'constraint', c.conrelid::regclass::text, c.conname, pg_get_constraintdef(c.oid) FROM pg_constraint c WHERE c.connamespace = 'crm'::regnamespace ORDER BY 2, 3;
 SELECT 'schema', n.nspacl FROM pg_namespace n WHERE n.nspname = 'crm';
 SELECT 'event type', t.category, t.type, t.schema, t.pii, t.phase, t.description FROM eventsource.event_types t ORDER BY 2, 3;
-SELECT 'machine', m.name, m.definition FROM eventsource.state_machines m WHERE m.is_current ORDER BY 2;
+SELECT 'machine', m.name, crm.in_one_line(m.definition::text) FROM eventsource.state_machines m WHERE m.is_current ORDER BY 2;
 SELECT 'category', c.name, c.state_machine, c.context, c.strict, c.subject FROM eventsource.categories c ORDER BY 2;
-SELECT 'projection', p.target, p.category, p.rules, p.key, p.mode FROM eventsource.projections p ORDER BY p.name;
-SELECT 'reaction', r.name, r.category, r.type, r.condition, r.action, r.run_at, r.key, r.settings FROM eventsource.reactions r WHERE r.name LIKE 'crm\_%' ORDER BY 2;
+SELECT 'projection', p.target, p.category, crm.in_one_line(p.rules::text), p.key, p.mode FROM eventsource.projections p ORDER BY p.name;
+SELECT 'reaction', r.name, r.category, r.type, crm.in_one_line(r.condition), crm.in_one_line(r.action::text), crm.in_one_line(r.run_at), crm.in_one_line(r.key), r.settings FROM eventsource.reactions r WHERE r.name LIKE 'crm\_%' ORDER BY 2;
 SELECT 'right', r.* FROM eventsource.category_rights r ORDER BY r::text;
 SQL
 
