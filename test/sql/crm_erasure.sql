@@ -17,7 +17,7 @@ SELECT crm.set_setting('campaign_retry', '1 second'), crm.pause_campaign('idle')
 CREATE PROCEDURE pg_temp.lives(c text) LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM crm.register_customer(c || '@example.com', '1', first_name => 'Ada ' || c, last_name => 'Quill', phone => '+49 30 5', marketing_consent => true,
-		ip_address => '198.51.100.9', user_agent => 'Lynx/2', customer_id => c, occurred_at => '2026-01-01');
+		ip_address => '198.51.100.9', user_agent => 'Lynx/2', customer_id => c, occurred_at => now() - interval '300 days');
 	PERFORM crm.update_profile(c, '{"address": {"city": "Bonn"}, "dateOfBirth": "1979-03-04"}');
 	PERFORM crm.grant_consent(c, 'marketing', 'sms', ip_address => '198.51.100.9'), crm.grant_consent(c, 'analytics', 'email');
 	PERFORM crm.update_preferences(c, '{"timezone": "Europe/Berlin", "emailFrequency": "daily"}');

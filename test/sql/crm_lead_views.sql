@@ -51,10 +51,12 @@ CREATE FUNCTION pg_temp.go(lead text, type text, day int, reason text DEFAULT NU
 	SELECT crm.transition_lead(lead, type, reason, data, actor, '2026-01-01 12:00Z'::timestamptz + day * interval '24 hours')
 $$;
 SELECT crm.create_lead('story', name => 'Ada', source => 'open house', agent_id => 'joe', actor => 'system:forms', occurred_at => '2026-01-01 12:00Z') \g /dev/null
+-- The last step is of today: a lead that has not moved for long would be archived below.
+SELECT greatest(281, floor(extract(epoch FROM now() - '2026-01-01 12:00Z') / 86400)::int) AS last_day \gset
 SELECT pg_temp.go('story', 'contact_attempted', 1, data => '{"channel": "phone", "outcome": "voicemail"}'), pg_temp.go('story', 'motivation_confirmed', 2),
 	pg_temp.go('story', 'buyer_agreement_signed', 10), pg_temp.go('story', 'deal_collapsed', 15, 'financing'), pg_temp.go('story', 'buyer_agreement_signed', 20),
 	pg_temp.go('story', 'contract_executed', 50), pg_temp.go('story', 'contract_voided', 95, 'inspection'), pg_temp.go('story', 'timeout_180d_no_progress', 275, actor => 'system:scribe'),
-	pg_temp.go('story', 'lead_re_engaged', 280), pg_temp.go('story', 'motivation_confirmed', 281) \g /dev/null
+	pg_temp.go('story', 'lead_re_engaged', 280), pg_temp.go('story', 'motivation_confirmed', :last_day) \g /dev/null
 CREATE TEMP TABLE want (n int, state text, visit int, kind text, path text, reason text, hours int, is_demotion boolean, is_reengaged boolean);
 INSERT INTO want VALUES
 	(1, 'NEW', 1, 'new', 'NEW', NULL, 24, false, false),
@@ -66,7 +68,7 @@ INSERT INTO want VALUES
 	(7, 'IN_CONTRACT', 1, 'forward', 'QUALIFIED > COMMITTED > IN_CONTRACT', NULL, 1080, false, false),
 	(8, 'QUALIFIED', 3, 'demoted', 'COMMITTED > IN_CONTRACT > QUALIFIED', 'inspection', 4320, true, false),
 	(9, 'ARCHIVED', 1, 'set_aside', 'IN_CONTRACT > QUALIFIED > ARCHIVED', NULL, 120, false, false),
-	(10, 'CONTACTING', 2, 'reengaged', 'QUALIFIED > ARCHIVED > CONTACTING', NULL, 24, false, true),
+	(10, 'CONTACTING', 2, 'reengaged', 'QUALIFIED > ARCHIVED > CONTACTING', NULL, (:last_day - 280) * 24, false, true),
 	(11, 'QUALIFIED', 4, 'reengaged', 'ARCHIVED > CONTACTING > QUALIFIED', NULL, NULL, false, true);
 SELECT pg_temp.same_rows($$ SELECT state, visit_number, arrival_kind, arrival_path, reason, CASE WHEN NOT is_current THEN extract(epoch FROM duration)::int / 3600 END, is_demotion, is_reengaged
 	FROM crm.lead_state_visits WHERE lead_id = 'story' ORDER BY version $$, 'SELECT state, visit, kind, path, reason, hours, is_demotion, is_reengaged FROM want ORDER BY n',
