@@ -73,12 +73,13 @@ DECLARE
 	problems text;
 BEGIN
 	SELECT string_agg(p.problem, '; ') INTO problems FROM (
-		SELECT 'a funnel has two stages or more' AS problem WHERE jsonb_typeof(steps) <> 'array' OR jsonb_array_length(steps) < 2
+		SELECT 'a funnel has two stages or more, and 64 at most' AS problem
+		 WHERE CASE WHEN jsonb_typeof(steps) = 'array' THEN jsonb_array_length(steps) NOT BETWEEN 2 AND 64 ELSE true END
 		 UNION ALL SELECT format('stage %s has no name or no events', s.n) FROM jsonb_array_elements(steps) WITH ORDINALITY s (step, n)
 					WHERE s.step->>'name' IS NULL OR jsonb_typeof(s.step->'events') IS DISTINCT FROM 'array' OR s.step->'events' = '[]'
 		 UNION ALL SELECT format('event type "%s" is in two stages', t) FROM jsonb_path_query(steps, '$[*].events[*]') x (v), LATERAL (SELECT x.v #>> '{}') y (t) GROUP BY t HAVING count(*) > 1
-		 UNION ALL SELECT format('there is no event type "%s" of visits, carts, orders, messages or customers', x.v #>> '{}') FROM jsonb_path_query(steps, '$[*].events[*]') x (v)
-					WHERE NOT EXISTS (SELECT FROM crm.catalogue() c WHERE c.type = x.v #>> '{}' AND c.category IN ('visit', 'cart', 'order', 'message', 'customer'))) p;
+		 UNION ALL SELECT format('there is no event type "%s" of visits, carts, orders, messages or customers', t)
+					 FROM crm.unknown_journey_types(ARRAY(SELECT x.v #>> '{}' FROM jsonb_path_query(steps, '$[*].events[*]') x (v))) t) p;
 	IF problems IS NOT NULL THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('funnel "%s" is not valid', funnel_id),
@@ -91,62 +92,105 @@ $$;
 COMMENT ON FUNCTION crm.define_funnel(text, jsonb) IS
 	'Defines a funnel: stages in order, each with the event types that reach it. It is an event. Errors: 22023 with all that is wrong.';
 
--- When each customer reached each stage: the first event of it after the stage before.
--- In mode any, stages may be skipped, and the first event of a later one counts.
-CREATE FUNCTION crm.funnel_entries(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', mode text DEFAULT 'strict', customer_id text DEFAULT NULL)
-	RETURNS TABLE (customer_id_reached text, step_number integer, stage text, event_type text, entered_at timestamptz, event_position bigint)
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- How far each customer comes is window_funnel()'s to say; when, a walk over the same events,
+-- from the first beginning that leads as far.  In mode any, stages may be skipped: a chain
+-- begins anywhere and goes on with the first event of any later stage.
+CREATE FUNCTION crm.funnel_entries(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity',
+		mode text DEFAULT 'strict', of_customer text DEFAULT NULL, period interval DEFAULT NULL)
+	RETURNS TABLE (customer_id text, step_number integer, stage text, event_type text, entered_at timestamptz, event_position bigint)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
-	stages jsonb;
-	m record;
-	stands integer := 0;
+	stages text[];
+	depth integer;
+	step_of jsonb;
+	is_free CONSTANT boolean := mode = 'any';
 	who text;
+	steps integer[];
+	at timestamptz[];
+	types text[];
+	places bigint[];
+	level integer;
+	next_of integer[];
+	following integer[];
+	chain integer[];
+	i integer;
 BEGIN
 	IF mode IS NULL OR mode NOT IN ('strict', 'any') THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('mode "%s" is unknown', mode),
 			DETAIL = 'Stages come one after the other, or may be skipped.',
 			HINT = 'Give strict or any.';
+	ELSIF period < '0' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'the period of a funnel is negative',
+			DETAIL = format('All stages are to come within %s from the first one.', period),
+			HINT = 'Give zero or more, or NULL for no limit.';
 	END IF;
-	SELECT jsonb_object_agg(t.type, jsonb_build_array(s.n, s.name)) INTO stages
+	stages := ARRAY(SELECT s.name FROM crm.funnel_steps(funnel_entries.funnel_id) s ORDER BY s.n);
+	depth := cardinality(stages);
+	SELECT jsonb_object_agg(t.type, s.n) INTO step_of
 	  FROM crm.funnel_steps(funnel_entries.funnel_id) s, jsonb_array_elements_text(s.step->'events') t (type);
-	FOR m IN SELECT j.customer_id, j.occurred_at, j.event_position, j.event_type, (stages->j.event_type->>0)::integer AS n
-			   FROM crm.journeys j
-			  WHERE CASE WHEN funnel_entries.customer_id IS NULL THEN j.customer_id IS NOT NULL ELSE j.customer_id = funnel_entries.customer_id END
-				AND j.event_type = ANY (ARRAY(SELECT jsonb_object_keys(stages))) AND j.occurred_at >= start_at AND j.occurred_at < end_at
-			  ORDER BY j.customer_id, j.occurred_at, j.event_position LOOP
-		IF who IS DISTINCT FROM m.customer_id THEN
-			who := m.customer_id;
-			stands := 0;
-		END IF;
-		IF m.n = stands + 1 OR mode = 'any' AND m.n > stands THEN
-			stands := m.n;
-			customer_id_reached := who;
-			step_number := m.n;
-			stage := stages->m.event_type->>1;
-			event_type := m.event_type;
-			entered_at := m.occurred_at;
-			event_position := m.event_position;
+	-- The arrays are in the order of the subquery.
+	FOR who, steps, at, types, places, level IN
+		SELECT e.customer_id, array_agg(e.n), array_agg(e.occurred_at), array_agg(e.event_type), array_agg(e.event_position),
+			   CASE WHEN is_free THEN max(e.n) ELSE eventsource.window_funnel(period, '', e.occurred_at, VARIADIC e.conditions) END
+		  FROM (SELECT j.customer_id, j.occurred_at, j.event_type, j.event_position, s.n, s.conditions
+				  FROM crm.journeys j
+				  JOIN (SELECT t.key AS event_type, t.value::integer AS n,
+							   ARRAY(SELECT x = t.value::integer FROM generate_series(1, depth) x ORDER BY x) AS conditions
+						  FROM jsonb_each_text(step_of) t) s ON s.event_type = j.event_type
+				 WHERE CASE WHEN of_customer IS NULL THEN j.customer_id IS NOT NULL ELSE j.customer_id = of_customer END
+				   AND j.event_type = ANY (ARRAY(SELECT jsonb_object_keys(step_of))) AND j.occurred_at >= start_at AND j.occurred_at < end_at
+				 ORDER BY j.customer_id, j.occurred_at, s.n, j.event_position) e
+		 GROUP BY e.customer_id LOOP
+		CONTINUE WHEN level = 0;
+		-- From behind: where a chain goes on from each event.
+		next_of := array_fill(NULL::integer, ARRAY[depth + 1]);
+		following := array_fill(NULL::integer, ARRAY[cardinality(steps)]);
+		FOR k IN REVERSE cardinality(steps) .. 1 LOOP
+			IF is_free THEN
+				following[k] := (SELECT min(x) FROM unnest(next_of[steps[k] + 1 :]) x);
+			ELSE
+				following[k] := next_of[steps[k] + 1];
+			END IF;
+			next_of[steps[k]] := k;
+		END LOOP;
+		FOR k IN 1 .. cardinality(steps) LOOP
+			CONTINUE WHEN steps[k] > 1 AND NOT is_free;
+			chain := '{}';
+			i := k;
+			WHILE i IS NOT NULL AND coalesce(at[i] <= at[k] + period, true) LOOP
+				chain := chain || i;
+				i := following[i];
+			END LOOP;
+			EXIT WHEN steps[chain[cardinality(chain)]] = level;
+		END LOOP;
+		FOREACH i IN ARRAY chain LOOP
+			customer_id := who;
+			step_number := steps[i];
+			stage := stages[steps[i]];
+			event_type := types[i];
+			entered_at := at[i];
+			event_position := places[i];
 			RETURN NEXT;
-		END IF;
+		END LOOP;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION crm.funnel_entries(text, timestamptz, timestamptz, text, text) IS
-	'When customers reached the stages of a funnel, by what occurred from start_at until before end_at, one row per customer and stage. mode strict: each stage after the one before; any: stages may be skipped. Errors: 22023 unknown mode.';
+COMMENT ON FUNCTION crm.funnel_entries(text, timestamptz, timestamptz, text, text, interval) IS
+	'When customers reached the stages of a funnel, by what occurred from start_at until before end_at, one row per customer and stage; of_customer NULL: of all who are known. Each counts by one chain of events: that which gets furthest (eventsource.window_funnel() says how far), of those the one that begins first. Of one time, earlier stages come first. period: a chain lasts no longer, its last moment included; NULL: as long as it likes. mode strict: each stage after the one before; any: stages may be skipped, the first ones, too. Errors: 22023 unknown mode, negative period, 42704 no such funnel.';
 
 CREATE FUNCTION crm.funnel(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', period interval DEFAULT NULL, mode text DEFAULT 'strict')
 	RETURNS TABLE (step_number integer, event_type text, unique_users bigint, pct_conversion numeric, pct_of_previous numeric, median_time_from_previous interval)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH entry AS (
-		SELECT e.*, e.entered_at - lag(e.entered_at) OVER w AS since, first_value(e.entered_at) OVER w AS began_at
-		  FROM crm.funnel_entries(funnel.funnel_id, start_at, end_at, mode) e
-		WINDOW w AS (PARTITION BY e.customer_id_reached ORDER BY e.step_number)
+		SELECT e.customer_id, e.step_number, e.entered_at - lag(e.entered_at) OVER (PARTITION BY e.customer_id ORDER BY e.step_number) AS since
+		  FROM crm.funnel_entries(funnel.funnel_id, start_at, end_at, mode, period => period) e
 	), counted AS (
-		SELECT s.n, s.name, count(e.customer_id_reached) AS users, percentile_cont(0.5) WITHIN GROUP (ORDER BY e.since) AS median
+		SELECT s.n, s.name, count(e.customer_id) AS users, percentile_cont(0.5) WITHIN GROUP (ORDER BY e.since) AS median
 		  FROM crm.funnel_steps(funnel.funnel_id) s
-		  LEFT JOIN entry e ON e.step_number = s.n AND coalesce(e.entered_at <= e.began_at + period, true)
+		  LEFT JOIN entry e ON e.step_number = s.n
 		 GROUP BY s.n, s.name
 	)
 	SELECT c.n, c.name, c.users, round(c.users / nullif(first_value(c.users) OVER w, 0)::numeric, 4), round(c.users / nullif(lag(c.users) OVER w, 0)::numeric, 4), c.median
@@ -154,7 +198,7 @@ CREATE FUNCTION crm.funnel(funnel_id text, start_at timestamptz DEFAULT '-infini
 	WINDOW w AS (ORDER BY c.n)
 $$;
 COMMENT ON FUNCTION crm.funnel(text, timestamptz, timestamptz, interval, text) IS
-	'How many customers reached each stage of a funnel: one row per stage, with shares of the first and of the one before (0 to 1; NULL: there were none), and the median time from the stage before. period: no later than so long after the first stage, inclusive. Only customers who are known count.';
+	'How many customers reached each stage of a funnel: one row per stage, with shares of the first and of the one before (0 to 1; NULL: there were none), and the median time from the stage before. period: all stages come within it, its last moment included, whenever the first one is; counts are those of eventsource.window_funnel(), and the times those of the chain that got furthest, of several the first: see funnel_entries(). Only customers who are known count. Errors: 22023 unknown mode, negative period, 42704 no such funnel.';
 
 CREATE FUNCTION crm.funnel_progress(funnel_id text, customer_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', mode text DEFAULT 'strict', as_of timestamptz DEFAULT now())
 	RETURNS TABLE (step_number integer, stage text, is_reached boolean, event_type text, entered_at timestamptz, left_at timestamptz, time_in_stage interval, is_dropoff boolean, is_completed boolean)
@@ -176,9 +220,9 @@ COMMENT ON FUNCTION crm.funnel_progress(text, text, timestamptz, timestamptz, te
 CREATE FUNCTION crm.funnel_dropoff(funnel_id text, as_of timestamptz DEFAULT now()) RETURNS TABLE (customer_id text, stage text, next_stage text, last_activity_at timestamptz, idle_time interval, dropoff_likelihood numeric)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH entry AS (
-		SELECT e.customer_id_reached AS customer_id, e.step_number AS n, e.entered_at, lead(e.entered_at) OVER w AS next_at
+		SELECT e.customer_id, e.step_number AS n, e.entered_at, lead(e.entered_at) OVER w AS next_at
 		  FROM crm.funnel_entries(funnel_dropoff.funnel_id, end_at => as_of) e
-		WINDOW w AS (PARTITION BY e.customer_id_reached ORDER BY e.step_number)
+		WINDOW w AS (PARTITION BY e.customer_id ORDER BY e.step_number)
 	), ranked AS (
 		-- Of those who were idle there for longer than this one is, whoever went on did so late.
 		SELECT e.*, count(*) OVER longer AS others, count(e.next_at) OVER longer AS went_on

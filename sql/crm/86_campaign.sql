@@ -227,7 +227,7 @@ DECLARE
 BEGIN
 	FOREACH t IN ARRAY types LOOP
 		SELECT c.category INTO home FROM crm.catalogue() c WHERE c.type = t;
-		IF home IS NULL OR home NOT IN ('visit', 'cart', 'order', 'message', 'customer') THEN
+		IF home IS NULL OR NOT home = ANY (crm.journey_categories()) THEN
 			RAISE invalid_parameter_value USING
 				MESSAGE = format('event type "%s" cannot trigger a campaign', t),
 				DETAIL = 'It is none of visits, carts, orders, messages or customers.',
@@ -294,8 +294,7 @@ DECLARE
 BEGIN
 	SELECT string_agg(p.problem, '; ') INTO problems FROM (
 		SELECT format('step %s: %s', s.n, crm.check_campaign_step(s.step)) AS problem FROM jsonb_array_elements(steps) WITH ORDINALITY s (step, n) WHERE crm.check_campaign_step(s.step) IS NOT NULL
-		 UNION ALL SELECT format('exit "%s" is no event type of visits, carts, orders, messages or customers', x) FROM unnest(exits) x
-					WHERE NOT EXISTS (SELECT FROM crm.catalogue() c WHERE c.type = x AND c.category IN ('visit', 'cart', 'order', 'message', 'customer'))
+		 UNION ALL SELECT format('exit "%s" is no event type of visits, carts, orders, messages or customers', x) FROM crm.unknown_journey_types(exits) x
 		 UNION ALL SELECT 'it does nothing but wait' WHERE NOT jsonb_path_exists(steps, '$[*] ? (@.type != "wait")')
 		 -- Each message would lead to the next one.
 		 UNION ALL SELECT format('%s is what a campaign that sends makes happen itself: only a trigger with "once": "customer" ends', string_agg(t, ', '))

@@ -20,11 +20,12 @@ CREATE FUNCTION crm.reader_functions() RETURNS name[]
 		'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'customer_metrics',
 		'event_type_aliases', 'event_type_definitions', 'expect_journey_types', 'fields', 'flows',
 		'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries',
-		'funnel_progress', 'funnel_steps', 'has_consent', 'is_known_customer', 'json_time', 'lead_owner_at', 'lead_reasons', 'lead_sentence',
+		'funnel_progress', 'funnel_steps', 'has_consent', 'is_known_customer', 'journey_categories', 'json_time',
+		'lead_owner_at', 'lead_reasons', 'lead_sentence',
 		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'personal_visits',
 		'quiet_until', 'resolve_identity', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
 		'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions',
-		'visitor_id']::name[]
+		'unknown_journey_types', 'visitor_id']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 

@@ -3,7 +3,7 @@
 -- Funnels and attribution: order, skipped stages, windows, no events at all; shares that add up, to the cent.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(92);
+SELECT plan(106);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -71,8 +71,8 @@ SELECT is((SELECT string_agg(concat_ws(' ', event_type, unique_users, pct_conver
 	'awareness 4 1.0000, consideration 2 0.5000 0.5000, intent 1 0.2500 0.5000, checkout 1 0.2500 1.0000, purchase 1 0.2500 1.0000', 'a lone order is no conversion, and who skips a stage has not reached the next');
 SELECT is((SELECT string_agg(event_type || ' ' || unique_users, ', ' ORDER BY step_number) FROM crm.funnel('purchase', mode => 'any')), 'awareness 4, consideration 2, intent 2, checkout 1, purchase 2', 'unless one asks for it');
 SELECT is((SELECT string_agg(event_type || ' ' || unique_users, ', ' ORDER BY step_number) FROM crm.funnel('purchase', period => '1 day')), 'awareness 4, consideration 1, intent 1, checkout 1, purchase 1', 'within a day');
-SELECT is((SELECT unique_users FROM crm.funnel('purchase', period => '40 minutes') WHERE step_number = 5), 1::bigint, 'exactly forty minutes are within forty');
-SELECT is((SELECT unique_users FROM crm.funnel('purchase', period => '39 minutes 59 seconds') WHERE step_number = 5), 0::bigint, 'and not within less');
+SELECT is((SELECT unique_users FROM crm.funnel('purchase', period => '35 minutes') WHERE step_number = 5), 1::bigint, 'exactly thirty-five minutes from the last view are within thirty-five');
+SELECT is((SELECT unique_users FROM crm.funnel('purchase', period => '34 minutes 59.999999 seconds') WHERE step_number = 5), 0::bigint, 'and not within less');
 SELECT is((SELECT string_agg(unique_users::text, ' ' ORDER BY step_number) FROM crm.funnel('purchase', '2026-01-01', '2026-01-01 10:10')), '4 0 0 0 0', 'bounds hold, the end is not in it');
 SELECT is((SELECT median_time_from_previous FROM crm.funnel('purchase') WHERE step_number = 2), (interval '10 minutes' + interval '2 days') / 2, 'the median of ten minutes and two days');
 SELECT throws_ok($$ SELECT * FROM crm.funnel('nope') $$, '42704', NULL, 'a funnel that is not there is not one that nobody went through');
@@ -97,17 +97,50 @@ SELECT is((SELECT median_hours_from_previous FROM crm.funnel_conversions WHERE f
 SELECT throws_ok($$ SELECT crm.define_funnel('x', '[{"name": "a", "events": ["Nope"]}, {"name": "b", "events": ["OrderPlaced"]}]') $$, '22023', NULL, 'of event types there are');
 SELECT throws_ok($$ SELECT crm.define_funnel('x', '[{"name": "a", "events": ["OrderPlaced"]}, {"name": "b", "events": ["OrderPlaced"]}]') $$, '22023', NULL, 'each in one stage');
 SELECT throws_ok($$ SELECT crm.define_funnel('x', '[{"name": "a", "events": ["OrderPlaced"]}]') $$, '22023', NULL, 'of which there are two or more');
+-- Who came once long ago may still come to an end within a week.
+SELECT pg_temp.view('again', 'PageViewed', '2025-01-01'), pg_temp.view('again', 'PageViewed', '2025-03-01 12:00'),
+	pg_temp.view('again', 'PageViewed', '2025-03-01 18:00') \g /dev/null
+SELECT pg_temp.order_of('again', 'oz', 10, '2025-03-02') \g /dev/null
+CREATE FUNCTION pg_temp.counts(period interval, mode text DEFAULT 'strict') RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(concat_ws(' ', unique_users, median_time_from_previous), ', ' ORDER BY step_number)
+	  FROM crm.funnel('short', '2025-01-01', '2025-12-31', period, mode)
+$$;
+SELECT is(pg_temp.counts('7 days'), '1, 1 12:00:00', 'a funnel with a period may begin at any event of its first stage: of equal ones with the earliest');
+SELECT is(pg_temp.counts('6 hours'), '1, 1 06:00:00', 'to the last moment');
+SELECT is(pg_temp.counts('5:59:59.999999'), '1, 0', 'and no later');
+SELECT is(pg_temp.counts(NULL), '1, 1 60 days', 'without one it begins at the first');
+SELECT is(pg_temp.counts('7 days', 'any'), '1, 1 12:00:00', 'stages that are skipped change nothing about it');
+SELECT is(pg_temp.counts('1 hour', 'any'), '0, 1', 'where they may be, a chain may begin with any');
+SELECT pg_temp.same_rows($$ SELECT customer_id, step_number, stage, event_type, entered_at FROM crm.funnel_entries('short', end_at => '2025-12-31', period => '1 day') $$, $$ VALUES
+	('again', 1, 'seen', 'PageViewed', '2025-03-01 12:00'::timestamptz), ('again', 2, 'bought', 'OrderPlaced', '2025-03-02') $$, 'and its entries are those');
+SELECT throws_ok($$ SELECT * FROM crm.funnel('short', period => '-1 hour') $$, '22023', 'the period of a funnel is negative', 'a period is not negative');
+-- Of one time the earlier stage counts first, in whatever order an import told it.
+SELECT pg_temp.order_of('same', 'oy', 10, '2024-03-02'), pg_temp.view('same', 'PageViewed', '2024-03-02') \g /dev/null
+SELECT is((SELECT string_agg(unique_users::text, ' ' ORDER BY step_number) FROM crm.funnel('short', end_at => '2024-12-31')), '1 1', 'of one time the earlier stage comes first');
+SELECT is((SELECT string_agg(unique_users::text, ' ' ORDER BY step_number) FROM crm.funnel('short', end_at => '2024-12-31', period => '0')), '1 1', 'with a period, too');
+SELECT is_empty($$ SELECT p, c.customer_id FROM unnest('{NULL,0,30 minutes,6 hours,2 days,1 year}'::interval[]) p
+	CROSS JOIN LATERAL (SELECT j.customer_id, eventsource.window_funnel(p, '', j.occurred_at, j.event_type IN ('PageViewed', 'ProductViewed'), j.event_type IN ('ProductCompared', 'ReviewRead'),
+			j.event_type IN ('ItemAddedToCart', 'CartCreated'), j.event_type IN ('CheckoutStarted', 'CheckoutStepCompleted'), j.event_type IN ('OrderPlaced', 'PaymentSucceeded')) AS level
+		  FROM crm.journeys j WHERE j.customer_id IS NOT NULL GROUP BY j.customer_id) c
+	 WHERE c.level <> (SELECT count(*) FROM crm.funnel_entries('purchase', period => p, of_customer => c.customer_id)) $$, 'every customer comes as far as window_funnel says');
+SELECT alike(pg_temp.refusal(format('SELECT crm.define_funnel(''x'', %L)', (SELECT jsonb_agg(jsonb_build_object('name', n, 'events', jsonb_build_array('Type' || n))) FROM generate_series(1, 65) n))),
+	'22023: %a funnel has two stages or more, and 64 at most;%', 'there are 64 stages at most');
+SELECT eventsource.register_event_type('VoucherPrinted', category => 'visit') \g /dev/null
+SELECT lives_ok($$ SELECT crm.define_funnel('own', '[{"name": "a", "events": ["PageViewed"]}, {"name": "b", "events": ["VoucherPrinted"]}]') $$, 'event types of one''s own are in journeys, and so in funnels');
 -- A stranger who says later who he is.
 SELECT pg_temp.view(NULL, 'PageViewed', '2026-01-05 10:00', session => 'anon') \g /dev/null
 SELECT is((SELECT count(*) FROM crm.journeys WHERE customer_id = 'late'), 0::bigint, 'a stranger is not known');
 SELECT pg_temp.view('late', 'ProductViewed', '2026-01-05 10:01', session => 'anon') \g /dev/null
 SELECT is((SELECT count(*) FROM crm.journeys WHERE customer_id = 'late'), 2::bigint, 'and then known from the beginning of the visit');
 SELECT is((SELECT concat_ws(' ', customer_id, event_count, product_count, duration) FROM crm.sessions WHERE session_id = 'anon'), 'late 2 1 00:01:00', 'as the session says');
+SELECT crm.register_customer('late@example.com', '1', customer_id => 'late', occurred_at => '2026-01-01') \g /dev/null
+SELECT pg_temp.view(NULL, 'PageViewed', '2026-01-05 10:02', session => 'anon') \g /dev/null
+SELECT is((SELECT last_seen_at FROM crm.customer_360 WHERE customer_id = 'late'), '2026-01-05 10:02'::timestamptz, 'and customer_360: seen last in the same visit, without a name');
 
 SELECT pg_temp.view('ses', 'PageViewed', '2026-06-01 10:00'), pg_temp.view('ses', 'PageViewed', '2026-06-01 10:30', session => 'ses2'), pg_temp.view('ses', 'ProductViewed', '2026-06-01 11:00:00.000001') \g /dev/null
-SELECT is((SELECT string_agg(concat_ws(' ', session_number, event_count, duration), ', ' ORDER BY session_number) FROM crm.sessions(customer_id => 'ses')), '1 2 00:30:00, 2 1 00:00:00', 'a rest of exactly half an hour ends no session, whatever a program calls it; more does');
+SELECT is((SELECT string_agg(concat_ws(' ', session_number, event_count, duration), ', ' ORDER BY session_number) FROM crm.sessions(of_customer => 'ses')), '1 2 00:30:00, 2 1 00:00:00', 'a rest of exactly half an hour ends no session, whatever a program calls it; more does');
 SELECT is((SELECT count(*) FROM crm.sessions('31 minutes', 'ses')), 1::bigint, 'with a longer rest it is one');
-SELECT is((SELECT count(*) FROM crm.sessions(customer_id => 'ses', end_at => '2026-06-01 10:00')), 0::bigint, 'of what occurred before an end');
+SELECT is((SELECT count(*) FROM crm.sessions(of_customer => 'ses', end_at => '2026-06-01 10:00')), 0::bigint, 'of what occurred before an end');
 SELECT throws_ok($$ SELECT * FROM crm.sessions('0') $$, '22023', NULL, 'a session ends some time');
 
 -- ---- retention, flows ----

@@ -3,7 +3,7 @@
 -- Segments, affinities, RFM and lifetime value: by the documents' numbers, on one basis, and once.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(53);
+SELECT plan(57);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -87,7 +87,7 @@ SELECT is((SELECT concat_ws(' ', frequency, monetary, coalesce(recency_days::tex
 SELECT is((SELECT concat_ws(' ', recency_days, frequency, monetary) FROM crm.rfm('2026-01-16') WHERE customer_id = 'ada'), '6.0000 6 1000.01', 'as of a day: before the refund');
 SELECT is((SELECT concat_ws(' ', recency_days, frequency, monetary) FROM crm.rfm('2026-01-02 00:00') WHERE customer_id = 'ada'), '0.0000 1 200', 'and before most orders');
 SELECT is((SELECT frequency || ' ' || monetary FROM crm.rfm() WHERE customer_id = 'ada'), '5 1000', 'now, net of it');
-SELECT is((SELECT string_agg(currency_code || ' ' || monetary, ', ' ORDER BY currency_code) FROM crm.rfm() WHERE customer_id = 'bob'), 'EUR 600, USD 600', 'by currency');
+SELECT is((SELECT string_agg(currency || ' ' || monetary, ', ' ORDER BY currency) FROM crm.rfm() WHERE customer_id = 'bob'), 'EUR 600, USD 600', 'by currency');
 -- Ten customers whose n-th bought n times, the last time n days before 1 June.
 CREATE TEMP TABLE buyer AS SELECT n, 'n' || lpad(n::text, 2, '0') AS id FROM generate_series(1, 10) n;
 SELECT crm.register_customer(id || '@example.com', '1', customer_id => id, occurred_at => '2026-01-01') FROM buyer \g /dev/null
@@ -96,8 +96,12 @@ SELECT is((SELECT string_agg(rfm_score, ' ' ORDER BY customer_id) FROM crm.rfm('
 SELECT is((SELECT string_agg(rfm_score, ' ' ORDER BY customer_id) FROM crm.rfm('2026-06-01', 'percent_rank', 'CHF')), '111 111 222 222 333 333 444 444 555 555', 'by rank likewise, without ties');
 SELECT is((SELECT string_agg(rfm_score, ' ' ORDER BY customer_id) FROM crm.rfm('2026-06-01', 'fixed', 'CHF')), '511 521 531 531 542 542 542 542 542 553', 'by fixed limits: each break begins the next score');
 SELECT pg_temp.buy('eve', 'e' || i, 10, '2026-05-22', currency => 'SEK'), pg_temp.buy('none', 'z' || i, 10, '2026-05-22', currency => 'SEK') FROM generate_series(1, 2) i \g /dev/null
-SELECT is((SELECT string_agg(rfm_score, ' ') FROM crm.rfm('2026-06-01', 'percent_rank', 'SEK')), '111 111', 'equal customers have equal scores');
-SELECT is((SELECT string_agg(rfm_score, ' ' ORDER BY customer_id) FROM crm.rfm('2026-06-01', 'ntile', 'SEK')), '111 222', 'but by ntile, which parts them by customer_id');
+SELECT is((SELECT string_agg(concat_ws(' ', customer_id, rfm_score, segment), ', ' ORDER BY customer_id) FROM crm.rfm('2026-06-01', m, 'SEK')), 'eve 521 new-customers, none 521 new-customers',
+	'fewer than five have no quintiles: by limits, and not the worst of all (' || m || ')') FROM unnest('{percent_rank,ntile,fixed}'::text[]) m;
+SELECT pg_temp.buy(id, id || 'sek' || i, 10, '2026-05-22', currency => 'SEK') FROM buyer, generate_series(1, 2) i WHERE n <= 3 \g /dev/null
+SELECT is((SELECT string_agg(rfm_score, ' ') FROM crm.rfm('2026-06-01', 'percent_rank', 'SEK')), '111 111 111 111 111', 'equal customers have equal scores');
+SELECT is((SELECT string_agg(rfm_score, ' ' ORDER BY customer_id) FROM crm.rfm('2026-06-01', 'ntile', 'SEK')), '111 222 333 444 555', 'but by ntile, which parts them by customer_id');
+SELECT is_empty($$ SELECT * FROM crm.rfm_segments EXCEPT ALL SELECT * FROM crm.rfm() $$, 'the view says the same');
 SELECT throws_ok($$ SELECT * FROM crm.rfm(method => 'guess') $$, '22023', NULL, 'methods are three');
 CREATE FUNCTION pg_temp.named(r int, f int, m int) RETURNS text LANGUAGE sql AS $$
 	SELECT segment FROM crm.rfm_segment_rules() WHERE r BETWEEN min_r AND max_r AND f BETWEEN min_f AND max_f AND m BETWEEN min_m AND max_m ORDER BY priority LIMIT 1

@@ -214,8 +214,8 @@ agrees('carts that nobody ordered are left alone', q{SELECT cart_id FROM crm.aba
 
 my $net = q{(SELECT key, max(data->>'customerId') AS customer, max(data->>'currency') AS currency, max(occurred_at) FILTER (WHERE type = 'PaymentSucceeded') AS paid_at,
 	sum(CASE type WHEN 'PaymentSucceeded' THEN (data->>'amount')::numeric WHEN 'RefundCompleted' THEN -(data->>'amount')::numeric ELSE 0 END) AS net FROM eventsource.events WHERE category = 'order' GROUP BY key)};
-agrees('frequency and monetary value', 'SELECT customer_id, currency_code, frequency, monetary FROM crm.rfm() WHERE frequency > 0', qq{SELECT customer, currency, count(*), sum(net) FROM $net o WHERE net > 0 GROUP BY 1, 2});
-agrees('repeat purchases', 'SELECT customer_id, currency_code, frequency, recency FROM crm.clv_summary()', qq{
+agrees('frequency and monetary value', 'SELECT customer_id, currency, frequency, monetary FROM crm.rfm() WHERE frequency > 0', qq{SELECT customer, currency, count(*), sum(net) FROM $net o WHERE net > 0 GROUP BY 1, 2});
+agrees('repeat purchases', 'SELECT customer_id, currency, frequency, recency FROM crm.clv_summary()', qq{
 	SELECT customer, currency, count(DISTINCT paid_at::date) - 1, max(paid_at::date) - min(paid_at::date) FROM $net o WHERE net > 0 GROUP BY 1, 2});
 agrees('buyers', q{SELECT customer_id FROM crm.segment_members WHERE segment_id = 'buyers'}, qq{SELECT DISTINCT customer FROM $net o WHERE net > 0});
 agrees('messages', 'SELECT status, count(*) FROM crm.messages GROUP BY status', q{
