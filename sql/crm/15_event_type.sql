@@ -127,6 +127,9 @@ CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase t
 		('FunnelDefined', 'funnel', 'Lifecycle Management', 'steps:funnel', NULL, 'Stages of a funnel'),
 		('FrequencyCapChanged', 'crm_rule', 'Lifecycle Management', 'channel', 'messageClass frequency window max', 'How often messages may be sent; without max: as often as one likes'),
 		('ChannelRuleChanged', 'crm_rule', 'Lifecycle Management', 'channel messageClass:required rule', NULL, 'What a channel may be used for'),
+		('LeadReasonDefined', 'crm_rule', 'Lifecycle Management', 'code category:reason label phrase eventTypes', NULL,
+			'A reason code of leads, or other words for one; it holds again if it was retired'),
+		('LeadReasonRetired', 'crm_rule', 'Lifecycle Management', 'code', NULL, 'A reason code that is not taken any more'),
 		('setting_changed', 'crm_setting', 'Lifecycle Management', 'value', NULL, 'A setting of the CRM has another value; NULL: its default')
 	  ) c (type, category, phase, required, optional, description)
 $sql$;

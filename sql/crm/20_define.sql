@@ -308,13 +308,13 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
 		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),
 		('temperature_hot', 'numeric', '70', 'Score from which a lead is HOT'),
-		('signal_tour_requested', 'numeric', '40', 'Points of the signal'),
-		('signal_pre_approval_uploaded', 'numeric', '40', 'Points of the signal'),
-		('signal_favorite_saved', 'numeric', '10', 'Points of the signal'),
-		('signal_replied', 'numeric', '30', 'Points of the signal; of what the lead sends, too'),
-		('signal_session_returned', 'numeric', '10', 'Points of the signal'),
-		('signal_search_saved', 'numeric', '10', 'Points of the signal'),
-		('signal_property_viewed', 'numeric', '5', 'Points of the signal')
+		('lead_no_response_after', 'interval', '21 days', 'How long a lead stays in CONTACTING until it is archived; install() puts it into effect'),
+		('lead_attempts', 'numeric', '6', 'How many attempts to reach a lead there must be before that; install() puts it into effect'),
+		('lead_no_progress_after', 'interval', '180 days', 'How long a lead stays in QUALIFIED until it is archived; install() puts it into effect')
+	 UNION ALL
+	SELECT 'signal_' || s.signal, 'numeric', s.points::text,
+		   'Points of the signal' || CASE s.signal WHEN 'replied' THEN '; of what the lead sends, too' ELSE '' END
+	  FROM crm.lead_signals() s
 $sql$;
 COMMENT ON FUNCTION crm.setting_defaults() IS
 	'Private: the settings there are, with their types and defaults.';
@@ -365,7 +365,9 @@ BEGIN
 	$table$);
 	COMMENT ON TABLE crm.setting IS 'Private: settings that were changed, a projection. Read the view settings.';
 	PERFORM crm.put_check('crm.setting', 'setting_is_readable', format(
-		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years' WHEN name = ANY (%L) THEN value::numeric BETWEEN 0 AND 1000000
+		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years' AND value !~ '^[0-9. ]*$'
+				AND (value::interval > '0' AND value NOT LIKE '%%-%%' OR name NOT LIKE '%%\_after')
+			WHEN name = ANY (%L) THEN value::numeric BETWEEN 0 AND 1000000
 			WHEN name = 'quiet_hours' THEN value ~ %L ELSE length(value) <= 1000 END $check$,
 		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'interval'::regtype),
 		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'numeric'::regtype), crm.quiet_hours_pattern()));
@@ -402,6 +404,11 @@ BEGIN
 			RAISE numeric_value_out_of_range USING MESSAGE = 'it is negative';
 		ELSIF d.type = 'interval'::regtype AND value::interval > '100 years' OR d.type = 'numeric'::regtype AND value::numeric > 1000000 THEN
 			RAISE numeric_value_out_of_range USING MESSAGE = 'it is too much';
+		ELSIF d.type = 'interval'::regtype AND value ~ '^[0-9. ]*$' THEN
+			RAISE data_exception USING MESSAGE = 'it has no unit';
+		-- As a state machine waits for so long.
+		ELSIF setting_name LIKE '%\_after' AND (value::interval = '0' OR value LIKE '%-%') THEN
+			RAISE data_exception USING MESSAGE = 'it is no length';
 		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
 			OR setting_name = 'intake_unknown_events' AND value NOT IN ('refuse', 'keep')
 			OR setting_name = 'quiet_hours' AND value !~ crm.quiet_hours_pattern()

@@ -1,64 +1,33 @@
 -- Leads: the lifecycle as a state machine, and the tables that their events fold
 -- into.  Eight states; thirteen ways between them, each with its event.  Moves back
 -- and into the bin give a reason.  The event is the trigger (deal_collapsed), the
--- reason the cause (financing).
-
-CREATE FUNCTION crm.lead_states() RETURNS TABLE (state text, display_order integer, description text)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
-	VALUES
-		('NEW', 1, 'An inquiry arrived, nobody has tried to reach them yet'),
-		('CONTACTING', 2, 'First outreach made, waiting for an answer'),
-		('QUALIFIED', 3, 'Motivated: searching and touring'),
-		('COMMITTED', 4, 'Buyer''s agreement signed'),
-		('IN_CONTRACT', 5, 'An offer was accepted'),
-		('CLOSED', 6, 'Funded; a repeat deal is a new lead'),
-		('ARCHIVED', 7, 'Went quiet; may come back'),
-		('TRASHED', 8, 'Bad contact data; may be put right')
-$sql$;
-COMMENT ON FUNCTION crm.lead_states() IS 'The states of a lead, in the order of the board, and what they mean.';
-
-CREATE FUNCTION crm.lead_reasons() RETURNS TABLE (code text, category text, label text, phrase text)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
-	VALUES
-		('financing', 'financing', 'Financing fell through', 'financing fell through'),
-		('appraisal', 'financing', 'Appraised below the price', 'it appraised below the price'),
-		('inspection', 'inspection', 'The inspection killed it', 'of the inspection'),
-		('title_defect', 'inspection', 'The title is not clear', 'the title is not clear'),
-		('buyer_disappeared', 'buyer', 'The buyer disappeared', 'the buyer disappeared'),
-		('changed_mind', 'buyer', 'The buyer changed their mind', 'the buyer changed their mind'),
-		('seller_withdrew', 'seller', 'The seller withdrew', 'the seller withdrew'),
-		('mutual_release', 'agreement', 'Both sides agreed to part', 'both sides agreed to part'),
-		('wrong_number', 'bogus', 'Wrong number or address', 'the number is wrong'),
-		('fake_identity', 'bogus', 'Nobody of that name', 'there is nobody of that name'),
-		('duplicate', 'bogus', 'The lead is there already', 'the lead is there already'),
-		('spam', 'bogus', 'Spam', 'it is spam'),
-		('schedule_conflict', 'staffing', 'The agent has no time', 'of the schedule conflict'),
-		('pto', 'staffing', 'The agent is away', 'of PTO'),
-		('left_company', 'staffing', 'The agent left', 'the agent left'),
-		('workload', 'staffing', 'Work was shared out anew', 'of the workload'),
-		('client_asked', 'client', 'The client asked for it', 'the client asked for it'),
-		('active_transaction', 'client', 'A transaction is under way', 'a transaction is under way'),
-		('legal_duty', 'law', 'The law wants it', 'the law wants it'),
-		('data_error', 'data', 'What was recorded is wrong', 'what was recorded is wrong')
-$sql$;
-COMMENT ON FUNCTION crm.lead_reasons() IS 'The reason codes of leads: category and label for reports, phrase for sentences.';
+-- reason the cause (financing); which codes there are, 32_lead_reason.sql says.
 
 -- "restricted" is what flags make of a channel.  The days of a timeout count from
 -- the import where there was one: what nobody recorded is no inactivity.
 CREATE FUNCTION crm.lead_machine() RETURNS jsonb
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $fn$
 DECLARE
-	restricted CONSTANT text := $$(row.flags ? 'dnc'
-		OR (event.data->>'channel') IN ('email', 'text') AND row.flags ? 'unsubscribed'
-		OR event.data->>'channel' = 'email' AND row.flags ? 'do_not_email'
-		OR event.data->>'channel' = 'text' AND row.flags ? 'do_not_text'
-		OR event.data->>'channel' = 'phone' AND row.flags ? 'do_not_call')$$;
-	attempt CONSTANT jsonb := jsonb_build_object('reason', 'optional', 'reasons', '["client_asked", "active_transaction", "legal_duty"]'::jsonb,
-		'guard', jsonb_build_array(
+	attempts CONSTANT numeric := crm.setting('lead_attempts');
+	no_response CONSTANT text := crm.setting('lead_no_response_after');
+	no_progress CONSTANT text := crm.setting('lead_no_progress_after');
+	-- Days are of 24 hours, as those of timeouts.
+	since CONSTANT text := $$event.occurred_at AT TIME ZONE 'UTC' >= greatest(row.state_since, row.imported_at) AT TIME ZONE 'UTC' + interval %L$$;
+	restricted CONSTANT text := (
+		SELECT format('(%s)', string_agg(format('row.flags ? %L AND event.data->>''channel'' IN (%s)', f.flag,
+				(SELECT string_agg(quote_literal(c), ', ') FROM unnest(f.forbids) c)), ' OR ' ORDER BY f.display_order))
+		  FROM crm.lead_flag_rules() f);
+	-- What an edge says of reasons: its codes; where all were retired, any that there is, or none.
+	takes CONSTANT jsonb := (
+		SELECT jsonb_object_agg(e.event_type, jsonb_build_object('reason', CASE WHEN e.is_required THEN 'required' WHEN r.codes IS NULL THEN 'forbidden' ELSE 'optional' END)
+					|| CASE WHEN r.codes IS NULL THEN '{}' ELSE jsonb_build_object('reasons', r.codes) END)
+		  FROM crm.lead_reason_events() e
+		  LEFT JOIN (SELECT x.event_type, jsonb_agg(x.reason ORDER BY x.reason COLLATE "C") AS codes
+					   FROM crm.lead_event_reasons x WHERE NOT x.is_retired GROUP BY x.event_type) r ON r.event_type = e.event_type);
+	attempt CONSTANT jsonb := takes->'contact_attempted' || jsonb_build_object('guard', jsonb_build_array(
 			jsonb_build_object('not_by_a_program', format('NOT %s OR event.actor NOT LIKE ''system:%%''', restricted)),
 			jsonb_build_object('restricted_needs_reason', format('NOT %s OR event.reason IS NOT NULL', restricted))));
-	trash CONSTANT jsonb := '{"target": "TRASHED", "kind": "backward", "reasons": ["wrong_number", "fake_identity", "duplicate", "spam"]}';
-	flag_reasons CONSTANT jsonb := '{"reason": "optional", "reasons": ["client_asked", "legal_duty", "data_error"]}';
+	trash CONSTANT jsonb := takes->'bogus_contact_detected' || '{"target": "TRASHED", "kind": "backward"}';
 BEGIN
 	RETURN jsonb_build_object(
 		'description', 'From the first contact to the closing',
@@ -75,24 +44,22 @@ BEGIN
 			'CONTACTING', jsonb_build_object('on', jsonb_build_object(
 				'motivation_confirmed', '{"target": "QUALIFIED", "kind": "forward"}'::jsonb,
 				'timeout_21d_no_response', jsonb_build_object('target', 'ARCHIVED', 'kind', 'backward', 'guard', jsonb_build_array(
-					jsonb_build_object('six_attempts', 'row.contact_attempts >= 6'),
-					jsonb_build_object('twenty_one_days', 'event.occurred_at - greatest(row.state_since, row.imported_at) >= interval ''21 days'''))),
-				'bogus_contact_detected', trash), 'after', '{"21 days": "timeout_21d_no_response"}'::jsonb),
+					jsonb_build_object('enough_attempts', format('row.contact_attempts >= %s', attempts)),
+					jsonb_build_object('long_enough', format(since, no_response)))),
+				'bogus_contact_detected', trash), 'after', jsonb_build_object(no_response, 'timeout_21d_no_response')),
 			'QUALIFIED', jsonb_build_object('on', jsonb_build_object(
 				'buyer_agreement_signed', '{"target": "COMMITTED", "kind": "forward"}'::jsonb,
 				'timeout_180d_no_progress', jsonb_build_object('target', 'ARCHIVED', 'kind', 'backward',
-					'guard', jsonb_build_object('half_a_year', 'event.occurred_at - greatest(row.state_since, row.imported_at) >= interval ''180 days'''))),
-				'after', '{"180 days": "timeout_180d_no_progress"}'::jsonb),
+					'guard', jsonb_build_object('long_enough', format(since, no_progress)))),
+				'after', jsonb_build_object(no_progress, 'timeout_180d_no_progress')),
 			'COMMITTED', jsonb_build_object('on', jsonb_build_object(
 				'contract_executed', '{"target": "IN_CONTRACT", "kind": "forward"}'::jsonb,
-				'deal_collapsed', '{"target": "QUALIFIED", "kind": "backward", "label": "The deal fell through before a contract",
-					"reasons": ["financing", "appraisal", "inspection", "buyer_disappeared", "changed_mind", "seller_withdrew"],
-					"fill": {"agent_id": "row.agent_id"}}'::jsonb)),
+				'deal_collapsed', takes->'deal_collapsed' || '{"target": "QUALIFIED", "kind": "backward", "label": "The deal fell through before a contract",
+					"fill": {"agent_id": "row.agent_id"}}')),
 			'IN_CONTRACT', jsonb_build_object('on', jsonb_build_object(
 				'closing_complete', '{"target": "CLOSED", "kind": "forward"}'::jsonb,
-				'contract_voided', '{"target": "QUALIFIED", "kind": "backward", "label": "The contract was voided",
-					"reasons": ["financing", "appraisal", "inspection", "title_defect", "buyer_disappeared", "changed_mind", "seller_withdrew", "mutual_release"],
-					"fill": {"agent_id": "row.agent_id"}}'::jsonb)),
+				'contract_voided', takes->'contract_voided' || '{"target": "QUALIFIED", "kind": "backward", "label": "The contract was voided",
+					"fill": {"agent_id": "row.agent_id"}}')),
 			'CLOSED', '{"type": "final", "description": "A repeat deal is a new lead"}'::jsonb,
 			'ARCHIVED', '{"on": {"lead_re_engaged": {"target": "CONTACTING", "kind": "forward"}}}'::jsonb,
 			'TRASHED', '{"on": {"contact_info_updated": {"target": "NEW", "kind": "forward"}}}'::jsonb),
@@ -102,15 +69,16 @@ BEGIN
 			'lead_engaged', '{"reason": "forbidden"}'::jsonb,
 			'contact_info_updated', '{"reason": "forbidden"}'::jsonb,
 			'note_added', '{"reason": "forbidden"}'::jsonb,
-			'flag_set', flag_reasons || jsonb_build_object('guard', jsonb_build_object('flag_is_not_set', 'NOT row.flags ? (event.data->>''flag'')')),
-			'flag_cleared', flag_reasons || jsonb_build_object('guard', jsonb_build_object('flag_is_set', 'row.flags ? (event.data->>''flag'')')),
-			'lead_assigned', jsonb_build_object('reason', 'optional', 'reasons', '["schedule_conflict", "pto", "left_company", "workload", "client_asked"]'::jsonb,
+			'flag_set', takes->'flag_set' || jsonb_build_object('guard', jsonb_build_object('flag_is_not_set', 'NOT row.flags ? (event.data->>''flag'')')),
+			'flag_cleared', takes->'flag_cleared' || jsonb_build_object('guard', jsonb_build_object('flag_is_set', 'row.flags ? (event.data->>''flag'')')),
+			'lead_assigned', takes->'lead_assigned' || jsonb_build_object(
 				'guard', jsonb_build_object('another_agent', 'event.data->>''agent_id'' IS DISTINCT FROM row.agent_id'),
 				'fill', jsonb_build_object('from_agent_id', 'row.agent_id'))),
-		'reasons', (SELECT jsonb_object_agg(r.code, jsonb_build_object('category', r.category, 'label', r.label)) FROM crm.lead_reasons() r));
+		'reasons', (SELECT jsonb_object_agg(r.reason, jsonb_build_object('category', r.reason_category, 'label', r.reason_label))
+					  FROM crm.lead_reasons r WHERE NOT r.is_retired));
 END
 $fn$;
-COMMENT ON FUNCTION crm.lead_machine() IS 'Private, for install(): the lifecycle of a lead.';
+COMMENT ON FUNCTION crm.lead_machine() IS 'Private, for put_lead_machine(): the lifecycle of a lead, with its reason codes and terms.';
 
 CREATE FUNCTION crm.make_leads() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -130,7 +98,6 @@ BEGIN
 		intake_at         timestamptz,
 		first_outreach_at timestamptz,
 		contact_attempts  integer NOT NULL DEFAULT 0,
-		sixth_attempt_at  timestamptz,
 		last_contact_at   timestamptz,
 		last_response_at  timestamptz,
 		demotions         integer NOT NULL DEFAULT 0,
@@ -213,14 +180,14 @@ COMMENT ON FUNCTION crm.make_leads() IS 'Private, for install(): tables of leads
 CREATE FUNCTION crm.put_leads() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	changed integer;
 	key CONSTANT jsonb := '{"lead_id": "event.key", "version": "event.version"}';
 	always CONSTANT text := $rule$ state = event.to_state, updated_at = event.occurred_at, version = event.version,
 		previous_state = CASE WHEN event.to_state IS DISTINCT FROM event.from_state THEN event.from_state ELSE row.previous_state END,
 		state_since = CASE WHEN event.to_state IS DISTINCT FROM event.from_state THEN event.occurred_at ELSE row.state_since END $rule$;
-	collapsed CONSTANT text := $rule$ demotions = row.demotions + 1 $rule$;
 BEGIN
-	RETURN crm.put_projection('crm.lead', 'lead', (
-			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
+	changed := crm.put_projection('crm.lead', 'lead', (
+			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (SELECT * FROM (VALUES
 				('*', NULL),
 				('contact_form_submission', $rule$ name = event.data->>'name', email = event.data->>'email', phone = event.data->>'phone',
 					source = event.data->>'source', property = event.data->>'property', intake_at = event.occurred_at $rule$),
@@ -233,20 +200,16 @@ BEGIN
 					name = CASE WHEN event.data ? 'name' THEN event.data->>'name' ELSE row.name END,
 					email = CASE WHEN event.data ? 'email' THEN event.data->>'email' ELSE row.email END,
 					phone = CASE WHEN event.data ? 'phone' THEN event.data->>'phone' ELSE row.phone END,
-					contact_attempts = CASE WHEN event.to_state = event.from_state THEN row.contact_attempts ELSE 0 END,
-					sixth_attempt_at = CASE WHEN event.to_state = event.from_state THEN row.sixth_attempt_at END $rule$),
+					contact_attempts = CASE WHEN event.to_state = event.from_state THEN row.contact_attempts ELSE 0 END $rule$),
 				('contact_attempted', $rule$ contact_attempts = row.contact_attempts + 1, last_contact_at = event.occurred_at,
-					first_outreach_at = coalesce(row.first_outreach_at, event.occurred_at),
-					sixth_attempt_at = CASE WHEN row.contact_attempts + 1 = 6 THEN event.occurred_at
-										WHEN row.contact_attempts + 1 > 6 THEN row.sixth_attempt_at END $rule$),
+					first_outreach_at = coalesce(row.first_outreach_at, event.occurred_at) $rule$),
 				('contact_received', $rule$ last_contact_at = event.occurred_at, last_response_at = event.occurred_at $rule$),
-				('lead_re_engaged', $rule$ contact_attempts = 0, sixth_attempt_at = NULL $rule$),
+				('lead_re_engaged', $rule$ contact_attempts = 0 $rule$),
 				('lead_assigned', $rule$ agent_id = event.data->>'agent_id', assigned_at = event.occurred_at $rule$),
-				('deal_collapsed', collapsed),
-				('contract_voided', collapsed),
 				('flag_set', $rule$ flags = row.flags || jsonb_build_object(event.data->>'flag', jsonb_build_object('version', event.version)) $rule$),
 				('flag_cleared', $rule$ flags = row.flags - (event.data->>'flag') $rule$)
-			) rule (type, set)))
+				) told (type, set)
+				 UNION ALL SELECT c.event_type, $rule$ demotions = row.demotions + 1 $rule$ FROM crm.lead_collapse_events() c) rule))
 		+ crm.put_projection('crm.lead_visit', 'lead', jsonb_build_object('*', jsonb_build_object(
 			'where', 'event.to_state IS DISTINCT FROM event.from_state',
 			'set', $rule$ state = event.to_state, from_state = event.from_state, event_type = event.type, reason = event.reason, actor = event.actor,
@@ -271,7 +234,12 @@ BEGIN
 		+ crm.put_projection('crm.lead_signal', 'lead', jsonb_build_object(
 			'lead_engaged', $rule$ signal = event.data->>'signal', signaled_at = event.occurred_at $rule$,
 			'contact_received', $rule$ signal = 'replied', signaled_at = event.occurred_at $rule$), key)
-		+ crm.put_state_machine('crm_lead', crm.lead_machine());
+		+ crm.put_lead_reasons() + crm.put_lead_machine();
+	-- Of an earlier version.
+	IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'crm.lead'::regclass AND a.attname = 'sixth_attempt_at') THEN
+		ALTER TABLE crm.lead DROP COLUMN sixth_attempt_at;
+	END IF;
+	RETURN changed;
 END
 $$;
-COMMENT ON FUNCTION crm.put_leads() IS 'Private, for install(): tables, projections and state machine of leads.';
+COMMENT ON FUNCTION crm.put_leads() IS 'Private, for install(): projections, reason codes and state machine of leads.';

@@ -16,8 +16,8 @@ CREATE FUNCTION crm.lead_sentence(type text, actor text, data jsonb, reason text
 			WHEN 'flag_set' THEN format('%s set %s', initcap(regexp_replace(actor, '^[a-z]+:', '')), data->>'flag')
 			WHEN 'flag_cleared' THEN format('%s cleared %s', initcap(regexp_replace(actor, '^[a-z]+:', '')), data->>'flag')
 			WHEN 'note_added' THEN format('%s noted: %s', initcap(regexp_replace(actor, '^[a-z]+:', '')), data->>'text')
-			WHEN 'timeout_21d_no_response' THEN 'Archived: six attempts and 21 days without an answer'
-			WHEN 'timeout_180d_no_progress' THEN 'Archived: 180 days without progress'
+			WHEN 'timeout_21d_no_response' THEN 'Archived: no answer in time'
+			WHEN 'timeout_180d_no_progress' THEN 'Archived: no progress in time'
 			ELSE concat(initcap(regexp_replace(actor, '^[a-z]+:', '')), ' recorded ', replace(type, '_', ' '))
 		   END
 		|| CASE WHEN from_state <> to_state THEN format(' (%s to %s)', from_state, to_state) ELSE '' END
@@ -68,10 +68,10 @@ BEGIN
 			'assigned_by', 'Actor.', 'is_current', 'True for who has it now.'), $view$
 		SELECT a.lead_id, a.version, a.agent_id, a.from_agent_id, a.assigned_at, a.assigned_until,
 			   greatest(coalesce(a.assigned_until, now()) - a.assigned_at, '0') AS duration,
-			   a.reason, r.label AS reason_label, a.actor AS assigned_by, a.assigned_until IS NULL AS is_current
+			   a.reason, r.reason_label, a.actor AS assigned_by, a.assigned_until IS NULL AS is_current
 		  FROM (SELECT x.*, lead(x.assigned_at) OVER (PARTITION BY x.lead_id ORDER BY x.version) AS assigned_until
 				  FROM crm.lead_assignment x) a
-		  LEFT JOIN crm.lead_reasons() r ON r.code = a.reason
+		  LEFT JOIN crm.lead_reasons r ON r.reason = a.reason
 		 WHERE eventsource.may_read_category('lead') $view$);
 
 	PERFORM crm.put_view('lead_flags', 'When a lead might not be contacted in some way: one row per interval.', jsonb_build_object(
@@ -85,19 +85,6 @@ BEGIN
 		  FROM (SELECT x.*, lead(x.changed_at) OVER w AS cleared_at, lead(x.actor) OVER w AS cleared_by, lead(x.reason) OVER w AS cleared_reason
 				  FROM crm.lead_flag_change x WINDOW w AS (PARTITION BY x.lead_id, x.flag ORDER BY x.version)) f
 		 WHERE f.is_set AND eventsource.may_read_category('lead') $view$);
-
-	PERFORM crm.put_view('lead_timeouts', 'Leads whose time runs, one row each: when tick_leads() archives them unless something happens.', jsonb_build_object(
-			'lead_id', 'The lead.', 'state', 'State that it is in.', 'event_type', 'Event that will be recorded.',
-			'due_at', 'From when; in CONTACTING 21 days (of 24 hours) or the sixth attempt, whichever is later, in QUALIFIED 180 days. Of a lead from before the days count from its import: what nobody recorded is no inactivity.', 'updated_at', 'When its last event happened.'), $view$
-		SELECT l.lead_id, l.state, 'timeout_21d_no_response' AS event_type, greatest(greatest(l.state_since, l.imported_at) + interval '504 hours', l.sixth_attempt_at) AS due_at, l.updated_at
-		  FROM crm.lead l
-		 WHERE l.state = 'CONTACTING' AND l.contact_attempts >= 6 AND eventsource.may_read_category('lead')
-		   AND NOT EXISTS (SELECT FROM eventsource.erased_subjects x WHERE x.subject = 'lead-' || l.lead_id)
-		 UNION ALL
-		SELECT l.lead_id, l.state, 'timeout_180d_no_progress', greatest(l.state_since, l.imported_at) + interval '4320 hours', l.updated_at
-		  FROM crm.lead l
-		 WHERE l.state = 'QUALIFIED' AND eventsource.may_read_category('lead')
-		   AND NOT EXISTS (SELECT FROM eventsource.erased_subjects x WHERE x.subject = 'lead-' || l.lead_id) $view$);
 
 	PERFORM crm.put_view('lead_contacts', 'The contact log: one row per attempt to reach a lead and per message of a lead.', jsonb_build_object(
 			'lead_id', 'The lead.', 'version', 'Version of the event.', 'contacted_at', 'When.', 'direction', 'outbound: ours; inbound: the lead''s.',
@@ -122,22 +109,23 @@ BEGIN
 			   concat_ws(' > ', v.state_before, v.from_state, v.state) AS arrival_path,
 			   CASE WHEN v.event_type = 'lead_imported' THEN 'imported'
 					WHEN v.from_state IS NULL THEN 'new'
-					WHEN v.event_type IN ('deal_collapsed', 'contract_voided') THEN 'demoted'
+					WHEN k.event_type IS NOT NULL THEN 'demoted'
 					WHEN v.event_type = 'lead_re_engaged' OR v.from_state = 'CONTACTING' AND v.state_before = 'ARCHIVED' AND v.state = 'QUALIFIED' THEN 'reengaged'
 					WHEN v.state IN ('ARCHIVED', 'TRASHED') THEN 'set_aside'
 					WHEN v.from_state = 'TRASHED' THEN 'restored'
 					ELSE 'forward' END AS arrival_kind,
-			   v.event_type, v.reason, r.category AS reason_category, v.actor AS entered_by, o.agent_id,
+			   v.event_type, v.reason, r.reason_category, v.actor AS entered_by, o.agent_id,
 			   v.entered_at, CASE WHEN v.exited_by_event IS NOT NULL THEN greatest(v.exited_at, v.entered_at) END AS exited_at, v.exited_by_event,
 			   greatest(coalesce(v.exited_at, now()) - v.entered_at, '0') AS duration, v.exited_by_event IS NULL AS is_current,
-			   v.event_type IN ('deal_collapsed', 'contract_voided') AS is_demotion,
+			   k.event_type IS NOT NULL AS is_demotion,
 			   coalesce(v.event_type = 'lead_re_engaged' OR v.from_state = 'CONTACTING' AND v.state_before = 'ARCHIVED' AND v.state = 'QUALIFIED', false) AS is_reengaged,
 			   v.is_synthetic
 		  FROM (SELECT x.*, row_number() OVER (PARTITION BY x.lead_id, x.state ORDER BY x.version) AS visit_number,
 					   lag(x.from_state) OVER w AS state_before, lead(x.entered_at) OVER w AS exited_at,
 					   lead(x.event_type) OVER w AS exited_by_event, lead(x.version) OVER w AS exit_version
 				  FROM crm.lead_visit x WINDOW w AS (PARTITION BY x.lead_id ORDER BY x.version)) v
-		  LEFT JOIN crm.lead_reasons() r ON r.code = v.reason
+		  LEFT JOIN crm.lead_reasons r ON r.reason = v.reason
+		  LEFT JOIN crm.lead_collapse_events() k ON k.event_type = v.event_type
 		  LEFT JOIN LATERAL (
 			SELECT a.agent_id FROM crm.lead_assignment a
 			 WHERE a.lead_id = v.lead_id AND (v.exit_version IS NULL OR a.version < v.exit_version)
@@ -182,12 +170,12 @@ BEGIN
 			'sentence', 'The same in words.', 'is_synthetic', 'True if an import told it.'), $view$
 		SELECT l.lead_id, e.version, e.occurred_at, e.recorded_at, e.actor, CASE WHEN e.actor LIKE 'system:%' THEN 'system' ELSE 'human' END AS actor_type,
 			   e.type AS event_type, e.from_state, e.to_state, e.from_state IS DISTINCT FROM e.to_state AS is_transition,
-			   e.reason, r.category AS reason_category, e.data AS detail,
+			   e.reason, r.reason_category, e.data AS detail,
 			   crm.lead_sentence(e.type, e.actor, e.data, coalesce(r.phrase, 'of ' || replace(e.reason, '_', ' ')), e.from_state, e.to_state, e.occurred_at) AS sentence,
 			   e.is_synthetic OR coalesce(e.metadata->>'import' = 'true', false) AS is_synthetic
 		  FROM crm.lead l
 		 CROSS JOIN LATERAL eventsource.read_stream('lead-' || l.lead_id) e
-		  LEFT JOIN crm.lead_reasons() r ON r.code = e.reason
+		  LEFT JOIN crm.lead_reasons r ON r.reason = e.reason
 		 WHERE eventsource.may_read_category('lead') $view$);
 END
 $$;

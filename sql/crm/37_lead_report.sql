@@ -47,12 +47,13 @@ BEGIN
 			'event_type', 'deal_collapsed or contract_voided: the trigger.', 'reason', 'The cause, as a code.', 'reason_category', 'What it counts as.', 'reason_label', 'The cause in words.',
 			'deal_duration', 'How long the state before had lasted.'), $view$
 		SELECT v.lead_id, v.version, v.agent_id, v.entered_at AS collapsed_at, q.start AS quarter_start, to_char(q.start, 'YYYY "Q"Q') AS quarter,
-			   CASE v.event_type WHEN 'deal_collapsed' THEN 'before_contract' ELSE 'after_contract' END AS stage,
-			   v.event_type, v.reason, r.category AS reason_category, r.label AS reason_label, greatest(v.entered_at - v.came_at, '0') AS deal_duration
+			   k.stage,
+			   v.event_type, v.reason, r.reason_category, r.reason_label, greatest(v.entered_at - v.came_at, '0') AS deal_duration
 		  FROM (SELECT x.*, lag(x.entered_at) OVER (PARTITION BY x.lead_id ORDER BY x.version) AS came_at FROM crm.lead_visit x) v
+		  JOIN crm.lead_collapse_events() k ON k.event_type = v.event_type
 		 CROSS JOIN LATERAL (SELECT date_trunc('quarter', v.entered_at AT TIME ZONE 'UTC')::date) q (start)
-		  LEFT JOIN crm.lead_reasons() r ON r.code = v.reason
-		 WHERE v.event_type IN ('deal_collapsed', 'contract_voided') AND NOT v.is_synthetic AND eventsource.may_read_category('lead') $view$);
+		  LEFT JOIN crm.lead_reasons r ON r.reason = v.reason
+		 WHERE NOT v.is_synthetic AND eventsource.may_read_category('lead') $view$);
 
 	PERFORM crm.put_view('deal_collapses', 'Deals that fell through, by agent, quarter and reason.', jsonb_build_object(
 			'agent_id', 'Whose the leads were; NULL: nobody''s.', 'quarter_start', 'First day of the quarter.', 'quarter', 'The quarter in words.', 'reason', 'The cause, as a code.',
@@ -68,16 +69,17 @@ BEGIN
 			'quarter_start', 'First day of the quarter in which they entered.', 'quarter', 'The quarter in words.', 'entered_count', 'How many entered.',
 			'collapsed_count', 'How many of these fell through, whenever.', 'advanced_count', 'How many went on.', 'open_count', 'How many are still there.',
 			'collapse_rate', 'Fell through of all that entered: 0 to 1.'), $view$
-		SELECT CASE v.state WHEN 'COMMITTED' THEN 'before_contract' ELSE 'after_contract' END AS stage, v.state,
+		SELECT k.stage, v.state,
 			   q.start AS quarter_start, to_char(q.start, 'YYYY "Q"Q') AS quarter, count(*) AS entered_count,
-			   count(*) FILTER (WHERE v.exited_by_event IN ('deal_collapsed', 'contract_voided')) AS collapsed_count,
-			   count(*) FILTER (WHERE v.exited_by_event IN ('contract_executed', 'closing_complete')) AS advanced_count,
+			   count(*) FILTER (WHERE v.exited_by_event = k.event_type) AS collapsed_count,
+			   count(*) FILTER (WHERE v.exited_by_event <> k.event_type) AS advanced_count,
 			   count(*) FILTER (WHERE v.is_current) AS open_count,
-			   round(count(*) FILTER (WHERE v.exited_by_event IN ('deal_collapsed', 'contract_voided')) / count(*)::numeric, 4) AS collapse_rate
+			   round(count(*) FILTER (WHERE v.exited_by_event = k.event_type) / count(*)::numeric, 4) AS collapse_rate
 		  FROM crm.lead_state_visits v
+		  JOIN crm.lead_collapse_events() k ON k.state = v.state
 		 CROSS JOIN LATERAL (SELECT date_trunc('quarter', v.entered_at AT TIME ZONE 'UTC')::date) q (start)
-		 WHERE v.state IN ('COMMITTED', 'IN_CONTRACT') AND NOT v.is_synthetic
-		 GROUP BY v.state, q.start $view$);
+		 WHERE NOT v.is_synthetic
+		 GROUP BY k.stage, v.state, q.start $view$);
 
 	PERFORM crm.put_view('lead_metrics', 'Leads by day, for dashboards of time series.', jsonb_build_object(
 			'time', 'Start of the day.', 'metric', 'leads_created, first_contacts_breached, deals_collapsed, deals_closed or leads_archived.', 'value', 'How many that day.'), $view$
@@ -86,7 +88,8 @@ BEGIN
 				 UNION ALL SELECT c.intake_at, 'first_contacts_breached' FROM crm.sla_first_contacts c WHERE c.is_breached
 				 UNION ALL SELECT v.entered_at, CASE WHEN v.state = 'CLOSED' THEN 'deals_closed' WHEN v.state = 'ARCHIVED' THEN 'leads_archived' ELSE 'deals_collapsed' END
 							 FROM crm.lead_visit v
-							WHERE NOT v.is_synthetic AND (v.state IN ('CLOSED', 'ARCHIVED') OR v.event_type IN ('deal_collapsed', 'contract_voided'))) m (at, metric)
+							WHERE NOT v.is_synthetic AND (v.state IN ('CLOSED', 'ARCHIVED')
+								OR v.event_type IN (SELECT k.event_type FROM crm.lead_collapse_events() k))) m (at, metric)
 		 WHERE eventsource.may_read_category('lead')
 		 GROUP BY 1, 2 $view$);
 END

@@ -76,7 +76,7 @@ CREATE FUNCTION crm.record_signal(lead_id text, signal text, property text DEFAU
 	SELECT * FROM crm.append_to_lead(lead_id, 'lead_engaged', jsonb_build_object('signal', signal, 'property', property), NULL, actor, occurred_at)
 $$;
 COMMENT ON FUNCTION crm.record_signal(text, text, text, text, timestamptz) IS
-	'Records a sign of interest, which counts for the temperature: tour_requested, pre_approval_uploaded, favorite_saved, replied, session_returned, search_saved, property_viewed. Errors: ZE007 another signal.';
+	'Records a sign of interest, which counts for the temperature: one of those that settings signal_<name> give points to. Errors: ZE007 another signal.';
 
 CREATE FUNCTION crm.set_lead_flag(lead_id text, flag text, reason text DEFAULT NULL, evidence text DEFAULT NULL, actor text DEFAULT NULL,
 		occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
@@ -168,13 +168,22 @@ $$;
 COMMENT ON FUNCTION crm.lead_owner_at(text, timestamptz) IS 'Whose a lead was, by when changes occurred; NULL: nobody''s.';
 
 CREATE FUNCTION crm.may_contact_lead(lead_id text, channel text) RETURNS TABLE (allowed boolean, needs_reason boolean, reasons text)
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT count(f.flag) = 0, count(f.flag) > 0, string_agg(f.flag, ' > ' ORDER BY f.flag)
-	  FROM (SELECT l.flags FROM crm.leads l WHERE l.lead_id = may_contact_lead.lead_id) l
-	  LEFT JOIN LATERAL unnest(string_to_array(l.flags, ' > ')) f (flag)
-		ON f.flag = 'dnc' OR f.flag = 'unsubscribed' AND channel IN ('email', 'text')
-		   OR f.flag = 'do_not_' || CASE channel WHEN 'phone' THEN 'call' ELSE channel END
-	HAVING count(*) > 0
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM crm.lead_channels() c WHERE c.channel = may_contact_lead.channel) THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('channel "%s" is unknown', channel),
+			DETAIL = 'No flag would stand in its way.',
+			HINT = format('Give one of %s.', (SELECT string_agg(c.channel, ', ' ORDER BY c.display_order) FROM crm.lead_channels() c));
+	END IF;
+	RETURN QUERY
+	SELECT count(r.flag) = 0, count(r.flag) > 0, string_agg(r.flag, ' > ' ORDER BY r.flag)
+	  FROM crm.leads l
+	  LEFT JOIN crm.lead_flags f ON f.lead_id = l.lead_id AND f.is_current
+	  LEFT JOIN crm.lead_flag_rules() r ON r.flag = f.flag AND may_contact_lead.channel = ANY (r.forbids)
+	 WHERE l.lead_id = may_contact_lead.lead_id
+	HAVING count(*) > 0;
+END
 $$;
 COMMENT ON FUNCTION crm.may_contact_lead(text, text) IS
-	'May a lead be contacted on a channel? allowed: by anybody and any program; needs_reason: by a person who logs a reason; reasons: the flags that stand in the way. No row: no such lead.';
+	'May a lead be contacted on a channel (phone, email, text, in_person, other)? allowed: by anybody and any program; needs_reason: by a person who logs a reason; reasons: the flags that stand in the way. No row: no such lead. Errors: 22023 unknown channel.';

@@ -89,6 +89,7 @@ DECLARE
 		template_id = coalesce(event.data->>'templateId', row.template_id), content = coalesce(nullif(event.data->'content', 'null'), row.content),
 		decision = coalesce(nullif(event.data->'decision', 'null'), row.decision) $rule$;
 	always CONSTANT text := $rule$ status = event.to_state, version = event.version $rule$;
+	rule CONSTANT text := $rule$ change = event.type, rule = event.data, changed_at = event.occurred_at, changed_by = event.actor $rule$;
 BEGIN
 	RETURN crm.put_projection('crm.message', 'message', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
@@ -105,8 +106,7 @@ BEGIN
 				('MessageClicked', $rule$ clicked_at = coalesce(row.clicked_at, event.occurred_at) $rule$)
 			) rule (type, set)))
 		+ crm.put_projection('crm.message_count', 'message', jsonb_build_object('MessageQueued', 'queued = row.queued + 1'), $key$ {"customer_id": "event.data->>'customerId'"} $key$)
-		+ crm.put_projection('crm.contact_rule', 'crm_rule', jsonb_build_object('*',
-			$rule$ change = event.type, rule = event.data, changed_at = event.occurred_at, changed_by = event.actor $rule$))
+		+ crm.put_projection('crm.contact_rule', 'crm_rule', jsonb_build_object('FrequencyCapChanged', rule, 'ChannelRuleChanged', rule))
 		+ crm.put_state_machine('crm_message', crm.message_machine());
 END
 $$;

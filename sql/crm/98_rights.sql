@@ -21,7 +21,8 @@ CREATE FUNCTION crm.reader_functions() RETURNS name[]
 		'event_type_aliases', 'event_type_definitions', 'expect_journey_types', 'fields', 'flows',
 		'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries',
 		'funnel_progress', 'funnel_steps', 'has_consent', 'is_known_customer', 'journey_categories', 'json_time',
-		'lead_owner_at', 'lead_reasons', 'lead_sentence',
+		'lead_channels', 'lead_collapse_events', 'lead_flag_rules',
+		'lead_owner_at', 'lead_reason_defaults', 'lead_reason_events', 'lead_sentence', 'lead_signals',
 		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'personal_visits',
 		'quiet_until', 'resolve_identity', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
 		'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions',
@@ -40,8 +41,8 @@ COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what
 
 CREATE FUNCTION crm.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['admin_campaign', 'campaign_condition', 'campaign_triggers', 'category_condition', 'check_campaign_step', 'create_campaign', 'create_example_campaigns', 'create_integration', 'define_funnel', 'define_segment',
-				 'drop_integration', 'drop_segment', 'end_campaign', 'install', 'quiet_hours_pattern', 'set_channel_rule', 'set_frequency_cap', 'set_setting']::name[]
+	SELECT ARRAY['admin_campaign', 'campaign_condition', 'campaign_triggers', 'category_condition', 'check_campaign_step', 'create_campaign', 'create_example_campaigns', 'create_integration', 'define_funnel', 'define_lead_reason', 'define_segment',
+				 'drop_integration', 'drop_segment', 'end_campaign', 'expect_other_reasons', 'install', 'put_own_lead_machine', 'quiet_hours_pattern', 'retire_lead_reason', 'set_channel_rule', 'set_frequency_cap', 'set_setting']::name[]
 $$;
 COMMENT ON FUNCTION crm.admin_functions() IS 'Private, for grant_admin(): what admins call, besides.';
 

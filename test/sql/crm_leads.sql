@@ -84,7 +84,7 @@ SELECT pg_temp.lead_in('COMMITTED') AS committed \gset
 SELECT throws_ok(format($$ INSERT INTO eventsource.events (stream, type) VALUES ('lead-%s', 'deal_collapsed') $$, :'committed'), 'ZE003', NULL, 'a raw INSERT gets no further');
 SELECT throws_ok(format($$ SELECT eventsource.append('lead-%s', 'deal_collapsed') $$, :'committed'), 'ZE003', NULL, 'nor a raw append');
 SELECT throws_ok($$ UPDATE crm.lead SET state = 'CLOSED' $$, 'ZE010', NULL, 'nor an UPDATE of the state');
-SELECT is((SELECT array_agg(category ORDER BY code) FROM crm.lead_reasons() WHERE code IN ('financing', 'appraisal')), '{financing,financing}', 'codes have categories');
+SELECT is((SELECT array_agg(reason_category ORDER BY reason) FROM crm.lead_reasons WHERE reason IN ('financing', 'appraisal')), '{financing,financing}', 'codes have categories');
 
 -- ---- whose it is ----
 
@@ -193,5 +193,5 @@ SELECT is((SELECT (state, state_since AT TIME ZONE 'UTC')::text FROM crm.leads W
 SELECT is((SELECT state FROM crm.leads WHERE lead_id = :'lead'), 'ARCHIVED', 'after 180 days in QUALIFIED');
 SELECT is((SELECT state FROM crm.leads WHERE lead_id = 'timer new'), 'CONTACTING', 'what is not due waits');
 SELECT is((SELECT actor_type || ': ' || sentence FROM crm.lead_timeline WHERE lead_id = 'timer six' AND is_transition ORDER BY version DESC LIMIT 1),
-	'system: Archived: six attempts and 21 days without an answer (CONTACTING to ARCHIVED) on January 22nd', 'in words, in New York');
+	'system: Archived: no answer in time (CONTACTING to ARCHIVED) on January 22nd', 'in words, in New York');
 \i test/own_database_end.sql
