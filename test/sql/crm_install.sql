@@ -31,7 +31,7 @@ SELECT is_empty('SELECT signature FROM crm_function WHERE prokind <> ''a'' AND p
 SELECT is_empty('SELECT signature FROM crm_function WHERE pronargs > 0 AND (proargnames IS NULL OR '''' = ANY (proargnames[:pronargs]) OR ''position'' = ANY (proargnames))', 'all arguments have names');
 SELECT is_empty('SELECT signature FROM crm_function f, aclexplode(coalesce(f.proacl, acldefault(''f'', f.proowner))) a WHERE a.grantee = 0', 'nothing is granted to PUBLIC');
 SELECT is((SELECT string_agg(DISTINCT split_part(split_part(signature::text, '(', 1), '.', 2), ' ') FROM crm_function WHERE prosecdef),
-	'admin_campaign create_integration drop_integration end_campaign install pause_campaign resume_campaign trigger_campaign', 'these alone run with the rights of their owner, and take no code');
+	'admin_campaign create_integration drop_integration end_campaign install pause_campaign put_own_lead_machine resume_campaign trigger_campaign', 'these alone run with the rights of their owner, and take no code');
 SELECT is_empty($$
 	SELECT unnest(crm.reader_functions() || crm.writer_functions()) EXCEPT SELECT proname FROM crm_function
 $$, 'what readers and writers are granted exists');
