@@ -165,9 +165,10 @@ set_up(void)
 	text_printf(&sql, "SET search_path = pg_catalog; SET synchronous_commit = on; SET client_min_messages = error; "
 				"SET statement_timeout = %lld; SET lock_timeout = %lld; SET default_transaction_isolation = 'read committed'; %s; "
 				"SELECT eventsource.log_id(), count(*) + has_table_privilege('eventsource.jobs', 'SELECT')::int FROM pg_proc p "
-				"WHERE p.pronamespace = 'eventsource'::regnamespace AND has_function_privilege(p.oid, 'EXECUTE') "
-				"AND p.proname IN ('claim', 'heartbeat', 'record_delivery')",
-				(long long) options.db_timeout, (long long) options.db_timeout / 5, db.prepare);
+				"WHERE has_function_privilege(p.oid, 'EXECUTE') AND (p.oid = to_regproc('%s') "
+				"OR p.pronamespace = 'eventsource'::regnamespace AND p.proname IN ('claim', 'heartbeat'))",
+				(long long) options.db_timeout, (long long) options.db_timeout / 5, db.prepare,
+				options.record);
 	db.state = DB_SETTING_UP;
 
 	after_sending(PQsendQuery(db.conn, sql.data));
@@ -227,7 +228,7 @@ end_set_up(void)
 	}
 	else if (strcmp(PQgetvalue(db.result, 0, 1), "4") != 0)
 	{
-		db.refusal = "claim, heartbeat, record_delivery and the view jobs are not there, or not for this role";
+		db.refusal = "claim, heartbeat, the function of --record and the view jobs are not there, or not for this role";
 
 		give_up(db.refusal);
 	}

@@ -83,6 +83,7 @@ delivery_forget(Delivery *d)
 	free(d->subject);
 	free(d->text);
 	free(d->from);
+	free(d->skip);
 	for (int i = 0; i < d->header_count; i++)
 	{
 		free(d->headers[i].name);
@@ -159,6 +160,11 @@ describe(Delivery *d, int64_t took)
 		text_add(&d->details, ", \"target\": ");
 		text_json(&d->details, d->target.data);
 	}
+	if (d->skip != NULL)
+	{
+		text_add(&d->details, ", \"reason\": ");
+		text_json(&d->details, d->skip);
+	}
 	text_printf(&d->details, ", \"duration_ms\": %lld}", (long long) took);
 
 	if (d->error_code == NULL)
@@ -182,8 +188,8 @@ tell(const Delivery *d)
 		return;
 	if (d->status > 0)
 		snprintf(status, sizeof(status), ", status %ld", d->status);
-	say("job %s, attempt %s: %s%s%s%s", d->job_id, d->attempt, d->error_code != NULL ? d->error_code : "delivered",
-		status, d->problem != NULL ? ", " : "", d->problem != NULL ? d->problem : "");
+	say("job %s, attempt %s: %s%s%s%s", d->job_id, d->attempt,
+		d->error_code != NULL ? d->error_code : d->skip != NULL ? "skipped" : "delivered", status, d->problem != NULL ? ", " : "", d->problem != NULL ? d->problem : "");
 }
 
 /* A reason of ours says more than libcurl's. */
@@ -287,13 +293,19 @@ delivery_start(Delivery *d)
 	{
 		say("no thread: %s", strerror(problem));
 		d->error_code = "SERVICE_UNAVAILABLE";
-		d->retry_after = -1;
 		d->problem = "relay has no thread for it";
-		describe(d, 0);
-		tell(d);
-		d->state = DELIVERY_UNRECORDED;
-		d->record_at = 0;
+		delivery_end_unsent(d);
 	}
+}
+
+void
+delivery_end_unsent(Delivery *d)
+{
+	d->retry_after = -1;
+	describe(d, 0);
+	tell(d);
+	d->state = DELIVERY_UNRECORDED;
+	d->record_at = 0;
 }
 
 void

@@ -60,6 +60,7 @@ typedef struct Delivery
 	char	   *subject;
 	char	   *text;
 	char	   *from;
+	char	   *skip;			/* why it is not to be sent, or NULL */
 	Header		headers[MAX_HEADERS];
 	int			header_count;
 
@@ -108,6 +109,9 @@ extern Delivery *delivery_take_slot(void);
 extern void delivery_start(Delivery *d);
 extern int	delivery_pipe(void);
 extern void delivery_end_sending(void);
+
+/* Sends nothing, and makes it DELIVERY_UNRECORDED: skipped, or failed if it has an error code. */
+extern void delivery_end_unsent(Delivery *d);
 
 /* Frees the slot. */
 extern void delivery_forget(Delivery *d);

@@ -48,6 +48,7 @@ static const OptionRule rules[] = {
 	{"queue", TEXT, &options.queue, NULL, 0, 0, "the queue whose jobs are delivered (required)"},
 	{"category", TEXT, &options.category, "delivery", 0, 0, "category of the streams that tell of deliveries"},
 	{"render", TEXT, &options.render, NULL, 0, 0, "schema.function(payload jsonb, event_position bigint): what to send instead of payloads"},
+	{"record", TEXT, &options.record, "eventsource.record_delivery", 0, 0, "schema.function with the arguments of that one: takes outcomes down"},
 	{"concurrency", COUNT, &options.concurrency, "10", 1, 1000, "deliveries under way at a time"},
 	{"lease", SECONDS, &options.lease, "60", 0.5, 86400, "how long a job is lent; renewed while it is under way"},
 	{"poll", SECONDS, &options.poll, "1", 0.01, 3600, "how often an empty queue is looked at"},
@@ -321,6 +322,13 @@ check_mail_options(void)
 		usage_error("smtp", "goes with no option of webhooks");
 }
 
+static void
+check_function(const char *option, const char *name)
+{
+	if (name != NULL && name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.")] != '\0')
+		usage_error(option, "is a function's name, with its schema, that needs no quotes");
+}
+
 void
 options_read(int argc, char **argv)
 {
@@ -334,9 +342,8 @@ options_read(int argc, char **argv)
 
 	if (options.queue == NULL || options.queue[0] == '\0')
 		usage_error("queue", "is missing");
-	if (options.render != NULL &&
-		options.render[strspn(options.render, "abcdefghijklmnopqrstuvwxyz0123456789_.")] != '\0')
-		usage_error("render", "is a function's name, with its schema, that needs no quotes");
+	check_function("render", options.render);
+	check_function("record", options.record);
 	if (options.connect_timeout > options.timeout)
 		options.connect_timeout = options.timeout;
 	if (options.smtp != NULL)

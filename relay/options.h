@@ -38,6 +38,7 @@ typedef struct Options
 	int64_t		grace;
 	const char *render;			/* function that makes of a payload what is
 								 * sent, or NULL */
+	const char *record;			/* function that takes outcomes down */
 	bool		drain;
 	bool		verbose;
 

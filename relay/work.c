@@ -33,6 +33,9 @@
 /* What a payload may hold besides a body: where to, headers. */
 #define MOST_BESIDE_BODY	65536
 
+/* Characters of why something is not to be sent. */
+#define MAX_REASON		200
+
 typedef struct Work
 {
 	char		worker[160];	/* no other process, of this machine or
@@ -127,17 +130,14 @@ record(Delivery *d)
 {
 	char		retry_after[24];
 	const char *const values[] = {
-		d->job_id, d->error_code == NULL ? "sent" : "failed", d->error_code, d->details.data,
+		d->job_id, d->skip != NULL ? "skipped" : d->error_code == NULL ? "sent" : "failed", d->error_code, d->details.data,
 		work.worker, d->attempt, d->message.len > 0 ? d->message.data : NULL,
 		d->retry_after >= 0 ? retry_after : NULL, options.queue,
 		d->event_position[0] != '\0' ? d->event_position : NULL, options.category,
 	};
 
 	snprintf(retry_after, sizeof(retry_after), "%lld ms", (long long) d->retry_after);
-	db_send("SELECT eventsource.record_delivery(job_id => $1, outcome => $2, error_code => $3, details => $4, "
-			"worker => $5, attempt => $6, message => $7, retry_after => $8, queue => $9, event_position => $10, "
-			"category => $11)",
-			(int) (sizeof(values) / sizeof(values[0])), values, after_record, d);
+	db_execute("record_outcome", (int) (sizeof(values) / sizeof(values[0])), values, after_record, d);
 }
 
 /* ---- leases ---- */
@@ -261,6 +261,9 @@ claim(int64_t now)
 	"WHERE $3 = 'parts' AND (f.key = 'body' OR (jsonb_typeof(f.value) = 'string' " \
 	"AND f.key IN ('url', 'to', 'subject', 'text', 'from'))) " \
 	"UNION ALL " \
+	"SELECT 'skip', '', left(o.payload ->> 'skip', " STRING(MAX_REASON) ") " \
+	"WHERE $7 AND jsonb_typeof(o.payload -> 'skip') = 'string' " \
+	"UNION ALL " \
 	"(SELECT 'header', h.key, h.value FROM jsonb_each_text(CASE WHEN jsonb_typeof(o.payload -> 'headers') = 'object' " \
 	"THEN o.payload -> 'headers' ELSE '{}' END) h WHERE $3 = 'parts' LIMIT 1 + " STRING(MAX_HEADERS) ")" \
 	") p (part, name, value) ON true " \
@@ -292,6 +295,8 @@ take_part(Delivery *d, const char *part, const char *name, const char *value)
 		d->body = text_copy(value);
 	else if (strcmp(part, "field") == 0)
 		take_field(d, name, value);
+	else if (strcmp(part, "skip") == 0)
+		d->skip = text_copy(value);
 	else if (d->header_count == MAX_HEADERS)
 		d->problem = "too many headers";
 	else
@@ -347,7 +352,10 @@ after_read(const DbResult *result, void *arg)
 	else
 		for (int i = 0; i < PQntuples(result->rows); i++)
 			take_row(d, result->rows, i);
-	delivery_start(d);
+	if (d->skip != NULL)
+		delivery_end_unsent(d);
+	else
+		delivery_start(d);
 }
 
 static void
@@ -355,22 +363,27 @@ read_content(Delivery *d)
 {
 	const char *const values[] = {
 		work.max_part, work.max_payload, work.form, d->job_id, work.worker, d->attempt,
+		options.render != NULL ? "t" : "f",
 	};
 
-	db_execute("read_content", 6, values, after_read, d);
+	db_execute("read_content", 7, values, after_read, d);
 }
 
+/* Only the operator's function has a say in whether something is sent at all. */
 static void
-prepare_reading(void)
+prepare_statements(void)
 {
 	Text		sql = {0};
 
 	work.form = options.smtp == NULL && options.url != NULL ? "whole" : "parts";
-	text_printf(&sql, "PREPARE read_content (bigint, bigint, text, bigint, text, integer) AS "
+	text_printf(&sql, "PREPARE read_content (bigint, bigint, text, bigint, text, integer, boolean) AS "
 				READ_FROM "CROSS JOIN LATERAL (SELECT CASE WHEN NOT l.is_long THEN %s%s END OFFSET 0) s (payload) "
 				READ_PARTS,
 				options.render != NULL ? options.render : "j.payload",
 				options.render != NULL ? "(j.payload, j.event_position)::jsonb" : "");
+	text_printf(&sql, "; PREPARE record_outcome (bigint, text, text, jsonb, text, integer, text, interval, text, bigint, text) AS "
+				"SELECT %s(job_id => $1, outcome => $2, error_code => $3, details => $4, worker => $5, attempt => $6, "
+				"message => $7, retry_after => $8, queue => $9, event_position => $10, category => $11)", options.record);
 	db_prepare(sql.data);
 	snprintf(work.max_part, sizeof(work.max_part), "%lld", (long long) options.max_body);
 	snprintf(work.max_payload, sizeof(work.max_payload), "%lld", (long long) options.max_body + MOST_BESIDE_BODY);
@@ -395,7 +408,7 @@ work_begin(void)
 	snprintf(work.worker, sizeof(work.worker), "relay %s %d %02x%02x%02x%02x%02x%02x%02x%02x", host, (int) getpid(),
 			 noise[0], noise[1], noise[2], noise[3], noise[4], noise[5], noise[6], noise[7]);
 	snprintf(work.lease, sizeof(work.lease), "%lld ms", (long long) options.lease);
-	prepare_reading();
+	prepare_statements();
 }
 
 void

@@ -102,6 +102,54 @@ $$;
 COMMENT ON FUNCTION crm.recheck_messages(text) IS
 	'Decides anew on the messages to a customer that wait, and skips what may not be sent any more; returns how many. Commands that change consent, preferences or the account do so.';
 
+-- The customer's stream and the message's are locked.
+CREATE FUNCTION crm.reason_not_to_send(message_id text, job_id bigint, attempt integer, worker text) RETURNS text
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m record;
+	d record;
+BEGIN
+	SELECT * INTO m FROM crm.messages v WHERE v.message_id = reason_not_to_send.message_id;
+	SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id);
+	IF m.status <> 'queued' THEN
+		PERFORM eventsource.complete(job_id, jsonb_build_object('status', m.status), worker, attempt);
+		IF m.status = 'failed' THEN
+			-- Somebody has redriven the job, and means the message.
+			PERFORM crm.redrive_message(m.message_id);
+		END IF;
+		RETURN m.status;
+	ELSIF d.reasons = 'quiet-hours' THEN
+		-- It costs an attempt, and who has none left is a dead letter.
+		IF eventsource.fail(job_id, 'QUIET_HOURS', NULL, (SELECT crm.quiet_until(clock_timestamp(), max(p.timezone)) FROM crm.preferences p WHERE p.customer_id = m.customer_id), worker, attempt) = 'discarded' THEN
+			PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
+					'errorType', 'QUIET_HOURS', 'retryable', false, 'attempt', attempt), occurred_at => clock_timestamp());
+		END IF;
+	ELSIF NOT d.allowed THEN
+		PERFORM crm.skip_message(m.message_id, d.reason, d.decision);
+	END IF;
+	RETURN d.reason;
+END
+$$;
+COMMENT ON FUNCTION crm.reason_not_to_send(text, bigint, integer, text) IS
+	'Private, for who sends messages: asks once more whether a message that is lent may be sent, NULL if so; what may not is skipped, or put off while it is quiet.';
+
+CREATE FUNCTION crm.recipient(customer_id text, channel text) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	address text;
+BEGIN
+	SELECT CASE channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO address FROM crm.customers c WHERE c.customer_id = recipient.customer_id;
+	IF address = '***' THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = 'permission denied to see whom messages go to',
+			DETAIL = format('Addresses and numbers are personal data, which role "%s" may not see. No message was lent.', current_user),
+			HINT = format('Let the owner of the extension call: SELECT eventsource.grant_personal_data(%L).', current_user);
+	END IF;
+	RETURN address;
+END
+$$;
+COMMENT ON FUNCTION crm.recipient(text, text) IS 'Private, for who sends messages: address or number of a customer; NULL for push. Errors: 42501 without the right to see personal data.';
+
 CREATE FUNCTION crm.claim_messages(channel text, max_messages integer DEFAULT 1, lease interval DEFAULT NULL, worker text DEFAULT NULL)
 	RETURNS TABLE (job_id bigint, attempt integer, message_id text, customer_id text, recipient text, message_class text, topic text, campaign_id text, template_id text, content jsonb)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -113,7 +161,6 @@ DECLARE
 	messages text[];
 	j record;
 	m record;
-	d record;
 BEGIN
 	PERFORM crm.expect_new_snapshots();
 	-- What may be lent now, and given back at once: streams are locked before jobs.
@@ -127,19 +174,8 @@ BEGIN
 	PERFORM eventsource.lock_stream(s) FROM (SELECT x FROM unnest(customers) x ORDER BY x COLLATE "C") c (s);
 	PERFORM eventsource.lock_stream(s) FROM (SELECT x FROM unnest(messages) x ORDER BY x COLLATE "C") m (s);
 	FOR j IN SELECT * FROM eventsource.claim(queue, max_messages, lease, worker, coalesce(jobs, '{}')) LOOP
-		SELECT * INTO m FROM crm.messages v WHERE v.message_id = j.payload->>'message_id';
-		SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id);
-		IF m.status <> 'queued' THEN
-			PERFORM eventsource.complete(j.job_id, jsonb_build_object('status', m.status), worker, j.attempt);
-			IF m.status = 'failed' THEN
-				-- Somebody has redriven the job, and means the message.
-				PERFORM crm.redrive_message(m.message_id);
-			END IF;
-		ELSIF d.reasons = 'quiet-hours' THEN
-			PERFORM eventsource.fail(j.job_id, 'QUIET_HOURS', NULL, (SELECT crm.quiet_until(clock_timestamp(), max(p.timezone)) FROM crm.preferences p WHERE p.customer_id = m.customer_id), worker, j.attempt);
-		ELSIF NOT d.allowed THEN
-			PERFORM crm.skip_message(m.message_id, d.reason, d.decision);
-		ELSE
+		IF crm.reason_not_to_send(j.payload->>'message_id', j.job_id, j.attempt, worker) IS NULL THEN
+			SELECT * INTO m FROM crm.messages v WHERE v.message_id = j.payload->>'message_id';
 			job_id := j.job_id;
 			attempt := j.attempt;
 			message_id := m.message_id;
@@ -149,13 +185,7 @@ BEGIN
 			campaign_id := m.campaign_id;
 			template_id := m.template_id;
 			content := m.content;
-			SELECT CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO recipient FROM crm.customers c WHERE c.customer_id = m.customer_id;
-			IF recipient = '***' THEN
-				RAISE insufficient_privilege USING
-					MESSAGE = 'permission denied to see whom messages go to',
-					DETAIL = format('Addresses and numbers are personal data, which role "%s" may not see. No message was lent.', current_user),
-					HINT = format('Let the owner of the extension call: SELECT eventsource.grant_personal_data(%L).', current_user);
-			END IF;
+			recipient := crm.recipient(m.customer_id, m.channel);
 			RETURN NEXT;
 		END IF;
 	END LOOP;
@@ -188,7 +218,7 @@ COMMENT ON FUNCTION crm.complete_message(text, bigint, text, text, integer, text
 	'Says that a message went out; job_id, attempt, worker: as claim_messages() was told and said. Errors: ZE002 sent or skipped already, 42704 no such message, 55000 if it is not lent to this worker (any more), or is the job of another message.';
 
 CREATE FUNCTION crm.fail_message(message_id text, job_id bigint, error_code text, error_message text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
-		actor text DEFAULT NULL) RETURNS text
+		actor text DEFAULT NULL, retry_at timestamptz DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	m record;
@@ -201,14 +231,14 @@ BEGIN
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
 	PERFORM eventsource.lock_stream('message-' || message_id);
 	-- What the provider says may tell of a person: it goes into the event, where it is personal, and not to the job.
-	job_state := eventsource.fail(job_id, error_code, NULL, NULL, worker, attempt);
+	job_state := eventsource.fail(job_id, error_code, NULL, retry_at, worker, attempt);
 	PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
 			'errorType', error_code, 'errorMessage', error_message, 'retryable', job_state <> 'discarded', 'attempt', attempt)), actor => actor, occurred_at => clock_timestamp());
 	RETURN CASE job_state WHEN 'discarded' THEN 'failed' ELSE 'queued' END;
 END
 $$;
-COMMENT ON FUNCTION crm.fail_message(text, bigint, text, text, text, integer, text) IS
-	'Says that a message could not be sent, with a code of eventsource.error_codes: it is tried again, if the code says that this may help and attempts are left, or given up, and a dead letter. INVALID_RECIPIENT by e-mail says that the address takes no mail. Returns queued or failed. Errors: 55000 if it is not lent to this worker (any more), or is the job of another message.';
+COMMENT ON FUNCTION crm.fail_message(text, bigint, text, text, text, integer, text, timestamptz) IS
+	'Says that a message could not be sent, with a code of eventsource.error_codes: it is tried again, if the code says that this may help and attempts are left, or given up, and a dead letter. retry_at: not before (NULL: as the queue says). INVALID_RECIPIENT by e-mail says that the address takes no mail. Returns queued or failed. Errors: 55000 if it is not lent to this worker (any more), or is the job of another message.';
 
 CREATE FUNCTION crm.record_message_event(message_id text, event_type text, data jsonb DEFAULT '{}', actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -24,7 +24,7 @@ CREATE FUNCTION crm.reader_functions() RETURNS name[]
 		'lead_channels', 'lead_collapse_events', 'lead_flag_rules',
 		'lead_owner_at', 'lead_reason_defaults', 'lead_reason_events', 'lead_sentence', 'lead_signals',
 		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'personal_visits',
-		'quiet_until', 'resolve_identity', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
+		'quiet_until', 'recipient', 'resolve_identity', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
 		'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions',
 		'unknown_journey_types', 'visitor_id']::name[]
 $$;
@@ -34,7 +34,7 @@ CREATE FUNCTION crm.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT ARRAY['ack_integration', 'add_lead_note', 'add_to_cart', 'add_to_segment', 'append_to_cart', 'append_to_lead', 'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'close_customer', 'claim_messages', 'clear_lead_flag', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
 				 'create_lead', 'deactivate_customer', 'deliver_order', 'discard_message', 'fail_message', 'fail_payment', 'fail_refund', 'erase_customer', 'expect_found', 'expect_free_address', 'expect_installed', 'expect_job', 'expect_new_snapshots', 'grant_consent', 'import_channel', 'import_event', 'import_log', 'import_rows', 'import_xes_row', 'intake', 'intake_one', 'link_identity', 'take_traits', 'try_timestamptz', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'nack_integration', 'pause_campaign', 'pause_campaigns', 'place_order', 'poll_integration', 'post_to_ledger', 'redrive_message', 'reactivate_customer', 'request_erasure', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_integration', 'record_payment', 'record_signal', 'register_customer',
-				 'remove_from_cart', 'remove_from_segment', 'renew_consent', 'resume_campaign', 'resume_campaigns', 'retry_payment', 'revert_erasure', 'revoke_consent', 'send_message', 'set_lead_flag', 'ship_order', 'skip_message', 'start_checkout', 'stored_token_hash', 'tick_leads', 'token_hash', 'trigger_campaign', 'transition_lead',
+				 'remove_from_cart', 'remove_from_segment', 'renew_consent', 'resume_campaign', 'resume_campaigns', 'retry_payment', 'revert_erasure', 'revoke_consent', 'reason_not_to_send', 'record_delivery', 'render_message', 'send_message', 'set_lead_flag', 'ship_order', 'skip_message', 'start_checkout', 'stored_token_hash', 'tick_leads', 'token_hash', 'trigger_campaign', 'transition_lead',
 				 'update_preferences', 'update_profile', 'verify_email']::name[]
 $$;
 COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what writers call, besides.';

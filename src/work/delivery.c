@@ -23,6 +23,24 @@
 #define MAX_DETAILS		8192	/* bytes of text */
 #define SHOWN_CHARACTERS	100
 
+typedef enum Outcome
+{
+	OUTCOME_SENT,
+	OUTCOME_SKIPPED,			/* nothing was sent, and is not to be */
+	OUTCOME_FAILED,
+	OUTCOME_COUNT,
+} Outcome;
+
+static const struct
+{
+	const char *name;
+	const char *event_type;
+}			outcomes[OUTCOME_COUNT] = {
+	[OUTCOME_SENT] = {"sent", "MessageSent"},
+	[OUTCOME_SKIPPED] = {"skipped", "MessageSkipped"},
+	[OUTCOME_FAILED] = {"failed", "MessageFailed"},
+};
+
 PG_FUNCTION_INFO_V1(eventsource_record_delivery);
 extern Datum eventsource_complete(PG_FUNCTION_ARGS);
 extern Datum eventsource_fail(PG_FUNCTION_ARGS);
@@ -31,7 +49,7 @@ extern Datum eventsource_fail(PG_FUNCTION_ARGS);
 typedef struct Delivery
 {
 	int64		job;
-	bool		is_sent;
+	Outcome		outcome;		/* OUTCOME_COUNT: none of them */
 	const text *error_code;
 	Jsonb	   *details;
 	const text *worker;
@@ -44,6 +62,7 @@ typedef struct Delivery
 } Delivery;
 
 static void read_delivery(FunctionCallInfo fcinfo, Delivery *delivery);
+static Outcome to_outcome(const text *name);
 static void check_outcome(const text *outcome, const Delivery *delivery);
 static void check_category(const text *category);
 static void check_details(Jsonb *details);
@@ -68,7 +87,7 @@ eventsource_record_delivery(PG_FUNCTION_ARGS)
 	read_delivery(fcinfo, &delivery);
 	if (append_event(&delivery))
 		PG_RETURN_TEXT_P(cstring_to_text("recorded"));
-	if (!delivery.is_sent)
+	if (delivery.outcome == OUTCOME_FAILED)
 		PG_RETURN_DATUM(fail_job(&delivery));
 	complete_job(&delivery);
 	PG_RETURN_TEXT_P(cstring_to_text("done"));
@@ -91,7 +110,7 @@ read_delivery(FunctionCallInfo fcinfo, Delivery *delivery)
 	*delivery = (Delivery)
 	{
 		.job = PG_GETARG_INT64(0),
-			.is_sent = strcmp(text_to_cstring(outcome), "sent") == 0,
+			.outcome = to_outcome(outcome),
 			.error_code = es_job_text_argument(fcinfo, 2, "error_code", ES_MAX_WORD),
 			.details = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3),
 			.worker = PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4),
@@ -107,17 +126,28 @@ read_delivery(FunctionCallInfo fcinfo, Delivery *delivery)
 	check_details(delivery->details);
 }
 
+static Outcome
+to_outcome(const text *name)
+{
+	const char *said = text_to_cstring(name);
+	Outcome		outcome = 0;
+
+	while (outcome < OUTCOME_COUNT && strcmp(said, outcomes[outcome].name) != 0)
+		outcome++;
+	return outcome;
+}
+
 static void
 check_outcome(const text *outcome, const Delivery *delivery)
 {
-	bool		is_failed = strcmp(text_to_cstring(outcome), "failed") == 0;
+	bool		is_failed = delivery->outcome == OUTCOME_FAILED;
 
-	if ((delivery->is_sent || is_failed) && is_failed == (delivery->error_code != NULL) &&
+	if (delivery->outcome != OUTCOME_COUNT && is_failed == (delivery->error_code != NULL) &&
 		(is_failed || delivery->retry_after == NULL))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("a delivery was sent, or failed with an error code"),
+			 errmsg("a delivery was sent or skipped, or failed with an error code"),
 			 errdetail("The outcome is %s, the error code %s.", shown(outcome), shown(delivery->error_code)),
 			 errhint("SELECT * FROM eventsource.error_codes")));
 }
@@ -175,7 +205,7 @@ append_event(const Delivery *delivery)
 	es_draft_init(&draft);
 	draft.stream = cstring_to_text(psprintf("%s-" INT64_FORMAT, text_to_cstring(delivery->category),
 											delivery->job));
-	draft.type = cstring_to_text(delivery->is_sent ? "MessageSent" : "MessageFailed");
+	draft.type = cstring_to_text(outcomes[delivery->outcome].event_type);
 	draft.data = to_data(delivery);
 	if (delivery->event_position != 0)
 	{

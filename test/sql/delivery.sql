@@ -1,7 +1,7 @@
 \set ECHO none
 \i test/helpers.sql
 BEGIN;
-SELECT plan(35);
+SELECT plan(38);
 
 SELECT eventsource.append('delivery_order-1', 'placed') IS NULL AS done \gset
 
@@ -45,6 +45,12 @@ SELECT ok((SELECT run_at > now() + '59 minutes' FROM eventsource.jobs WHERE job_
 SELECT pg_temp.lend() AS job \gset
 SELECT is(eventsource.record_delivery(:job, 'failed', 'BAD_REQUEST', worker => 'me', attempt => 1), 'discarded', 'or given up, as the code says');
 SELECT is(pg_temp.story(:job), 'MessageFailed {"attempt": 1, "details": {}, "error_code": "BAD_REQUEST"}: discarded', 'which is an event, too');
+
+-- What is not to be sent.
+SELECT pg_temp.lend() AS job \gset
+SELECT throws_ok(format('SELECT eventsource.record_delivery(%s, %L, %L, worker => %L, attempt => 1)', :job, 'skipped', 'TIMEOUT', 'me'), '22023', NULL, 'what was skipped has no error');
+SELECT is(eventsource.record_delivery(:job, 'skipped', details => '{"reason": "no-consent"}', worker => 'me', attempt => 1), 'done', 'what is not to be sent ends the job, too');
+SELECT is(pg_temp.story(:job), 'MessageSkipped {"attempt": 1, "details": {"reason": "no-consent"}}: done', 'and is an event of its own');
 
 -- Whose the job is not.
 SELECT pg_temp.lend() AS job \gset

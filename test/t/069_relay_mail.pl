@@ -122,7 +122,23 @@ is(ask("SELECT count(*) FROM eventsource.events WHERE category = 'delivery' AND 
 	is(ask("SELECT result = (SELECT data->'details' FROM eventsource.events WHERE stream = 'delivery-$letter') FROM eventsource.jobs WHERE job_id = $letter"),
 		't', 'is in the event and in the result');
 	$before = ledger_of("$dir/mails");
+
+	# What the function declines.
+	ask(<<'SQL');
+CREATE FUNCTION shop.declined(payload jsonb, event_position bigint) RETURNS jsonb LANGUAGE sql STABLE AS $$ SELECT payload || '{"skip": "not any more"}' $$;
+SQL
+	my $declined = ask("SELECT eventsource.enqueue('letters', '{\"to\": \"bob\@example.com\", \"subject\": \"No\", \"text\": \"No\"}')");
+	($code, $err) = run_relay($node, '--queue=letters', '--render=shop.declined', "--smtp=smtp://127.0.0.1:$sink->{port}",
+		'--from=shop@example.com', '--smtp-plain', '--drain');
+	is("$code $err", '0 ', 'a function may decline');
+	is(story_of($declined), 'MessageSkipped: done', 'then nothing is sent, and that is recorded');
+	is(ask("SELECT data->'details'->>'reason' FROM eventsource.events WHERE stream = 'delivery-$declined'"), 'not any more', 'with the reason');
+	is(ledger_of("$dir/mails") - $before, 0, 'indeed');
 }
+my $not_declined = enqueue(skip => 'a payload has no say');
+run_relay($node, @mail, '--smtp-plain', '--drain');
+is(story_of($not_declined), 'MessageSent: done', 'a payload that says so is sent all the same');
+$before = ledger_of("$dir/mails");
 
 # ---- a server that does not say good-bye ----
 

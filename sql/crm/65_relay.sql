@@ -1,0 +1,83 @@
+-- The queues of messages and the relay (docs/relay.md): what it sends of a message, and
+-- what it says became of it.  Both decide and record as claim_messages() and its kin do,
+-- with the same locks in the same order.
+
+CREATE FUNCTION crm.render_message(payload jsonb, event_position bigint) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	id CONSTANT text := payload->>'message_id';
+	j record;
+	m record;
+	reason text;
+BEGIN
+	PERFORM crm.expect_new_snapshots();
+	SELECT v.customer_id INTO m FROM crm.messages v WHERE v.message_id = id;
+	PERFORM crm.expect_found(FOUND, format('message "%s"', id), 'messages');
+	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
+	PERFORM eventsource.lock_stream('message-' || id);
+	SELECT v.job_id, v.worker, v.attempt INTO j FROM eventsource.jobs v WHERE v.stream = 'message-' || id AND v.state = 'claimed' AND v.event_position = render_message.event_position;
+	IF NOT FOUND THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('message "%s" is lent to nobody', id),
+			DETAIL = 'Whether it may be sent is asked when it is sent, and what may not is skipped then.',
+			HINT = 'It is for eventsource-relay --render; can_contact() says what would be said now.';
+	END IF;
+	reason := crm.reason_not_to_send(id, j.job_id, j.attempt, j.worker);
+	IF reason IS NOT NULL THEN
+		RETURN jsonb_build_object('skip', reason);
+	END IF;
+	SELECT * INTO m FROM crm.messages v WHERE v.message_id = id;
+	RETURN jsonb_strip_nulls(jsonb_build_object('to', crm.recipient(m.customer_id, m.channel),
+		'subject', coalesce(m.content->>'subject', m.content->>'title'), 'text', coalesce(m.content->>'text', m.content->>'body', m.content->>'message'),
+		'message_id', id, 'customer_id', m.customer_id, 'channel', m.channel, 'message_class', m.message_class, 'topic', m.topic,
+		'campaign_id', m.campaign_id, 'template_id', m.template_id, 'content', m.content));
+END
+$$;
+COMMENT ON FUNCTION crm.render_message(jsonb, bigint) IS
+	'For eventsource-relay --render: what a job of queue crm_<channel> sends, after asking again whether it may. to: address or number; subject (of content: subject or title) and text (text, body or message); and message_id, customer_id, channel, message_class, topic, campaign_id, template_id, content, for a function of yours that calls this one and adds text of templates. {"skip": reason} if it may not be sent (any more): then the message is skipped, or put off while it is quiet. payload, event_position: those of the job, which is lent to somebody. Errors: 42501 without the right to see personal data, 55000 if the job is lent to nobody, 42704 no such message, 0A000 in REPEATABLE READ.';
+
+CREATE FUNCTION crm.record_delivery(job_id bigint, outcome text, error_code text DEFAULT NULL, details jsonb DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
+		message text DEFAULT NULL, retry_after interval DEFAULT NULL, queue text DEFAULT NULL, event_position bigint DEFAULT NULL, category text DEFAULT NULL) RETURNS text
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	j record;
+	m record;
+BEGIN
+	PERFORM crm.expect_new_snapshots();
+	IF (outcome IN ('sent', 'skipped', 'failed')) IS NOT TRUE OR (outcome = 'failed') <> (error_code IS NOT NULL) THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'a message was sent or skipped, or failed with an error code',
+			DETAIL = format('The outcome is %L, the error code %L.', outcome, error_code),
+			HINT = 'SELECT * FROM eventsource.error_codes';
+	END IF;
+	SELECT v.message_id, v.customer_id, v.channel, v.message_class, v.topic INTO m
+	  FROM eventsource.jobs q JOIN crm.messages v ON q.stream = 'message-' || v.message_id WHERE q.job_id = record_delivery.job_id;
+	PERFORM crm.expect_found(FOUND, format('message of job %s', job_id), 'messages');
+	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
+	PERFORM eventsource.lock_stream('message-' || m.message_id);
+	SELECT q.state, q.worker, q.attempt, q.error_code INTO j FROM eventsource.jobs q WHERE q.job_id = record_delivery.job_id;
+	-- It was said before, and the answer was lost on its way; or render_message() saw to it.
+	IF j.state <> 'claimed' AND j.attempt = attempt AND (CASE outcome
+			WHEN 'sent' THEN j.state = 'done' WHEN 'failed' THEN j.error_code IS NOT DISTINCT FROM error_code ELSE true END) THEN
+		RETURN 'recorded';
+	ELSIF (j.state, j.worker, j.attempt) IS DISTINCT FROM ('claimed', worker, attempt) THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('job %s is not lent to this worker any more', job_id),
+			DETAIL = format('It is %s, attempt %s; message "%s" may have been skipped meanwhile.', j.state, j.attempt, m.message_id),
+			HINT = 'Whoever has it now says what becomes of it.';
+	END IF;
+	CASE outcome
+		WHEN 'sent' THEN
+			PERFORM crm.complete_message(m.message_id, job_id, details->>'id', worker, attempt);
+		WHEN 'failed' THEN
+			PERFORM crm.fail_message(m.message_id, job_id, error_code, message, worker, attempt, retry_at => clock_timestamp() + retry_after);
+		ELSE
+			PERFORM crm.skip_message(m.message_id, coalesce(details->>'reason', 'not-rendered'), d.decision)
+			   FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id) d;
+	END CASE;
+	RETURN (SELECT q.state FROM eventsource.jobs q WHERE q.job_id = record_delivery.job_id);
+END
+$$;
+COMMENT ON FUNCTION crm.record_delivery(bigint, text, text, jsonb, text, integer, text, interval, text, bigint, text) IS
+	'For eventsource-relay --record: says what became of a message that it was lent, as complete_message() and fail_message() do; skipped: it is not to be sent, for the reason in details. The arguments are those of eventsource.record_delivery(). The id in details becomes the message''s provider_message_id; message goes into the event, where it is personal, and not to the job. queue, event_position, category: not used, there is no stream of its own. Returns the new state of the job; an attempt is recorded once: called again it changes nothing and returns recorded. Errors: 55000 if the job is not lent to this worker any more, 42704 if it sends no message, 22023 another outcome.';
