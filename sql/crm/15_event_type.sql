@@ -1,5 +1,7 @@
 -- The catalogue: every event type of the documents, as data.  install() registers
 -- what is here.  A type has one name: others that are in use are aliases.
+-- Names are the documents': of leads in snake_case, of all else in CamelCase.  setting_changed
+-- is ours, and written as the settings are that it tells of.
 
 CREATE FUNCTION crm.catalogue() RETURNS TABLE (type text, category text, phase text, required text[], optional text[], description text)
 	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$

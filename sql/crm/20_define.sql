@@ -128,7 +128,6 @@ CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jso
 		run_at text DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM set_config('eventsource_crm.reactions', concat_ws(E'\n', nullif(current_setting('eventsource_crm.reactions', true), ''), name), true);
 	IF EXISTS (SELECT FROM eventsource.reactions r
 				WHERE r.name = put_reaction.name AND r.category = put_reaction.category AND r.type = put_reaction.type
 				  AND crm.in_one_line(r.action::text) = crm.in_one_line(put_reaction.action::text)
@@ -144,50 +143,46 @@ $$;
 COMMENT ON FUNCTION crm.put_reaction(text, text, text, jsonb, text, text, jsonb, text) IS
 	'Private, for install() and campaigns: a reaction as it should be; returns 1 if it was not. Errors: ZE011.';
 
+-- Beside it a table as it should be is made, under a name that no session has, and compared.
 CREATE FUNCTION crm.put_table(name text, columns text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	wanted CONSTANT text := format('pg_temp.%I', 'crm_table_' || pg_current_xact_id());
 	missing text;
+	others text;
 BEGIN
 	IF to_regclass(format('crm.%I', name)) IS NULL THEN
 		EXECUTE format('CREATE TABLE crm.%I (%s)', name, columns);
 		RETURN;
 	END IF;
-	EXECUTE format('CREATE TEMP TABLE crm_table (%s) ON COMMIT DROP', columns);
-	SELECT string_agg(format('ADD COLUMN %I %s', a.attname, format_type(a.atttypid, a.atttypmod))
-					  || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
+	EXECUTE format('CREATE TABLE %s (%s)', wanted, columns);
+	SELECT string_agg(format('ADD COLUMN %I %s', a.attname, a.type) || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
 					  || CASE WHEN d.adbin IS NULL THEN ''
-							  ELSE format(CASE WHEN a.attgenerated = '' THEN ' DEFAULT %s' ELSE ' GENERATED ALWAYS AS (%s) STORED' END, pg_get_expr(d.adbin, d.adrelid)) END,
-					  ', ' ORDER BY a.attnum) INTO missing
-	  FROM pg_attribute a
+							  ELSE format(CASE WHEN a.attgenerated = '' THEN ' DEFAULT %s' ELSE ' GENERATED ALWAYS AS (%s) STORED' END,
+										  pg_get_expr(d.adbin, d.adrelid)) END,
+					  ', ' ORDER BY a.attnum) FILTER (WHERE t.attname IS NULL),
+		   string_agg(format('%I is %s%s and is to be %s%s', a.attname, t.type, CASE WHEN t.attnotnull THEN ' NOT NULL' ELSE '' END,
+							 a.type, CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END), '; ' ORDER BY a.attnum)
+			 FILTER (WHERE (t.type, t.attnotnull) <> (a.type, a.attnotnull))
+	  INTO missing, others
+	  FROM (SELECT *, format_type(x.atttypid, x.atttypmod) AS type FROM pg_attribute x WHERE x.attrelid = wanted::regclass AND x.attnum > 0) a
 	  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-	 WHERE a.attrelid = 'pg_temp.crm_table'::regclass AND a.attnum > 0
-	   AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = format('crm.%I', put_table.name)::regclass AND t.attname = a.attname);
-	DROP TABLE pg_temp.crm_table;
+	  LEFT JOIN (SELECT *, format_type(x.atttypid, x.atttypmod) AS type FROM pg_attribute x) t
+		ON t.attrelid = format('crm.%I', put_table.name)::regclass AND t.attname = a.attname;
+	EXECUTE 'DROP TABLE ' || wanted;
+	IF others IS NOT NULL THEN
+		RAISE datatype_mismatch USING
+			MESSAGE = format('table crm.%s has columns that are not as they should be', name),
+			DETAIL = others || '.',
+			HINT = 'Put them right by ALTER TABLE, and call install() again.';
+	END IF;
 	IF missing IS NOT NULL THEN
 		EXECUTE format('ALTER TABLE crm.%I %s', name, missing);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION crm.put_table(text, text) IS
-	'Private, for install(): a table, or the columns that another version of it had not.';
-
-CREATE FUNCTION crm.drop_other_reactions() RETURNS integer
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	r text;
-	changed integer := 0;
-BEGIN
-	FOR r IN SELECT d.name FROM eventsource.reactions d
-			  WHERE d.name LIKE 'crm\_%' AND d.name <> ALL (string_to_array(current_setting('eventsource_crm.reactions'), E'\n')) LOOP
-		PERFORM eventsource.drop_reaction(r);
-		changed := changed + 1;
-	END LOOP;
-	RETURN changed;
-END
-$$;
-COMMENT ON FUNCTION crm.drop_other_reactions() IS
-	'Private, for install(): ends reactions of an earlier version (their names begin with crm_) that it has not put; returns how many.';
+	'Private, for install(): a table, or the columns that another version of it had not. Errors: 42804 if one that it had is of another type, or NOT NULL and is not to be, or the reverse.';
 
 CREATE FUNCTION crm.drop_view(name text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -214,17 +209,18 @@ CREATE FUNCTION crm.is_view_so(name text, description text, columns jsonb, query
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	v CONSTANT regclass := to_regclass(format('crm.%I', name));
+	wanted CONSTANT text := format('pg_temp.%I', 'crm_view_' || pg_current_xact_id());
 	is_so boolean;
 BEGIN
 	IF v IS NULL THEN
 		RETURN false;
 	END IF;
-	EXECUTE format('CREATE TEMP VIEW crm_is_view_so AS %s', query);
-	is_so := pg_get_viewdef(v) = pg_get_viewdef('pg_temp.crm_is_view_so'::regclass)
+	EXECUTE format('CREATE VIEW %s AS %s', wanted, query);
+	is_so := pg_get_viewdef(v) = pg_get_viewdef(wanted::regclass)
 		AND obj_description(v, 'pg_class') IS NOT DISTINCT FROM description
 		AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = v AND a.attnum > 0 AND NOT a.attisdropped
 						   AND col_description(v, a.attnum) IS DISTINCT FROM columns ->> a.attname);
-	DROP VIEW pg_temp.crm_is_view_so;
+	EXECUTE 'DROP VIEW ' || wanted;
 	RETURN is_so;
 END
 $$;
@@ -257,12 +253,15 @@ BEGIN
 		END IF;
 	END LOOP;
 	IF untold IS NOT NULL THEN
-		RAISE EXCEPTION 'view crm.% says nothing of its columns %', name, untold;
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('view crm.%s says nothing of columns of its own', name),
+			DETAIL = format('Of these: %s.', untold),
+			HINT = 'Describe each column of the query in "columns".';
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION crm.put_view(text, text, jsonb, text) IS
-	'Private, for install(): a view as it should be, each of its columns with a comment.';
+	'Private, for install(): a view as it should be, each of its columns with a comment. Errors: 22023 if one has none.';
 
 -- The reader asks; what belongs to a person is shown to who may see it.
 CREATE FUNCTION crm.masked(value text) RETURNS text
@@ -340,7 +339,7 @@ $$;
 COMMENT ON FUNCTION crm.expect_installed() IS 'Private, for commands that read no view of ours. Errors: 55000 before install().';
 
 CREATE FUNCTION crm.expect_found(is_found boolean, what text, view_name text) RETURNS void
-	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF is_found IS NOT TRUE THEN
 		RAISE undefined_object USING

@@ -33,10 +33,10 @@ $$;
 COMMENT ON FUNCTION crm.consent_expiry(text, timestamptz) IS 'Private, for commands: until when a consent lasts by the settings; NULL: an unknown purpose.';
 
 -- Two may register at once, so that only the index knows.
-CREATE FUNCTION crm.expect_free_address(error_message text) RETURNS void
-	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION crm.expect_free_address(constraint_name text) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF position('customer_email_is_taken' IN error_message) > 0 THEN
+	IF constraint_name = 'customer_email_is_taken' THEN
 		RAISE unique_violation USING
 			MESSAGE = 'the e-mail address is taken',
 			DETAIL = 'Another customer has it; upper and lower case are the same.',
@@ -55,6 +55,7 @@ CREATE FUNCTION crm.register_customer(email text, terms_version text, source tex
 DECLARE
 	at CONSTANT timestamptz := coalesce(occurred_at, now());
 	seen CONSTANT jsonb := jsonb_build_object('ipAddress', ip_address, 'userAgent', user_agent);
+	refused_by text;
 BEGIN
 	IF terms_version IS NULL THEN
 		RAISE invalid_parameter_value USING
@@ -76,7 +77,8 @@ BEGIN
 		  ) e (n, type, data, is_wanted)
 		 WHERE e.is_wanted));
 EXCEPTION WHEN unique_violation THEN
-	PERFORM crm.expect_free_address(SQLERRM);
+	GET STACKED DIAGNOSTICS refused_by = CONSTRAINT_NAME;
+	PERFORM crm.expect_free_address(refused_by);
 	RAISE;
 END
 $$;
@@ -96,6 +98,7 @@ CREATE FUNCTION crm.change_email(customer_id text, new_email text, ip_address te
 DECLARE
 	at CONSTANT timestamptz := coalesce(occurred_at, now());
 	token CONSTANT text := crm.new_token();
+	refused_by text;
 BEGIN
 	PERFORM eventsource.append('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_strip_nulls(jsonb_build_object('newEmail', new_email,
 				'requiresVerification', true, 'ipAddress', ip_address, 'userAgent', user_agent)), actor => actor, occurred_at => at);
@@ -103,7 +106,8 @@ BEGIN
 				'expiresAt', crm.json_time(at + crm.setting('verification_term')::interval)), actor => actor, occurred_at => at);
 	RETURN token;
 EXCEPTION WHEN unique_violation THEN
-	PERFORM crm.expect_free_address(SQLERRM);
+	GET STACKED DIAGNOSTICS refused_by = CONSTRAINT_NAME;
+	PERFORM crm.expect_free_address(refused_by);
 	RAISE;
 END
 $$;
@@ -265,15 +269,3 @@ CREATE FUNCTION crm.resume_campaigns(customer_id text, channel text DEFAULT NULL
 $$;
 COMMENT ON FUNCTION crm.resume_campaigns(text, text, text, text) IS
 	'Ends what pause_campaigns() began; what was skipped meanwhile stays skipped. Errors: ZE002 deleted or unknown customer, ZE007 unknown channel.';
-
--- Who takes consent back gets no campaigns on that channel until he gives it again.
-CREATE FUNCTION crm.put_customer_reactions() RETURNS integer
-	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-	SELECT crm.put_reaction('crm_consent_revoked', 'customer', 'ConsentRevoked', jsonb_build_object('append', 'CampaignsPaused', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
-			'data', $expr$ jsonb_build_object('channel', event.data->'channel', 'reason', 'consent-revoked') $expr$),
-			condition => $expr$ event.data->>'purpose' = 'marketing' AND NOT row.paused ? (event.data->>'channel') $expr$)
-		 + crm.put_reaction('crm_consent_granted', 'customer', 'ConsentGranted', jsonb_build_object('append', 'CampaignsResumed', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
-			'data', $expr$ jsonb_build_object('channel', event.data->'channel', 'reason', 'consent-granted') $expr$),
-			condition => $expr$ event.data->>'purpose' = 'marketing' AND row.paused->>(event.data->>'channel') = 'consent-revoked' $expr$)
-$$;
-COMMENT ON FUNCTION crm.put_customer_reactions() IS 'Private, for install(): what follows from events of customers.';

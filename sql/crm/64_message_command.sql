@@ -259,19 +259,3 @@ END
 $$;
 COMMENT ON FUNCTION crm.record_message_event(text, text, jsonb, text, timestamptz) IS
 	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked. Errors: ZE002 not sent, ZE007 bad data, 42704 no such message.';
-
-CREATE FUNCTION crm.put_message_reactions() RETURNS integer
-	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-	SELECT sum(crm.put_reaction('crm_queue_' || c.channel, 'message', 'MessageQueued', jsonb_build_object('enqueue', 'crm_' || c.channel,
-				'payload', $expr$ jsonb_build_object('message_id', event.key) $expr$),
-				condition => format($expr$ event.data->>'channel' = %L $expr$, c.channel), key => 'event.key'))::integer
-		 + crm.put_reaction('crm_unqueue', 'message', 'MessageSkipped', '{"cancel": ["crm_queue_email", "crm_queue_sms", "crm_queue_push"]}', key => 'event.key')
-		 + crm.put_reaction('crm_bounced', 'message', 'MessageBounced', jsonb_build_object('append', 'CustomerEmailInvalidated', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
-				'data', $expr$ jsonb_build_object('reason', 'bounced-permanent') $expr$),
-				condition => $expr$ event.data->>'channel' = 'email' AND event.data->>'bounceType' = 'permanent' $expr$)
-		 + crm.put_reaction('crm_invalid_recipient', 'message', 'MessageFailed', jsonb_build_object('append', 'CustomerEmailInvalidated', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'customer-' || (event.data->>'customerId') $expr$,
-				'data', $expr$ jsonb_build_object('reason', 'bounced-permanent') $expr$),
-				condition => $expr$ event.data->>'channel' = 'email' AND event.data->>'errorType' = 'INVALID_RECIPIENT' $expr$)
-	  FROM (VALUES ('email'), ('sms'), ('push')) c (channel)
-$$;
-COMMENT ON FUNCTION crm.put_message_reactions() IS 'Private, for install(): what follows from events of messages.';

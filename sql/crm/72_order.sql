@@ -230,37 +230,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.put_orders() IS 'Private, for install(): tables, projections and state machine of orders.';
-
--- A payment that completes an order confirms it, once; one that failed is tried again
--- later, so often; a cart that was ordered is not left alone.
-CREATE FUNCTION crm.put_order_reactions() RETURNS integer
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	-- Never longer than a month, which no arithmetic of what is set passes.
-	wait CONSTANT text := format($expr$ event.occurred_at + %L::interval * least(%s ^ least(row.failures, 20), greatest(%s, 1)) $expr$, crm.setting('payment_backoff')::interval,
-			crm.setting('payment_backoff_factor')::numeric, round(2592000 / greatest(extract(epoch FROM crm.setting('payment_backoff')::interval), 1), 4));
-BEGIN
-	RETURN crm.put_reaction('crm_confirm_order', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'OrderConfirmed', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
-			'data', format($expr$ jsonb_build_object('customerId', event.data->'customerId', 'confirmationNumber', 'C-' || event.position,
-				'estimatedDelivery', to_char(event.occurred_at AT TIME ZONE 'UTC' + %L::interval, 'YYYY-MM-DD')) $expr$, crm.setting('delivery_term'))), condition => $expr$ state = 'confirmed' $expr$)
-		+ crm.put_reaction('crm_schedule_retry', 'order', 'PaymentFailed', jsonb_build_object('append', 'RetryScheduled', 'occurred_at', 'event.occurred_at', 'stream', 'event.stream',
-			'data', format($expr$ jsonb_build_object('customerId', event.data->'customerId', 'paymentId', event.data->'paymentId', 'attempt', event.data->'attempt', 'maxAttempts', %s,
-				'retryAt', to_char(%s, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) $expr$, crm.setting('payment_retries')::integer, wait)), condition => $expr$ event.data->>'givenUp' = 'false' $expr$)
-		+ crm.put_reaction('crm_retry_payment', 'order', 'RetryScheduled', jsonb_build_object('enqueue', 'crm_payment',
-			'payload', $expr$ jsonb_build_object('order_id', event.key, 'payment_id', event.data->'paymentId', 'attempt', event.data->'attempt') $expr$),
-			key => 'event.key', run_at => $expr$ (event.data->>'retryAt')::timestamptz $expr$)
-		+ (SELECT sum(crm.put_reaction('crm_no_retry_' || lower(t.type), 'order', t.type, '{"cancel": "crm_retry_payment"}', key => 'event.key'))::integer
-			 FROM (VALUES ('PaymentSucceeded'), ('OrderCancelled'), ('PaymentInitiated')) t (type))
-		+ crm.put_reaction('crm_convert_cart', 'order', 'OrderPlaced', jsonb_build_object('append', 'CartConverted', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'cart-' || (event.data->>'cartId') $expr$,
-			'data', $expr$ jsonb_build_object('orderId', event.key, 'customerId', event.data->'customerId') $expr$), condition => $expr$ event.data->>'cartId' IS NOT NULL $expr$)
-		+ crm.put_reaction('crm_reopen_cart', 'order', 'OrderCancelled', jsonb_build_object('append', 'CartReopened', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'cart-' || row.cart_id $expr$,
-			'data', $expr$ jsonb_build_object('orderId', event.key, 'customerId', event.data->'customerId') $expr$), condition => $expr$ row.cart_id IS NOT NULL $expr$)
-		+ crm.put_reaction('crm_charge', 'order', 'PaymentSucceeded', jsonb_build_object('append', 'ChargePosted', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'account-' || (event.data->>'customerId') $expr$,
-			'data', $expr$ jsonb_build_object('customerId', event.data->'customerId', 'orderId', event.key, 'amount', event.data->'amount', 'currency', event.data->'currency',
-				'reference', 'payment ' || (event.data->>'paymentId')) $expr$), condition => $expr$ (event.data->>'amount')::numeric > 0 $expr$, settings => '{"imports": true}')
-		+ crm.put_reaction('crm_pay_back', 'order', 'RefundCompleted', jsonb_build_object('append', 'RefundPosted', 'occurred_at', 'event.occurred_at', 'stream', $expr$ 'account-' || (event.data->>'customerId') $expr$,
-			'data', $expr$ jsonb_build_object('customerId', event.data->'customerId', 'orderId', event.key, 'amount', event.data->'amount', 'currency', event.data->'currency',
-				'reference', 'refund ' || (event.data->>'refundId')) $expr$), settings => '{"imports": true}');
-END
-$$;
-COMMENT ON FUNCTION crm.put_order_reactions() IS 'Private, for install(): what follows from events of orders.';

@@ -251,10 +251,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.segments_due(eventsource.events, jsonb) IS 'Private, for reactions: works out the segments of an order''s customer.';
-
-CREATE FUNCTION crm.put_segment_reactions() RETURNS integer
-	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-	SELECT sum(crm.put_reaction('crm_segments_' || lower(t.type), 'order', t.type, '{"call": "crm.segments_due(eventsource.events,jsonb)"}', key => $expr$ event.data->>'customerId' $expr$))::integer
-	  FROM (VALUES ('PaymentSucceeded'), ('OrderDelivered'), ('RefundCompleted')) t (type)
-$$;
-COMMENT ON FUNCTION crm.put_segment_reactions() IS 'Private, for install(): what orders mean to segments.';

@@ -23,6 +23,24 @@ END
 $$;
 COMMENT ON FUNCTION crm.expect_own_schema() IS 'Private, for install(): everything in schema crm belongs to the owner of the extension, or to a superuser. Errors: 42501.';
 
+-- What came into the core together with this version. The core's own version tells nothing of it before a first release.
+CREATE FUNCTION crm.expect_core(needed text[] DEFAULT '{"eventsource.claim(text, integer, interval, text, bigint[])", "eventsource.check_definitions()",
+		"eventsource.window_funnel(interval, text, timestamptz, boolean[])"}') RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	missing CONSTANT text := (SELECT string_agg(f, ', ' ORDER BY n) FROM unnest(needed) WITH ORDINALITY x (f, n) WHERE to_regprocedure(f) IS NULL);
+BEGIN
+	IF missing IS NOT NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = 'eventsource_crm needs a newer eventsource',
+			DETAIL = format('It has no %s.', missing),
+			HINT = 'ALTER EXTENSION eventsource UPDATE; where there is no newer version, install the eventsource that came with this eventsource_crm.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_core(text[]) IS
+	'Private, for install(): the functions of eventsource that an earlier build of it had not are there. Errors: 55000.';
+
 -- It has its owner's rights, so that an admin of the CRM may call it; it takes no arguments.
 CREATE FUNCTION crm.install() RETURNS integer
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
@@ -34,8 +52,7 @@ DECLARE
 	grants CONSTANT jsonb := (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM crm.view_grants() g);
 	changed integer;
 BEGIN
-	PERFORM eventsource.expect_owner();
-	PERFORM set_config('eventsource_crm.reactions', '', true);
+	PERFORM eventsource.expect_owner(), crm.expect_core();
 	-- One after the other.
 	PERFORM eventsource.lock_stream('crm_setting-install');
 	PERFORM crm.expect_own_schema();
@@ -63,8 +80,7 @@ BEGIN
 			('campaign_run', NULL, NULL, of_customer),
 			('crm_rule', NULL, NULL, NULL),
 			('crm_setting', NULL, NULL, NULL)) c (name, machine, context, subject));
-	changed := changed + crm.put_customer_reactions() + crm.put_message_reactions() + crm.put_order_reactions() + crm.put_segment_reactions()
-		+ crm.put_campaign_reactions(campaigns) + crm.drop_other_reactions();
+	changed := changed + crm.put_reactions() + crm.put_campaign_reactions(campaigns);
 	IF changed > 0 THEN
 		-- What is there already has the timeouts of a new version of its machine.
 		PERFORM eventsource.schedule_timeouts('lead'), eventsource.schedule_timeouts('cart');
@@ -74,7 +90,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.install() IS
-	'Makes or brings up to date what belongs to the CRM: event types, categories, state machines, projections, views. Returns how many definitions were new or different; 0 when all was there. Call it after CREATE EXTENSION and ALTER EXTENSION UPDATE; it may be called again. It is done with the rights of who made the extension. For him and admins of the CRM (grant_admin). Errors: 42501 for others, if he is not the owner of eventsource, or if something in schema crm belongs to somebody else; 42710 if a category is in use by others.';
+	'Makes or brings up to date what belongs to the CRM: event types, categories, state machines, projections, views. Returns how many definitions were new or different; 0 when all was there. Call it after CREATE EXTENSION and ALTER EXTENSION UPDATE; it may be called again. It is done with the rights of who made the extension. For him and admins of the CRM (grant_admin). Errors: 42501 for others, if he is not the owner of eventsource, or if something in schema crm belongs to somebody else; 55000 if eventsource is older than what this version needs; 42710 if a category is in use by others.';
 
 CREATE FUNCTION crm.put_catalogue_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -2,7 +2,7 @@
 \i test/own_database.sql
 -- The second extension: what it makes when, install() once and again, comments, rights, views for BI tools.
 CREATE EXTENSION eventsource_crm;
-SELECT plan(57);
+SELECT plan(63);
 
 CREATE TEMP VIEW crm_function AS
 SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace;
@@ -46,6 +46,10 @@ SELECT is((SELECT count(*) FROM eventsource.events), 0::bigint, 'and nothing is 
 
 -- ---- install() ----
 
+BEGIN;
+ALTER FUNCTION eventsource.check_definitions() RENAME TO checked_definitions;
+SELECT pg_temp.refuses('SELECT crm.install()', '55000', 'eventsource_crm needs a newer eventsource', 'a core that is too old is refused');
+ROLLBACK;
 SELECT cmp_ok(crm.install(), '>', 90, 'install() defines what there is');
 SELECT max(position) AS installed FROM eventsource.events \gset
 SELECT is(crm.install(), 0, 'a second time there is nothing to do');
@@ -125,9 +129,18 @@ SELECT crm.put_table('probe', $$ probe_id text PRIMARY KEY, n numeric(10, 2) NOT
 SELECT is((SELECT p::text FROM crm.probe p), '(1,1.50,,3.00)', 'a table has the columns that another version of it had not');
 SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY, said text') \g /dev/null
 SELECT is((SELECT p::text FROM crm.probe p), '(1,1.50,,3.00)', 'and loses none');
+SELECT pg_temp.refuses($$ SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY, said integer') $$, '42804',
+	'table crm.probe has columns that are not as they should be', 'one of another type is refused');
+SELECT pg_temp.refuses($$ SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY, said text NOT NULL') $$, '42804',
+	'table crm.probe has columns that are not as they should be', 'and one that may be NULL and is not to be');
+CREATE TEMP TABLE crm_table (x integer);
+SELECT lives_ok($$ SELECT crm.put_table('probe', 'probe_id text PRIMARY KEY, said text') $$, 'whatever temporary tables the session has');
 DROP TABLE crm.probe;
+SELECT pg_temp.refuses($$ SELECT crm.put_view('probe', 'A probe.', '{"a": "What it is."}', 'SELECT 1 AS a, 2 AS b') $$, '22023',
+	'view crm.probe says nothing of columns of its own', 'a view says what its columns are');
 
 -- Reactions that no version makes any more.
+SELECT set_eq($$ SELECT r.name, r.category, r.type FROM eventsource.reactions r $$, 'SELECT r.name, r.category, r.type FROM crm.reactions() r', 'reactions are those of one list');
 SELECT eventsource.create_reaction('crm_gone', 'lead', 'lead_assigned', action => '{"enqueue": "gone"}') \g /dev/null
 SELECT is(crm.install(), 1, 'a reaction of before is dropped');
 SELECT is((SELECT count(*) FROM eventsource.reactions WHERE name = 'crm_gone'), 0::bigint, 'it is gone');
