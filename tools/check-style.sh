@@ -42,6 +42,9 @@ done < <(find src relay sql/core sql/crm bench examples tools test Makefile .ci 
 # A name that begins with - is an option to every command.
 git ls-files 2>/dev/null | grep -E '(^|/)-' && complain "names that begin with -"
 
+# Another guard, or a mistyped name, refuses with the same SQLSTATE: a test says by what.
+grep -nE "throws_ok\(.*', NULL," test/sql/crm_*.sql && complain "a refusal without its guard or message: pg_temp.refused() of test/own_database.sql"
+
 if command -v shellcheck >/dev/null; then
 	{ find tools bench test .ci -type f \( -name '*.sh' -o -path .ci/run \) -print0 2>/dev/null || true; } |
 		xargs -0 shellcheck -x -P tools || bad=1

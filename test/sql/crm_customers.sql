@@ -7,18 +7,6 @@ SELECT plan(89);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
--- How a command is refused: SQLSTATE and constraint; "done" if it is not.
-CREATE FUNCTION pg_temp.outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	name text;
-BEGIN
-	EXECUTE command;
-	RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS name = CONSTRAINT_NAME;
-	RETURN trim(SQLSTATE || ' ' || name);
-END
-$$;
 CREATE FUNCTION pg_temp.types(customer text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(e.type, ' ' ORDER BY e.version) FROM eventsource.events e WHERE e.stream = 'customer-' || customer
 $$;

@@ -23,14 +23,14 @@ $$;
 
 SELECT crm.send_message('ada', 'email', 'hello', message_id => 'm1') \g /dev/null
 SELECT is_empty('SELECT * FROM crm.dead_letters', 'nothing is given up');
-SELECT throws_ok($$ SELECT crm.redrive_message('m1') $$, '55000', NULL, 'what waits is not sent again');
-SELECT throws_ok($$ SELECT crm.redrive_message('nope') $$, '55000', NULL, 'nor what is not there');
+SELECT pg_temp.refused($$ SELECT crm.redrive_message('m1') $$, '55000 message "m1" is not given up', 'what waits is not sent again');
+SELECT pg_temp.refused($$ SELECT crm.redrive_message('nope') $$, '55000 message "nope" is not given up', 'nor what is not there');
 SELECT is(pg_temp.failed('m1', 'REJECTED'), 'failed', 'a message is given up');
 SELECT is((SELECT concat_ws(' ', message_id, customer_id, channel, template_id, error_type, is_retryable, failure_count) FROM crm.dead_letters), 'm1 ada email hello REJECTED f 1', 'it is seen');
 SELECT is(crm.redrive_message('m1', 'agent:joe'), 'queued', 'and sent again');
 SELECT is_empty('SELECT * FROM crm.dead_letters', 'then it is none any more');
 SELECT is((SELECT actor FROM eventsource.events WHERE stream = 'message-m1' ORDER BY version DESC LIMIT 1), 'agent:joe', 'by whom, is recorded');
-SELECT throws_ok($$ SELECT crm.redrive_message('m1') $$, '55000', NULL, 'once');
+SELECT pg_temp.refused($$ SELECT crm.redrive_message('m1') $$, '55000 message "m1" is not given up', 'once');
 SELECT is((SELECT string_agg(message_id || ' ' || template_id || ' ' || attempt, ', ') FROM crm.claim_messages('email', 10)), 'm1 hello 1', 'who sends it gets the same message, as if for the first time');
 SELECT is((crm.complete_message('m1')).state, 'sent', 'it is sent');
 SELECT is((SELECT string_agg(type, ' ' ORDER BY version) FROM eventsource.events WHERE stream = 'message-m1'), 'MessageQueued MessageFailed MessageQueued MessageSent', 'all of it is in its history');
@@ -56,7 +56,7 @@ SELECT crm.send_message('dee', 'email', 'hello', message_id => 'm4') \g /dev/nul
 SELECT pg_temp.failed('m4', 'BOUNCED') \g /dev/null
 SELECT is((crm.discard_message('m4', 'called-instead', 'agent:joe')).state, 'skipped', 'one is put away');
 SELECT is((SELECT status || ' ' || skip_reason FROM crm.messages WHERE message_id = 'm4'), 'skipped called-instead', 'with a reason');
-SELECT throws_ok($$ SELECT crm.discard_message('m4', 'again') $$, '55000', NULL, 'once');
+SELECT pg_temp.refused($$ SELECT crm.discard_message('m4', 'again') $$, '55000 message "m4" is not given up', 'once');
 SELECT is_empty('SELECT * FROM crm.dead_letters', 'nothing is left to look at');
 
 -- ---- how often, and what codes say ----

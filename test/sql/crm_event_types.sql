@@ -54,8 +54,8 @@ SELECT is_empty($$ SELECT p.type, f FROM payload p, jsonb_object_keys(p.data) f
 	WHERE pg_temp.refusal_of(p.category, p.type, jsonb_set(p.data, ARRAY[f], '[{"no": "such thing"}, 7]')) IS DISTINCT FROM 'ZE007' $$, 'with a value of another kind in any field, too');
 SELECT is_empty($$ SELECT p.type FROM payload p
 	WHERE pg_temp.refusal_of(p.category, p.type, p.data || '{"socialSecurityNumber": "1"}') IS DISTINCT FROM 'ZE007' $$, 'and with a field that nobody told of');
-SELECT throws_ok($$ SELECT eventsource.append('customer-1', 'CustomerCraeted') $$, 'ZE006', NULL, 'a type that is mistyped is none');
-SELECT throws_ok($$ SELECT eventsource.append('customer-1', 'EmailVerificationRequested', '{"email": "a@b.cd", "tokenHash": "9d2e8a3c-the-token-itself"}') $$, 'ZE007', NULL,
+SELECT pg_temp.refused($$ SELECT eventsource.append('customer-1', 'CustomerCraeted') $$, 'ZE006 event type "CustomerCraeted" is not registered', 'a type that is mistyped is none');
+SELECT pg_temp.refused($$ SELECT eventsource.append('customer-1', 'EmailVerificationRequested', '{"email": "a@b.cd", "tokenHash": "9d2e8a3c-the-token-itself"}') $$, 'ZE007 data does not match version 1 of event type "EmailVerificationRequested"',
 	'a verification token is not stored, only its hash');
 
 -- ---- whom it is about ----

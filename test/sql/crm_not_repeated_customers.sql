@@ -7,18 +7,6 @@ SELECT plan(52);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
--- How a command is refused: SQLSTATE and constraint; "done" if it is not.
-CREATE FUNCTION pg_temp.outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	name text;
-BEGIN
-	EXECUTE command;
-	RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS name = CONSTRAINT_NAME;
-	RETURN trim(SQLSTATE || ' ' || name);
-END
-$$;
 CREATE FUNCTION pg_temp.active(id text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	token text;

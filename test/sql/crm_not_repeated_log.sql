@@ -13,17 +13,6 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 
-CREATE FUNCTION pg_temp.outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	name text;
-BEGIN
-	EXECUTE command;
-	RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS name = CONSTRAINT_NAME;
-	RETURN trim(SQLSTATE || ' ' || name);
-END
-$$;
 SELECT crm.set_retention_defaults() \g /dev/null
 
 -- ---- order and versions ----

@@ -21,17 +21,6 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE || ' ' || detail;
 END
 $$;
--- Does what is due, and what comes to be due within a second.
-CREATE PROCEDURE pg_temp.run() LANGUAGE plpgsql AS $$
-BEGIN
-	FOR i IN 1 .. 40 LOOP
-		PERFORM eventsource.run_due();
-		COMMIT;
-		EXIT WHEN NOT EXISTS (SELECT FROM eventsource.jobs WHERE queue = '$reaction' AND state IN ('scheduled', 'available') AND run_at < clock_timestamp() + interval '1 second');
-		PERFORM pg_sleep(0.05);
-	END LOOP;
-END
-$$;
 -- Messages of a customer in order: channel, template, and why one was not sent.
 CREATE FUNCTION pg_temp.messages(customer text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', channel, coalesce(template_id, content->>'message', content->>'title'), skip_reason), ', ' ORDER BY coalesce(queued_at, skipped_at), message_id) FROM crm.messages WHERE customer_id = customer
@@ -82,20 +71,20 @@ SELECT is((SELECT count(*) FROM eventsource.state_machine_timeouts WHERE state_m
 
 SELECT crm.create_example_campaigns('{welcome-verification,abandoned-cart-v2,order-confirmation,shipping-notification}') \g /dev/null
 SELECT crm.add_to_cart('k1', 'pen', 1, 50, 'EUR', 'cart', occurred_at => now() - interval '61 minutes'), crm.add_to_cart('k0', 'pen', 1, 49.99, 'EUR', 'late', occurred_at => now() - interval '61 minutes') \g /dev/null
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT is((SELECT string_agg(key || ' ' || (occurred_at - (SELECT max(e.occurred_at) FROM eventsource.events e WHERE e.stream = a.stream AND e.type = 'ItemAddedToCart')), ', ' ORDER BY key) FROM eventsource.events a WHERE type = 'CartAbandoned'),
 	'k0 01:00:00, k1 01:00:00', 'X42: a cart that is left alone is said to be that once');
 SELECT is((SELECT string_agg(customer_id, ' ') FROM crm.campaign_runs WHERE campaign_id = 'abandoned-cart-v2'), 'cart', 'X39: a campaign from 50 up begins at 50');
 SELECT is(pg_temp.messages('cart'), NULL, 'X37: a wait waits: nothing is sent at once');
 SELECT is((SELECT round(extract(epoch FROM run_at - now()) / 60) FROM eventsource.jobs WHERE reaction LIKE 'campaign\_abandoned-cart-v2.%' AND state = 'scheduled'), 60::numeric, 'X41: the reminder is an hour later');
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT is((SELECT count(*) FROM eventsource.events WHERE type = 'CartAbandoned'), 2::bigint, 'X42: who looks again finds nothing new');
 SELECT crm.create_campaign('quick', '{"event": "CheckoutStarted"}', '[{"type": "wait", "config": {"duration": "300 milliseconds"}}, {"type": "send-email", "config": {"templateId": "reminder"}}, {"type": "wait", "config": {"duration": "1 day"}}, {"type": "send-sms", "config": {"message": "Last call", "messageClass": "urgent-marketing"}}]', exits => '{OrderPlaced}') \g /dev/null
 SELECT crm.add_to_cart('k2', 'pen', 1, 10, 'EUR', 'shop'), crm.start_checkout('k2'), crm.add_to_cart('k3', 'pen', 1, 10, 'EUR', 'all'), crm.start_checkout('k3'), crm.add_to_cart('k4', 'pen', 1, 10, 'EUR', 'mail'), crm.start_checkout('k4') \g /dev/null
 SELECT count(*) AS done FROM eventsource.run_due() \gset
 SELECT crm.place_order('shop', '[{"productId": "pen", "quantity": 1, "price": 10}]', 'EUR', order_id => 'o1', cart_id => 'k2') \g /dev/null
 SELECT crm.revoke_consent('mail', 'marketing', 'email') \g /dev/null
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT is(pg_temp.messages('shop'), NULL, 'X42: who ordered meanwhile is not reminded');
 SELECT is((SELECT skip_reason FROM crm.messages WHERE customer_id = 'mail' AND template_id = 'reminder'), 'no-consent', 'X31: consent is asked for when something is sent, and not when a campaign begins');
 SELECT is((SELECT steps_done || ' ' || status FROM crm.campaign_runs WHERE customer_id = 'all' AND campaign_id = 'quick'), '1 active', 'X37: one step is done, the next one waits: the run knows which');
@@ -109,17 +98,17 @@ SELECT is((SELECT count(*) FROM crm.claim_messages('email', 10) WHERE template_i
 
 -- ---- once, by one trigger ----
 
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT crm.register_customer('hi@example.com', '1', customer_id => 'hi') \g /dev/null
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT is(pg_temp.messages('hi'), 'email welcome-verification', 'X44: who registers is welcomed without consent to marketing, and once');
 SELECT crm.initiate_payment('o1', 'p', 'paypal'), crm.record_payment('o1', 'p') \g /dev/null
 SELECT (crm.record_payment('o1', 'p')).is_duplicate AS again \gset
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT is((SELECT count(*) FROM eventsource.events WHERE stream = 'order-o1' AND type = 'OrderConfirmed') || :'again', '1t', 'X45: a payment that is told twice confirms once');
 SELECT is(pg_temp.messages('shop'), 'email order-confirmation', 'X45: one e-mail confirms an order');
 SELECT crm.ship_order('o1') \g /dev/null
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT is(pg_temp.messages('shop'), 'email order-confirmation, email order-shipped, push Your order has shipped!', 'X38: a push is sent, and not left out');
 
 SELECT crm.create_campaign('refill', '{"event": "OrderDelivered", "conditions": {"productCategory": "consumables"}}', '[{"type": "add-to-segment", "config": {"segmentId": "refill"}}]'),
@@ -127,7 +116,7 @@ SELECT crm.create_campaign('refill', '{"event": "OrderDelivered", "conditions": 
 	crm.create_campaign('other', '{"event": "OrderDelivered", "conditions": {"productCategory": {"$ne": "pens"}}}', '[{"type": "add-to-segment", "config": {"segmentId": "other"}}]') \g /dev/null
 SELECT crm.place_order('hi', '[{"productId": "pen", "quantity": 1, "price": 10, "category": "pens"}, {"productId": "ink", "quantity": 1, "price": 3, "category": "consumables"}]', 'EUR', order_id => 'o2'), crm.record_payment('o2', 'p', 13),
 	crm.ship_order('o2'), crm.deliver_order('o2'), crm.deliver_order('o1') \g /dev/null
-CALL pg_temp.run();
+CALL pg_temp.run_due();
 SELECT is((SELECT string_agg(campaign_id || ' ' || customer_id, ', ' ORDER BY campaign_id, customer_id) FROM crm.campaign_runs WHERE campaign_id IN ('refill', 'either', 'other')), 'either hi, other shop, refill hi',
 	'X39: a condition on the category of what was delivered holds where something of it was in the order');
 SELECT is(pg_temp.problem($$ SELECT crm.create_campaign('x', '{"event": "OrderDelivered", "conditions": {"productCategory": {"$gte": 5}}}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$), '22023 It says {"$gte": 5}.', 'X39: and one that is none is refused');
@@ -138,8 +127,8 @@ SELECT is((SELECT trigger->>'event' FROM crm.campaign_examples() WHERE campaign_
 SELECT is(pg_temp.problem($$ SELECT crm.create_campaign('x', '{"funnel": "purchase", "stage": "checkout"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$), '22023 trigger needs an event, or a funnel, a stage and idle.', 'X51: a trigger by idleness says how long');
 SELECT crm.create_campaign('idle', '{"funnel": "purchase", "stage": "awareness", "idle": "30 minutes"}', '[{"type": "add-to-segment", "config": {"segmentId": "idle"}}]') \g /dev/null
 SELECT eventsource.append('visit-hi', 'ProductViewed', '{"productId": "pen", "customerId": "hi"}', occurred_at => now() - i * interval '31 minutes') FROM generate_series(2, 1, -1) i \g /dev/null
-CALL pg_temp.run();
-CALL pg_temp.run();
+CALL pg_temp.run_due();
+CALL pg_temp.run_due();
 SELECT is((SELECT count(*) FROM crm.campaign_runs WHERE campaign_id = 'idle' AND customer_id = 'hi'), 1::bigint, 'X51: however often one looks, an episode leads into it once');
 
 -- ---- programs of others ----

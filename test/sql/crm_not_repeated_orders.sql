@@ -8,17 +8,6 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 
-CREATE FUNCTION pg_temp.outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	name text;
-BEGIN
-	EXECUTE command;
-	RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS name = CONSTRAINT_NAME;
-	RETURN trim(SQLSTATE || ' ' || name);
-END
-$$;
 CREATE FUNCTION pg_temp.types(stream text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(e.type, ' ' ORDER BY e.version) FROM eventsource.events e WHERE e.stream = types.stream
 $$;

@@ -8,17 +8,6 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 
-CREATE FUNCTION pg_temp.outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	name text;
-BEGIN
-	EXECUTE command;
-	RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS name = CONSTRAINT_NAME;
-	RETURN trim(SQLSTATE || ' ' || name);
-END
-$$;
 -- An order of 49.90, and what it has come to.
 CREATE FUNCTION pg_temp.ordered(id text, at timestamptz DEFAULT '2026-01-01', cart text DEFAULT NULL, wanted text DEFAULT 'pending-payment') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
