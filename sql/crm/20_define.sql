@@ -338,6 +338,19 @@ END
 $$;
 COMMENT ON FUNCTION crm.expect_installed() IS 'Private, for commands that read no view of ours. Errors: 55000 before install().';
 
+-- Views call it from ALTER EXTENSION UPDATE until install() has made them again. A function of a view is called by who
+-- reads the view, so that this one alone is everybody's; it is IMMUTABLE so that the planner calls it, whatever else is asked.
+CREATE FUNCTION crm.expect_installed_again() RETURNS boolean
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE object_not_in_prerequisite_state USING
+		MESSAGE = 'eventsource_crm was updated, and is not installed again yet',
+		DETAIL = 'Its views wait for the rest of the update.',
+		HINT = 'Let the owner of the extension call: SELECT crm.install().';
+END
+$$;
+COMMENT ON FUNCTION crm.expect_installed_again() IS 'Private, for views while an update is half done; PUBLIC may call it. Errors: 55000.';
+
 CREATE FUNCTION crm.expect_found(is_found boolean, what text, view_name text) RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -117,7 +117,7 @@ DECLARE
 	f regprocedure;
 BEGIN
 	FOR f IN SELECT p.oid FROM pg_proc p
-			  WHERE p.pronamespace = 'crm'::regnamespace
+			  WHERE p.pronamespace = 'crm'::regnamespace AND p.proname <> 'expect_installed_again'
 				AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0) LOOP
 		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f);
 	END LOOP;
