@@ -110,29 +110,28 @@ es_schema_number_text(Numeric number)
 const char *
 es_schema_values_text(const EsValues *values)
 {
-	StringInfoData text;
+	StringInfoData list;
+	bool		is_readable = values->count > 0;
 
-	initStringInfo(&text);
-	for (int i = 0; i < values->count; i++)
+	initStringInfo(&list);
+	for (int i = 0; is_readable && i < values->count; i++)
 	{
 		const JsonbValue *value = &values->value[i];
 
-		appendStringInfoString(&text, i == 0 ? "" : ", ");
+		appendStringInfoString(&list, i == 0 ? "" : ", ");
 		if (value->type == jbvString)
-			escape_json(&text, es_json_string(value));
+			escape_json(&list, es_json_string(value));
 		else if (value->type == jbvNumeric)
-			appendStringInfoString(&text, es_schema_number_text(value->val.numeric));
+			appendStringInfoString(&list, es_schema_number_text(value->val.numeric));
 		else if (value->type == jbvBool)
-			appendStringInfoString(&text, value->val.boolean ? "true" : "false");
+			appendStringInfoString(&list, value->val.boolean ? "true" : "false");
 		else if (value->type == jbvNull)
-			appendStringInfoString(&text, "null");
+			appendStringInfoString(&list, "null");
 		else
-			text.		len = MAX_VALUES;
-
-		if (text.len >= MAX_VALUES)
-			break;
+			is_readable = false;
+		is_readable &= list.len < MAX_VALUES;
 	}
-	return text.len == 0 || text.len >= MAX_VALUES ? "the values that the schema names" : text.data;
+	return is_readable ? list.data : "the values that the schema names";
 }
 
 /* The JSON pointer of a place; names and paths of no end are cut. */

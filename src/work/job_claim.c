@@ -76,6 +76,12 @@ eventsource_claim(PG_FUNCTION_ARGS)
 	worker = es_job_worker(PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
 	/* A script of before had no such argument. */
 	ids = PG_NARGS() < 5 || PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4);
+	if (ids != NULL && ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids)) > ES_JOB_MAX_LENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job_ids are too many"),
+				 errdetail("At most %d can be claimed at once.", ES_JOB_MAX_LENT),
+				 errhint("Claim them in several calls.")));
 	es_queue_expect_worker(queue);
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(lc, es_job_claim(queue, PG_GETARG_INT32(1), lease, worker, ids))
@@ -157,25 +163,30 @@ es_job_claim(const text *queue, int max_jobs, int64 lease, const text *worker, A
 
 /*
  * Locks the first ones that may be lent, and no others: c is what the walk comes by, j the
- * same row as it is lent.  A turn is drawn anew wherever an order key changes.  Ids are looked
- * up by themselves: behind a long queue, a walk over it would not end.
+ * same row as it is lent.  A turn is drawn anew wherever an order key changes.  Ids are looked up
+ * one by one, whatever the planner thinks of the queue: behind a long one, a walk would not end.
  */
-#define PICK(of_these) \
+#define PICK(jobs) \
 	"SELECT c.id, c.has_key, c.its_turn, l.id, " IS_DUE("$2") " OR " HAS_ENDED("$2") " FROM (" \
 	"SELECT j.id, j.priority, j.run_at, j.turn, j.order_key IS NOT NULL AS has_key," \
 	" j.order_key IS NULL OR " ES_JOB_ITS_TURN " AS its_turn" \
-	" FROM eventsource.job j WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits" of_these \
+	" FROM " jobs " WHERE j.queue = $1 AND j.state = 'available' AND NOT j.waits" \
 	" ORDER BY j.priority DESC, j.run_at, j.turn OFFSET 0) c" \
 	" LEFT JOIN LATERAL (SELECT j.id FROM eventsource.job j WHERE c.its_turn AND j.id = c.id AND j.turn = c.turn" \
 	" AND NOT j.waits AND " ES_JOB_IS_AVAILABLE " FOR UPDATE SKIP LOCKED) l ON true" \
 	" ORDER BY c.priority DESC, c.run_at, c.turn"
 
+#define ALL_JOBS	"eventsource.job j"
+#define THESE_JOBS \
+	"(SELECT DISTINCT i FROM unnest($3) i) u" \
+	" CROSS JOIN LATERAL (SELECT * FROM eventsource.job s WHERE s.id = u.i OFFSET 0) j"
+
 static void
 pick(const text *queue, int max_jobs, ArrayType *ids, Found *found)
 {
-	static EsOwnSql select = {.text = PICK(""),.nargs = 2,.types = {TEXTOID, TIMESTAMPTZOID}};
+	static EsOwnSql select = {.text = PICK(ALL_JOBS),.nargs = 2,.types = {TEXTOID, TIMESTAMPTZOID}};
 	static EsOwnSql select_these = {
-		.text = PICK(" AND j.id = ANY ($3)"),.nargs = 3,.types = {TEXTOID, TIMESTAMPTZOID, INT8ARRAYOID}
+		.text = PICK(THESE_JOBS),.nargs = 3,.types = {TEXTOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
 	Datum		values[] = {
 		PointerGetDatum(queue), TimestampTzGetDatum(GetCurrentTimestamp()), PointerGetDatum(ids)

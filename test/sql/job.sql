@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Jobs: enqueue, claim, complete, fail, heartbeat, keys, order, priorities, the view.
 BEGIN;
-SELECT plan(73);
+SELECT plan(76);
 
 CREATE FUNCTION pg_temp.claims(queue text, max_jobs integer DEFAULT 100, worker text DEFAULT 'w', lease interval DEFAULT '1 hour')
 	RETURNS text LANGUAGE sql AS $$
@@ -128,6 +128,18 @@ SELECT is(pg_temp.claims_of('{3,2}'), '2 3', 'of some jobs these alone are lent,
 SELECT is(pg_temp.claims_of('{3,5}'), '-', 'but not what is lent, nor what is behind another one');
 SELECT is(pg_temp.claims_of('{1}', 'job1') || pg_temp.claims_of('{}'), '--', 'nor what is in another queue; of none, none');
 SELECT is(pg_temp.claims('job_ids'), '1 4', 'the others are left');
+
+-- Behind a long queue they are looked up one by one, and nothing is read that comes before.
+SELECT eventsource.enqueue('job_far', to_jsonb(n)) FROM generate_series(1, 3000) n \g /dev/null
+SELECT array_agg(job_id) AS far FROM eventsource.jobs WHERE queue = 'job_far' AND payload IN ('2998', '3000') \gset
+CREATE FUNCTION pg_temp.jobs_read() RETURNS bigint LANGUAGE sql AS $$
+	SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relid = 'eventsource.job'::regclass
+$$;
+SELECT pg_temp.jobs_read() AS before \gset
+SELECT string_agg(payload::text, ' ') AS lent FROM eventsource.claim('job_far', 10, job_ids => :'far') \gset
+SELECT is(:'lent'::text, '2998 3000', 'two of the last are lent');
+SELECT cmp_ok(pg_temp.jobs_read() - :before, '<', 50::bigint, 'without a walk along the queue');
+SELECT pg_temp.refuses($$ SELECT eventsource.claim('job_far', job_ids => array_fill(1::bigint, '{10001}')) $$, '22023', 'job_ids are too many', 'there is an end to it');
 
 SELECT * FROM finish();
 ROLLBACK;
