@@ -173,7 +173,9 @@ CREATE FUNCTION crm.event_type_aliases() RETURNS TABLE (alias text, origin text,
 		('Checkout Step Completed', 'segment', 'CheckoutStepCompleted', NULL),
 		('Order Completed', 'segment', 'OrderPlaced', NULL),
 		('Order Refunded', 'segment', 'RefundCompleted', NULL),
-		('Order Cancelled', 'segment', 'OrderCancelled', NULL)
+		('Order Cancelled', 'segment', 'OrderCancelled', NULL),
+		('$pageview', 'posthog', 'PageViewed', NULL),
+		('$screen', 'posthog', 'PageViewed', 'of an app')
 $sql$;
 COMMENT ON FUNCTION crm.event_type_aliases() IS
-	'Other names for event types: alias, where it is used (documents, segment: Segment, RudderStack, PostHog), our type, and what tells it apart.';
+	'Other names for event types: alias, where it is used (documents; segment: the e-commerce events of Segment, RudderStack and PostHog; posthog: its own), our type, and what tells it apart.';

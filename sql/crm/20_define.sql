@@ -280,6 +280,21 @@ $$;
 COMMENT ON FUNCTION crm.json_time(timestamptz) IS
 	'Private, for commands: a time as it stands in the data of events, in UTC, to the microsecond.';
 
+-- A list that is sent to somebody, or a comparison, is nothing with *** in it.
+CREATE FUNCTION crm.expect_personal_data(what text) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT eventsource.sees_personal_data() THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = format('permission denied to see %s', what),
+			DETAIL = format('That is personal data, which role "%s" may not see; *** is no answer. Nothing was recorded or lent.', current_user),
+			HINT = format('Let the owner of the extension call: SELECT eventsource.grant_personal_data(%L).', current_user);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_personal_data(text) IS
+	'Private, for commands that need what masks hide. what: the object of "to see". Errors: 42501 without eventsource.grant_personal_data().';
+
 -- Settings are events, too: stream crm_setting-<name>.
 CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, default_value text, description text)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
@@ -293,6 +308,7 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('email_frequency', 'text', 'weekly', 'How often who has not said so is sent marketing by e-mail: daily, weekly or never'),
 		('quiet_hours', 'text', '', 'When no marketing by sms and push goes out, by the customer''s clock: 21:00-08:00, say; empty: never'),
 		('default_timezone', 'text', 'UTC', 'Time zone of who has not said so'),
+		('default_currency', 'text', '', 'Currency of events of others that say none, EUR, say; empty: they are refused'),
 		('default_channels', 'text', 'email', 'Channels for who has not said anything of preferences, joined by commas'),
 		('payment_retries', 'numeric', '3', 'How often a payment that failed is tried again; install() puts it into effect'),
 		('payment_backoff', 'interval', '300 seconds', 'How long before the first retry of a payment; install() puts it into effect'),
@@ -364,6 +380,10 @@ END
 $$;
 COMMENT ON FUNCTION crm.expect_found(boolean, text, text) IS 'Private, for commands about something that must be there. Errors: 42704 if it is not.';
 
+CREATE FUNCTION crm.default_currency_pattern() RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$ SELECT '^([A-Z]{3})?$' $$;
+COMMENT ON FUNCTION crm.default_currency_pattern() IS 'Private: what setting default_currency looks like.';
+
 CREATE FUNCTION crm.put_settings() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -380,9 +400,10 @@ BEGIN
 		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years' AND value !~ '^[0-9. ]*$'
 				AND (value::interval > '0' AND value NOT LIKE '%%-%%' OR name NOT LIKE '%%\_after')
 			WHEN name = ANY (%L) THEN value::numeric BETWEEN 0 AND 1000000
-			WHEN name = 'quiet_hours' THEN value ~ %L ELSE length(value) <= 1000 END $check$,
+			WHEN name = 'quiet_hours' THEN value ~ %L WHEN name = 'default_currency' THEN value ~ %L ELSE length(value) <= 1000 END $check$,
 		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'interval'::regtype),
-		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'numeric'::regtype), crm.quiet_hours_pattern()));
+		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'numeric'::regtype),
+		crm.quiet_hours_pattern(), crm.default_currency_pattern()));
 	changed := crm.put_projection('crm.setting', 'crm_setting', jsonb_build_object('setting_changed',
 		$rule$ value = event.data->>'value', changed_at = event.occurred_at, changed_by = event.actor $rule$));
 	PERFORM crm.put_view('settings', 'What the CRM counts with: caps, terms and weights. Changed by set_setting().', jsonb_build_object(
@@ -424,6 +445,7 @@ BEGIN
 		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
 			OR setting_name = 'intake_unknown_events' AND value NOT IN ('refuse', 'keep')
 			OR setting_name = 'quiet_hours' AND value !~ crm.quiet_hours_pattern()
+			OR setting_name = 'default_currency' AND value !~ crm.default_currency_pattern()
 			OR setting_name = 'default_timezone' AND NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value)
 			OR setting_name = 'default_channels' AND replace(value, ' ', '') !~ '^((email|sms|push)(,|$))*$' THEN
 			RAISE data_exception USING MESSAGE = 'nothing knows it';
@@ -434,6 +456,7 @@ BEGIN
 			DETAIL = format('It is of type %s, and cannot be "%s": %s.', d.type, value, SQLERRM),
 			HINT = concat_ws(' ', CASE setting_name
 					WHEN 'quiet_hours' THEN 'Give from when until when, for example 21:00-08:00, or nothing.'
+					WHEN 'default_currency' THEN 'Give a code of three letters, EUR for example, or nothing.'
 					WHEN 'default_timezone' THEN 'The view pg_timezone_names lists names.'
 					WHEN 'email_frequency' THEN 'Give daily, weekly or never.'
 					WHEN 'default_channels' THEN 'Give email, sms or push, joined by commas.' END,

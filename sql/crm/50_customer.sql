@@ -118,17 +118,28 @@ COMMENT ON FUNCTION crm.make_customers() IS 'Private, for install(): tables of c
 
 -- What tells one address from another: neither capitals, nor another way to write a letter, nor
 -- what nobody sees.
-CREATE FUNCTION crm.email_key_rule(field text) RETURNS text
+CREATE FUNCTION crm.email_key_rule(address text) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF getdatabaseencoding() <> 'UTF8' THEN
-		RETURN format('lower(event.data->>%L)', field);
+		RETURN format('lower(%s)', address);
 	END IF;
-	RETURN format('lower(translate(normalize(event.data->>%L, NFKC), %L, %L))', field,
+	RETURN format('lower(translate(normalize(%s, NFKC), %L, %L))', address,
 				  (SELECT string_agg(chr(c), '' ORDER BY c) FROM unnest('{173,8203,8204,8205,8206,8207,8288,65279}'::integer[]) c), '');
 END
 $$;
-COMMENT ON FUNCTION crm.email_key_rule(text) IS 'Private, for install(): the expression by which an address in a field of an event is known to be the same as another.';
+COMMENT ON FUNCTION crm.email_key_rule(text) IS 'Private: the expression by which an address (an expression, too) is known to be the same as another.';
+
+CREATE FUNCTION crm.email_key(address text) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	key text;
+BEGIN
+	EXECUTE 'SELECT ' || crm.email_key_rule('$1') INTO key USING address;
+	RETURN key;
+END
+$$;
+COMMENT ON FUNCTION crm.email_key(text) IS 'Private, for commands: what is the same for two ways to write one address.';
 
 CREATE FUNCTION crm.put_customers() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -154,14 +165,14 @@ BEGIN
 	RETURN crm.put_projection('crm.customer', 'customer', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),
-				('CustomerCreated', format(' email_key = %s, ', crm.email_key_rule('email')) || $rule$ email = event.data->>'email', first_name = event.data->>'firstName',
+				('CustomerCreated', format(' email_key = %s, ', crm.email_key_rule($rule$event.data->>'email'$rule$)) || $rule$ email = event.data->>'email', first_name = event.data->>'firstName',
 					last_name = event.data->>'lastName', phone = event.data->>'phone', date_of_birth = event.data->>'dateOfBirth',
 					source = event.data->>'source', created_at = event.occurred_at $rule$),
 				('TermsAccepted', $rule$ terms_version = event.data->>'termsVersion', terms_at = event.occurred_at $rule$),
 				('EmailVerificationRequested', $rule$ token_hash = event.data->>'tokenHash', token_expires_at = (event.data->>'expiresAt')::timestamptz,
 					token_recorded_at = event.recorded_at, token_lasts = (event.data->>'expiresAt')::timestamptz - event.occurred_at $rule$),
 				('EmailVerified', $rule$ is_verified = true, token_hash = NULL, token_expires_at = NULL $rule$),
-				('CustomerEmailUpdated', format(' is_same_email = coalesce(%1$s = row.email_key, false), email_key = %1$s, ', crm.email_key_rule('newEmail'))
+				('CustomerEmailUpdated', format(' is_same_email = coalesce(%1$s = row.email_key, false), email_key = %1$s, ', crm.email_key_rule($rule$event.data->>'newEmail'$rule$))
 					|| $rule$ email = event.data->>'newEmail', is_verified = false, is_deliverable = true, token_hash = NULL, token_expires_at = NULL $rule$),
 				('CustomerNameUpdated', $rule$ first_name = event.data->>'newFirstName', last_name = event.data->>'newLastName' $rule$),
 				('CustomerPhoneUpdated', $rule$ phone = event.data->>'newPhone' $rule$),

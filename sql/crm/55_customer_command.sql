@@ -130,12 +130,8 @@ BEGIN
 			DETAIL = format('There is no %s.', unknown),
 			HINT = 'Fields are firstName, lastName, phone, dateOfBirth and address; change_email() changes the e-mail address.';
 	END IF;
-	IF NOT eventsource.sees_personal_data() THEN
-		RAISE insufficient_privilege USING
-			MESSAGE = 'permission denied to compare personal data',
-			DETAIL = 'What is the same is not recorded, so a profile is compared with what there is.',
-			HINT = 'Let the owner of the extension call eventsource.grant_personal_data() for your role.';
-	END IF;
+	-- What is the same is not recorded, so a profile is compared with what there is.
+	PERFORM crm.expect_personal_data('the profile that is changed');
 	PERFORM eventsource.lock_stream('customer-' || customer_id);
 	SELECT * INTO c FROM crm.customers v WHERE v.customer_id = update_profile.customer_id;
 	SELECT count(eventsource.append('customer-' || customer_id, e.type, e.data || jsonb_strip_nulls(jsonb_build_object('ipAddress', ip_address, 'userAgent', user_agent)),

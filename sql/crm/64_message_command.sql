@@ -140,10 +140,7 @@ DECLARE
 BEGIN
 	SELECT CASE channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO address FROM crm.customers c WHERE c.customer_id = recipient.customer_id;
 	IF address = '***' THEN
-		RAISE insufficient_privilege USING
-			MESSAGE = 'permission denied to see whom messages go to',
-			DETAIL = format('Addresses and numbers are personal data, which role "%s" may not see. No message was lent.', current_user),
-			HINT = format('Let the owner of the extension call: SELECT eventsource.grant_personal_data(%L).', current_user);
+		PERFORM crm.expect_personal_data('whom messages go to');
 	END IF;
 	RETURN address;
 END

@@ -15,6 +15,19 @@ END
 $$;
 COMMENT ON FUNCTION crm.put_dead_letter_views() IS 'Private, for install(): the view of messages that were given up.';
 
+CREATE FUNCTION crm.expect_given_up(message_id text, status text) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF status IS DISTINCT FROM 'failed' THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('message "%s" is not given up', message_id),
+			DETAIL = CASE WHEN status IS NULL THEN 'There is no such message.' ELSE format('It is %s.', status) END,
+			HINT = 'The view crm.dead_letters lists messages that are.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION crm.expect_given_up(text, text) IS 'Private, for commands about messages that were given up. Errors: 55000 if this one was not.';
+
 CREATE FUNCTION crm.redrive_message(message_id text, actor text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -28,12 +41,7 @@ BEGIN
 		PERFORM eventsource.lock_stream('customer-' || m.customer_id), eventsource.lock_stream('message-' || message_id);
 	END IF;
 	SELECT v.* INTO m FROM crm.messages v WHERE v.message_id = redrive_message.message_id;
-	IF m.status IS DISTINCT FROM 'failed' THEN
-		RAISE object_not_in_prerequisite_state USING
-			MESSAGE = format('message "%s" is not given up', message_id),
-			DETAIL = CASE WHEN m.status IS NULL THEN 'There is no such message.' ELSE format('It is %s.', m.status) END,
-			HINT = 'The view crm.dead_letters lists messages that are.';
-	END IF;
+	PERFORM crm.expect_given_up(message_id, m.status);
 	SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), message_id);
 	IF d.allowed OR d.reasons = 'quiet-hours' THEN
 		-- It is a job again by the reaction that made it one.
@@ -55,12 +63,7 @@ DECLARE
 	result eventsource.appended;
 BEGIN
 	SELECT v.customer_id, v.channel, v.status INTO m FROM crm.messages v WHERE v.message_id = discard_message.message_id;
-	IF m.status IS DISTINCT FROM 'failed' THEN
-		RAISE object_not_in_prerequisite_state USING
-			MESSAGE = format('message "%s" is not given up', message_id),
-			DETAIL = CASE WHEN m.status IS NULL THEN 'There is no such message.' ELSE format('It is %s.', m.status) END,
-			HINT = 'The view crm.dead_letters lists messages that are.';
-	END IF;
+	PERFORM crm.expect_given_up(message_id, m.status);
 	SELECT * INTO result FROM eventsource.append('message-' || message_id, 'MessageSkipped', jsonb_build_object('customerId', m.customer_id, 'channel', m.channel, 'reason', reason),
 		actor => actor, occurred_at => clock_timestamp());
 	RETURN result;

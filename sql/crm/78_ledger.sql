@@ -87,13 +87,21 @@ COMMENT ON FUNCTION crm.post_to_ledger(text, text, numeric, text, text, text, te
 	'Posts to an account: charge adds to its balance, refund and credit take from it, adjustment does what its sign says, and needs a note. Payments and refunds of orders are posted by themselves. Errors: ZE007 bad amount or currency, or no note; 22023 another kind.';
 
 CREATE FUNCTION crm.balance(account_id text, currency text, at timestamptz DEFAULT NULL, basis text DEFAULT 'recorded') RETURNS numeric
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce(sum(l.amount), 0) FROM crm.ledger_entries l
-	 WHERE l.account_id = balance.account_id AND l.currency = balance.currency
-	   AND (at IS NULL OR CASE basis WHEN 'occurred' THEN l.posted_at ELSE l.recorded_at END <= at)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF basis IS NULL OR basis NOT IN ('recorded', 'occurred') THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('unknown basis "%s"', basis),
+			DETAIL = 'The basis says which time of an entry counts.',
+			HINT = 'Give recorded or occurred.';
+	END IF;
+	RETURN (SELECT coalesce(sum(l.amount), 0) FROM crm.ledger_entries l
+			 WHERE l.account_id = balance.account_id AND l.currency = balance.currency
+			   AND (at IS NULL OR CASE basis WHEN 'occurred' THEN l.posted_at ELSE l.recorded_at END <= at));
+END
 $$;
 COMMENT ON FUNCTION crm.balance(text, text, timestamptz, text) IS
-	'Balance of an account in a currency, now or at a time, by when entries were recorded or occurred; 0 for one without entries.';
+	'Balance of an account in a currency, now or at a time, by when entries were recorded or occurred; 0 for one without entries. Errors: 22023 another basis.';
 
 CREATE FUNCTION crm.reconcile() RETURNS TABLE (account_id text, currency text, problem text, expected numeric, found numeric, event_position bigint)
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -46,11 +46,30 @@ $$;
 COMMENT ON FUNCTION crm.put_integration_views() IS 'Private, for install(): views of integrations.';
 
 -- Only what matters to a list of contacts, and only consent to marketing by e-mail.
+CREATE FUNCTION crm.integration_actions() RETURNS TABLE (event_type text, fields jsonb, action text)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	VALUES
+		('CustomerCreated', '{}'::jsonb, 'upsert'),
+		('CustomerEmailUpdated', '{}', 'upsert'),
+		('CustomerNameUpdated', '{}', 'upsert'),
+		('CustomerReactivated', '{}', 'upsert'),
+		('CustomerSegmentAdded', '{}', 'add-to-segment'),
+		('CustomerSegmentRemoved', '{}', 'remove-from-segment'),
+		('CustomerDeactivated', '{}', 'unsubscribe'),
+		('CustomerDataDeleted', '{}', 'delete'),
+		('ConsentGranted', '{"purpose": "marketing", "channel": "email"}', 'subscribe'),
+		('ConsentRenewed', '{"purpose": "marketing", "channel": "email"}', 'subscribe'),
+		('ConsentRevoked', '{"purpose": "marketing", "channel": "email"}', 'unsubscribe'),
+		('ConsentExpired', '{"purpose": "marketing", "channel": "email"}', 'unsubscribe')
+$$;
+COMMENT ON FUNCTION crm.integration_actions() IS
+	'Private: which events of customers integrations are told of (those whose data has fields), and what they are to do.';
+
 CREATE FUNCTION crm.create_integration(integration_id text, consumers regrole DEFAULT NULL, from_position bigint DEFAULT 0) RETURNS bigint
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT eventsource.create_subscription('crm_' || integration_id, '{customer}', $expr$
-			event.type IN ('CustomerCreated', 'CustomerEmailUpdated', 'CustomerNameUpdated', 'CustomerSegmentAdded', 'CustomerSegmentRemoved', 'CustomerDeactivated', 'CustomerReactivated', 'CustomerDataDeleted')
-			OR event.type IN ('ConsentGranted', 'ConsentRenewed', 'ConsentRevoked', 'ConsentExpired') AND event.data->>'purpose' = 'marketing' AND event.data->>'channel' = 'email' $expr$,
+	SELECT eventsource.create_subscription('crm_' || integration_id, '{customer}',
+		(SELECT string_agg(format('event.type IN (%s)', f.types) || CASE WHEN f.fields <> '{}' THEN format(' AND event.data @> %L', f.fields) ELSE '' END, ' OR ' ORDER BY f.fields)
+		   FROM (SELECT a.fields, string_agg(quote_literal(a.event_type), ', ' ORDER BY a.event_type) AS types FROM crm.integration_actions() a GROUP BY a.fields) f),
 		from_position => from_position, consumers => consumers)
 $$;
 COMMENT ON FUNCTION crm.create_integration(text, regrole, bigint) IS
@@ -64,22 +83,21 @@ COMMENT ON FUNCTION crm.drop_integration(text) IS
 	'Ends an integration: it is told nothing any more. What it was told is kept. For admins of the CRM (grant_admin). Errors: 42501; those of eventsource.drop_subscription().';
 
 CREATE FUNCTION crm.poll_integration(integration_id text, max_count integer DEFAULT 100, consumer text DEFAULT NULL)
-	RETURNS TABLE (event_position bigint, customer_id text, action text, email text, first_name text, last_name text, segment_id text, is_subscribed boolean, occurred_at timestamptz)
+	RETURNS TABLE (event_position bigint, customer_id text, action text, email text, first_name text, last_name text, segment_id text,
+				   is_subscribed boolean, occurred_at timestamptz)
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT e."position", e.key,
-		   CASE WHEN e.type = 'CustomerDataDeleted' OR NOT crm.is_known_customer(e.key) THEN 'delete'
-				WHEN e.type IN ('ConsentGranted', 'ConsentRenewed') THEN 'subscribe'
-				WHEN e.type IN ('ConsentRevoked', 'ConsentExpired', 'CustomerDeactivated') THEN 'unsubscribe'
-				WHEN e.type = 'CustomerSegmentAdded' THEN 'add-to-segment' WHEN e.type = 'CustomerSegmentRemoved' THEN 'remove-from-segment'
-				ELSE 'upsert' END,
-		   CASE WHEN c.status <> 'deleted' THEN c.email END, CASE WHEN c.status <> 'deleted' THEN c.first_name END, CASE WHEN c.status <> 'deleted' THEN c.last_name END, e.data->>'segmentId',
+	SELECT crm.expect_personal_data('the contacts of an integration');
+	SELECT e."position", e.key, CASE WHEN crm.is_known_customer(e.key) THEN a.action ELSE 'delete' END,
+		   CASE WHEN c.status <> 'deleted' THEN c.email END, CASE WHEN c.status <> 'deleted' THEN c.first_name END,
+		   CASE WHEN c.status <> 'deleted' THEN c.last_name END, e.data->>'segmentId',
 		   coalesce(c.status <> 'deleted' AND c.status <> 'deactivated' AND crm.has_consent(e.key, 'marketing', 'email'), false), e.occurred_at
 	  FROM eventsource.poll('crm_' || integration_id, max_count, consumer) e
+	  LEFT JOIN crm.integration_actions() a ON a.event_type = e.type
 	  LEFT JOIN crm.customers c ON c.customer_id = e.key
 	 ORDER BY e."position"
 $$;
 COMMENT ON FUNCTION crm.poll_integration(text, integer, text) IS
-	'What an integration is to be told next, in order, lent as eventsource.poll() does: action is upsert, subscribe, unsubscribe, add-to-segment, remove-from-segment or delete; the contact is as it is now, with *** for who may not see personal data. is_subscribed: whether there is consent to marketing by e-mail now; a contact that has none is not to be written to. Errors: those of eventsource.poll().';
+	'What an integration is to be told next, in order, lent as eventsource.poll() does: action is upsert, subscribe, unsubscribe, add-to-segment, remove-from-segment or delete; the contact is as it is now. is_subscribed: whether there is consent to marketing by e-mail now; a contact that has none is not to be written to. Errors: 42501 for who may not see personal data; those of eventsource.poll().';
 
 CREATE FUNCTION crm.is_known_customer(customer_id text) RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -96,16 +114,45 @@ CREATE FUNCTION crm.record_integration(integration_id text, action text, event_p
 $$;
 COMMENT ON FUNCTION crm.record_integration(text, text, bigint, text, boolean, text, text) IS 'Private, for commands: records what an integration was told.';
 
+-- What was lent before this event, and is done with it: what comes before it in the log, but for customers whose
+-- events wait behind one that was set aside; of one that was redriven, what waited behind it.
+CREATE FUNCTION crm.told_before(integration_id text, event_position bigint) RETURNS TABLE (told_position bigint, customer_id text, action text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	its CONSTANT text := (SELECT e.stream FROM eventsource.events e WHERE e."position" = told_before.event_position);
+	held CONSTANT text[] := ARRAY(SELECT p.stream FROM eventsource.parked_events p WHERE p.subscription = 'crm_' || told_before.integration_id AND p.is_stream_held);
+	after CONSTANT bigint := (SELECT s."position" FROM eventsource.subscription_partitions s WHERE s.subscription = 'crm_' || told_before.integration_id);
+BEGIN
+	RETURN QUERY
+	SELECT e."position", e.key, CASE WHEN crm.is_known_customer(e.key) THEN a.action ELSE 'delete' END
+	  FROM eventsource.events e
+	  JOIN crm.integration_actions() a ON a.event_type = e.type AND e.data @> a.fields
+	 WHERE e.category = 'customer' AND e."position" > after AND e."position" < told_before.event_position
+	   AND e.stream <> ALL (held) AND its <> ALL (held)
+	 UNION ALL
+	SELECT e."position", e.key, CASE WHEN crm.is_known_customer(e.key) THEN a.action ELSE 'delete' END
+	  FROM eventsource.events e
+	  JOIN crm.integration_actions() a ON a.event_type = e.type AND e.data @> a.fields
+	 WHERE its = ANY (held) AND e.stream = its AND e."position" < told_before.event_position
+	   AND NOT EXISTS (SELECT FROM crm.integration_deliveries d
+						WHERE d.integration_id = told_before.integration_id AND d.event_position = e."position" AND d.is_delivered)
+	 ORDER BY 1;
+END
+$$;
+COMMENT ON FUNCTION crm.told_before(text, bigint) IS 'Private, for ack_integration(): the events that are acknowledged together with one, without it.';
+
 CREATE FUNCTION crm.ack_integration(integration_id text, event_position bigint, action text, customer_id text, consumer text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+	PERFORM crm.record_integration(integration_id, t.action, t.told_position, t.customer_id, true) FROM crm.told_before(integration_id, event_position) t;
 	PERFORM crm.record_integration(integration_id, action, event_position, customer_id, true);
 	PERFORM eventsource.ack('crm_' || integration_id, event_position, consumer);
 END
 $$;
 COMMENT ON FUNCTION crm.ack_integration(text, bigint, text, text, text) IS
-	'Says that an integration was told of all up to this event, and records the last of it. Errors: those of eventsource.ack().';
+	'Says that an integration was told of all up to this event, and records each of them: this one as action and customer_id say, those before it as poll_integration() would. Errors: those of eventsource.ack().';
 
 CREATE FUNCTION crm.nack_integration(integration_id text, event_position bigint, action text, customer_id text, error_code text, error_message text DEFAULT NULL, consumer text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -13,6 +13,7 @@ BEGIN
 		linked_at   timestamptz
 	$table$);
 	COMMENT ON TABLE crm.identity IS 'Private: ids that are a customer''s, a projection. Read the view identities.';
+	CREATE INDEX IF NOT EXISTS identity_customer_idx ON crm.identity (customer_id);
 	RETURN crm.put_projection('crm.identity', 'identity', jsonb_build_object('IdentityLinked',
 		$rule$ customer_id = event.data->>'customerId', origin = event.data->>'origin', linked_at = event.occurred_at $rule$));
 END
@@ -57,14 +58,12 @@ BEGIN
 	IF message_id IS NULL AND EXISTS (SELECT FROM crm.identities i WHERE i.visitor_id = visitor AND i.customer_id = link_identity.customer_id) THEN
 		RETURN true;
 	END IF;
-	SELECT * INTO result FROM eventsource.append('identity-' || visitor, 'IdentityLinked', jsonb_build_object('customerId', customer_id, 'origin', origin), occurred_at => at,
-		metadata => '{"import": true}', idempotency_key => message_id, actor => 'system:import');
+	SELECT * INTO result FROM crm.append_import('identity-' || visitor, 'IdentityLinked', jsonb_build_object('customerId', customer_id, 'origin', origin), at, message_id);
 	IF result.is_duplicate THEN
 		RETURN false;
 	END IF;
 	-- What the stranger looked at is the customer's from now on, and was.
-	PERFORM eventsource.append('visit-' || s.session_id, 'VisitorIdentified', jsonb_build_object('customerId', link_identity.customer_id, 'visitorId', visitor), occurred_at => at,
-				metadata => '{"import": true}', actor => 'system:import')
+	PERFORM crm.append_import('visit-' || s.session_id, 'VisitorIdentified', jsonb_build_object('customerId', link_identity.customer_id, 'visitorId', visitor), at)
 	   FROM (SELECT v.session_id FROM crm.sessions v WHERE v.visitor_id = visitor AND v.customer_id IS NULL ORDER BY v.session_id COLLATE "C") s;
 	RETURN true;
 END
@@ -83,13 +82,11 @@ DECLARE
 BEGIN
 	SELECT v.status, v.email INTO c FROM crm.customers v WHERE v.customer_id = take_traits.customer_id;
 	IF c.status IS NULL AND traits->>'email' IS NOT NULL THEN
-		PERFORM eventsource.append('customer-' || customer_id, 'CustomerCreated', given - 'address' || jsonb_build_object('email', traits->'email', 'source', 'import'), occurred_at => at,
-			metadata => '{"import": true}', actor => 'system:import');
+		PERFORM crm.append_import('customer-' || customer_id, 'CustomerCreated', given - 'address' || jsonb_build_object('email', traits->'email', 'source', 'import'), at);
 	ELSIF c.status IS NOT NULL AND (given <> '{}' OR traits ? 'email') THEN
 		PERFORM crm.update_profile(customer_id, given, actor => 'system:import', occurred_at => at);
-		IF lower(traits->>'email') <> lower(c.email) THEN
-			PERFORM eventsource.append('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_build_object('newEmail', traits->'email', 'requiresVerification', true), occurred_at => at,
-				metadata => '{"import": true}', actor => 'system:import');
+		IF crm.email_key(traits->>'email') <> crm.email_key(c.email) THEN
+			PERFORM crm.append_import('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_build_object('newEmail', traits->'email', 'requiresVerification', true), at);
 		END IF;
 	END IF;
 	SELECT string_agg(k, ', ' ORDER BY k) INTO other FROM jsonb_object_keys(traits) k
@@ -99,6 +96,37 @@ END
 $$;
 COMMENT ON FUNCTION crm.take_traits(text, jsonb, timestamptz) IS 'Private, for intake(): registers a customer, or records what is different; says what was left out.';
 
+CREATE FUNCTION crm.intake_time(payload jsonb, name text) RETURNS timestamptz
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	at CONSTANT timestamptz := crm.try_timestamptz(payload->>name);
+BEGIN
+	IF at IS NULL AND payload->>name IS NOT NULL THEN
+		RAISE invalid_datetime_format USING
+			MESSAGE = format('%s is no time', name),
+			DETAIL = format('It is "%s".', left(payload->>name, 100)),
+			HINT = 'Give it as 2026-01-31T10:00:00Z, or leave it out.';
+	END IF;
+	RETURN at;
+END
+$$;
+COMMENT ON FUNCTION crm.intake_time(jsonb, text) IS 'Private, for intake(): when a call says that something was; NULL: it does not. Errors: 22007.';
+
+-- PostHog calls who somebody is distinct_id, known or not; who was identified before is known.
+CREATE FUNCTION crm.posthog_call(call jsonb) RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN jsonb_typeof(call) <> 'object' OR call ? 'type' OR NOT call ? 'event' OR c.who IS NULL THEN call
+		ELSE jsonb_strip_nulls(jsonb_build_object('messageId', call->'uuid', 'timestamp', call->'timestamp') || CASE
+			WHEN call->>'event' IN ('$identify', '$set') THEN jsonb_build_object('type', 'identify', 'userId', c.who, 'anonymousId', c.p->'$anon_distinct_id',
+				'traits', coalesce(c.p->'$set', call->'$set'))
+			WHEN call->>'event' = '$create_alias' THEN jsonb_build_object('type', 'alias', 'userId', c.who, 'previousId', c.p->'alias')
+			ELSE jsonb_build_object('type', 'track', 'event', call->'event', 'properties', c.p - '{distinct_id,token}'::text[],
+				CASE WHEN EXISTS (SELECT FROM crm.customers k WHERE k.customer_id = c.who) OR EXISTS (SELECT FROM crm.identities i WHERE i.customer_id = c.who)
+					 THEN 'userId' ELSE 'anonymousId' END, c.who) END) END
+	  FROM (SELECT coalesce(call->>'distinct_id', call #>> '{properties,distinct_id}') AS who, coalesce(call->'properties', '{}') AS p) c
+$$;
+COMMENT ON FUNCTION crm.posthog_call(jsonb) IS 'Private, for intake(): a call of PostHog as Segment would send it; others as they are.';
+
 CREATE FUNCTION crm.intake_one(payload jsonb, OUT stream text, OUT note text) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -107,12 +135,14 @@ DECLARE
 	p CONSTANT jsonb := coalesce(payload->'properties', '{}');
 	page CONSTANT jsonb := coalesce(payload #> '{context,page}', '{}');
 	-- The clock of who sends may be wrong; how long before it was sent it happened, is not.
-	at CONSTANT timestamptz := least(now(), coalesce((payload->>'timestamp')::timestamptz,
-		(payload->>'receivedAt')::timestamptz - ((payload->>'sentAt')::timestamptz - (payload->>'originalTimestamp')::timestamptz), (payload->>'originalTimestamp')::timestamptz, now()));
+	at CONSTANT timestamptz := least(now(), coalesce(crm.intake_time(payload, 'timestamp'),
+		crm.intake_time(payload, 'receivedAt') - (crm.intake_time(payload, 'sentAt') - crm.intake_time(payload, 'originalTimestamp')),
+		crm.intake_time(payload, 'originalTimestamp'), now()));
 	user_id CONSTANT text := coalesce(crm.resolve_identity(payload->>'userId'), payload->>'userId');
 	visitor CONSTANT text := crm.visitor_id(payload->>'anonymousId');
 	customer CONSTANT text := coalesce(user_id, crm.resolve_identity(payload->>'anonymousId'));
 	properties jsonb;
+	taken record;
 	name text := payload->>'event';
 BEGIN
 	IF coalesce(payload->>'userId', '') ~ '[@[:space:]]' OR coalesce(payload->>'groupId', '') ~ '[@[:space:]]' THEN
@@ -143,14 +173,16 @@ BEGIN
 		properties := properties || jsonb_strip_nulls(jsonb_build_object('url', CASE call WHEN 'screen' THEN to_jsonb('screen:' || coalesce(payload->>'name', 'unknown')) ELSE coalesce(p->'url', p->'path', page->'url', page->'path') END,
 			'title', coalesce(p->'title', page->'title', payload->'name'), 'referrer', coalesce(p->'referrer', page->'referrer')));
 	END IF;
-	IF EXISTS (SELECT FROM crm.event_type_aliases() a WHERE a.alias = name AND a.origin = 'segment') OR crm.setting('intake_unknown_events') <> 'keep' THEN
-		stream := crm.import_event(name, customer, properties, at, message_id, visitor);
+	IF EXISTS (SELECT FROM crm.event_type_aliases() a WHERE a.alias = name AND a.origin <> 'documents') OR crm.setting('intake_unknown_events') <> 'keep' THEN
+		SELECT * INTO taken FROM crm.import_one(name, customer, properties, at, message_id, visitor);
+		stream := taken.stream;
+		note := taken.note;
 		RETURN;
 	END IF;
-	stream := 'visit-' || coalesce(properties->>'session_id', visitor, customer);
+	stream := 'visit-' || coalesce(properties->>'session_id', properties->>'$session_id', visitor, customer);
 	note := 'kept by its name';
-	PERFORM eventsource.append(stream, 'CustomTracked', jsonb_strip_nulls(jsonb_build_object('eventName', name, 'sessionId', substr(stream, 7), 'customerId', customer, 'visitorId', visitor, 'properties', nullif(p, '{}'))),
-		occurred_at => at, metadata => '{"import": true}', idempotency_key => message_id, actor => 'system:import');
+	PERFORM crm.append_import(stream, 'CustomTracked', jsonb_strip_nulls(jsonb_build_object('eventName', name, 'sessionId', substr(stream, 7), 'customerId', customer,
+				'visitorId', visitor, 'properties', nullif(p, '{}'))), at, message_id);
 END
 $$;
 COMMENT ON FUNCTION crm.intake_one(jsonb) IS
@@ -160,32 +192,39 @@ CREATE FUNCTION crm.intake(payload jsonb) RETURNS TABLE (item_number integer, me
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	calls CONSTANT jsonb := CASE WHEN jsonb_typeof(payload) = 'array' THEN payload WHEN jsonb_typeof(payload->'batch') = 'array' THEN payload->'batch' ELSE jsonb_build_array(payload) END;
+	calls CONSTANT jsonb := CASE WHEN jsonb_typeof(payload) = 'array' THEN payload WHEN jsonb_typeof(payload->'batch') = 'array' THEN payload->'batch'
+		ELSE jsonb_build_array(payload) END;
 	item record;
+	call jsonb;
 	taken record;
 BEGIN
 	-- Customers first, then visits, by name: batches that come side by side do not wait in a circle.
 	PERFORM eventsource.lock_stream(s.stream)
 	   FROM (SELECT DISTINCT v.place, (v.stream COLLATE "C") AS stream
-			   FROM jsonb_array_elements(calls) c (call)
+			   FROM jsonb_array_elements(calls) x (call)
+			  CROSS JOIN LATERAL crm.posthog_call(x.call) c (call)
 			  CROSS JOIN LATERAL (SELECT coalesce(crm.resolve_identity(c.call->>'userId'), c.call->>'userId', crm.resolve_identity(c.call->>'anonymousId'))) w (who)
 			  CROSS JOIN LATERAL (VALUES (1, 'customer-' || w.who),
-						(2, 'visit-' || coalesce(c.call #>> '{properties,session_id}', c.call #>> '{context,sessionId}', crm.visitor_id(c.call->>'anonymousId'), w.who))) v (place, stream)
+						(2, 'visit-' || coalesce(c.call #>> '{properties,session_id}', c.call #>> '{properties,$session_id}', c.call #>> '{context,sessionId}', crm.visitor_id(c.call->>'anonymousId'), w.who))) v (place, stream)
 			  WHERE jsonb_typeof(c.call) = 'object' AND v.stream ~ '^[a-z]+-[^@[:space:]]{1,200}$'
 			  ORDER BY 1, 2) s;
 	FOR item IN SELECT x.call, x.n FROM jsonb_array_elements(calls) WITH ORDINALITY x (call, n) ORDER BY x.n LOOP
+		call := crm.posthog_call(item.call);
 		item_number := item.n;
-		message_id := item.call->>'messageId';
-		call_type := item.call->>'type';
+		message_id := call->>'messageId';
+		call_type := call->>'type';
 		stream := NULL;
 		error_code := NULL;
 		reason := NULL;
 		BEGIN
-			SELECT * INTO taken FROM crm.intake_one(item.call);
+			SELECT * INTO taken FROM crm.intake_one(call);
 			outcome := CASE taken.note WHEN 'duplicate' THEN 'duplicate' ELSE 'taken' END;
 			stream := taken.stream;
 			reason := nullif(taken.note, 'duplicate');
-		EXCEPTION WHEN data_exception OR integrity_constraint_violation OR undefined_object OR SQLSTATE 'ZE002' OR SQLSTATE 'ZE005' OR SQLSTATE 'ZE007' OR SQLSTATE 'ZE008' OR SQLSTATE 'ZE009' THEN
+		EXCEPTION WHEN OTHERS THEN
+			IF NOT crm.is_refusal(SQLSTATE) THEN
+				RAISE;
+			END IF;
 			-- What was taken under this id before stays as it is, whatever is known by now.
 			outcome := CASE SQLSTATE WHEN 'ZE008' THEN 'duplicate' ELSE 'refused' END;
 			error_code := nullif(SQLSTATE, 'ZE008');
@@ -196,4 +235,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.intake(jsonb) IS
-	'Takes calls as Segment and RudderStack send them: one, an array, or {"batch": [...]}; types identify, track, page, screen, group (a segment group-<groupId>) and alias. One row each: outcome taken, duplicate (messageId was taken before) or refused, with SQLSTATE and reason; the others are taken all the same. Of traits those are kept that are fields of a customer. An event that has no counterpart here is refused, or kept as CustomTracked (setting intake_unknown_events). All is marked as an import. identify of a known customer needs eventsource.grant_personal_data(). Errors: 42501.';
+	'Takes calls as Segment and RudderStack send them: one, an array, or {"batch": [...]}; types identify, track, page, screen, group (a segment group-<groupId>) and alias; and events as PostHog sends them (distinct_id, uuid; $identify, $set, $create_alias, $pageview, $screen). One row each: outcome taken, duplicate (messageId was taken before) or refused, with SQLSTATE; the others are taken all the same. reason: why not, or what was not kept: of traits those are kept that are fields of a customer, of properties those that are fields of the event. An event that has no counterpart here is refused, or kept as CustomTracked (setting intake_unknown_events). All is marked as an import. identify of a known customer needs eventsource.grant_personal_data(). Errors: 42501.';

@@ -32,17 +32,29 @@ COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what
 
 CREATE FUNCTION crm.writer_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['ack_integration', 'add_lead_note', 'add_to_cart', 'add_to_segment', 'append_to_cart', 'append_to_lead', 'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'close_customer', 'claim_messages', 'clear_lead_flag', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
-				 'create_lead', 'deactivate_customer', 'deliver_order', 'discard_message', 'fail_message', 'fail_payment', 'fail_refund', 'erase_customer', 'expect_found', 'expect_free_address', 'expect_installed', 'expect_job', 'expect_new_snapshots', 'grant_consent', 'import_channel', 'import_event', 'import_log', 'import_rows', 'import_xes_row', 'intake', 'intake_one', 'link_identity', 'take_traits', 'try_timestamptz', 'initiate_payment', 'initiate_refund', 'log_contact', 'new_token', 'nack_integration', 'pause_campaign', 'pause_campaigns', 'place_order', 'poll_integration', 'post_to_ledger', 'redrive_message', 'reactivate_customer', 'request_erasure', 'recheck_messages', 'record_message_event', 'recalculate_segments', 'record_integration', 'record_payment', 'record_signal', 'register_customer',
-				 'remove_from_cart', 'remove_from_segment', 'renew_consent', 'resume_campaign', 'resume_campaigns', 'retry_payment', 'revert_erasure', 'revoke_consent', 'reason_not_to_send', 'record_delivery', 'render_message', 'send_message', 'set_lead_flag', 'ship_order', 'skip_message', 'start_checkout', 'stored_token_hash', 'tick_leads', 'token_hash', 'trigger_campaign', 'transition_lead',
-				 'update_preferences', 'update_profile', 'verify_email']::name[]
+	SELECT ARRAY['ack_integration', 'add_lead_note', 'add_to_cart', 'add_to_segment', 'append_import', 'append_to_cart', 'append_to_lead',
+		'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag',
+		'close_customer', 'common_properties', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
+		'create_lead', 'deactivate_customer', 'deliver_order', 'discard_message', 'email_key', 'email_key_rule', 'erase_customer',
+		'expect_found', 'expect_free_address', 'expect_given_up', 'expect_installed', 'expect_job', 'expect_log_columns',
+		'expect_new_snapshots', 'expect_personal_data', 'fail_message', 'fail_payment', 'fail_refund', 'grant_consent',
+		'import_batch', 'import_channel', 'import_event', 'import_log', 'import_note', 'import_one', 'import_rows', 'imported_data',
+		'imported_properties', 'initiate_payment', 'initiate_refund', 'intake', 'intake_one', 'intake_time', 'integration_actions',
+		'is_refusal', 'link_identity', 'log_contact', 'log_lines', 'nack_integration', 'new_token', 'pause_campaign',
+		'pause_campaigns', 'place_order', 'poll_integration', 'post_to_ledger', 'posthog_call', 'reactivate_customer',
+		'reason_not_to_send', 'recalculate_segments', 'recheck_messages', 'record_delivery', 'record_integration',
+		'record_message_event', 'record_payment', 'record_signal', 'redrive_message', 'register_customer', 'remove_from_cart',
+		'remove_from_segment', 'render_message', 'renew_consent', 'request_erasure', 'resume_campaign', 'resume_campaigns',
+		'retry_payment', 'revert_erasure', 'revoke_consent', 'send_message', 'set_lead_flag', 'ship_order', 'skip_message',
+		'start_checkout', 'stored_token_hash', 'take_traits', 'tick_leads', 'token_hash', 'told_before', 'transition_lead',
+		'trigger_campaign', 'try_timestamptz', 'update_preferences', 'update_profile', 'verify_email']::name[]
 $$;
 COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what writers call, besides.';
 
 CREATE FUNCTION crm.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT ARRAY['admin_campaign', 'campaign_condition', 'campaign_triggers', 'category_condition', 'check_campaign_step', 'create_campaign', 'create_example_campaigns', 'create_integration', 'define_funnel', 'define_lead_reason', 'define_segment',
-				 'drop_integration', 'drop_segment', 'end_campaign', 'expect_other_reasons', 'install', 'put_own_lead_machine', 'quiet_hours_pattern', 'retire_lead_reason', 'set_channel_rule', 'set_frequency_cap', 'set_setting']::name[]
+				 'drop_integration', 'drop_segment', 'end_campaign', 'expect_other_reasons', 'install', 'put_own_lead_machine', 'default_currency_pattern', 'quiet_hours_pattern', 'retire_lead_reason', 'set_channel_rule', 'set_frequency_cap', 'set_setting']::name[]
 $$;
 COMMENT ON FUNCTION crm.admin_functions() IS 'Private, for grant_admin(): what admins call, besides.';
 

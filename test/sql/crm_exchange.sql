@@ -3,7 +3,7 @@
 -- Calls of others (identify, track ...), logs as CSV, objects for process mining, metrics by day, and what is configured in one place.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(57);
+SELECT plan(70);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 CREATE ROLE crm_exchange_app;
@@ -45,6 +45,11 @@ SELECT is((SELECT segments FROM crm.customers WHERE customer_id = 'eve'), 'group
 SELECT is(pg_temp.took('[{"type": "track", "event": "Coupon Eaten", "userId": "eve"}, {"type": "page", "userId": "eve"}, {"type": "page", "userId": "eve@example.com"}, {"type": "sing", "userId": "eve"}, {"type": "identify", "userId": "mal", "traits": {"email": "EVE@example.com"}}, {"type": "track", "event": "Product Viewed", "userId": "eve"}]'),
 	'refused 42704 event "Coupon Eaten" has no counterpart here, taken visit-eve, refused 22023 an id tells of a person, refused 22023 call "sing" is none, refused 23505 duplicate key value violates unique constraint "customer_email_is_taken", refused ZE007 data does not match version 1 of event type "ProductViewed"', 'each that is refused says why, and the others are taken');
 SELECT is((SELECT count(*) FROM crm.intake('{"type": "page"}') WHERE outcome = 'refused' AND error_code = '22023'), 1::bigint, 'of nobody nothing is taken');
+SELECT is(pg_temp.took('[{"type": "page", "userId": "eve", "timestamp": "tomorrow"}, {"type": "page", "userId": "eve", "timestamp": "tomorrow 10:00"}, {"type": "page", "userId": "eve", "sentAt": "infinity"}]'),
+	'refused 22007 timestamp is no time, refused 22007 timestamp is no time, refused 22007 sentAt is no time', 'a time that is another one tomorrow is none');
+SELECT is(pg_temp.took(jsonb_build_object('type', 'identify', 'userId', 'eve', 'traits', jsonb_build_object('email', 'EVE' || chr(173) || '@example.com'))), 'taken customer-eve', 'the same address, written in another way');
+SELECT is((SELECT count(*) FROM eventsource.events WHERE stream = 'customer-eve' AND type = 'CustomerEmailUpdated'), 0::bigint, 'is the same');
+
 RESET ROLE;
 SELECT crm.set_setting('intake_unknown_events', 'keep') \g /dev/null
 SET ROLE crm_exchange_app;
@@ -92,7 +97,12 @@ INSERT INTO csv VALUES ('3', 'register request', '2011-01-06 10:00+01', 'Pete', 
 SELECT is((SELECT string_agg(concat_ws(' ', outcome, row_count), ', ') FROM crm.import_log('csv', 'claim', attribute_columns => '{costs}', batch_size => 2) WHERE row_number IS NULL), 'taken 1, duplicate 5, refused 3', 'again: what is new');
 SELECT eventsource.register_event_type('decide', 'claim2', '{"type": "object", "properties": {"costs": {"maxLength": 2}}}') \g /dev/null
 SELECT is((SELECT string_agg(concat_ws(' ', outcome, row_count, case_id, activity, error_code), ', ') FROM crm.import_log('csv', 'claim2', attribute_columns => '{costs}') WHERE row_number IS NULL OR row_number = 8), 'taken 5, duplicate 0, refused 4, refused 1 2 decide ZE007', 'a row that the rules refuse takes no other along');
-SELECT pg_temp.refused($$ SELECT crm.import_log('csv', 'claim', case_column => 'case') $$, '42703 csv has no column case', 'a column that is not there is said');
+SELECT pg_temp.refuses($$ SELECT crm.import_log('csv', 'claim', case_column => 'case') $$, '42703', 'csv has no column "case"', 'a column that is not there is said');
+SELECT pg_temp.refuses($$ SELECT crm.import_log('csv', 'claim', resource_column => 'who') $$, '42703', 'csv has no column "who"', 'also that of who did it');
+SELECT pg_temp.refuses($$ SELECT crm.import_log('csv', 'claim', case_column => NULL) $$, '42703', 'a log has a case, an activity and a time', 'and one that there must be');
+SELECT pg_temp.refuses($$ SELECT crm.import_log('csv', 'claim', batch_size => 0) $$, '22023', 'there are no batches of less than one row', 'nothing is appended in nothing');
+SELECT is((SELECT string_agg(concat_ws(' ', outcome, row_count), ', ') FROM crm.import_log('csv', 'claim3', resource_column => NULL, batch_size => 1) WHERE row_number IS NULL), 'taken 6, duplicate 0, refused 3', 'a log where nobody says who did it, row by row');
+SELECT is((SELECT string_agg(DISTINCT actor, ' ') FROM eventsource.events WHERE category = 'claim3'), 'system:import', 'is taken, too');
 
 -- ---- metrics ----
 
@@ -101,6 +111,28 @@ SELECT is((SELECT string_agg(metric || ' ' || trim_scale(value), ', ' ORDER BY m
 	'customers_erased 1, customers_registered 2, leads_created 1, messages_queued 1, net_revenue_EUR 40, orders_confirmed 1, orders_placed 1, revenue_EUR 40, segment_members_buyers 1', 'leads, messages, orders, money and segments by day');
 SELECT is_empty($$ SELECT time, metric FROM crm.daily_metrics GROUP BY 1, 2 HAVING count(*) > 1 $$, 'one value each');
 
+-- ---- what has no field here ----
+
+SELECT crm.set_setting('intake_unknown_events', NULL) \g /dev/null
+
+SELECT is(pg_temp.took('{"type": "track", "event": "Product Viewed", "userId": "bob", "properties": {"product_id": "pen", "brand": "Acme", "coupon": "", "variant": null, "position": 3}}'), 'taken visit-bob not kept: brand, position', 'is said');
+SELECT is(pg_temp.took('{"type": "track", "event": "Order Completed", "userId": "bob", "properties": {"order_id": "o7", "currency": "EUR", "total": 37.5, "discount": 2.5, "products": [{"product_id": "pen", "quantity": 2, "price": 20, "brand": "Acme"}]}}'),
+	'taken order-o7 not kept: discount, products.brand; total 40 instead of 37.5', 'and money that is not the same');
+SELECT is(pg_temp.took('{"type": "track", "event": "Order Completed", "userId": "bob", "properties": {"order_id": "o8", "total": 40, "products": [{"product_id": "pen", "quantity": 2, "price": 20}]}}'),
+	'refused 22004 event "Order Completed" says no currency', 'money of no currency is not taken');
+
+-- ---- as PostHog sends them ----
+
+SELECT is(pg_temp.took('{"api_key": "k", "batch": [
+	{"event": "$pageview", "uuid": "h1", "distinct_id": "0190-anon", "timestamp": "2026-01-03T10:00:00Z", "properties": {"$current_url": "https://example.com/ink?q=eve@example.com", "$pathname": "/ink", "$referrer": "$direct", "$session_id": "ph1", "$browser": "Firefox", "utm_medium": "cpc", "utm_campaign": "spring", "title": "Ink"}},
+	{"event": "$identify", "uuid": "h2", "distinct_id": "gil", "timestamp": "2026-01-03T10:01:00Z", "properties": {"$anon_distinct_id": "0190-anon", "$set": {"email": "gil@example.com", "plan": "gold"}}},
+	{"event": "Product Viewed", "uuid": "h3", "distinct_id": "gil", "timestamp": "2026-01-03T10:02:00Z", "properties": {"product_id": "ink", "$session_id": "ph1"}},
+	{"event": "$screen", "uuid": "h4", "distinct_id": "0190-anon", "timestamp": "2026-01-03T10:03:00Z", "properties": {"$screen_name": "Home", "$session_id": "ph1"}},
+	{"event": "$pageview", "uuid": "h1", "distinct_id": "0190-anon", "properties": {"$current_url": "https://example.com/ink", "$session_id": "ph1"}},
+	{"event": "$autocapture", "uuid": "h5", "distinct_id": "gil", "properties": {}}]}'),
+	'taken visit-ph1, taken customer-gil not kept: plan, taken visit-ph1, taken visit-ph1, duplicate, refused 42704 event "$autocapture" has no counterpart here', 'its names are known, too');
+SELECT pg_temp.same_rows($$ SELECT type, data->>'pageUrl', data->>'pageTitle', data->>'referrer', data->>'channel', data->>'campaignId', data->>'customerId' FROM eventsource.events WHERE stream = 'visit-ph1' ORDER BY version $$, $$ VALUES
+	('PageViewed', 'https://example.com/ink', 'Ink', NULL, 'paid-ad', 'spring', NULL), ('VisitorIdentified', NULL, NULL, NULL, NULL, NULL, 'gil'), ('ProductViewed', NULL, NULL, NULL, NULL, NULL, 'gil'), ('PageViewed', 'screen:Home', NULL, NULL, NULL, NULL, 'gil') $$, 'as ours are');
 -- ---- in one place ----
 
 SELECT crm.set_setting('cart_abandoned_after', '2 hours'), crm.set_setting('consent_term_marketing', '1 year') \g /dev/null

@@ -3,7 +3,7 @@
 -- Carts, orders, payments, refunds and the ledger: what may happen, to the cent, and what follows by itself.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(107);
+SELECT plan(108);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -208,6 +208,7 @@ SELECT crm.post_to_ledger('ada', 'adjustment', -0.01, 'EUR', 'Counted twice') \g
 SELECT crm.post_to_ledger('ada', 'charge', 100, 'USD') \g /dev/null
 SELECT is((SELECT string_agg(currency || ' ' || (balance = crm.balance('ada', currency)), ', ' ORDER BY currency) FROM crm.account_balances WHERE account_id = 'ada'), 'EUR true, USD true', 'a balance per currency');
 SELECT is(crm.balance('ada', 'EUR'), (SELECT sum(net_amount) - 10 - 0.01 FROM crm.orders), 'which is the sum of what happened');
+SELECT pg_temp.refuses($$ SELECT crm.balance('ada', 'EUR', now(), 'booked') $$, '22023', 'unknown basis "booked"', 'by a time that there is');
 SELECT is(pg_temp.outcome($$ SELECT crm.post_to_ledger('ada', 'adjustment', 1, 'EUR') $$), 'ZE007', 'an adjustment says why');
 SELECT is(pg_temp.outcome($$ SELECT crm.post_to_ledger('ada', 'charge', -1, 'EUR') $$), 'ZE007', 'a charge is above zero');
 SELECT is_empty($$ SELECT * FROM crm.reconcile() $$, 'orders, entries, balances and replay agree');
