@@ -59,7 +59,7 @@ SELECT pg_temp.refused($$ SELECT crm.set_setting('intake_unknown_events', 'guess
 SELECT eventsource.revoke_personal_data('crm_exchange_app') \g /dev/null
 SET ROLE crm_exchange_app;
 SELECT is((SELECT data->'properties' FROM eventsource.events WHERE type = 'CustomTracked'), NULL, 'what it says is personal until somebody knows better');
-SELECT pg_temp.refused($$ SELECT * FROM crm.intake('{"type": "identify", "userId": "eve", "traits": {"phone": "1"}}') $$, '42501 permission denied to compare personal data', 'who may not see what there is compares nothing');
+SELECT pg_temp.refused($$ SELECT * FROM crm.intake('{"type": "identify", "userId": "eve", "traits": {"phone": "1"}}') $$, '42501 permission denied to see the profile that is changed', 'who may not see what there is compares nothing');
 RESET ROLE;
 SELECT count(*) > 0 AS erased FROM crm.erase_customer('eve') \gset
 SELECT is((SELECT count(*) FROM eventsource.events WHERE stream NOT LIKE '$config%' AND data::text ~ 'bitter|eve@example'), 0::bigint, 'and goes with who it tells of');

@@ -5,7 +5,7 @@ CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
 -- Longer than these tests will be run, whatever they say of 2026.
 SELECT crm.set_setting('consent_term_marketing', '90 years') \g /dev/null
-SELECT plan(62);
+SELECT plan(63);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -94,6 +94,7 @@ RESET ROLE;
 SELECT eventsource.grant_personal_data('crm_integrations_blind') \g /dev/null
 SET ROLE crm_integrations_blind;
 SELECT ok((SELECT count(*) > 0 FROM crm.poll_integration('blind') WHERE email LIKE '%@example%'), 'who may, gets it');
+SELECT pg_temp.refused($$ SELECT crm.poll_integration('sendgrid') $$, '42501 permission denied for subscription "crm_sendgrid"', 'of its own integration alone');
 SELECT lives_ok($$ SELECT crm.ack_integration('blind', (SELECT max(event_position) FROM crm.poll_integration('blind')), 'upsert', 'bob') $$, 'and acknowledges, with the rights of a writer');
 RESET ROLE;
 SELECT is((SELECT count(*) FROM crm.integration_deliveries WHERE integration_id = 'blind'), (SELECT count(*) FROM crm.integration_deliveries WHERE integration_id = 'sendgrid' AND is_delivered), 'all of it');

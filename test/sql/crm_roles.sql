@@ -21,7 +21,7 @@ SELECT lives_ok($$ SELECT crm.register_customer('zilda@example.com', '1', first_
 SELECT lives_ok($$ SELECT crm.grant_consent('z', 'marketing', 'sms', ip_address => '203.0.113.77') $$, 'records consents');
 SELECT lives_ok($$ SELECT crm.revoke_consent('z', 'marketing', 'sms') $$, 'and that they are taken back, with what follows');
 SELECT lives_ok($$ SELECT crm.update_preferences('z', '{"emailFrequency": "daily"}') $$, 'preferences');
-SELECT pg_temp.refused($$ SELECT crm.update_profile('z', '{"phone": "1"}') $$, '42501 permission denied to compare personal data', 'but does not compare what it may not see');
+SELECT pg_temp.refused($$ SELECT crm.update_profile('z', '{"phone": "1"}') $$, '42501 permission denied to see the profile that is changed', 'but does not compare what it may not see');
 SELECT lives_ok($$ SELECT crm.change_email('z', 'zilda@example.org') $$, 'a new address');
 SELECT lives_ok($$ SELECT crm.add_to_cart('k', 'pen', 1, 60, 'EUR', 'z') $$, 'carts');
 SELECT lives_ok($$ SELECT crm.start_checkout('k') $$, 'a checkout');
@@ -40,7 +40,7 @@ SELECT count(*) FROM crm.intake('{"type": "identify", "userId": "z", "anonymousI
 SELECT pg_temp.refused($$ SELECT crm.create_campaign('x', '{"event": "CartAbandoned"}', '[{"type": "send-email", "config": {"templateId": "t"}}]') $$, '42501 permission denied for function create_campaign', 'but defines no campaigns');
 SELECT pg_temp.refused($$ SELECT crm.claim_messages('email') $$, '42501 permission denied for queue "crm_email"', 'works in no queue');
 SELECT pg_temp.refused($$ SELECT crm.erase_customer('z') $$, '42501 permission denied for view erased_subjects', 'and erases nobody');
-SELECT pg_temp.refused($$ SELECT * FROM crm.poll_integration('mailer') $$, '42501 permission denied for subscription "crm_mailer"', 'nor follows for others');
+SELECT pg_temp.refused($$ SELECT * FROM crm.poll_integration('mailer') $$, '42501 permission denied to see the contacts of an integration', 'nor follows for others');
 SELECT pg_temp.refused($$ SELECT crm.install() $$, '42501 permission denied for function install', 'nor installs');
 SELECT pg_temp.refused($$ SELECT crm.set_setting('affinity_threshold', '0.1') $$, '42501 permission denied for function set_setting', 'and changes no settings');
 SELECT pg_temp.refused($$ SELECT eventsource.append('crm_setting-affinity_threshold', 'setting_changed', '{"value": "0.1"}') $$, '42501 permission denied for category "crm_setting"', 'by no door');
