@@ -1,13 +1,21 @@
 -- Commands: what an application calls.  Each appends; what may happen, the state
 -- machine decides, for raw appends and INSERTs alike.
 
+-- The state machine would say so in its own words, which a form cannot show.
+CREATE FUNCTION crm.expect_lead(lead_id text) RETURNS void
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_installed();
+	SELECT crm.expect_found(eventsource.stream_version('lead-' || lead_id) > 0, format('lead "%s"', lead_id), 'leads')
+$$;
+COMMENT ON FUNCTION crm.expect_lead(text) IS 'Private, for commands about a lead that must be there. Errors: 42704 if it is not, 55000 before install().';
+
 CREATE FUNCTION crm.append_to_lead(lead_id text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL,
 		actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT crm.expect_installed();
+	SELECT crm.expect_lead(lead_id);
 	SELECT * FROM eventsource.append('lead-' || lead_id, type, jsonb_strip_nulls(data), reason => reason, actor => actor, occurred_at => occurred_at)
 $$;
-COMMENT ON FUNCTION crm.append_to_lead(text, text, jsonb, text, text, timestamptz) IS 'Private, for commands: appends to a lead''s stream; members of data that are null are left out.';
+COMMENT ON FUNCTION crm.append_to_lead(text, text, jsonb, text, text, timestamptz) IS 'Private, for commands: appends to the stream of a lead that is there; members of data that are null are left out. Errors: 42704 no such lead.';
 
 CREATE FUNCTION crm.create_lead(lead_id text DEFAULT NULL, name text DEFAULT NULL, email text DEFAULT NULL, phone text DEFAULT NULL,
 		source text DEFAULT NULL, property text DEFAULT NULL, message text DEFAULT NULL, agent_id text DEFAULT NULL,
@@ -23,8 +31,8 @@ BEGIN
 			DETAIL = 'An inquiry begins a lead, and nothing was recorded.',
 			HINT = 'Give another lead_id, or none; what happens to a lead that is there, log_contact(), transition_lead() and others record.';
 	END IF;
-	PERFORM crm.append_to_lead(id, 'contact_form_submission', jsonb_build_object('name', name, 'email', email, 'phone', phone,
-				'source', source, 'property', property, 'message', message), actor => actor, occurred_at => occurred_at);
+	PERFORM eventsource.append('lead-' || id, 'contact_form_submission', jsonb_strip_nulls(jsonb_build_object('name', name, 'email', email, 'phone', phone,
+				'source', source, 'property', property, 'message', message)), actor => actor, occurred_at => occurred_at);
 	IF agent_id IS NOT NULL THEN
 		PERFORM crm.append_to_lead(id, 'lead_assigned', jsonb_build_object('agent_id', agent_id), actor => actor, occurred_at => occurred_at);
 	END IF;
@@ -38,12 +46,12 @@ CREATE FUNCTION crm.transition_lead(lead_id text, event_type text, reason text D
 		actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL, expected_version bigint DEFAULT NULL,
 		idempotency_key text DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT crm.expect_installed();
+	SELECT crm.expect_lead(lead_id);
 	SELECT * FROM eventsource.append('lead-' || lead_id, event_type, data, reason => reason, actor => actor, expected_version => expected_version,
 									 occurred_at => occurred_at, idempotency_key => idempotency_key)
 $$;
 COMMENT ON FUNCTION crm.transition_lead(text, text, text, jsonb, text, timestamptz, bigint, text) IS
-	'Records an event of a lead; its state machine says what follows. Errors: ZE002 not in this state, ZE003 reason required, ZE004 unknown reason, ZE005 guard, ZE006 unknown event, ZE007 bad data, 40001 another version.';
+	'Records an event of a lead; its state machine says what follows. Errors: 42704 no such lead (create_lead() and backfill_lead() begin one), ZE002 not in this state, ZE003 reason required, ZE004 unknown reason, ZE005 guard, ZE006 unknown event, ZE007 bad data, 40001 another version.';
 
 CREATE FUNCTION crm.assign_lead(lead_id text, agent_id text, reason text DEFAULT NULL, note text DEFAULT NULL, actor text DEFAULT NULL,
 		occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
@@ -51,7 +59,7 @@ CREATE FUNCTION crm.assign_lead(lead_id text, agent_id text, reason text DEFAULT
 	SELECT * FROM crm.append_to_lead(lead_id, 'lead_assigned', jsonb_build_object('agent_id', agent_id, 'note', note), reason, actor, occurred_at)
 $$;
 COMMENT ON FUNCTION crm.assign_lead(text, text, text, text, text, timestamptz) IS
-	'Gives a lead to an agent; from whom, the database fills in. Errors: ZE005 another_agent if it is his already, ZE004 unknown reason, ZE006 no such lead.';
+	'Gives a lead to an agent; from whom, the database fills in. Errors: ZE005 another_agent if it is his already, ZE004 unknown reason, 42704 no such lead.';
 
 CREATE FUNCTION crm.log_contact(lead_id text, channel text, direction text DEFAULT 'outbound', outcome text DEFAULT NULL, reason text DEFAULT NULL,
 		note text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended

@@ -140,7 +140,7 @@ SELECT pg_temp.refused($$ SELECT crm.put_own_lead_machine() $$, '42501 permissio
 SELECT is((SELECT count(*) FROM crm.lead_event_reasons WHERE reason = 'flood'), 1::bigint, 'but reads what there is');
 SET ROLE crm_reasons_admin;
 SELECT lives_ok($$ SELECT crm.define_lead_reason('mold', 'Mold', 'property', '{deal_collapsed,contract_voided}') $$, 'an admin does');
-SELECT is(pg_temp.step('nobody', 'deal_collapsed', 'mold'), 'ZE002', 'and has no more rights by it');
+SELECT is(pg_temp.step('nobody', 'deal_collapsed', 'mold'), '42704', 'and has no more rights by it');
 RESET ROLE;
 SELECT is(pg_temp.step(pg_temp.lead_in('COMMITTED'), 'deal_collapsed', 'mold'), 'QUALIFIED', 'with effect');
 

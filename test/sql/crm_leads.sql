@@ -3,7 +3,7 @@
 -- Leads: every edge of the lifecycle and what it refuses, by commands and by raw appends; flags, the SLA, timeouts, backfill.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(96);
+SELECT plan(98);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 CREATE SEQUENCE lead_number;
@@ -71,7 +71,9 @@ SELECT is((SELECT count(*) FROM eventsource.state_machine_transitions
 SELECT is(pg_temp.step(state, 'no_such_event'), 'ZE006', state || ': an unknown event is refused') FROM crm.lead_states() ORDER BY display_order;
 SELECT is(pg_temp.step(state, 'closing_complete'), CASE state WHEN 'IN_CONTRACT' THEN 'CLOSED' ELSE 'ZE002' END, state || ': closing') FROM crm.lead_states() ORDER BY display_order;
 SELECT is(pg_temp.step('CLOSED', 'contract_voided', 'financing'), 'ZE002', 'a closed deal does not come back');
-SELECT pg_temp.refused($$ SELECT crm.add_lead_note('nobody', 'x') $$, 'ZE002 event type "note_added" cannot start a stream', 'a mistyped lead is not made by the way');
+SELECT pg_temp.refused($$ SELECT crm.add_lead_note('nobody', 'x') $$, '42704 there is no lead "nobody"', 'a mistyped lead is not made by the way');
+SELECT pg_temp.refused($$ SELECT crm.transition_lead('nobody', 'deal_collapsed') $$, '42704 there is no lead "nobody"', 'by no command');
+SELECT pg_temp.refused($$ SELECT eventsource.append('lead-nobody', 'note_added', '{"text": "x"}') $$, 'ZE002 event type "note_added" cannot start a stream', 'nor by a raw append');
 SELECT pg_temp.refused($$ SELECT crm.create_lead('first') $$, 'ZE002 lead "first" is there already', 'nor made twice');
 
 -- ---- reasons ----

@@ -32,6 +32,7 @@ SELECT crm.log_contact('l' || i, 'phone', occurred_at => '2026-01-02 00:00Z') FR
 SELECT crm.set_lead_flag('l' || i, 'dnc') FROM generate_series(1, 10) i;
 SELECT crm.transition_lead('l' || i, 'motivation_confirmed', occurred_at => '2026-01-03 00:00Z') FROM generate_series(51, 100) i;
 SELECT crm.set_setting('first_contact_sla', '1 hour');
+SELECT crm.define_lead_reason('hoa_refused', 'The HOA refused', 'property', '{contract_voided}'), crm.retire_lead_reason('pto');
 SELECT eventsource.append('customer-1', 'CustomerCreated', '{"email": "ada@example.com", "source": "web"}');
 SQL
 
@@ -47,6 +48,7 @@ SELECT count(*), md5(string_agg(e::text, E'\n' ORDER BY e.position)) FROM events
 SELECT (l.lead_id, l.name, l.state, l.state_since, l.agent_id, l.contact_attempts, l.flags, l.version)::text FROM crm.leads l ORDER BY l.lead_id;
 SELECT string_agg(s.setting_name || '=' || s.value, ' ' ORDER BY s.setting_name) FROM crm.settings s;
 SELECT count(*) FROM crm.lead_state_visits;
+SELECT r::text FROM crm.lead_event_reasons r ORDER BY r.event_type, r.reason;
 SELECT (c.customer_id, c.status, c.email, c.segments)::text FROM crm.customers c ORDER BY c.customer_id;
 SELECT (o.order_id, o.status, o.paid_amount)::text FROM crm.orders o ORDER BY o.order_id;
 SELECT (r.campaign_id, r.customer_id, r.status, r.steps_done)::text FROM crm.campaign_runs r ORDER BY r.run_id;
@@ -84,6 +86,9 @@ for my $db ('plain', 'custom')
 	is($node->safe_psql($db, "SET ROLE app; SELECT (crm.transition_lead('l1', 'motivation_confirmed')).state"), 'QUALIFIED', "$db: it goes on");
 	is($node->safe_psql($db, "LOAD 'eventsource'; SET ROLE bi; SELECT name, state FROM crm.leads WHERE lead_id = 'l1'"), '***|QUALIFIED', "$db: for readers, too");
 	like(error_of($node, $db, "SELECT crm.transition_lead('l60', 'deal_collapsed')"), qr/ZE002/, "$db: the state machine decides");
+	like(error_of($node, $db, "SELECT crm.assign_lead('l70', 'rita', 'pto')"), qr/ZE004/, "$db: a reason that was retired is refused");
+	is($node->safe_psql($db, q{SELECT string_agg(state, ' ') FROM (SELECT (crm.transition_lead('l70', t, r)).state FROM (VALUES ('buyer_agreement_signed', NULL),
+		('contract_executed', NULL), ('contract_voided', 'hoa_refused')) v (t, r)) s}), 'COMMITTED IN_CONTRACT QUALIFIED', "$db: one that was defined is taken");
 	like(error_of($node, $db, "UPDATE crm.lead SET state = 'CLOSED'"), qr/ZE010/, "$db: and tables are guarded");
 }
 
@@ -100,6 +105,8 @@ is($node->safe_psql('custom', "SELECT state FROM crm.leads WHERE lead_id = 'l2'"
 $node->safe_psql('custom', 'DROP EXTENSION eventsource_crm CASCADE; DROP SCHEMA crm CASCADE; CREATE EXTENSION eventsource_crm');
 cmp_ok($node->safe_psql('custom', 'SELECT crm.install()'), '>', 0, 'where the tables are gone they are made again');
 is($node->safe_psql('custom', 'SELECT count(*), count(*) FILTER (WHERE state = $$QUALIFIED$$) FROM crm.leads'), '100|52', 'and filled from the log');
+is($node->safe_psql('custom', q{SELECT string_agg(sqlstate, ' ' ORDER BY n) FROM (VALUES (1, 'pto'), (2, 'workload')) v (n, r), eventsource.can_append('lead-l70', 'lead_assigned', '{"agent_id": "rita"}', r)}),
+	'ZE004', 'reason codes, too');
 is($node->safe_psql('custom', "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'crm'::regnamespace AND relkind = 'v'"), $views, 'with every view');
 is($node->safe_psql('custom', 'SELECT crm.install()'), '0', 'once');
 
