@@ -43,3 +43,25 @@ CREATE FUNCTION eventsource.projection_definitions()
 	AS 'MODULE_PATHNAME', 'eventsource_projection_definitions' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION eventsource.projection_definitions() IS
 	'Private, for views: the current definition of each projection.';
+
+-- An expression has no sub-queries; what a list of lines costs it can say with this.
+CREATE FUNCTION eventsource.sum_products(items jsonb, VARIADIC members text[]) RETURNS numeric
+	LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	item jsonb;
+	member text;
+	product numeric;
+	total numeric := 0;
+BEGIN
+	FOR item IN SELECT i FROM jsonb_array_elements(items) i LOOP
+		product := 1;
+		FOREACH member IN ARRAY members LOOP
+			product := product * (item->>member)::numeric;
+		END LOOP;
+		total := total + product;
+	END LOOP;
+	RETURN total;
+END
+$$;
+COMMENT ON FUNCTION eventsource.sum_products(jsonb, text[]) IS
+	'For expressions: the sum, over the objects of an array, of the product of these members of each: sum_products(items, ''quantity'', ''price''). Numbers are exact. NULL if an object lacks one; 0 for an empty array. Errors: 22023 if items is no array, 22P02 if a member is no number.';

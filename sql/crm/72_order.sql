@@ -51,8 +51,10 @@ BEGIN
 	RETURN jsonb_build_object(
 		'description', 'From the order to the doorstep, and back',
 		'initial', 'pending-payment',
-		'create', jsonb_build_object('OrderPlaced', jsonb_build_object('target', 'pending-payment', 'guard', jsonb_build_object('total_adds_up',
-			$$(event.data->>'subtotal')::numeric + (event.data->>'tax')::numeric + (event.data->>'shipping')::numeric = (event.data->>'total')::numeric$$))),
+		'create', jsonb_build_object('OrderPlaced', jsonb_build_object('target', 'pending-payment', 'guard', jsonb_build_array(
+			jsonb_build_object('items_add_up', $$eventsource.sum_products(event.data->'items', 'quantity', 'price') = (event.data->>'subtotal')::numeric$$),
+			jsonb_build_object('total_adds_up',
+				$$(event.data->>'subtotal')::numeric + (event.data->>'tax')::numeric + (event.data->>'shipping')::numeric = (event.data->>'total')::numeric$$)))),
 		'states', jsonb_build_object(
 			'pending-payment', jsonb_build_object('on', refunds || jsonb_build_object('PaymentInitiated', initiated, 'PaymentSucceeded', succeeded, 'PaymentFailed', failed, 'OrderCancelled', cancelled)),
 			'payment-failed', jsonb_build_object('on', refunds || jsonb_build_object('PaymentInitiated', initiated, 'PaymentRetried', retried, 'PaymentSucceeded', succeeded, 'PaymentFailed', failed,

@@ -25,7 +25,7 @@ COMMENT ON FUNCTION crm.expect_own_schema() IS 'Private, for install(): everythi
 
 -- What came into the core together with this version. The core's own version tells nothing of it before a first release.
 CREATE FUNCTION crm.expect_core(needed text[] DEFAULT '{"eventsource.claim(text, integer, interval, text, bigint[])", "eventsource.check_definitions()",
-		"eventsource.window_funnel(interval, text, timestamptz, boolean[])"}') RETURNS void
+		"eventsource.window_funnel(interval, text, timestamptz, boolean[])", "eventsource.sum_products(jsonb, text[])"}') RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	missing CONSTANT text := (SELECT string_agg(f, ', ' ORDER BY n) FROM unnest(needed) WITH ORDINALITY x (f, n) WHERE to_regprocedure(f) IS NULL);

@@ -3,7 +3,7 @@
 -- Carts, orders, payments, refunds and the ledger: what may happen, to the cent, and what follows by itself.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(108);
+SELECT plan(109);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -74,6 +74,8 @@ SELECT is(pg_temp.outcome($$ SELECT crm.add_to_cart('k1', 'pen', 1, 1, 'EUR') $$
 SELECT is(pg_temp.outcome($$ SELECT pg_temp.ordered('o1') $$), 'ZE002', 'an order is placed once');
 SELECT is(pg_temp.outcome($$ SELECT eventsource.append('order-x', 'OrderPlaced', '{"customerId": "ada", "items": [{"productId": "pen", "quantity": 1, "price": 1}], "subtotal": 1, "tax": 0, "shipping": 0, "total": 1.01, "currency": "EUR"}') $$),
 	'ZE005 total_adds_up', 'its total adds up');
+SELECT is(pg_temp.outcome($$ SELECT eventsource.append('order-x', 'OrderPlaced', '{"customerId": "ada", "items": [{"productId": "pen", "quantity": 2, "price": 0.5}, {"productId": "ink", "quantity": 1, "price": 0.1}], "subtotal": 1.11, "tax": 0, "shipping": 0, "total": 1.11, "currency": "EUR"}') $$),
+	'ZE005 items_add_up', 'and so do its items, by whatever door, to the cent');
 SELECT is(pg_temp.outcome($$ SELECT crm.place_order('ada', '[]', 'EUR') $$), 'ZE007', 'nothing is no order');
 SELECT is(pg_temp.outcome($$ SELECT crm.place_order('ada', '[{"productId": "pen", "quantity": 1, "price": 1}]', 'Euro') $$), 'ZE007', 'currencies are codes');
 SELECT is((SELECT string_agg(product_id || ' ' || quantity || ' ' || amount, ', ' ORDER BY product_id) FROM crm.order_items WHERE order_id = 'o1'), 'ink 1 3.50, pen 2 39.90', 'its items');

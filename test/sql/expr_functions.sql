@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- A function that an expression calls is replaced, dropped and made again.
 BEGIN;
-SELECT plan(11);
+SELECT plan(17);
 
 CREATE SCHEMA shop;
 CREATE FUNCTION shop.price(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * 2';
@@ -39,5 +39,15 @@ SELECT is(left(pg_temp.refusal($$ SELECT eventsource.append('item-100', 'priced'
 ALTER TABLE shop.item DROP COLUMN price;
 SELECT pg_temp.refuses($$ SELECT eventsource.append('item-1', 'priced', '{"n": 6}') $$, 'ZE011', 'projection shop.item cannot be compiled',
 	'a rule without its column refuses events');
+
+-- What lines cost, in an expression that has no sub-queries.
+SELECT is(eventsource.sum_products('[{"n": 3, "price": 0.1}, {"n": 1, "price": 19.95}, {"n": 2, "price": 0}]', 'n', 'price'), 20.25, 'a sum of products, exact');
+SELECT is(eventsource.sum_products('[{"n": 3}, {"n": 4}]', 'n'), 7::numeric, 'of one member: its sum');
+SELECT is(eventsource.sum_products('[]', 'n', 'price'), 0::numeric, 'of nothing: nothing');
+SELECT is(eventsource.sum_products('[{"n": 3, "price": 1}, {"n": 1}]', 'n', 'price'), NULL, 'what lacks one cannot be told');
+SELECT eventsource.create_state_machine('bill', $$ {"create": {"billed": {"target": "open", "guard": {"adds_up": "eventsource.sum_products(event.data->'lines', 'n', 'price') = (event.data->>'total')::numeric"}}}, "states": {"open": {"type": "final"}}} $$),
+	eventsource.create_category('bill', state_machine => 'bill') \g /dev/null
+SELECT is(state, 'open', 'a guard may ask for it') FROM eventsource.append('bill-1', 'billed', '{"lines": [{"n": 2, "price": 0.05}], "total": 0.1}');
+SELECT is(left(pg_temp.refusal($$ SELECT eventsource.append('bill-2', 'billed', '{"lines": [{"n": 2, "price": 0.05}], "total": 0.11}') $$), 5), 'ZE005', 'to the cent');
 SELECT * FROM finish();
 ROLLBACK;
