@@ -88,6 +88,13 @@ $_->quit foreach @serial;
 is($node->safe_psql('log', "SELECT count(*) FROM crm.messages WHERE customer_id = 'eve' AND status = 'queued'"), '1', 'the other one does not');
 is(race("SELECT crm.add_to_segment('dee', 'vip')", "SELECT crm.add_to_segment('dee', 'vip')"), 'true; false', 'one segment entered twice');
 
+# Each makes the lifecycle of leads anew, of what the one before has left.
+is(race("SELECT crm.define_lead_reason('one', 'One', 'x', '{deal_collapsed}')", "SELECT crm.define_lead_reason('two', 'Two', 'x', '{deal_collapsed}')"), '; ', 'two define reasons');
+is($node->safe_psql('log', "SELECT count(*) FROM eventsource.state_machine_transitions t WHERE t.state_machine = 'crm_lead' AND t.is_current AND t.type = 'deal_collapsed' AND t.reasons \@> '{one,two}'"),
+	'1', 'and both are taken');
+$node->safe_psql('log', "SELECT crm.retire_lead_reason(r) FROM unnest('{duplicate,fake_identity}'::text[]) r");
+is(race("SELECT crm.retire_lead_reason('spam')", "SELECT crm.retire_lead_reason('wrong_number')"), '; 55000', 'two retire the last two: one is left');
+
 # Who takes consent back is not sent what waits.
 $node->safe_psql('log', "SELECT crm.send_message('dee', 'email', message_id => 'd1')");
 my $revokes = $node->background_psql('log');
