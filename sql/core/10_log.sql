@@ -1,6 +1,8 @@
 -- The log: private tables. Rows enter through the C functions of src/append
 -- alone; a guard on each table refuses everything else.
 
+COMMENT ON SCHEMA eventsource IS 'Extension eventsource: the event log, and what is made of it. Nothing of others lives here.';
+
 -- Small ids for words that repeat endlessly: types, states, reasons, actors,
 -- roles, categories, machines. Two sessions that meet a new word at the same
 -- time may each give it an id, so that neither waits for the other.

@@ -9,7 +9,7 @@ COMMENT ON FUNCTION eventsource.personal_data() IS
 CREATE FUNCTION eventsource.grant_personal_data(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	IF NOT has_function_privilege(role, 'eventsource.sees_personal_data()', 'EXECUTE') THEN
 		PERFORM eventsource.grant_reader(role);
 	END IF;

@@ -39,6 +39,26 @@ $$;
 COMMENT ON FUNCTION eventsource.expect_owner() IS
 	'Private, for grant_reader() and its kin: error unless the current user has the rights of the owner of the extension. Errors: 42501.';
 
+CREATE FUNCTION eventsource.expect_granter(role regrole) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM eventsource.expect_owner();
+	IF role IS NULL THEN
+		RAISE null_value_not_allowed USING
+			MESSAGE = 'role must not be null',
+			DETAIL = 'A right is given to a role, or taken from one.',
+			HINT = 'Give its name.';
+	ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = expect_granter.role) THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no role %s', role),
+			DETAIL = 'A right is given to a role, or taken from one.',
+			HINT = 'The view pg_roles lists those there are.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION eventsource.expect_granter(regrole) IS
+	'Private, for grant_reader() and its kin: error unless the current user may grant, and there is such a role. Errors: 42501, 22004, 42704.';
+
 CREATE FUNCTION eventsource.grant_functions(role regrole, names name[], is_grant boolean DEFAULT true) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -117,7 +137,7 @@ CREATE FUNCTION eventsource.grant_reader(role regrole, categories text[] DEFAULT
 DECLARE
 	view name;
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	PERFORM eventsource.grant_doors(role);
 	IF categories IS NOT NULL THEN
 		PERFORM eventsource.add_categories(role, categories, false);
@@ -140,7 +160,7 @@ COMMENT ON FUNCTION eventsource.grant_reader(regrole, text[]) IS
 CREATE FUNCTION eventsource.grant_writer(role regrole, categories text[] DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	IF categories IS NULL THEN
 		PERFORM eventsource.grant_reader(role);
 		PERFORM eventsource.grant_functions(role, '{writes_all_categories}');
@@ -176,7 +196,7 @@ COMMENT ON FUNCTION eventsource.grant_admin(regrole) IS
 CREATE FUNCTION eventsource.revoke_admin(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	PERFORM eventsource.grant_functions(role, eventsource.admin_functions(), false);
 END
 $$;
@@ -186,7 +206,7 @@ COMMENT ON FUNCTION eventsource.revoke_admin(regrole) IS
 CREATE FUNCTION eventsource.revoke_writer(role regrole, categories text[] DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	IF categories IS NULL THEN
 		PERFORM eventsource.revoke_admin(role);
 		PERFORM eventsource.grant_functions(role, '{writes_all_categories}', false);
@@ -204,7 +224,7 @@ COMMENT ON FUNCTION eventsource.revoke_writer(regrole, text[]) IS
 CREATE FUNCTION eventsource.revoke_reader(role regrole, categories text[] DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	IF eventsource.take_categories(role, categories, true)
 		OR categories IS NOT NULL AND has_function_privilege(role, 'eventsource.reads_all_categories()', 'EXECUTE') THEN
 		RETURN;
@@ -220,7 +240,7 @@ COMMENT ON FUNCTION eventsource.revoke_reader(regrole, text[]) IS
 CREATE FUNCTION eventsource.revoke_personal_data(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	PERFORM eventsource.grant_functions(role, '{personal_data}', false);
 END
 $$;
@@ -230,7 +250,7 @@ COMMENT ON FUNCTION eventsource.revoke_personal_data(regrole) IS
 CREATE FUNCTION eventsource.revoke_eraser(role regrole, modes text[] DEFAULT '{soft,anonymize,hard}') RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM eventsource.expect_owner();
+	PERFORM eventsource.expect_granter(role);
 	IF (modes <@ '{soft,anonymize,hard}'::text[]) IS NOT TRUE THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('unknown mode in %s', coalesce(quote_literal(modes), 'null')),

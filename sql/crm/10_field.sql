@@ -2,6 +2,8 @@
 -- personal, and an example.  What stands behind a colon tells fields of one name
 -- apart; the property is called by what stands before it.
 
+COMMENT ON SCHEMA crm IS 'Extension eventsource_crm: leads, customers, consent, commerce. Read its views; nothing of others lives here.';
+
 CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema jsonb, pii text)
 	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
 	SELECT f.field, split_part(f.field, ':', 1),

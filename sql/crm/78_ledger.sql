@@ -104,9 +104,10 @@ COMMENT ON FUNCTION crm.balance(text, text, timestamptz, text) IS
 	'Balance of an account in a currency, now or at a time, by when entries were recorded or occurred; 0 for one without entries. Errors: 22023 another basis.';
 
 CREATE FUNCTION crm.reconcile() RETURNS TABLE (account_id text, currency text, problem text, expected numeric, found numeric, event_position bigint)
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT v.key->>'account_id', v.key->>'currency', 'balance differs from the replay', (v.expected->>'balance')::numeric, (v.found->>'balance')::numeric, v.event_position
-	  FROM eventsource.verify_projection('crm.account_balance') v
+	  -- Which shows rows of the table; without an argument it has none.
+	  FROM eventsource.verify_projection(CASE WHEN has_table_privilege('crm.account_balance', 'SELECT') THEN 'crm.account_balance'::regclass END) v
 	 UNION ALL
 	SELECT l.account_id, l.currency, 'entries differ from the balance', sum(l.amount), coalesce(max(b.balance), 0), NULL
 	  FROM crm.ledger_entries l
@@ -122,4 +123,4 @@ CREATE FUNCTION crm.reconcile() RETURNS TABLE (account_id text, currency text, p
 	 ORDER BY 1, 2, 3
 $$;
 COMMENT ON FUNCTION crm.reconcile() IS
-	'Compares balances to their replay, to their entries, and charges and refunds to the orders; one row per difference, with the first event from which they part where that is known. No rows: all is well.';
+	'Compares balances to their replay, to their entries, and charges and refunds to the orders; one row per difference, with the first event from which they part where that is known. No rows: all is well. Balances are replayed for who may read table crm.account_balance, such as its owner; the rest is compared for every reader.';

@@ -90,7 +90,7 @@ INSERT INTO door SELECT 'totals', unnest('{segments,feed,open_appenders,seals,ch
 INSERT INTO door SELECT 'silent', unnest('{occurred_at,event_id,event_position,to_cloudevent,has_upcaster,has_upcaster_support,may_read_support,may_read_stream,may_read_category,may_read_categories,
 	may_read_subscription,includes_synthetic,run_machine,run_machine_step,run_machine_result,jsonb_matches_schema,jsonschema_is_valid,
 	jsonschema_validation_errors,schema_compatibility,sum_products,event_field,create_event_view,words,short_value,event_detail,markdown,markdown_code,
-	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,scrub_is_due,
+	markdown_block,position_by_trigger,schema_resolve,schema_type,schema_fields,schema_sample,catalog_edges,sees_personal_data,sample_key_type,hold_log,is_preloaded,expect_owner,expect_granter,scrub_is_due,
 	window_funnel,window_funnel_step,window_funnel_combine,window_funnel_serialize,window_funnel_deserialize,window_funnel_result,
 	state_agg,state_agg_step,state_agg_result,duration_in,state_timeline,into_values,interpolated_state_timeline,interpolated_state_periods,interpolated_duration_in}'::text[]);
 -- Goes by the rights of a queue, not of a category.

@@ -2,7 +2,7 @@
 \i test/own_database.sql
 -- The second extension: what it makes when, install() once and again, comments, rights, views for BI tools.
 CREATE EXTENSION eventsource_crm;
-SELECT plan(64);
+SELECT plan(73);
 
 CREATE TEMP VIEW crm_function AS
 SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p WHERE p.pronamespace = 'crm'::regnamespace;
@@ -37,6 +37,16 @@ SELECT is_empty($$
 $$, 'what readers and writers are granted exists');
 
 SELECT pg_temp.refuses('SELECT crm.expect_installed_again()', '55000', 'eventsource_crm was updated, and is not installed again yet', 'which is what views say then');
+
+-- Rights are the owner's to give, and what is kept for how long his to say.
+SELECT is_empty($$ SELECT f.signature FROM crm_function f
+	WHERE f.proname <> ALL (crm.reader_functions() || crm.writer_functions() || crm.admin_functions()) AND obj_description(f.oid, 'pg_proc') !~ '^Private[,:]'
+	  AND f.proname !~ '^(grant|revoke)_(reader|writer|admin)$' AND f.proname <> 'set_retention_defaults' $$, 'each function is somebody''s, or private');
+SELECT is_empty($$ SELECT f FROM unnest(crm.reader_functions() || crm.writer_functions() || crm.admin_functions()) f GROUP BY f HAVING count(*) > 1 $$,
+	'and named once');
+SELECT pg_temp.refuses(format('SELECT crm.%s(NULL)', f), '22004', 'role must not be null', f || ' wants a role')
+  FROM unnest('{grant_reader,grant_writer,grant_admin,revoke_reader,revoke_writer,revoke_admin}'::text[]) f;
+SELECT isnt(obj_description('crm'::regnamespace, 'pg_namespace'), NULL, 'the schema says what it is');
 
 -- ---- before install() ----
 

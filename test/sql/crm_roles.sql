@@ -11,7 +11,7 @@ SELECT crm.grant_writer('crm_roles_app'), crm.grant_reader('crm_roles_bi'), crm.
 SELECT eventsource.create_queue('crm_email', workers => 'crm_roles_sender'), eventsource.grant_personal_data('crm_roles_sender') \g /dev/null
 SELECT crm.create_integration('mailer', consumers => 'crm_roles_sender') \g /dev/null
 SELECT crm.create_example_campaigns() \g /dev/null
-SELECT plan(80);
+SELECT plan(81);
 SET timezone = 'UTC';
 
 -- ---- a program that writes ----
@@ -96,7 +96,7 @@ RESET ROLE;
 
 -- ---- an admin of the CRM ----
 
-CREATE VIEW pg_temp.kept AS SELECT p.oid::regprocedure::text AS name FROM pg_proc p WHERE p.pronamespace IN ('crm'::regnamespace, 'eventsource'::regnamespace) AND has_function_privilege('crm_roles_admin', p.oid, 'EXECUTE');
+CREATE VIEW pg_temp.kept AS SELECT p.oid::regprocedure::text AS name FROM pg_proc p WHERE p.pronamespace IN ('crm'::regnamespace, 'eventsource'::regnamespace) AND has_function_privilege('crm_roles_admin', p.oid, 'EXECUTE') AND NOT has_function_privilege('public', p.oid, 'EXECUTE');
 GRANT SELECT ON pg_temp.kept TO crm_roles_admin;
 SET ROLE crm_roles_admin;
 SELECT lives_ok($$ SELECT crm.set_setting('affinity_threshold', '0.6') $$, 'an admin changes settings');
@@ -143,6 +143,7 @@ SET ROLE crm_roles_admin;
 SELECT pg_temp.refused($$ SELECT crm.create_lead('l3') $$, '42501 permission denied for function create_lead', 'who is no writer any more writes nothing');
 SELECT pg_temp.refused($$ SELECT eventsource.append('lead-l3', 'contact_form_submission') $$, '42501 permission denied for function append', 'by no door');
 SELECT is((SELECT count(*) FROM crm.leads WHERE lead_id = 'l2'), 1::bigint, 'but reads');
+SELECT is_empty('SELECT * FROM crm.reconcile()', 'and compares the ledger');
 RESET ROLE;
 SELECT crm.revoke_reader('crm_roles_admin') \g /dev/null
 SET ROLE crm_roles_admin;

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Nothing for PUBLIC; a reader reads, a writer appends, neither touches a table; recorded_by cannot be forged.
 BEGIN;
-SELECT plan(79);
+SELECT plan(91);
 
 CREATE ROLE "es nobody";
 CREATE ROLE es_reader;
@@ -139,5 +139,12 @@ SELECT pg_temp.same_rows($$ SELECT recorded_by, actor FROM eventsource.events WH
 	$$ VALUES ('es "writer"', 'es "writer"'), ('es_scribe', 'es_scribe') $$, 'a renamed role');
 
 SELECT is_empty($$ SELECT * FROM eventsource.verify_chain() WHERE stream_name LIKE 'priv%' $$, 'the chain verifies');
+-- ---- what is no role ----
+
+SELECT throws_ok(format('SELECT eventsource.%s', call), '22004', 'role must not be null', call) FROM unnest('{grant_reader(NULL),"grant_writer(NULL, ''{a}'')",grant_admin(NULL),
+	"grant_eraser(NULL, ''{soft}'')",grant_personal_data(NULL),revoke_reader(NULL),revoke_writer(NULL),revoke_admin(NULL),revoke_eraser(NULL),revoke_personal_data(NULL)}'::text[]) call;
+SELECT throws_ok($$ SELECT eventsource.grant_reader('-'::regrole) $$, '42704', 'there is no role -', 'nor is it none');
+SELECT isnt(obj_description('eventsource'::regnamespace, 'pg_namespace'), NULL, 'the schema says what it is');
+
 SELECT * FROM finish();
 ROLLBACK;
