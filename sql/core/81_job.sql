@@ -164,7 +164,7 @@ SELECT j.id AS job_id,
 				 AND j.attempts - j.attempts_before < coalesce(j.max_attempts, eventsource.queue_attempts(j.queue)) THEN 'available'
 			ELSE j.state END AS state,
 	   j.priority,
-	   j.run_at,
+	   nullif(j.run_at, 'infinity') AS run_at,
 	   CASE WHEN r.sees_all THEN j.order_key END AS order_key,
 	   CASE WHEN r.sees_all THEN j.job_key END AS job_key,
 	   CASE WHEN r.sees_all THEN j.payload END AS payload,
@@ -196,7 +196,7 @@ COMMENT ON COLUMN eventsource.jobs.job_id IS 'Id.';
 COMMENT ON COLUMN eventsource.jobs.queue IS 'Its queue; names that begin with $ are the database''s own.';
 COMMENT ON COLUMN eventsource.jobs.state IS 'scheduled, available, claimed; and, finished: done, discarded (given up), cancelled. One that is due is available, and so is one whose lease has ended, if it has attempts left.';
 COMMENT ON COLUMN eventsource.jobs.priority IS 'Higher ones come first.';
-COMMENT ON COLUMN eventsource.jobs.run_at IS 'It is not claimed before.';
+COMMENT ON COLUMN eventsource.jobs.run_at IS 'It is not claimed before; null: a run that waits for the job of one of its steps.';
 COMMENT ON COLUMN eventsource.jobs.order_key IS 'Jobs with the same one are lent one at a time, in order; or null.';
 COMMENT ON COLUMN eventsource.jobs.job_key IS 'Of the unfinished jobs of its queue no other has it; or null.';
 COMMENT ON COLUMN eventsource.jobs.payload IS 'What is to be done.';

@@ -47,6 +47,16 @@ END
 $$;
 COMMENT ON FUNCTION crm.expect_free_address(text) IS 'Private, for commands: says in words what a unique index refused. Errors: 23505 customer_email_is_taken.';
 
+-- Who is erased is there, and what is said of that is said elsewhere.
+CREATE FUNCTION crm.expect_customer(customer_id text) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM crm.expect_installed();
+	PERFORM crm.expect_found(eventsource.stream_version('customer-' || customer_id) > 0, format('customer "%s"', customer_id), 'customers');
+END
+$$;
+COMMENT ON FUNCTION crm.expect_customer(text) IS 'Private, for commands about a customer. Errors: 42704 if there is none.';
+
 CREATE FUNCTION crm.register_customer(email text, terms_version text, source text DEFAULT 'web', first_name text DEFAULT NULL, last_name text DEFAULT NULL,
 		phone text DEFAULT NULL, marketing_consent boolean DEFAULT false, ip_address text DEFAULT NULL, user_agent text DEFAULT NULL,
 		customer_id text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL,
@@ -62,6 +72,13 @@ BEGIN
 			MESSAGE = 'the terms must be accepted',
 			DETAIL = 'No version of the terms was given.',
 			HINT = 'Give terms_version: the version that the customer accepted.';
+	END IF;
+	PERFORM crm.expect_installed();
+	IF eventsource.stream_version('customer-' || customer_id) > 0 THEN
+		RAISE SQLSTATE 'ZE002' USING
+			MESSAGE = format('customer "%s" is there already', customer_id),
+			DETAIL = 'Nobody registers twice, and nothing was recorded.',
+			HINT = 'Give another customer_id, or none: the view crm.customers lists those there are.';
 	END IF;
 	id := coalesce(customer_id, gen_random_uuid()::text);
 	verification_token := crm.new_token();
@@ -87,10 +104,11 @@ COMMENT ON FUNCTION crm.register_customer(text, text, text, text, text, text, bo
 
 CREATE FUNCTION crm.verify_email(customer_id text, token text, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_customer(customer_id);
 	SELECT * FROM eventsource.append('customer-' || customer_id, 'EmailVerified', jsonb_build_object('tokenHash', crm.token_hash(token)), actor => actor, occurred_at => occurred_at)
 $$;
 COMMENT ON FUNCTION crm.verify_email(text, text, text, timestamptz) IS
-	'Proves the address by the token that was sent to it, once. Errors: ZE005 token_is_right, token_is_good (not too late), terms_are_accepted.';
+	'Proves the address by the token that was sent to it, once. Errors: ZE005 token_is_right, token_is_good (not too late), terms_are_accepted, 42704 no such customer.';
 
 CREATE FUNCTION crm.change_email(customer_id text, new_email text, ip_address text DEFAULT NULL, user_agent text DEFAULT NULL, actor text DEFAULT NULL,
 		occurred_at timestamptz DEFAULT NULL) RETURNS text
@@ -100,6 +118,7 @@ DECLARE
 	token CONSTANT text := crm.new_token();
 	refused_by text;
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	PERFORM eventsource.append('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_strip_nulls(jsonb_build_object('newEmail', new_email,
 				'requiresVerification', true, 'ipAddress', ip_address, 'userAgent', user_agent)), actor => actor, occurred_at => at);
 	PERFORM eventsource.append('customer-' || customer_id, 'EmailVerificationRequested', jsonb_build_object('email', new_email, 'tokenHash', crm.stored_token_hash(token),
@@ -112,7 +131,7 @@ EXCEPTION WHEN unique_violation THEN
 END
 $$;
 COMMENT ON FUNCTION crm.change_email(text, text, text, text, text, timestamptz) IS
-	'Gives a customer another address, which is to be proved anew; returns the token to send there. Errors: 23514 customer_email_must_differ (also if only the case differs), 23505 customer_email_is_taken, ZE002 closed or deleted, ZE007 bad address.';
+	'Gives a customer another address, which is to be proved anew; returns the token to send there. Errors: 23514 customer_email_must_differ (also if only the case differs), 23505 customer_email_is_taken, ZE002 closed or deleted, ZE007 bad address, 42704 no such customer.';
 
 CREATE FUNCTION crm.update_profile(customer_id text, changes jsonb, ip_address text DEFAULT NULL, user_agent text DEFAULT NULL, actor text DEFAULT NULL,
 		occurred_at timestamptz DEFAULT NULL) RETURNS integer
@@ -122,6 +141,7 @@ DECLARE
 	unknown text;
 	n integer;
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	SELECT string_agg(k, ', ' ORDER BY k) INTO unknown FROM jsonb_object_keys(changes) k
 	 WHERE k NOT IN ('firstName', 'lastName', 'phone', 'dateOfBirth', 'address');
 	IF unknown IS NOT NULL THEN
@@ -150,7 +170,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.update_profile(text, jsonb, text, text, text, timestamptz) IS
-	'Changes what is given of firstName, lastName, phone, dateOfBirth, address: an event for each that is different; null takes away. ip_address, user_agent: from where and with what. Returns how many. Errors: 42501 unless the caller may see personal data, 22023 unknown field, ZE002 closed, deleted or unknown customer, ZE007 bad data.';
+	'Changes what is given of firstName, lastName, phone, dateOfBirth, address: an event for each that is different; null takes away. ip_address, user_agent: from where and with what. Returns how many. Errors: 42501 unless the caller may see personal data, 22023 unknown field, ZE002 closed or deleted customer, 42704 no such customer, ZE007 bad data.';
 
 CREATE FUNCTION crm.deactivate_customer(customer_id text, reason text, notes text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -158,6 +178,7 @@ DECLARE
 	at CONSTANT timestamptz := coalesce(occurred_at, now());
 	n integer;
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	PERFORM eventsource.append('customer-' || customer_id, 'CustomerDeactivated', jsonb_strip_nulls(jsonb_build_object('reason', reason, 'notes', notes)),
 							   actor => actor, occurred_at => at);
 	SELECT count(crm.revoke_consent(c.customer_id, c.purpose, c.channel, 'account-deactivated', actor => actor, occurred_at => at)) INTO n
@@ -168,36 +189,39 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.deactivate_customer(text, text, text, text, timestamptz) IS
-	'Closes an account and takes back its consents to marketing, no others; the customer leaves all segments and campaigns. Returns how many consents. Reasons: customer-request, fraud, terms-violation, other. Errors: ZE002 closed, deleted or unknown, ZE007 another reason.';
+	'Closes an account and takes back its consents to marketing, no others; the customer leaves all segments and campaigns. Returns how many consents. Reasons: customer-request, fraud, terms-violation, other. Errors: ZE002 closed or deleted, 42704 no such customer, ZE007 another reason.';
 
 CREATE FUNCTION crm.reactivate_customer(customer_id text, notes text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_customer(customer_id);
 	SELECT * FROM eventsource.append('customer-' || customer_id, 'CustomerReactivated', jsonb_strip_nulls(jsonb_build_object('notes', notes)), actor => actor, occurred_at => occurred_at)
 $$;
 COMMENT ON FUNCTION crm.reactivate_customer(text, text, text, timestamptz) IS
-	'Opens a closed account again, in the status that its address was proved for; consents are not given back. Errors: ZE002 not closed.';
+	'Opens a closed account again, in the status that its address was proved for; consents are not given back. Errors: ZE002 not closed, 42704 no such customer.';
 
 CREATE FUNCTION crm.grant_consent(customer_id text, purpose text, channel text, consent_method text DEFAULT NULL, notice_version text DEFAULT NULL,
 		ip_address text DEFAULT NULL, user_agent text DEFAULT NULL, legal_basis text DEFAULT 'consent', expires_at timestamptz DEFAULT NULL,
 		actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_customer(customer_id);
 	SELECT * FROM eventsource.append('customer-' || customer_id, 'ConsentGranted', jsonb_strip_nulls(jsonb_build_object('purpose', purpose, 'channel', channel,
 		'consentMethod', consent_method, 'noticeVersion', notice_version, 'ipAddress', ip_address, 'userAgent', user_agent, 'legalBasis', legal_basis,
 		'expiresAt', coalesce(crm.json_time(expires_at), crm.consent_expiry(purpose, coalesce(occurred_at, now()))))),
 		actor => actor, occurred_at => coalesce(occurred_at, now()))
 $$;
 COMMENT ON FUNCTION crm.grant_consent(text, text, text, text, text, text, text, text, timestamptz, text, timestamptz) IS
-	'Records consent for a purpose (marketing, analytics, essential) and a channel (email, sms, push), with its evidence; it lasts as the settings consent_term_... say unless expires_at is given. Errors: ZE005 consent_is_not_granted if it holds already, consent_is_not_from_before if it was taken back after occurred_at, ZE002 closed or deleted, ZE007 another purpose or channel.';
+	'Records consent for a purpose (marketing, analytics, essential) and a channel (email, sms, push), with its evidence; it lasts as the settings consent_term_... say unless expires_at is given. Errors: ZE005 consent_is_not_granted if it holds already, consent_is_not_from_before if it was taken back after occurred_at, ZE002 closed or deleted, ZE007 another purpose or channel, 42704 no such customer.';
 
 CREATE FUNCTION crm.renew_consent(customer_id text, purpose text, channel text, consent_method text DEFAULT NULL, notice_version text DEFAULT NULL,
 		ip_address text DEFAULT NULL, user_agent text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_customer(customer_id);
 	SELECT * FROM eventsource.append('customer-' || customer_id, 'ConsentRenewed', jsonb_strip_nulls(jsonb_build_object('purpose', purpose, 'channel', channel,
 		'consentMethod', consent_method, 'noticeVersion', notice_version, 'ipAddress', ip_address, 'userAgent', user_agent, 'legalBasis', 'consent',
 		'expiresAt', crm.consent_expiry(purpose, coalesce(occurred_at, now())))), actor => actor, occurred_at => coalesce(occurred_at, now()))
 $$;
 COMMENT ON FUNCTION crm.renew_consent(text, text, text, text, text, text, text, text, timestamptz) IS
-	'Records that a consent was given again before or after it ran out. Errors: ZE005 consent_is_there if it was never given, or taken back.';
+	'Records that a consent was given again before or after it ran out. Errors: ZE005 consent_is_there if it was never given, or taken back, 42704 no such customer.';
 
 CREATE FUNCTION crm.revoke_consent(customer_id text, purpose text, channel text, reason text DEFAULT NULL, ip_address text DEFAULT NULL,
 		user_agent text DEFAULT NULL, actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
@@ -205,6 +229,7 @@ CREATE FUNCTION crm.revoke_consent(customer_id text, purpose text, channel text,
 DECLARE
 	result eventsource.appended;
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	SELECT * INTO result FROM eventsource.append('customer-' || customer_id, 'ConsentRevoked', jsonb_strip_nulls(jsonb_build_object('purpose', purpose, 'channel', channel,
 		'reason', reason, 'ipAddress', ip_address, 'userAgent', user_agent)), actor => actor, occurred_at => occurred_at);
 	PERFORM crm.recheck_messages(customer_id);
@@ -212,7 +237,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.revoke_consent(text, text, text, text, text, text, text, timestamptz) IS
-	'Takes a consent back; from then on it holds no more, and messages that wait are skipped, in this very transaction. Errors: ZE005 consent_is_there if there is none.';
+	'Takes a consent back; from then on it holds no more, and messages that wait are skipped, in this very transaction. Errors: ZE005 consent_is_there if there is none, 42704 no such customer.';
 
 CREATE FUNCTION crm.has_consent(customer_id text, purpose text, channel text, at timestamptz DEFAULT now()) RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -230,6 +255,7 @@ CREATE FUNCTION crm.update_preferences(customer_id text, preferences jsonb, acto
 DECLARE
 	result eventsource.appended;
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	BEGIN
 		PERFORM now() AT TIME ZONE (preferences->>'timezone');
 	EXCEPTION WHEN invalid_parameter_value THEN
@@ -244,24 +270,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.update_preferences(text, jsonb, text, timestamptz) IS
-	'Changes preferences; what is not named stays. Of two changes of a field the later by occurred_at holds, in whatever order they arrive. Messages that wait and are not wanted any more are skipped, in this transaction. Fields: emailFrequency (daily, weekly, never), categories, timezone, emailEnabled, smsEnabled, pushEnabled, smsForPromotions, pushCategories. Errors: 22023 unknown time zone, ZE007 another field or value.';
+	'Changes preferences; what is not named stays. Of two changes of a field the later by occurred_at holds, in whatever order they arrive. Messages that wait and are not wanted any more are skipped, in this transaction. Fields: emailFrequency (daily, weekly, never), categories, timezone, emailEnabled, smsEnabled, pushEnabled, smsForPromotions, pushCategories. Errors: 22023 unknown time zone, ZE007 another field or value, 42704 no such customer.';
 
 CREATE FUNCTION crm.pause_campaigns(customer_id text, channel text DEFAULT NULL, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	result eventsource.appended;
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	SELECT * INTO result FROM eventsource.append('customer-' || customer_id, 'CampaignsPaused', jsonb_strip_nulls(jsonb_build_object('channel', channel, 'reason', reason)), actor => actor);
 	PERFORM crm.recheck_messages(customer_id);
 	RETURN result;
 END
 $$;
 COMMENT ON FUNCTION crm.pause_campaigns(text, text, text, text) IS
-	'A customer gets no marketing on a channel (NULL: on any) until resume_campaigns(); messages that wait are skipped. Errors: ZE002 deleted or unknown customer, ZE007 unknown channel.';
+	'A customer gets no marketing on a channel (NULL: on any) until resume_campaigns(); messages that wait are skipped. Errors: ZE002 deleted customer, 42704 no such customer, ZE007 unknown channel.';
 
 CREATE FUNCTION crm.resume_campaigns(customer_id text, channel text DEFAULT NULL, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT crm.expect_customer(customer_id);
 	SELECT * FROM eventsource.append('customer-' || customer_id, 'CampaignsResumed', jsonb_strip_nulls(jsonb_build_object('channel', channel, 'reason', reason)), actor => actor)
 $$;
 COMMENT ON FUNCTION crm.resume_campaigns(text, text, text, text) IS
-	'Ends what pause_campaigns() began; what was skipped meanwhile stays skipped. Errors: ZE002 deleted or unknown customer, ZE007 unknown channel.';
+	'Ends what pause_campaigns() began; what was skipped meanwhile stays skipped. Errors: ZE002 deleted customer, 42704 no such customer, ZE007 unknown channel.';

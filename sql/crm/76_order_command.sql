@@ -68,7 +68,9 @@ BEGIN
 			DETAIL = 'An order is placed once, and nothing was recorded.',
 			HINT = 'Give another order_id, or none. If it is the same order, it is placed: see the view crm.orders.';
 	END IF;
-	SELECT sum((i->>'quantity')::numeric * (i->>'price')::numeric) INTO subtotal FROM jsonb_array_elements(items) i;
+	-- Of no items the schema has something to say.
+	SELECT coalesce(sum((i->>'quantity')::numeric * (i->>'price')::numeric), 0) INTO subtotal
+	  FROM jsonb_array_elements(CASE WHEN jsonb_typeof(items) = 'array' THEN items ELSE '[]' END) i;
 	PERFORM eventsource.append('order-' || id, 'OrderPlaced', jsonb_strip_nulls(jsonb_build_object('customerId', customer_id, 'items', items, 'subtotal', subtotal, 'tax', tax,
 			'shipping', shipping, 'total', subtotal + tax + shipping, 'currency', currency, 'cartId', cart_id, 'shippingAddress', shipping_address,
 			'billingAddress', billing_address, 'channel', channel, 'campaignId', campaign_id)), actor => actor, occurred_at => occurred_at, expected_version => 0);

@@ -146,6 +146,7 @@ CREATE FUNCTION crm.add_to_segment(customer_id text, segment_id text, criteria j
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	PERFORM eventsource.lock_stream('customer-' || customer_id);
 	IF EXISTS (SELECT FROM crm.segment_members m WHERE m.customer_id = add_to_segment.customer_id AND m.segment_id = add_to_segment.segment_id) THEN
 		RETURN false;
@@ -155,12 +156,13 @@ BEGIN
 	RETURN true;
 END
 $$;
-COMMENT ON FUNCTION crm.add_to_segment(text, text, jsonb, text) IS 'Puts a customer into a segment; false: was in it. Errors: ZE002 closed, deleted or unknown customer.';
+COMMENT ON FUNCTION crm.add_to_segment(text, text, jsonb, text) IS 'Puts a customer into a segment; false: was in it. Errors: ZE002 closed or deleted customer, 42704 no such customer.';
 
 CREATE FUNCTION crm.remove_from_segment(customer_id text, segment_id text, reason text DEFAULT NULL, actor text DEFAULT NULL) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	PERFORM eventsource.lock_stream('customer-' || customer_id);
 	IF NOT EXISTS (SELECT FROM crm.segment_members m WHERE m.customer_id = remove_from_segment.customer_id AND m.segment_id = remove_from_segment.segment_id) THEN
 		RETURN false;
@@ -169,7 +171,7 @@ BEGIN
 	RETURN true;
 END
 $$;
-COMMENT ON FUNCTION crm.remove_from_segment(text, text, text, text) IS 'Takes a customer out of a segment; false: was not in it. Errors: ZE002 deleted or unknown customer.';
+COMMENT ON FUNCTION crm.remove_from_segment(text, text, text, text) IS 'Takes a customer out of a segment; false: was not in it. Errors: ZE002 deleted customer, 42704 no such customer.';
 
 -- Only who crosses the line leads to an event.
 CREATE FUNCTION crm.segment_changes(customer_id text) RETURNS TABLE (what text, id text, criteria jsonb, score numeric, belongs boolean, is_dropped boolean)

@@ -408,9 +408,10 @@ BEGIN
 			DETAIL = 'It was not created, or it was ended.',
 			HINT = 'The view crm.campaigns lists those there are.';
 	END IF;
+	PERFORM crm.expect_customer(customer_id);
 	SELECT * INTO result FROM eventsource.append('campaign-' || campaign_id, 'CampaignTriggered', jsonb_strip_nulls(jsonb_build_object('customerId', customer_id, 'data', data)),
 												 actor => actor, idempotency_key => idempotency_key);
 	RETURN result."position";
 END
 $$;
-COMMENT ON FUNCTION crm.trigger_campaign(text, text, jsonb, text, text) IS 'Puts a customer into a campaign by hand; returns the position of the event, which its run is called after. Errors: 42704 no such campaign.';
+COMMENT ON FUNCTION crm.trigger_campaign(text, text, jsonb, text, text) IS 'Puts a customer into a campaign by hand; returns the position of the event, which its run is called after. Errors: 42704 no such campaign, or no such customer.';

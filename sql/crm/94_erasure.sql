@@ -3,12 +3,13 @@
 CREATE FUNCTION crm.request_erasure(customer_id text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM crm.expect_customer(customer_id);
 	PERFORM eventsource.append('customer-' || customer_id, 'CustomerDataDeletionRequested', jsonb_build_object('reason', reason, 'deletionType', mode), actor => actor);
 	RETURN eventsource.request_erasure('customer-' || customer_id, mode, reason, actor);
 END
 $$;
 COMMENT ON FUNCTION crm.request_erasure(text, text, text, text) IS
-	'Records that a customer is to be forgotten: mode soft (can be reverted), anonymize, hard; reason gdpr-request or data-retention-policy. Opens a case with a deadline: see eventsource.erasure_requests. Errors: 55000 if it is requested, ZE002 deleted or unknown, ZE007, ZE009.';
+	'Records that a customer is to be forgotten: mode soft (can be reverted), anonymize, hard; reason gdpr-request or data-retention-policy. Opens a case with a deadline: see eventsource.erasure_requests. Errors: 55000 if it is requested, ZE002 deleted, 42704 no such customer, ZE007, ZE009.';
 
 -- What begins before somebody is known is not about him in the log, and no less his: a
 -- visit, where he searched for something.
@@ -53,6 +54,7 @@ DECLARE
 	modes CONSTANT text[] := '{soft,anonymize,hard}';
 	was text;
 BEGIN
+	PERFORM crm.expect_customer(id);
 	PERFORM eventsource.lock_stream(subjects[1]);
 	SELECT e.mode INTO was FROM eventsource.erased_subjects e WHERE e.subject = subjects[1];
 	-- A stronger mode may follow; and so may any, when a soft one was reverted.
@@ -69,7 +71,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.erase_customer(text, text, text, text) IS
-	'Forgets a customer, in this transaction: consents, segments, campaigns and messages that wait end, personal fields of all events about the customer go as the mode says (see eventsource.erase_subject()), those of visits too that began before it was known whose they are, and nothing is recorded of the customer any more. soft and anonymize: what was bought stays, without a person; hard: nothing stays but that something happened. A stronger mode may follow a weaker one. Integrations are told. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (eventsource.grant_eraser), ZE002 unknown customer, ZE009 erased so already, ZE007 unknown mode.';
+	'Forgets a customer, in this transaction: consents, segments, campaigns and messages that wait end, personal fields of all events about the customer go as the mode says (see eventsource.erase_subject()), those of visits too that began before it was known whose they are, and nothing is recorded of the customer any more. soft and anonymize: what was bought stays, without a person; hard: nothing stays but that something happened. A stronger mode may follow a weaker one. Integrations are told. One row for each target: how much was cleared. Errors: 42501 without the right to this mode (eventsource.grant_eraser), 42704 no such customer, ZE009 erased so already, ZE007 unknown mode.';
 
 CREATE FUNCTION crm.revert_erasure(customer_id text, reason text, actor text DEFAULT NULL) RETURNS TABLE (target text, affected bigint)
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

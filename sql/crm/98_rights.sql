@@ -36,7 +36,7 @@ CREATE FUNCTION crm.writer_functions() RETURNS name[]
 		'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag',
 		'close_customer', 'common_properties', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
 		'create_lead', 'deactivate_customer', 'deliver_order', 'discard_message', 'email_key', 'email_key_rule', 'erase_customer',
-		'expect_found', 'expect_free_address', 'expect_given_up', 'expect_installed', 'expect_job', 'expect_lead', 'expect_log_columns',
+		'expect_customer', 'expect_found', 'expect_free_address', 'expect_given_up', 'expect_installed', 'expect_job', 'expect_lead', 'expect_log_columns',
 		'expect_new_snapshots', 'expect_personal_data', 'fail_message', 'fail_payment', 'fail_refund', 'grant_consent',
 		'import_batch', 'import_channel', 'import_event', 'import_log', 'import_note', 'import_one', 'import_rows', 'imported_data',
 		'imported_properties', 'initiate_payment', 'initiate_refund', 'intake', 'intake_one', 'intake_time', 'integration_actions',

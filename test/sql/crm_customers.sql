@@ -3,7 +3,7 @@
 -- Customers: registration, verification, profiles, closing and opening accounts; consent and preferences at their boundaries.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(89);
+SELECT plan(91);
 SET timezone = 'America/New_York';
 SET datestyle = 'ISO';
 
@@ -33,6 +33,13 @@ SELECT is(pg_temp.outcome(format($$ SELECT crm.register_customer(%L, '1', custom
 SELECT is(pg_temp.outcome(format($$ SELECT crm.register_customer(%L, '1', customer_id => 'ada2') $$, 'ａda@example.com')), '23505 customer_email_is_taken', 'or however its letters are written');
 SELECT is((SELECT count(*) FROM eventsource.events WHERE stream = 'customer-ada2'), 0::bigint, 'and nothing is left of who tried');
 SELECT is(pg_temp.outcome($$ SELECT crm.register_customer('other@example.com', '1', customer_id => 'ada') $$), 'ZE002', 'nobody registers twice');
+SELECT throws_ok($$ SELECT crm.register_customer('other@example.com', '1', customer_id => 'ada') $$, 'ZE002', 'customer "ada" is there already', 'and is told so');
+SELECT is_empty($$ SELECT c FROM unnest(ARRAY[
+	'verify_email(''nobody'', ''x'')', 'change_email(''nobody'', ''n@example.com'')', 'update_profile(''nobody'', ''{}'')', 'deactivate_customer(''nobody'', ''other'')',
+	'reactivate_customer(''nobody'')', 'grant_consent(''nobody'', ''marketing'', ''email'')', 'renew_consent(''nobody'', ''marketing'', ''email'')',
+	'revoke_consent(''nobody'', ''marketing'', ''email'')', 'update_preferences(''nobody'', ''{}'')', 'pause_campaigns(''nobody'')', 'resume_campaigns(''nobody'')',
+	'add_to_segment(''nobody'', ''vip'')', 'remove_from_segment(''nobody'', ''vip'')', 'request_erasure(''nobody'')', 'erase_customer(''nobody'')', 'update_preferences(NULL, ''{}'')']) c
+	WHERE pg_temp.outcome('SELECT crm.' || c) <> '42704' $$, 'a customer whom there is not is no customer, whatever is to be done');
 SELECT is(pg_temp.outcome($$ SELECT eventsource.append('customer-typo', 'TermsAccepted', '{"termsVersion": "1"}') $$), 'ZE002', 'a customer begins with CustomerCreated');
 
 -- ---- the token ----

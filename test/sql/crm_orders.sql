@@ -8,6 +8,17 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 
+CREATE FUNCTION pg_temp.detail(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	said text;
+BEGIN
+	EXECUTE command;
+	RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL;
+	RETURN said;
+END
+$$;
 -- An order of 49.90, and what it has come to.
 CREATE FUNCTION pg_temp.ordered(id text, at timestamptz DEFAULT '2026-01-01', cart text DEFAULT NULL, wanted text DEFAULT 'pending-payment') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -77,6 +88,7 @@ SELECT is(pg_temp.outcome($$ SELECT eventsource.append('order-x', 'OrderPlaced',
 SELECT is(pg_temp.outcome($$ SELECT eventsource.append('order-x', 'OrderPlaced', '{"customerId": "ada", "items": [{"productId": "pen", "quantity": 2, "price": 0.5}, {"productId": "ink", "quantity": 1, "price": 0.1}], "subtotal": 1.11, "tax": 0, "shipping": 0, "total": 1.11, "currency": "EUR"}') $$),
 	'ZE005 items_add_up', 'and so do its items, by whatever door, to the cent');
 SELECT is(pg_temp.outcome($$ SELECT crm.place_order('ada', '[]', 'EUR') $$), 'ZE007', 'nothing is no order');
+SELECT is(pg_temp.detail($$ SELECT crm.place_order('ada', '[]', 'EUR') $$), '/items: must have at least 1 elements (minItems)', 'and that is all that is said');
 SELECT is(pg_temp.outcome($$ SELECT crm.place_order('ada', '[{"productId": "pen", "quantity": 1, "price": 1}]', 'Euro') $$), 'ZE007', 'currencies are codes');
 SELECT is((SELECT string_agg(product_id || ' ' || quantity || ' ' || amount, ', ' ORDER BY product_id) FROM crm.order_items WHERE order_id = 'o1'), 'ink 1 3.50, pen 2 39.90', 'its items');
 SELECT is((SELECT DISTINCT subject FROM eventsource.events WHERE stream = 'order-o1'), 'customer-ada', 'it is about its customer');
