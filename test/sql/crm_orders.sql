@@ -3,7 +3,7 @@
 -- Carts, orders, payments, refunds and the ledger: what may happen, to the cent, and what follows by itself.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(109);
+SELECT plan(110);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
