@@ -1,8 +1,10 @@
 -- Lists of the lifecycle of leads, each told once: schemas of events, the state
--- machine, projections and views are made of them.
+-- machine, projections and views are made of them.  Their bodies are parsed when they are
+-- made and they set nothing, so that queries take them in.
 
 CREATE FUNCTION crm.lead_states() RETURNS TABLE (state text, display_order integer, description text)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
 	VALUES
 		('NEW', 1, 'An inquiry arrived, nobody has tried to reach them yet'),
 		('CONTACTING', 2, 'First outreach made, waiting for an answer'),
@@ -11,22 +13,24 @@ CREATE FUNCTION crm.lead_states() RETURNS TABLE (state text, display_order integ
 		('IN_CONTRACT', 5, 'An offer was accepted'),
 		('CLOSED', 6, 'Funded; a repeat deal is a new lead'),
 		('ARCHIVED', 7, 'Went quiet; may come back'),
-		('TRASHED', 8, 'Bad contact data; may be put right')
-$sql$;
+		('TRASHED', 8, 'Bad contact data; may be put right');
+	END;
 COMMENT ON FUNCTION crm.lead_states() IS 'The states of a lead, in the order of the board, and what they mean.';
 
 -- A deal fell through: two events, each in one state.
 CREATE FUNCTION crm.lead_collapse_events() RETURNS TABLE (event_type text, state text, stage text)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
 	VALUES
 		('deal_collapsed', 'COMMITTED', 'before_contract'),
-		('contract_voided', 'IN_CONTRACT', 'after_contract')
-$sql$;
+		('contract_voided', 'IN_CONTRACT', 'after_contract');
+	END;
 COMMENT ON FUNCTION crm.lead_collapse_events() IS
 	'Private: the events that say that a deal fell through, with the state that each ends, and what reports call it.';
 
 CREATE FUNCTION crm.lead_reason_events() RETURNS TABLE (event_type text, is_required boolean, display_order integer)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
 	VALUES
 		('deal_collapsed', true, 1),
 		('contract_voided', true, 2),
@@ -34,12 +38,13 @@ CREATE FUNCTION crm.lead_reason_events() RETURNS TABLE (event_type text, is_requ
 		('lead_assigned', false, 4),
 		('contact_attempted', false, 5),
 		('flag_set', false, 6),
-		('flag_cleared', false, 7)
-$sql$;
+		('flag_cleared', false, 7);
+	END;
 COMMENT ON FUNCTION crm.lead_reason_events() IS 'Private: the events of leads that take certain reason codes, and whether they need one.';
 
 CREATE FUNCTION crm.lead_reason_defaults() RETURNS TABLE (code text, category text, label text, phrase text, event_types text[])
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
 	VALUES
 		('financing', 'financing', 'Financing fell through', 'financing fell through', '{deal_collapsed,contract_voided}'::text[]),
 		('appraisal', 'financing', 'Appraised below the price', 'it appraised below the price', '{deal_collapsed,contract_voided}'),
@@ -60,29 +65,32 @@ CREATE FUNCTION crm.lead_reason_defaults() RETURNS TABLE (code text, category te
 		('client_asked', 'client', 'The client asked for it', 'the client asked for it', '{lead_assigned,contact_attempted,flag_set,flag_cleared}'),
 		('active_transaction', 'client', 'A transaction is under way', 'a transaction is under way', '{contact_attempted}'),
 		('legal_duty', 'law', 'The law wants it', 'the law wants it', '{contact_attempted,flag_set,flag_cleared}'),
-		('data_error', 'data', 'What was recorded is wrong', 'what was recorded is wrong', '{flag_set,flag_cleared}')
-$sql$;
+		('data_error', 'data', 'What was recorded is wrong', 'what was recorded is wrong', '{flag_set,flag_cleared}');
+	END;
 COMMENT ON FUNCTION crm.lead_reason_defaults() IS
 	'Private: the reason codes of leads unless define_lead_reason() and retire_lead_reason() have changed them; event_types: which events take them.';
 
 CREATE FUNCTION crm.lead_channels() RETURNS TABLE (channel text, display_order integer)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
-	VALUES ('phone', 1), ('email', 2), ('text', 3), ('in_person', 4), ('other', 5)
-$sql$;
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
+	VALUES ('phone', 1), ('email', 2), ('text', 3), ('in_person', 4), ('other', 5);
+	END;
 COMMENT ON FUNCTION crm.lead_channels() IS 'Private: the ways to reach a lead.';
 
 CREATE FUNCTION crm.lead_flag_rules() RETURNS TABLE (flag text, forbids text[], display_order integer)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
 	SELECT 'unsubscribed', '{email,text}'::text[], 1
 	 UNION ALL SELECT 'dnc', array_agg(c.channel ORDER BY c.display_order), 2 FROM crm.lead_channels() c
 	 UNION ALL SELECT 'do_not_email', '{email}', 3
 	 UNION ALL SELECT 'do_not_text', '{text}', 4
-	 UNION ALL SELECT 'do_not_call', '{phone}', 5
-$sql$;
+	 UNION ALL SELECT 'do_not_call', '{phone}', 5;
+	END;
 COMMENT ON FUNCTION crm.lead_flag_rules() IS 'Private: the flags of leads, and the channels that each forbids.';
 
 CREATE FUNCTION crm.lead_signals() RETURNS TABLE (signal text, points integer, display_order integer)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
 	VALUES
 		('tour_requested', 40, 1),
 		('pre_approval_uploaded', 40, 2),
@@ -90,6 +98,6 @@ CREATE FUNCTION crm.lead_signals() RETURNS TABLE (signal text, points integer, d
 		('replied', 30, 4),
 		('session_returned', 10, 5),
 		('search_saved', 10, 6),
-		('property_viewed', 5, 7)
-$sql$;
+		('property_viewed', 5, 7);
+	END;
 COMMENT ON FUNCTION crm.lead_signals() IS 'Private: what a lead can do that shows interest, with the points unless setting signal_<name> says otherwise.';

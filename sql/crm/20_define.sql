@@ -295,9 +295,11 @@ $$;
 COMMENT ON FUNCTION crm.expect_personal_data(text) IS
 	'Private, for commands that need what masks hide. what: the object of "to see". Errors: 42501 without eventsource.grant_personal_data().';
 
--- Settings are events, too: stream crm_setting-<name>.
+-- Settings are events, too: stream crm_setting-<name>. Every lead on the board asks for some, so
+-- the body is parsed when it is made and sets nothing: queries take it in.
 CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, default_value text, description text)
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	BEGIN ATOMIC
 	VALUES
 		('first_contact_sla', 'interval'::regtype, '5 minutes', 'How soon after the intake a lead is to be contacted'),
 		('consent_term_marketing', 'interval', '2 years', 'How long a consent to marketing lasts unless the event says; install() puts it into effect for events that were appended by hand'),
@@ -329,8 +331,8 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 	 UNION ALL
 	SELECT 'signal_' || s.signal, 'numeric', s.points::text,
 		   'Points of the signal' || CASE s.signal WHEN 'replied' THEN '; of what the lead sends, too' ELSE '' END
-	  FROM crm.lead_signals() s
-$sql$;
+	  FROM crm.lead_signals() s;
+	END;
 COMMENT ON FUNCTION crm.setting_defaults() IS
 	'Private: the settings there are, with their types and defaults.';
 

@@ -1,8 +1,10 @@
 -- Commands about customers.  Those of several events are all or nothing.
 
 CREATE FUNCTION crm.setting(setting_name text) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT s.value FROM crm.settings s WHERE s.setting_name = setting.setting_name
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (SELECT s.value FROM crm.settings s WHERE s.setting_name = setting.setting_name);
+END
 $$;
 COMMENT ON FUNCTION crm.setting(text) IS 'Private, for commands: the value of a setting.';
 
