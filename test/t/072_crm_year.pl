@@ -175,15 +175,18 @@ note('verified in ' . (time - $began) . ' s');
 is($node->safe_psql('log', 'SELECT * FROM crm.reconcile() LIMIT 10'), '', 'the ledger agrees with the orders');
 
 # What a view says, and what plain SQL over events says: the same rows.
+my %compared;
 sub agrees
 {
 	my ($what, $view, $plain) = @_;
 	my $start = time;
-	my $rows = $node->safe_psql('log', "SELECT count(*) FROM ($view) v");
-	my $differ = $node->safe_psql('log', "SELECT 'view', v::text FROM (($view) EXCEPT ALL ($plain)) v UNION ALL SELECT 'plain', p::text FROM (($plain) EXCEPT ALL ($view)) p LIMIT 10");
-	is($differ, '', "$what: $rows rows agree");
+	$compared{$_} = 1 for $view =~ /\bcrm\.(\w+)/g;
+	my ($rows, @differ) = split /\n/, $node->safe_psql('log', "WITH v AS MATERIALIZED ($view), p AS MATERIALIZED ($plain)
+		SELECT count(*)::text FROM v UNION ALL
+		(SELECT 'view ' || x::text FROM (TABLE v EXCEPT ALL TABLE p) x UNION ALL SELECT 'plain ' || x::text FROM (TABLE p EXCEPT ALL TABLE v) x LIMIT 10)");
+	is(join("\n", @differ), '', "$what: $rows rows agree");
 	cmp_ok($rows, '>', 0, "$what: there are some");
-	note("$what: " . (time - $start) . ' s');
+	note("$what: " . (time - $start) . ' s') if time - $start > 1;
 	return;
 }
 
@@ -200,58 +203,185 @@ agrees('collapses by agent, quarter and reason', 'SELECT agent_id, quarter_start
 	  FROM eventsource.events e WHERE e.type IN ('deal_collapsed', 'contract_voided') GROUP BY 1, 2, 3});
 agrees('flags that are set', 'SELECT lead_id, flag FROM crm.lead_flags WHERE is_current', q{
 	SELECT key, data->>'flag' FROM eventsource.events WHERE type IN ('flag_set', 'flag_cleared') GROUP BY key, data->>'flag' HAVING count(*) FILTER (WHERE type = 'flag_set') > count(*) FILTER (WHERE type = 'flag_cleared')});
+my $visits = q{(SELECT e.key, e.version, e.type, e.reason, e.to_state, e.occurred_at AS at, lead(e.occurred_at) OVER w AS until, lead(e.type) OVER w AS ended_by
+	FROM eventsource.events e WHERE e.category = 'lead' AND e.to_state IS DISTINCT FROM e.from_state WINDOW w AS (PARTITION BY e.key ORDER BY e.version))};
+agrees('visits to states', 'SELECT lead_id, version, state, visit_number, event_type, reason, entered_at, exited_at, exited_by_event FROM crm.lead_state_visits', qq{
+	SELECT key, version, to_state, row_number() OVER (PARTITION BY key, to_state ORDER BY version), type, reason, at, until, ended_by FROM $visits x});
+agrees('leads that came back', 'SELECT lead_id, state, visit_count FROM crm.lead_bounces', qq{SELECT key, to_state, count(*) FROM $visits x GROUP BY 1, 2 HAVING count(*) > 1});
+agrees('how often deals fall through', 'SELECT state, quarter_start, entered_count, collapsed_count, advanced_count, open_count FROM crm.collapse_stage_rates', qq{
+	SELECT to_state, date_trunc('quarter', at AT TIME ZONE 'UTC')::date, count(*), count(*) FILTER (WHERE ended_by IN ('deal_collapsed', 'contract_voided')),
+		   count(*) FILTER (WHERE ended_by IN ('contract_executed', 'closing_complete')), count(*) FILTER (WHERE ended_by IS NULL)
+	  FROM $visits x WHERE to_state IN ('COMMITTED', 'IN_CONTRACT') GROUP BY 1, 2});
+agrees('each deal that fell through', 'SELECT lead_id, version, stage, reason, collapsed_at FROM crm.deal_collapse_events', q{
+	SELECT key, version, CASE type WHEN 'deal_collapsed' THEN 'before_contract' ELSE 'after_contract' END, reason, occurred_at
+	  FROM eventsource.events WHERE type IN ('deal_collapsed', 'contract_voided')});
+agrees('the health of the pipeline', 'SELECT state, agent_id, sum(lead_count) FROM crm.pipeline_health GROUP BY 1, 2', q{
+	SELECT state, agent, count(*)::numeric FROM (SELECT (array_agg(to_state ORDER BY version DESC))[1] AS state,
+		(array_agg(data->>'agent_id' ORDER BY version DESC) FILTER (WHERE type = 'lead_assigned'))[1] AS agent FROM eventsource.events WHERE category = 'lead' GROUP BY key) x GROUP BY 1, 2});
+agrees('columns of the board', 'SELECT state, lead_count, restricted_count FROM crm.board_columns WHERE lead_count > 0', q{
+	SELECT state, count(*), count(*) FILTER (WHERE set > cleared) FROM (SELECT (array_agg(to_state ORDER BY version DESC))[1] AS state, count(*) FILTER (WHERE type = 'flag_set') AS set,
+		count(*) FILTER (WHERE type = 'flag_cleared') AS cleared FROM eventsource.events WHERE category = 'lead' GROUP BY key) x GROUP BY 1});
+agrees('who had a lead', 'SELECT lead_id, version, agent_id, from_agent_id, assigned_at, assigned_until, is_current FROM crm.lead_assignments', q{
+	SELECT key, version, data->>'agent_id', lag(data->>'agent_id') OVER w, occurred_at, lead(occurred_at) OVER w, lead(version) OVER w IS NULL
+	  FROM eventsource.events WHERE type = 'lead_assigned' WINDOW w AS (PARTITION BY key ORDER BY version)});
+agrees('attempts to reach leads', q{SELECT lead_id, version, channel, outcome, attempt_number, is_first_outreach FROM crm.lead_contacts WHERE direction = 'outbound'}, q{
+	SELECT key, version, data->>'channel', data->>'outcome', row_number() OVER w, row_number() OVER w = 1
+	  FROM eventsource.events WHERE type = 'contact_attempted' WINDOW w AS (PARTITION BY key ORDER BY version)});
+agrees('timelines of leads', 'SELECT lead_id, version, occurred_at, event_type, from_state, to_state, reason FROM crm.lead_timeline', q{
+	SELECT key, version, occurred_at, type, from_state, to_state, reason FROM eventsource.events WHERE category = 'lead'});
+agrees('leads by day', q{SELECT time, metric, value FROM crm.lead_metrics WHERE metric <> 'first_contacts_breached'}, q{
+	SELECT date_trunc('day', occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', m, count(*)::numeric FROM (SELECT occurred_at, CASE WHEN version = 1 THEN 'leads_created'
+		WHEN type IN ('deal_collapsed', 'contract_voided') THEN 'deals_collapsed' WHEN to_state = 'CLOSED' AND from_state <> 'CLOSED' THEN 'deals_closed'
+		WHEN to_state = 'ARCHIVED' AND from_state <> 'ARCHIVED' THEN 'leads_archived' END AS m FROM eventsource.events WHERE category = 'lead') x WHERE m IS NOT NULL GROUP BY 1, 2});
 agrees('consents on 1 August', q{SELECT c.customer_id, ch FROM crm.customers c, unnest('{email,sms,push}'::text[]) ch WHERE crm.has_consent(c.customer_id, 'marketing', ch, '2025-08-01')}, q{
 	SELECT key, channel FROM (SELECT DISTINCT ON (key, data->>'channel') key, data->>'channel' AS channel, type FROM eventsource.events
 		WHERE type IN ('ConsentGranted', 'ConsentRevoked') AND occurred_at <= '2025-08-01' ORDER BY key, data->>'channel', version DESC) x WHERE type = 'ConsentGranted'});
+agrees('consents', 'SELECT customer_id, purpose, channel, changed_at, expires_at FROM crm.consents', q{
+	SELECT DISTINCT ON (key, data->>'channel') key, data->>'purpose', data->>'channel', occurred_at, CASE type WHEN 'ConsentGranted' THEN occurred_at + interval '2 years' END
+	  FROM eventsource.events WHERE type IN ('ConsentGranted', 'ConsentRevoked') ORDER BY key, data->>'channel', version DESC});
+agrees('consents over time', 'SELECT customer_id, channel, version, granted_at, ended_at FROM crm.consent_history', q{
+	SELECT key, channel, version, occurred_at, ended_at FROM (SELECT key, data->>'channel' AS channel, version, occurred_at, type, lead(occurred_at) OVER (PARTITION BY key, data->>'channel' ORDER BY version) AS ended_at
+		FROM eventsource.events WHERE type IN ('ConsentGranted', 'ConsentRevoked')) x WHERE type = 'ConsentGranted'});
+agrees('what changed about customers', q{SELECT customer_id, version, new_value FROM crm.customer_audit_trail WHERE field = 'email'}, q{
+	SELECT key, version, data->>'email' FROM eventsource.events WHERE type = 'CustomerCreated'});
+agrees('who gets nothing', 'SELECT customer_id, channel, reason FROM crm.suppressions', q{
+	SELECT key, 'sms', 'no-phone' FROM eventsource.events WHERE type = 'CustomerCreated' UNION ALL
+	SELECT key, channel, 'campaigns-paused' FROM (SELECT DISTINCT ON (key, data->>'channel') key, data->>'channel' AS channel, type FROM eventsource.events
+		WHERE type IN ('CampaignsPaused', 'CampaignsResumed') ORDER BY key, data->>'channel', version DESC) x WHERE type = 'CampaignsPaused' UNION ALL
+	SELECT key, 'email', 'frequency-never' FROM eventsource.events WHERE type = 'PreferencesUpdated' AND data #>> '{preferences,emailFrequency}' = 'never'});
 agrees('preferences', 'SELECT customer_id, email_frequency FROM crm.preferences', q{SELECT key, data #>> '{preferences,emailFrequency}' FROM eventsource.events WHERE type = 'PreferencesUpdated'});
 agrees('orders', 'SELECT order_id, customer_id, total, paid_amount, refunded_amount, currency FROM crm.orders', q{
 	SELECT key, max(data->>'customerId'), sum((data->>'total')::numeric), coalesce(sum((data->>'amount')::numeric) FILTER (WHERE type = 'PaymentSucceeded'), 0),
 		   coalesce(sum((data->>'amount')::numeric) FILTER (WHERE type = 'RefundCompleted'), 0), max(data->>'currency') FROM eventsource.events WHERE category = 'order' GROUP BY key});
+agrees('what was ordered', 'SELECT order_id, customer_id, product_id, product_category, quantity, amount, currency, placed_at FROM crm.order_items', q{
+	SELECT key, data->>'customerId', i->>'productId', i->>'category', (i->>'quantity')::integer, (i->>'quantity')::numeric * (i->>'price')::numeric, data->>'currency', occurred_at
+	  FROM eventsource.events, jsonb_array_elements(data->'items') i WHERE type = 'OrderPlaced'});
+agrees('payments', 'SELECT order_id, payment_id, status, amount, currency, initiated_at, succeeded_at, failed_at FROM crm.payments', q{
+	SELECT key, 'a', CASE WHEN bool_or(type = 'PaymentSucceeded') THEN 'succeeded' ELSE 'failed' END, max((data->>'amount')::numeric), max(data->>'currency'), min(occurred_at) FILTER (WHERE type = 'PaymentInitiated'),
+		   min(occurred_at) FILTER (WHERE type = 'PaymentSucceeded'), min(occurred_at) FILTER (WHERE type = 'PaymentFailed')
+	  FROM eventsource.events WHERE category = 'order' AND data->>'paymentId' = 'a' GROUP BY key});
+agrees('payments that failed', 'SELECT order_id, version, amount, error_code, is_retryable, attempt, failed_at FROM crm.payment_failures', q{
+	SELECT key, version, (data->>'amount')::numeric, data->>'errorCode', (data->>'retryable')::boolean, 1, occurred_at FROM eventsource.events WHERE type = 'PaymentFailed'});
+agrees('refunds', 'SELECT order_id, refund_id, status, refund_type, reason, amount, currency, initiated_at, completed_at FROM crm.refunds', q{
+	SELECT i.key, 'r', 'completed', i.data->>'refundType', i.data->>'reason', (i.data->>'amount')::numeric, i.data->>'currency', i.occurred_at, c.occurred_at
+	  FROM eventsource.events i JOIN eventsource.events c USING (stream) WHERE i.type = 'RefundInitiated' AND c.type = 'RefundCompleted'});
+agrees('statuses of orders', 'SELECT order_id, status, visit_number, event_type, entered_at, is_current FROM crm.order_state_visits', q{
+	SELECT key, to_state, row_number() OVER (PARTITION BY key, to_state ORDER BY version)::integer, type, occurred_at, lead(version) OVER (PARTITION BY key ORDER BY version) IS NULL
+	  FROM eventsource.events WHERE category = 'order' AND to_state IS DISTINCT FROM from_state});
+agrees('timelines of orders', 'SELECT order_id, version, occurred_at, event_type, from_status, to_status, amount FROM crm.order_timeline', q{
+	SELECT key, version, occurred_at, type, from_state, to_state, coalesce(data->>'amount', data->>'total')::numeric FROM eventsource.events WHERE category = 'order'});
+agrees('entries of the ledger', 'SELECT account_id, order_id, kind, amount, currency FROM crm.ledger_entries', q{
+	SELECT data->>'customerId', key, CASE type WHEN 'PaymentSucceeded' THEN 'charge' ELSE 'refund' END, CASE type WHEN 'PaymentSucceeded' THEN 1 ELSE -1 END * (data->>'amount')::numeric, data->>'currency'
+	  FROM eventsource.events WHERE type IN ('PaymentSucceeded', 'RefundCompleted')});
+agrees('what lies in carts', 'SELECT cart_id, product_id, quantity, price, currency FROM crm.cart_items', q{
+	SELECT key, data->>'productId', (data->>'quantity')::integer, (data->>'price')::numeric, data->>'currency' FROM eventsource.events WHERE type = 'ItemAddedToCart'});
 agrees('balances', 'SELECT account_id, currency, balance FROM crm.account_balances', q{
 	SELECT data->>'customerId', data->>'currency', sum(CASE type WHEN 'PaymentSucceeded' THEN 1 ELSE -1 END * (data->>'amount')::numeric) FROM eventsource.events WHERE type IN ('PaymentSucceeded', 'RefundCompleted') GROUP BY 1, 2});
 agrees('carts left alone', q{SELECT cart_id FROM crm.carts WHERE abandonment_count > 0}, q{SELECT DISTINCT key FROM eventsource.events WHERE type IN ('CartAbandoned', 'CheckoutAbandoned')});
 agrees('carts that nobody ordered are left alone', q{SELECT cart_id FROM crm.abandoned_carts}, q{SELECT key FROM eventsource.events WHERE category = 'cart' GROUP BY key HAVING NOT bool_or(type = 'CartConverted')});
 
+# What customers did, and which stage of the funnel that is: from events alone.
+$node->safe_psql('log', <<'SQL');
+CREATE TABLE walked AS
+SELECT e.stream, e.version, e.position AS p, e.category, e.type, e.occurred_at AS at, e.data, coalesce(e.data->>'customerId', CASE e.category WHEN 'customer' THEN e.key ELSE known.customer END) AS customer,
+	   CASE WHEN e.type IN ('PageViewed', 'ProductViewed') THEN 1 WHEN e.type IN ('ProductCompared', 'ReviewRead') THEN 2 WHEN e.type IN ('ItemAddedToCart', 'CartCreated') THEN 3
+			WHEN e.type IN ('CheckoutStarted', 'CheckoutStepCompleted') THEN 4 WHEN e.type IN ('OrderPlaced', 'PaymentSucceeded') THEN 5 END AS n
+  FROM eventsource.events e
+  LEFT JOIN (SELECT stream, min(data->>'customerId') AS customer FROM eventsource.events WHERE category IN ('visit', 'cart') GROUP BY stream) known USING (stream)
+ WHERE e.category IN ('visit', 'cart', 'order', 'message', 'customer');
+CREATE INDEX ON walked (customer, n, at);
+ANALYZE walked;
+SQL
+agrees('journeys', 'SELECT customer_id, event_position, occurred_at, event_type, category, stream, version, session_id, product_id, amount FROM crm.journeys', q{
+	SELECT customer, p, at, type, category, stream, version, CASE category WHEN 'visit' THEN substr(stream, 7) END, data->>'productId',
+		   coalesce(data->>'amount', data->>'total', data->>'totalValue', data->>'cartValue')::numeric FROM walked});
+agrees('visits', 'SELECT session_id, customer_id, started_at, ended_at, event_count, product_count, channel FROM crm.sessions', q{
+	SELECT substr(stream, 7), min(customer), min(at), max(at), count(*), count(DISTINCT data->>'productId'), (array_agg(data->>'channel' ORDER BY version) FILTER (WHERE data ? 'channel'))[1]
+	  FROM walked WHERE category = 'visit' GROUP BY stream});
+agrees('sessions by rest', 'SELECT customer_id, started_at, event_count FROM crm.sessions()', q{
+	WITH v AS MATERIALIZED (SELECT * FROM walked WHERE category = 'visit'), s AS (SELECT customer, at, coalesce(lead(at) OVER (PARTITION BY customer ORDER BY at), 'infinity') AS until FROM v
+		WHERE NOT EXISTS (SELECT FROM v b WHERE b.customer = v.customer AND (b.at, b.p) < (v.at, v.p) AND b.at >= v.at - interval '30 minutes'))
+	SELECT s.customer, s.at, count(*) FROM s JOIN v ON v.customer = s.customer AND v.at >= s.at AND v.at < s.until GROUP BY 1, 2});
+agrees('touches', 'SELECT customer_id, event_position, touched_at, channel, event_type, session_id FROM crm.touchpoints', q{
+	SELECT customer, p, at, data->>'channel', type, substr(stream, 7) FROM walked WHERE category = 'visit' AND data ? 'channel'});
+
 my $net = q{(SELECT key, max(data->>'customerId') AS customer, max(data->>'currency') AS currency, max(occurred_at) FILTER (WHERE type = 'PaymentSucceeded') AS paid_at,
-	sum(CASE type WHEN 'PaymentSucceeded' THEN (data->>'amount')::numeric WHEN 'RefundCompleted' THEN -(data->>'amount')::numeric ELSE 0 END) AS net FROM eventsource.events WHERE category = 'order' GROUP BY key)};
+	sum((data->>'amount')::numeric) FILTER (WHERE type = 'PaymentSucceeded') AS paid, sum(CASE type WHEN 'PaymentSucceeded' THEN (data->>'amount')::numeric WHEN 'RefundCompleted' THEN -(data->>'amount')::numeric ELSE 0 END) AS net FROM eventsource.events WHERE category = 'order' GROUP BY key)};
 agrees('frequency and monetary value', 'SELECT customer_id, currency, frequency, monetary FROM crm.rfm() WHERE frequency > 0', qq{SELECT customer, currency, count(*), sum(net) FROM $net o WHERE net > 0 GROUP BY 1, 2});
 agrees('repeat purchases', 'SELECT customer_id, currency, frequency, recency FROM crm.clv_summary()', qq{
 	SELECT customer, currency, count(DISTINCT paid_at::date) - 1, max(paid_at::date) - min(paid_at::date) FROM $net o WHERE net > 0 GROUP BY 1, 2});
 agrees('buyers', q{SELECT customer_id FROM crm.segment_members WHERE segment_id = 'buyers'}, qq{SELECT DISTINCT customer FROM $net o WHERE net > 0});
+agrees('who was in a segment', 'SELECT customer_id, segment_id, version, is_current FROM crm.segment_history', q{
+	SELECT a.key, a.data->>'segmentId', a.version, NOT EXISTS (SELECT FROM eventsource.events r WHERE r.stream = a.stream AND r.type = 'CustomerSegmentRemoved' AND r.version > a.version)
+	  FROM eventsource.events a WHERE a.type = 'CustomerSegmentAdded'});
+agrees('sizes of segments', 'SELECT segment_id, member_count FROM crm.segments WHERE member_count > 0', qq{SELECT 'buyers', count(DISTINCT customer) FROM $net o WHERE net > 0});
+my $totals = qq{(SELECT customer, currency, count(*) FILTER (WHERE net > 0) AS orders, sum(paid) AS paid, sum(net) AS net, min(paid_at) FILTER (WHERE net > 0) AS first_at, max(paid_at) FILTER (WHERE net > 0) AS last_at
+	FROM $net o WHERE paid_at IS NOT NULL GROUP BY 1, 2)};
+agrees('purchases', 'SELECT customer_id, currency, order_count, delivered_order_count, paid_amount, refunded_amount, lifetime_value, average_order_value, first_order_at, last_order_at FROM crm.customer_purchases', qq{
+	SELECT customer, currency, orders, orders, paid, paid - net, net, round(net / nullif(orders, 0), 2), first_at, last_at FROM $totals t});
+agrees('all about a customer', 'SELECT customer_id, order_count, lifetime_value, open_cart_count, message_count, last_seen_at FROM crm.customer_360', qq{
+	SELECT c.key, coalesce(t.orders, 0)::numeric, t.net || ' ' || t.currency, coalesce(k.open, 0), coalesce(w.messages, 0), w.at
+	  FROM eventsource.events c
+	  LEFT JOIN $totals t ON t.customer = c.key
+	  LEFT JOIN (SELECT customer, count(*) AS open FROM (SELECT customer FROM walked WHERE category = 'cart' GROUP BY customer, stream HAVING NOT bool_or(type = 'CartConverted')) x GROUP BY 1) k ON k.customer = c.key
+	  LEFT JOIN (SELECT customer, count(*) FILTER (WHERE type = 'MessageSent') AS messages, max(at) AS at FROM walked GROUP BY 1) w ON w.customer = c.key
+	 WHERE c.type = 'CustomerCreated'});
+# Five parts of those who bought in a currency: how many of the others did so less.
+my $ranked = qq{(SELECT t.*, count(*) OVER (PARTITION BY currency) - 1 AS others FROM $totals t WHERE orders > 0)};
+my $score = sub { return "(SELECT least(1 + floor(5 * count(*)::float8 / t.others), 5)::integer FROM r o WHERE o.currency = t.currency AND o.$_[0] < t.$_[0])" };
+agrees('scores', 'SELECT customer_id, currency, frequency, monetary, r_score, f_score, m_score, last_order_at FROM crm.rfm_segments WHERE frequency > 0', qq{
+	WITH r AS MATERIALIZED (SELECT * FROM $ranked x) SELECT customer, currency, orders, net, } . join(', ', map { $score->($_) } qw(last_at orders net)) . q{, last_at FROM r t});
+agrees('lifetime value', 'SELECT customer_id, currency, frequency, recency, monetary_value FROM crm.customer_lifetime_values', qq{
+	SELECT customer, currency, count(*) - 1, max(day) - min(day), coalesce(round(avg(net) FILTER (WHERE day > first), 4), 0)
+	  FROM (SELECT customer, currency, paid_at::date AS day, sum(net) AS net, min(min(paid_at::date)) OVER (PARTITION BY customer, currency) AS first FROM $net o WHERE net > 0 GROUP BY 1, 2, 3) d GROUP BY 1, 2});
+my $spent = qq{(SELECT customer, currency, i->>'category' AS category, sum((i->>'price')::numeric) AS amount, round(sum((i->>'price')::numeric) / sum(sum((i->>'price')::numeric)) OVER (PARTITION BY customer), 4) AS score
+	FROM $net o JOIN eventsource.events e ON e.stream = 'order-' || o.key AND e.type = 'OrderPlaced', jsonb_array_elements(e.data->'items') i WHERE net > 0 GROUP BY 1, 2, 3)};
+agrees('what customers spend on', 'SELECT customer_id, currency, product_category, amount, affinity_score FROM crm.product_affinities', qq{SELECT customer, currency, category, amount, score FROM $spent s});
+agrees('what customers like', 'SELECT customer_id, product_category, affinity_score FROM crm.customer_affinities', qq{SELECT customer, category, score FROM $spent s WHERE score > 0.7});
 agrees('messages', 'SELECT status, count(*) FROM crm.messages GROUP BY status', q{
 	SELECT s, count(*) FROM (SELECT CASE WHEN bool_or(type = 'MessageDelivered') THEN 'delivered' ELSE 'sent' END AS s FROM eventsource.events WHERE category = 'message' GROUP BY stream) x GROUP BY s});
 
-# Stage after stage, each the first event after the one before.
-my $stage = sub {
-	my ($types, $before) = @_;
-	return "SELECT DISTINCT ON (customer) customer, e.occurred_at AS at, e.event_position AS p FROM $before b JOIN j e USING (customer) WHERE e.type IN ($types) AND (e.occurred_at, e.event_position) > (b.at, b.p) ORDER BY customer, e.occurred_at, e.event_position";
+# Chains of stages, each the first event of the stage from that of the stage before on, from
+# every beginning; of each customer the one that gets furthest counts, of several the first.
+my $chains = sub {
+	my ($period, $end) = @_;
+	my $until = $period eq 'NULL' ? q{'infinity'} : "c.began + interval $period";
+	return "(WITH RECURSIVE c AS (SELECT customer, at AS began, p AS begins, at, n FROM walked WHERE n = 1 AND at < '$end' UNION ALL
+		SELECT c.customer, c.began, c.begins, x.at, c.n + 1 FROM c CROSS JOIN LATERAL (SELECT w.at FROM walked w WHERE w.customer = c.customer AND w.n = c.n + 1
+			AND w.at >= c.at AND w.at < '$end' AND w.at <= $until ORDER BY w.at LIMIT 1) x),
+		won AS (SELECT DISTINCT ON (customer) customer, begins FROM c ORDER BY customer, n DESC, began, begins)
+		SELECT customer, (ARRAY['awareness', 'consideration', 'intent', 'checkout', 'purchase'])[n] AS stage, n, at, lead(at) OVER (PARTITION BY customer ORDER BY n) AS next_at,
+			at - lag(at) OVER (PARTITION BY customer ORDER BY n) AS since FROM c JOIN won USING (customer, begins))";
 };
-agrees('the funnel', q{SELECT step_number, unique_users FROM crm.funnel('purchase')}, q{
-	WITH j AS MATERIALIZED (SELECT e.type, e.occurred_at, e.position AS event_position, coalesce(e.data->>'customerId', (SELECT max(x.data->>'customerId') FROM eventsource.events x WHERE x.stream = e.stream)) AS customer
-		FROM eventsource.events e WHERE e.type IN ('PageViewed', 'ProductViewed', 'ProductCompared', 'ReviewRead', 'ItemAddedToCart', 'CartCreated', 'CheckoutStarted', 'CheckoutStepCompleted', 'OrderPlaced', 'PaymentSucceeded')),
-	s0 AS (SELECT DISTINCT customer, '-infinity'::timestamptz AS at, 0::bigint AS p FROM j),
-	s1 AS (} . $stage->(q{'PageViewed', 'ProductViewed'}, 's0') . '), s2 AS (' . $stage->(q{'ProductCompared', 'ReviewRead'}, 's1') . '), s3 AS (' . $stage->(q{'ItemAddedToCart', 'CartCreated'}, 's2')
-	. '), s4 AS (' . $stage->(q{'CheckoutStarted', 'CheckoutStepCompleted'}, 's3') . '), s5 AS (' . $stage->(q{'OrderPlaced', 'PaymentSucceeded'}, 's4') . q{)
-	SELECT 1, count(*) FROM s1 UNION ALL SELECT 2, count(*) FROM s2 UNION ALL SELECT 3, count(*) FROM s3 UNION ALL SELECT 4, count(*) FROM s4 UNION ALL SELECT 5, count(*) FROM s5});
-
-agrees('how far by window_funnel', q{SELECT customer_id, eventsource.window_funnel(NULL, '', occurred_at, event_type = 'PageViewed', event_type = 'ItemAddedToCart', event_type = 'OrderPlaced')
-	FROM crm.journeys WHERE customer_id IS NOT NULL GROUP BY customer_id}, q{
-	SELECT j.customer_id, (a.at IS NOT NULL)::int + (b.at IS NOT NULL)::int + (c.at IS NOT NULL)::int FROM (SELECT DISTINCT customer_id FROM crm.journeys WHERE customer_id IS NOT NULL) j
-	 CROSS JOIN LATERAL (SELECT min(occurred_at) AS at FROM crm.journeys x WHERE x.customer_id = j.customer_id AND x.event_type = 'PageViewed') a
-	 CROSS JOIN LATERAL (SELECT min(occurred_at) AS at FROM crm.journeys x WHERE x.customer_id = j.customer_id AND x.event_type = 'ItemAddedToCart' AND x.occurred_at >= a.at) b
-	 CROSS JOIN LATERAL (SELECT min(occurred_at) AS at FROM crm.journeys x WHERE x.customer_id = j.customer_id AND x.event_type = 'OrderPlaced' AND x.occurred_at >= b.at) c});
+for my $period ('NULL', q{'7 days'}, q{'10 minutes'})
+{
+	my $chain = $chains->($period, 'infinity');
+	agrees("the funnel within $period", "SELECT step_number, event_type, unique_users, median_time_from_previous FROM crm.funnel('purchase', period => $period)",
+		"SELECT n, stage, count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY since) FROM $chain c GROUP BY 1, 2");
+	agrees("window_funnel within $period", "SELECT customer, eventsource.window_funnel($period, '', at, n = 1, n = 2, n = 3, n = 4, n = 5) FROM walked WHERE n IS NOT NULL GROUP BY customer",
+		"SELECT w.customer, coalesce(max(c.n), 0) FROM (SELECT DISTINCT customer FROM walked WHERE n IS NOT NULL) w LEFT JOIN $chain c USING (customer) GROUP BY 1");
+}
+agrees('all funnels', 'SELECT step_number, customer_count, median_hours_from_previous FROM crm.funnel_conversions',
+	'SELECT n, count(*), round(extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY since)) / 3600, 2) FROM ' . $chains->('NULL', 'infinity') . ' c GROUP BY 1');
 agrees('who stops where', q{SELECT customer_id, stage, idle_time, dropoff_likelihood FROM crm.funnel_dropoff('purchase', '2025-03-01')}, q{
-	WITH e AS MATERIALIZED (SELECT customer_id_reached AS customer, step_number AS n, stage, entered_at, lead(entered_at) OVER (PARTITION BY customer_id_reached ORDER BY step_number) AS next_at
-		FROM crm.funnel_entries('purchase', end_at => '2025-03-01'))
-	SELECT e.customer, e.stage, '2025-03-01' - e.entered_at, (SELECT round(1 - count(o.next_at)::numeric / nullif(count(*), 0), 4) FROM e o
-		WHERE o.n = e.n AND coalesce(o.next_at, '2025-03-01') - o.entered_at > '2025-03-01' - e.entered_at) FROM e WHERE e.next_at IS NULL AND e.n < 5});
+	WITH e AS MATERIALIZED (SELECT * FROM } . $chains->('NULL', '2025-03-01') . q{ c)
+	SELECT e.customer, e.stage, '2025-03-01' - e.at, (SELECT round(1 - count(o.next_at)::numeric / nullif(count(*), 0), 4) FROM e o
+		WHERE o.n = e.n AND coalesce(o.next_at, '2025-03-01') - o.at > '2025-03-01' - e.at) FROM e WHERE e.next_at IS NULL AND e.n < 5});
+agrees('who stands where', 'SELECT customer_id, stage, last_activity_at FROM crm.funnel_dropoffs', 'SELECT customer, stage, at FROM ' . $chains->('NULL', 'infinity') . ' c WHERE next_at IS NULL AND n < 5');
 
-my $paths = q{(SELECT o.position, o.stream, (o.data->>'total')::numeric AS total, t.data->>'channel' AS channel, t.occurred_at AS at, t.position AS p, o.occurred_at AS ordered_at
+my $paths = q{(SELECT o.position, o.stream, (o.data->>'total')::numeric AS total, o.data->>'currency' AS currency, t.data->>'channel' AS channel, t.occurred_at AS at, t.position AS p, o.occurred_at AS ordered_at
 	FROM eventsource.events o LEFT JOIN eventsource.events t ON t.category = 'visit' AND t.data->>'channel' IS NOT NULL AND t.data->>'customerId' = o.data->>'customerId'
 		AND (t.occurred_at, t.position) < (o.occurred_at, o.position) AND t.occurred_at >= o.occurred_at - interval '30 days' WHERE o.type = 'OrderPlaced')};
 agrees('last touches', q{SELECT conversion_stream, channel, value FROM crm.attribution('last_touch') WHERE credit = 100}, qq{SELECT DISTINCT ON (stream) stream, coalesce(channel, 'direct'), total FROM $paths x ORDER BY stream, at DESC NULLS LAST, p DESC});
 agrees('first touches', q{SELECT conversion_stream, channel, value FROM crm.attribution('first_touch') WHERE credit = 100}, qq{SELECT DISTINCT ON (stream) stream, coalesce(channel, 'direct'), total FROM $paths x ORDER BY stream, at, p});
 agrees('paths', 'SELECT cv_id, path_length, channel_transformed_path FROM crm.paths_to_conversion', qq{SELECT stream, count(channel)::int, coalesce(string_agg(channel, ' > ' ORDER BY at, p), 'direct') FROM $paths x GROUP BY stream});
+agrees('touches side by side', 'SELECT cv_id, source_index, path_length, channel, cv_total_revenue, first_touch_attribution > 0, last_touch_attribution > 0 FROM crm.channel_attributions', qq{
+	SELECT stream, row_number() OVER w, count(channel) OVER s, coalesce(channel, 'direct'), total, row_number() OVER w = 1, row_number() OVER w = count(*) OVER s
+	  FROM $paths x WINDOW w AS (PARTITION BY stream ORDER BY at, p), s AS (PARTITION BY stream)});
+agrees('what channels are worth', q{SELECT touch_point, currency, in_n_conversion_paths, attributed_conversions, attributed_revenue FROM crm.attribution_overview
+	WHERE attribution_type = 'last_touch' AND path_type = 'channel'}, qq{
+	SELECT x.channel, x.currency, (SELECT count(DISTINCT y.stream) FROM $paths y WHERE coalesce(y.channel, 'direct') = x.channel AND y.currency = x.currency), round(count(*), 6), sum(x.total)
+	  FROM (SELECT DISTINCT ON (stream) stream, coalesce(channel, 'direct') AS channel, currency, total FROM $paths z ORDER BY stream, at DESC NULLS LAST, p DESC) x GROUP BY 1, 2});
 is($node->safe_psql('log', q{SELECT m.model FROM crm.attribution_models() m, crm.attribution(m.model) a GROUP BY m.model
 	HAVING sum(a.value) <> (SELECT sum(total) FROM crm.orders) OR sum(a.credit) <> 100 * (SELECT count(*) FROM crm.orders)}), '', 'every model parts all of it, to the cent');
 
@@ -260,7 +390,21 @@ agrees('metrics', "SELECT time::date, metric, value FROM crm.daily_metrics WHERE
 		   sum(CASE type WHEN 'PaymentSucceeded' THEN (data->>'amount')::numeric ELSE 1 END) FROM eventsource.events
 	 WHERE type IN ('OrderPlaced', 'CartAbandoned', 'CheckoutAbandoned', 'closing_complete') OR type = 'PaymentSucceeded' AND data->>'currency' = 'EUR' GROUP BY 1, 2});
 
-# Every view can be read.
+agrees('events for process mining', 'SELECT "case:concept:name", "concept:name", "time:timestamp", "org:resource", "case:type", state, reason, event_position FROM crm.xes_events', q{
+	SELECT stream, type, occurred_at, actor, category, to_state, reason, position FROM eventsource.events WHERE category IN ('lead', 'customer', 'visit', 'cart', 'order', 'message')});
+agrees('events of objects', 'SELECT ocel_id, ocel_type, ocel_time, resource, state FROM crm.ocel_events', q{
+	SELECT position::text, type, occurred_at, actor, to_state FROM eventsource.events WHERE category IN ('lead', 'customer', 'visit', 'cart', 'order', 'message')});
+my $objects = q{(SELECT position AS p, stream AS object FROM eventsource.events WHERE category IN ('lead', 'customer', 'cart', 'order', 'message') UNION SELECT position, 'customer-' || (data->>'customerId') FROM eventsource.events
+	WHERE category IN ('visit', 'cart', 'order', 'message') AND data ? 'customerId' UNION SELECT position, 'cart-' || (data->>'cartId') FROM eventsource.events WHERE data ? 'cartId' AND category IN ('customer', 'order', 'cart', 'message')
+	UNION SELECT position, 'order-' || (data->>'orderId') FROM eventsource.events WHERE data ? 'orderId' AND category IN ('customer', 'order', 'cart', 'message'))};
+agrees('objects of events', 'SELECT ocel_event_id, ocel_object_id FROM crm.ocel_event_object', "SELECT p::text, object FROM $objects o");
+agrees('objects', 'SELECT ocel_id, ocel_type FROM crm.ocel_objects', "SELECT DISTINCT object, split_part(object, '-', 1) FROM $objects o");
+agrees('objects that belong together', 'SELECT ocel_source_id, ocel_target_id FROM crm.ocel_object_object', q{
+	SELECT stream, 'customer-' || customer FROM walked WHERE category IN ('order', 'cart', 'message') GROUP BY stream, customer UNION ALL
+	SELECT stream, 'cart-' || (data->>'cartId') FROM walked WHERE type = 'OrderPlaced'});
+
+# What is not compared: views of what there is none of in this year, of definitions, and of what
+# depends on the day on which one looks.
 my @views = split /\n/, $node->safe_psql('log', "SELECT relname FROM pg_class WHERE relnamespace = 'crm'::regnamespace AND relkind = 'v' ORDER BY 1");
 for my $view (@views)
 {
@@ -268,7 +412,8 @@ for my $view (@views)
 	my $rows = $node->safe_psql('log', "SELECT count(*) FROM (SELECT * FROM crm.$view OFFSET 0) v");
 	note("crm.$view: $rows rows in " . (time - $start) . ' s') if time - $start > 1;
 }
-ok(@views > 60, scalar(@views) . ' views are read');
+is(join(' ', grep { !$compared{$_} } @views), 'campaign_runs campaign_steps campaigns channel_rules dead_letters event_types frequency_caps funnel_stages identities integration_deliveries integrations '
+	. 'lead_temperatures lead_timeouts push_topics settings', 'these are only read, the others compared');
 
 $node->stop;
 done_testing();
