@@ -189,6 +189,16 @@ DECLARE
 	refund_ended CONSTANT text := $rule$ refunds = row.refunds || jsonb_build_object(event.data->>'refundId', (row.refunds->(event.data->>'refundId')) || '{"status": "%s"}'),
 		refund_reserved = row.refund_reserved - (row.refunds->(event.data->>'refundId')->>'amount')::numeric $rule$;
 BEGIN
+	PERFORM crm.put_table('order_visit', $table$
+		order_id   text,
+		version    bigint,
+		status     text,
+		event_type text,
+		entered_at timestamptz,
+		PRIMARY KEY (order_id, version)
+	$table$);
+	COMMENT ON TABLE crm.order_visit IS 'Private: entries of orders into statuses, a projection. Read the view order_state_visits.';
+
 	RETURN crm.put_projection('crm.purchase', 'order', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),
@@ -227,6 +237,9 @@ BEGIN
 			'RefundInitiated', payment || $rule$, status = 'initiated', refund_type = event.data->>'refundType', reason = event.data->>'reason', initiated_at = event.occurred_at $rule$,
 			'RefundCompleted', $rule$ status = 'completed', transaction_id = event.data->>'transactionId', completed_at = event.occurred_at $rule$,
 			'RefundFailed', $rule$ status = 'failed', error_code = event.data->>'errorCode', failed_at = event.occurred_at $rule$), refund_key)
+		+ crm.put_projection('crm.order_visit', 'order', jsonb_build_object('*', jsonb_build_object(
+			'where', 'event.to_state IS DISTINCT FROM event.from_state',
+			'set', $rule$ status = event.to_state, event_type = event.type, entered_at = event.occurred_at $rule$)), '{"order_id": "event.key", "version": "event.version"}')
 		+ crm.put_state_machine('crm_order', crm.order_machine(crm.setting('payment_retries')::integer,
 			string_to_array(replace(crm.setting('refund_reasons_after_delivery'), ' ', ''), ',')));
 END

@@ -53,9 +53,13 @@ BEGIN
 	PERFORM crm.put_view('order_state_visits', 'One row per visit of an order to a status.', jsonb_build_object(
 			'order_id', 'The order.', 'status', 'The status.', 'visit_number', 'Which visit of the order to this status: 1, 2 ...', 'event_type', 'Event that led there.', 'entered_at', 'From when.', 'exited_at', 'Until when; NULL: now.',
 			'duration', 'How long; until now where it lasts.', 'is_current', 'True where the order is now.'), $view$
-		SELECT p.key AS order_id, p.state AS status, p.visit AS visit_number, p.arrival_type AS event_type, p.entered_at, p.exited_at, p.duration, p.is_current
-		  FROM eventsource.state_periods p
-		 WHERE p.category = 'order' $view$);
+		SELECT v.order_id, v.status, v.visit_number, v.event_type, v.entered_at, v.exited_at, greatest(coalesce(v.exited_at, now()) - v.entered_at, '0') AS duration,
+			   v.exited_at IS NULL AS is_current
+		  FROM (SELECT x.*, row_number() OVER (PARTITION BY x.order_id, x.status ORDER BY x.version) AS visit_number,
+					   lead(x.entered_at) OVER (PARTITION BY x.order_id ORDER BY x.version) AS exited_at
+				  FROM (SELECT o.order_id, o.version, o.status, o.event_type, max(o.entered_at) OVER (PARTITION BY o.order_id ORDER BY o.version) AS entered_at
+						  FROM crm.order_visit o) x) v
+		 WHERE eventsource.may_read_category('order') $view$);
 
 	PERFORM crm.put_view('order_timeline', 'Everything that happened to an order, one row per event; order by version.', jsonb_build_object(
 			'order_id', 'The order.', 'version', 'Place in its history: 1, 2 ...', 'occurred_at', 'When it happened.', 'actor', 'Who did it.', 'event_type', 'What happened.', 'from_status', 'Status before.', 'to_status', 'Status after.',

@@ -23,6 +23,17 @@ CREATE FUNCTION crm.personal_visits(customer_id text) RETURNS SETOF text
 $$;
 COMMENT ON FUNCTION crm.personal_visits(text) IS 'Private, for commands: visits of a customer with personal data from before it was known whose they are.';
 
+CREATE FUNCTION crm.export_customer(customer_id text) RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT eventsource.export_subject('customer-' || customer_id) || jsonb_build_object('events_before_known', (
+			SELECT coalesce(jsonb_agg(to_jsonb(e) - 'is_upcast' ORDER BY e.position), '[]')
+			  FROM crm.journeys j
+			  JOIN eventsource.events e ON e.position = j.event_position
+			 WHERE j.customer_id = export_customer.customer_id AND e.subject IS DISTINCT FROM 'customer-' || export_customer.customer_id))
+$$;
+COMMENT ON FUNCTION crm.export_customer(text) IS
+	'All that is held about a customer, as JSON: what eventsource.export_subject() says, and, as events_before_known, events of visits and carts from when nobody knew whose they were. Personal fields as the caller may see them. Goes through the whole log. Errors: 42501 without eventsource.grant_eraser.';
+
 -- Leaves everything that waits, and then the customers.
 CREATE FUNCTION crm.close_customer(customer_id text, mode text, actor text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -3,7 +3,7 @@
 -- Customers who are forgotten, softly, anonymized and for good: what is left of them where, and that the proofs stand.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(88);
+SELECT plan(90);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -116,6 +116,10 @@ SELECT is((SELECT count(*) FROM eventsource.events e WHERE e.stream = 'customer-
 -- ---- anonymized ----
 
 SELECT count(*) AS before FROM eventsource.events WHERE subject = 'customer-anon' \gset
+SELECT is((SELECT string_agg(e #>> '{data,query}', ', ') FROM jsonb_array_elements(crm.export_customer('anon')->'events_before_known') e WHERE e->>'stream' = 'visit-anon'),
+	(SELECT string_agg(data->>'query', ', ' ORDER BY position) FROM eventsource.events WHERE stream = 'visit-anon' AND subject <> 'customer-anon'), 'what there is about a customer has what was done before it was known who it was');
+SELECT is((SELECT count(*) FROM crm.export_customer('anon') x, jsonb_array_elements(x->'events' || (x->'events_before_known')) e WHERE e->>'category' IN ('visit', 'cart')),
+	(SELECT count(*) FROM crm.journeys WHERE customer_id = 'anon' AND category IN ('visit', 'cart')), 'nothing of it is missing, and nothing there twice');
 SELECT is((SELECT string_agg(target, ', ') FROM crm.erase_customer('anon', actor => 'dpo') WHERE affected > 0), 'idempotency keys, jobs, personal fields, projection rows', 'cleared');
 SELECT is((SELECT status || ' ' || (email ~ '^[0-9a-f]{64}$') || ' ' || concat_ws(' ', first_name, last_name, phone, date_of_birth, address) FROM crm.customers WHERE customer_id = 'anon'), 'deleted true ', 'a pseudonym is left of the customer');
 SELECT is(pg_temp.found('Ada anon|anon@example'), NULL, 'nothing that tells of a person, anywhere');

@@ -3,7 +3,7 @@
 -- Carts, orders, payments, refunds and the ledger: what may happen, to the cent, and what follows by itself.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(110);
+SELECT plan(112);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -120,6 +120,19 @@ SELECT crm.deliver_order('o1', 'A. L.', occurred_at => '2026-01-07') \g /dev/nul
 SELECT is(pg_temp.outcome($$ SELECT eventsource.append('order-o1', 'PaymentSucceeded', '{"customerId": "ada", "paymentId": "p9", "amount": 1, "currency": "EUR"}') $$), 'ZE002', 'a late payment does not bring a completed order back');
 SELECT is((SELECT string_agg(status || ' ' || coalesce(duration::text, '-'), ', ' ORDER BY entered_at) FROM crm.order_state_visits WHERE order_id = 'o1' AND NOT is_current),
 	'pending-payment 00:02:00, confirmed 23:58:00, in-transit 2 days', 'times in a status end when it is left');
+SELECT is((SELECT duration >= '0' FROM crm.order_state_visits WHERE order_id = 'o1' AND is_current), true, 'until now where it lasts');
+CREATE FUNCTION pg_temp.plan(query text) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+	line text;
+	lines text := '';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+		lines := lines || line || E'\n';
+	END LOOP;
+	RETURN lines;
+END
+$$;
+SELECT matches(pg_temp.plan($$ SELECT * FROM crm.order_state_visits WHERE order_id = 'o1' $$), 'order_visit_pkey.*Index Cond: \(order_id = ''o1''::text\)', 'one order is read by its key');
 
 -- ---- failures and retries ----
 

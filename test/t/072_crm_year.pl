@@ -413,7 +413,7 @@ for my $view (@views)
 	note("crm.$view: $rows rows in " . (time - $start) . ' s') if time - $start > 1;
 }
 is(join(' ', grep { !$compared{$_} } @views), 'campaign_runs campaign_steps campaigns channel_rules dead_letters event_types frequency_caps funnel_stages identities integration_deliveries integrations '
-	. 'lead_temperatures lead_timeouts push_topics settings', 'these are only read, the others compared');
+	. 'lead_event_reasons lead_reasons lead_temperatures lead_timeouts push_topics settings', 'these are only read, the others compared');
 
 $node->stop;
 done_testing();
