@@ -132,8 +132,8 @@ COMMENT ON FUNCTION crm.backfill_lead(text, text, timestamptz, timestamptz, text
 	'Brings in a lead of a system before, where it stood: occurred when it last changed there, recorded now, marked as an import and left out of reports. Returns false, and does nothing, if the lead is there: so a run may be repeated. Use it over the old table: SELECT count(*) FILTER (WHERE crm.backfill_lead(...)) FROM old_leads. Errors: ZE007 unknown state or flag.';
 
 -- The timeouts of the state machine archive leads when run_due() or the worker finds
--- them due, and are asked once.  This finds those that they leave: a sixth attempt
--- that came later than 21 days, and leads from before.  Each lead is judged again under its
+-- them due, and are asked once.  This finds those that they leave: where the last attempt
+-- that was needed came later than that, and leads from before.  Each lead is judged again under its
 -- lock, so that runs side by side append once, and a late run tells when it was due.
 CREATE FUNCTION crm.tick_leads(at timestamptz DEFAULT now(), max_rows integer DEFAULT 1000) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

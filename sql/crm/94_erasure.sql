@@ -51,7 +51,7 @@ BEGIN
 	PERFORM crm.revoke_consent(k.customer_id, k.purpose, k.channel, 'erased', actor => actor)
 	   FROM (SELECT * FROM crm.consents x WHERE x.customer_id = close_customer.customer_id AND x.expires_at IS NOT NULL ORDER BY x.purpose, x.channel) k;
 	PERFORM eventsource.append(stream, 'CustomerDataDeleted', jsonb_build_object('deletionType', mode, 'eventsAnonymized', known,
-		'completedAt', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), actor => actor);
+		'completedAt', crm.json_time(clock_timestamp())), actor => actor);
 END
 $$;
 COMMENT ON FUNCTION crm.close_customer(text, text, text) IS 'Private, for erase_customer(): consents, segments, campaigns and messages that wait end, and the customer is deleted.';

@@ -156,7 +156,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.grant_admin(regrole) IS
-	'Lets a role define campaigns (but for expressions of its own: trigger "where"), segments, funnels, integrations, settings, channel rules and caps, and call install(); and write, as grant_writer() does. It defines nothing outside the CRM, erases nobody, sees no personal data, and gives no rights to others. Errors: 42501 unless the owner of the extension calls it.';
+	'Lets a role define campaigns (but for expressions of its own: trigger "where"), segments, funnels, integrations, settings, channel rules, caps and reason codes of leads, and call install(); and write, as grant_writer() does. It defines nothing outside the CRM, erases nobody, sees no personal data, and gives no rights to others. Errors: 42501 unless the owner of the extension calls it.';
 
 CREATE FUNCTION crm.revoke_admin(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
