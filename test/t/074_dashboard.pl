@@ -124,7 +124,7 @@ is(marks($page, 'board'), sql(qq{SELECT format('state: %s; leads: %s; arrival: %
 	WHEN state IN ('ARCHIVED', 'TRASHED') THEN 'set_aside' ELSE 'forward' END AS kind FROM $lead l) x GROUP BY state, kind ORDER BY format('state: %s; leads: %s; arrival: %s', state, count(*), kind) COLLATE "C"}), 'drawn as they are');
 
 my $collapse = q{(SELECT (SELECT a.data->>'agent_id' FROM eventsource.events a WHERE a.stream = e.stream AND a.type = 'lead_assigned' AND a.version < e.version ORDER BY a.version DESC LIMIT 1) AS agent,
-	to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY "Q"Q') AS quarter, e.reason, r.reason_label, e.type FROM eventsource.events e JOIN crm.lead_reasons r ON r.reason = e.reason WHERE e.type IN ('deal_collapsed', 'contract_voided'))};
+	to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY "Q"Q') AS quarter, e.reason, r.reason_label AS label, e.type FROM eventsource.events e JOIN crm.lead_reasons r ON r.reason = e.reason WHERE e.type IN ('deal_collapsed', 'contract_voided'))};
 is(table($page, 'collapses'), sql(qq{SELECT coalesce(agent, 'nobody'), quarter, label, count(*), count(*) FILTER (WHERE type = 'deal_collapsed'), count(*) FILTER (WHERE type = 'contract_voided') FROM $collapse c
 	GROUP BY agent, quarter, reason, label ORDER BY agent, quarter, reason}), 'collapses by agent, quarter and reason');
 is(marks($page, 'collapses'), sql(qq{SELECT t FROM (SELECT format('quarter: %s; deals: %s; reason: %s', quarter, count(*), label) AS t FROM $collapse c GROUP BY agent, quarter, label) x ORDER BY t COLLATE "C"}), 'drawn as they are');
