@@ -6,8 +6,9 @@
 #
 # Environment: PG_CONFIG picks the server; ES_PARTS the parts (see "parts"
 # below); ES_CFLAGS adds compiler flags, ES_MAKE_FLAGS arguments of make;
-# ES_FUZZ_COUNT is the number of inputs per fuzzer, PROVE_FLAGS goes to prove, and
-# ES_TAP_SECONDS is how long all TAP tests may take.
+# ES_FUZZ_COUNT is the number of inputs per fuzzer, PROVE_FLAGS goes to prove,
+# ES_TAP_SECONDS is how long all TAP tests may take, and ES_TAP_JOBS how many of
+# their files run at once (by default two where there are two processors).
 # Ends with "N passed, N failed"; the exit code says the same.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -211,7 +212,8 @@ run_fuzz() {
 	done
 }
 
-# Each TAP file makes its own clusters; modules they share lie in test/.
+# Each TAP file makes its own clusters, and for the most part waits: for a server that starts,
+# for what is due. So two of them go well together. Modules they share lie in test/.
 run_tap() {
 	local file result=0 failed_before=$failed
 	[ -n "$tap" ] || return 0
@@ -226,7 +228,7 @@ run_tap() {
 		PG_REGRESS="$pgxs/../src/test/regress/pg_regress" PGPORT=65432 TESTDIR="$tree" \
 		TESTDATADIR="$tree/tmp_check" TESTLOGDIR="$tree/tmp_check/log" \
 		PERL_TEST_HARNESS_DUMP_TAP="$work/tap" \
-		timeout "${ES_TAP_SECONDS:-3600}" prove --timer ${PROVE_FLAGS:-} $tap </dev/null || result=$?
+		timeout "${ES_TAP_SECONDS:-3600}" prove --timer -j "${ES_TAP_JOBS:-$(($(nproc) > 1 ? 2 : 1))}" ${PROVE_FLAGS:-} $tap </dev/null || result=$?
 	for file in $tap; do
 		count_tap "$file" "$work/tap/$file"
 	done
@@ -242,6 +244,7 @@ count_tap() {
 		lines=$(grep -cE '^(not )?ok [0-9]' "$2" || true)
 		plan=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$2" | head -n 1)
 		if [ "$plan" = 0 ]; then
+			echo "SKIPPED: $2: $(sed -n 's/^1\.\.0 # *//p' "$2" | head -n 1)"
 			skipped=$((skipped + 1))
 			return
 		fi

@@ -217,7 +217,8 @@ BEGIN
 	END IF;
 	EXECUTE format('CREATE VIEW %s AS %s', wanted, query);
 	is_so := pg_get_viewdef(v) = pg_get_viewdef(wanted::regclass)
-		AND obj_description(v, 'pg_class') IS NOT DISTINCT FROM description
+		-- Keys at its end: put_graphql_comments().
+		AND split_part(obj_description(v, 'pg_class'), E'\n@graphql(', 1) IS NOT DISTINCT FROM description
 		AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = v AND a.attnum > 0 AND NOT a.attisdropped
 						   AND col_description(v, a.attnum) IS DISTINCT FROM columns ->> a.attname);
 	EXECUTE 'DROP VIEW ' || wanted;
@@ -320,6 +321,7 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('affinity_threshold', 'numeric', '0.7', 'Share of spending above which a category counts as an affinity'),
 		('campaign_retry', 'interval', '15 minutes', 'How often what is due in a campaign that rests is looked at'),
 		('intake_unknown_events', 'text', 'refuse', 'What becomes of events of others that have no counterpart here: refuse, or keep as CustomTracked'),
+		('graphql_comments', 'text', 'off', 'Whether comments of views tell pg_graphql their keys, on or off; install() puts it into effect'),
 		('session_gap', 'interval', '30 minutes', 'How long without an event ends a session'),
 		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
@@ -446,6 +448,7 @@ BEGIN
 			RAISE data_exception USING MESSAGE = 'it is no length';
 		ELSIF setting_name = 'email_frequency' AND value NOT IN ('daily', 'weekly', 'never')
 			OR setting_name = 'intake_unknown_events' AND value NOT IN ('refuse', 'keep')
+			OR setting_name = 'graphql_comments' AND value NOT IN ('on', 'off')
 			OR setting_name = 'quiet_hours' AND value !~ crm.quiet_hours_pattern()
 			OR setting_name = 'default_currency' AND value !~ crm.default_currency_pattern()
 			OR setting_name = 'default_timezone' AND NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value)

@@ -26,7 +26,7 @@ CREATE FUNCTION crm.reader_functions() RETURNS name[]
 		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'personal_visits',
 		'quiet_until', 'recipient', 'reconcile', 'resolve_identity', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
 		'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions',
-		'unknown_journey_types', 'visitor_id']::name[]
+		'unknown_journey_types', 'view_keys', 'visitor_id']::name[]
 $$;
 COMMENT ON FUNCTION crm.reader_functions() IS 'Private, for grant_reader(): what readers call.';
 

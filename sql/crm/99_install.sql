@@ -63,6 +63,7 @@ BEGIN
 		crm.put_ledger_views(), crm.put_segment_views(), crm.put_journey_views(),
 		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views(), crm.put_attribution_views(), crm.put_integration_views(),
 		crm.put_exchange_views(), crm.put_identity_views(), crm.put_ocel_views(), crm.put_metric_views();
+	PERFORM crm.put_graphql_comments();
 	changed := changed + (
 		SELECT sum(crm.put_category(c.name, c.machine, c.context, c.subject)) FROM (VALUES
 			('lead', 'crm_lead', 'crm.lead', NULL),
