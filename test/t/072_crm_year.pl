@@ -403,8 +403,6 @@ agrees('objects that belong together', 'SELECT ocel_source_id, ocel_target_id FR
 	SELECT stream, 'customer-' || customer FROM walked WHERE category IN ('order', 'cart', 'message') GROUP BY stream, customer UNION ALL
 	SELECT stream, 'cart-' || (data->>'cartId') FROM walked WHERE type = 'OrderPlaced'});
 
-# What is not compared: views of what there is none of in this year, of definitions, and of what
-# depends on the day on which one looks.
 # Every view can be read, and tells its rows apart by its key.
 my %key = map { split /\|/, $_, 2 } split /\n/, $node->safe_psql('log', q{SELECT view_name, (SELECT string_agg(format('v.%I', c), ', ') FROM unnest(key_columns) c) FROM crm.view_keys()});
 my @unkeyed;
@@ -417,6 +415,8 @@ for my $view (@views)
 	push @unkeyed, $view if $apart[0] != $rows || $apart[1] != $rows;
 	note("crm.$view: $rows rows in " . (time - $start) . ' s') if time - $start > 1;
 }
+# What is not compared: views of what there is none of in this year, of definitions, and of what
+# depends on the day on which one looks.
 is(join(' ', grep { !$compared{$_} } @views), 'campaign_runs campaign_steps campaigns channel_rules dead_letters event_types frequency_caps funnel_stages identities integration_deliveries integrations '
 	. 'lead_event_reasons lead_reasons lead_temperatures lead_timeouts push_topics settings', 'these are only read, the others compared');
 is("@unkeyed", '', 'and those with a key have no two rows with the same one');
