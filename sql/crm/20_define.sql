@@ -88,6 +88,8 @@ COMMENT ON FUNCTION crm.put_projection(text, text, jsonb, jsonb) IS
 
 CREATE FUNCTION crm.put_projection(target text, categories text[], rules jsonb, key jsonb DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	context text;
 BEGIN
 	IF EXISTS (SELECT FROM eventsource.projections p
 				WHERE p.target = put_projection.target::regclass AND p.category = put_projection.categories
@@ -97,10 +99,29 @@ BEGIN
 	END IF;
 	PERFORM eventsource.create_projection(target::regclass, categories, rules, key => key, mode => 'inline');
 	RETURN 1;
+-- What an earlier version took, and this one would not have.
+EXCEPTION WHEN unique_violation OR check_violation OR not_null_violation OR data_exception THEN
+	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+	SELECT format(' It is of stream %s.', e.stream) INTO context FROM eventsource.events e
+	 WHERE e."position" = (substring(context FROM 'event at position (\d+)'))::bigint;
+	RAISE object_not_in_prerequisite_state USING
+		MESSAGE = format('table %s cannot be made of what was recorded', target),
+		DETAIL = SQLERRM || '.' || coalesce(context, '')
+			|| CASE WHEN target = 'crm.customer' THEN coalesce(' Customers with one address: ' || crm.shared_addresses() || '.', '') ELSE '' END,
+		HINT = 'Nothing was changed. Append events that put it right (another address: CustomerEmailUpdated), or erase who is there twice, and call install() again.';
 END
 $$;
 COMMENT ON FUNCTION crm.put_projection(text, text[], jsonb, jsonb) IS
-	'Private, for install(): an inline projection as it should be; returns 1 if it was not. Errors: ZE011.';
+	'Private, for install(): an inline projection as it should be; returns 1 if it was not. Errors: ZE011, 55000 if events of an earlier version do not fit.';
+
+CREATE FUNCTION crm.shared_addresses() RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT string_agg(k.customers, '; ' ORDER BY k.customers)
+	  FROM (SELECT string_agg(c.customer_id, ', ' ORDER BY c.customer_id) AS customers
+			  FROM crm.customer c WHERE c.email IS NOT NULL GROUP BY crm.email_key(c.email) HAVING count(*) > 1 ORDER BY 1 LIMIT 20) k
+$$;
+COMMENT ON FUNCTION crm.shared_addresses() IS
+	'Private, for install(): customers of an earlier version whose addresses are the same to this one, at most 20 of them; NULL: none.';
 
 -- What is configured is read by all: a value that nothing can read is refused where it
 -- is folded, so by whatever door it comes.
@@ -108,6 +129,7 @@ CREATE FUNCTION crm.put_check(target text, name text, condition text) RETURNS vo
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	was record;
+	refused text;
 BEGIN
 	SELECT obj_description(c.oid, 'pg_constraint') AS condition INTO was FROM pg_constraint c
 	 WHERE c.conrelid = put_check.target::regclass AND c.conname = put_check.name;
@@ -116,13 +138,48 @@ BEGIN
 	ELSIF FOUND THEN
 		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', target::regclass, name);
 	END IF;
-	-- What was recorded before stays.
+	refused := crm.unreadable_rows(target, condition);
+	IF refused IS NOT NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('what %s holds cannot be read', target),
+			DETAIL = format('An earlier version took it: %s. Constraint %s says what can be read.', refused, name),
+			HINT = format('Nothing was changed. %s, and call install() again.', CASE target
+				WHEN 'crm.setting' THEN 'Give these settings another value: crm.set_setting()'
+				WHEN 'crm.segment' THEN 'Define these segments anew: crm.define_segment()'
+				ELSE 'Define these rules anew: crm.set_frequency_cap(), crm.set_channel_rule()' END);
+	END IF;
+	-- Looked at already.
 	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID', target::regclass, name, condition);
 	EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', name, target::regclass, condition);
 END
 $$;
 COMMENT ON FUNCTION crm.put_check(text, text, text) IS
-	'Private, for install(): a constraint of a table of ours as it should be.';
+	'Private, for install(): a constraint of a table of ours as it should be. Errors: 55000 if there are rows that it forbids.';
+
+-- A row that cannot even be cast is one more of them, and none is left out for it.
+CREATE FUNCTION crm.unreadable_rows(target text, condition text) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	key CONSTANT name := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = target::regclass AND a.attnum = 1);
+	r record;
+	is_readable boolean;
+	refused text;
+BEGIN
+	FOR r IN EXECUTE format('SELECT t.ctid AS place, t.%I::text AS key FROM %s t ORDER BY 2', key, target::regclass) LOOP
+		BEGIN
+			EXECUTE format('SELECT %s FROM %s WHERE ctid = $1', condition, target::regclass) INTO is_readable USING r.place;
+		EXCEPTION WHEN data_exception OR syntax_error THEN
+			is_readable := false;
+		END;
+		IF NOT is_readable THEN
+			refused := concat_ws(', ', refused, r.key);
+		END IF;
+	END LOOP;
+	RETURN refused;
+END
+$$;
+COMMENT ON FUNCTION crm.unreadable_rows(text, text) IS
+	'Private, for put_check(): rows of a table of definitions, a small one, that a condition does not hold for, by their first column; NULL: none.';
 
 CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jsonb, condition text DEFAULT NULL, key text DEFAULT NULL, settings jsonb DEFAULT NULL,
 		run_at text DEFAULT NULL) RETURNS integer

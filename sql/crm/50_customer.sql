@@ -170,7 +170,8 @@ BEGIN
 					source = event.data->>'source', created_at = event.occurred_at $rule$),
 				('TermsAccepted', $rule$ terms_version = event.data->>'termsVersion', terms_at = event.occurred_at $rule$),
 				('EmailVerificationRequested', $rule$ token_hash = event.data->>'tokenHash', token_expires_at = (event.data->>'expiresAt')::timestamptz,
-					token_recorded_at = event.recorded_at, token_lasts = (event.data->>'expiresAt')::timestamptz - event.occurred_at $rule$),
+					token_recorded_at = event.recorded_at, token_lasts = (event.data->>'expiresAt')::timestamptz - event.occurred_at,
+					is_same_email = false $rule$),
 				('EmailVerified', $rule$ is_verified = true, token_hash = NULL, token_expires_at = NULL $rule$),
 				('CustomerEmailUpdated', format(' is_same_email = coalesce(%1$s = row.email_key, false), email_key = %1$s, ', crm.email_key_rule($rule$event.data->>'newEmail'$rule$))
 					|| $rule$ email = event.data->>'newEmail', is_verified = false, is_deliverable = true, token_hash = NULL, token_expires_at = NULL $rule$),

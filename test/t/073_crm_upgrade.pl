@@ -196,6 +196,34 @@ SQL
 	is_deeply(lines($again, $catalogue), $fresh_again, "$version: all is there");
 	is($node->safe_psql($again, 'SELECT crm.install()'), '0', "$version: and nothing is doubled");
 
+	# What it took, and this one would not have: said, all of it, before anything is changed, and then mended.
+	$db = 'odd_' . $version =~ tr/./_/r;
+	create_log($node, $db);
+	$node->safe_psql($db, "CREATE EXTENSION eventsource_crm VERSION '$version'; SELECT crm.install()");
+	$node->safe_psql($db, <<'SQL');
+SELECT eventsource.append('crm_setting-quiet_hours', 'setting_changed', '{"value": "late"}'), eventsource.append('crm_setting-first_contact_sla', 'setting_changed', '{"value": "soon"}');
+SELECT eventsource.append('crm_rule-odd', 'FrequencyCapChanged', '{"channel": "email", "messageClass": "marketing", "frequency": "daily", "window": "-1 hours", "max": 2}');
+SELECT eventsource.append('segment-odd', 'SegmentDefined', '{"rule": "$.ltv >> nonsense"}');
+SELECT crm.register_customer('eve@example.com', '1', customer_id => 'eve'), crm.register_customer('EVE' || chr(173) || '@example.com', '1', customer_id => 'eve2');
+SELECT crm.register_customer('bob@example.com', '1', customer_id => 'bob'), crm.change_email('bob', 'bob' || chr(173) || '@example.com');
+SELECT eventsource.append('order-odd', 'OrderPlaced', '{"customerId": "bob", "items": [{"productId": "pen", "quantity": 2, "price": 0.5}], "subtotal": 1.11, "tax": 0, "shipping": 0, "total": 1.11, "currency": "EUR"}');
+SELECT eventsource.append('visit-odd', 'PageViewed', '{"customerId": "bob", "pageUrl": "/a?mail=bob@example.com"}');
+SQL
+	$node->safe_psql($db, 'ALTER EXTENSION eventsource_crm UPDATE');
+	like(error_of($node, $db, 'SELECT crm.install()'), qr/55000: *what crm\.contact_rule holds cannot be read.*odd/s, "$version: caps that nobody can read are told");
+	$node->safe_psql($db, q{SELECT eventsource.append('crm_rule-odd', 'FrequencyCapChanged', '{"channel": "email", "messageClass": "marketing", "frequency": "daily", "window": "1 day", "max": 2}')});
+	like(error_of($node, $db, 'SELECT crm.install()'), qr/55000: *what crm\.setting holds cannot be read.*first_contact_sla, quiet_hours/s, "$version: and settings");
+	$node->safe_psql($db, "SELECT crm.set_setting('quiet_hours', '22:00-08:00'), crm.set_setting('first_contact_sla', NULL)");
+	like(error_of($node, $db, 'SELECT crm.install()'), qr/55000: *table crm\.customer cannot be made.*one address: eve, eve2\./s, "$version: and who has one address");
+	$node->safe_psql($db, q{SELECT eventsource.append('customer-eve2', 'CustomerEmailUpdated', '{"newEmail": "eve2@example.com", "requiresVerification": true}')});
+	like(error_of($node, $db, 'SELECT crm.install()'), qr/55000: *what crm\.segment holds cannot be read.*odd/s, "$version: and segments");
+	$node->safe_psql($db, q{SELECT eventsource.append('segment-odd', 'SegmentDefined', '{"rule": "$.ltv > 1"}')});
+	$node->safe_psql($db, 'SELECT crm.install()');
+	is($node->safe_psql($db, 'SELECT count(*) FROM eventsource.check_definitions()'), '0', "$version: then it is installed");
+	is($node->safe_psql($db, 'SELECT count(*) FROM eventsource.projections p, eventsource.verify_projection(p.target) v'), '0', "$version: and projections are what events make");
+	is($node->safe_psql($db, "SELECT subtotal FROM crm.orders WHERE order_id = 'odd'"), '1.11', "$version: what was placed goes on as it is");
+	is($node->safe_psql($db, q{SELECT (crm.record_payment('odd', 'p', 1.11)).state}), 'confirmed', "$version: and is paid");
+
 	# One on which install() was never called.
 	create_log($node, "other_$db");
 	$node->safe_psql("other_$db", "CREATE EXTENSION eventsource_crm VERSION '$version'");
