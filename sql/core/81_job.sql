@@ -253,6 +253,35 @@ CREATE FUNCTION eventsource.redrive(job_id bigint) RETURNS void
 COMMENT ON FUNCTION eventsource.redrive(bigint) IS
 	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. A run of a reaction that was waiting for a job waits for the same one again, which is redriven with it, or goes on if that is done. Recorded as events. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, or was sent by a run that is finished (redrive that one), 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
 
+-- One that cannot be redriven keeps no other from it.
+CREATE FUNCTION eventsource.redrive_all(queue text, error_code text DEFAULT NULL, max_jobs integer DEFAULT 1000, OUT redriven integer, OUT passed_over integer)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	job bigint;
+BEGIN
+	IF queue IS NULL OR max_jobs IS NULL THEN
+		RAISE null_value_not_allowed USING
+			MESSAGE = 'queue and max_jobs are needed',
+			DETAIL = 'They say whose dead letters are tried anew, and how many at most.',
+			HINT = $hint$SELECT * FROM eventsource.redrive_all('mail')$hint$;
+	END IF;
+	redriven := 0;
+	passed_over := 0;
+	FOR job IN SELECT d.job_id FROM eventsource.dead_letters d
+				WHERE d.queue = redrive_all.queue AND coalesce(d.error_code = redrive_all.error_code, redrive_all.error_code IS NULL) ORDER BY d.job_id LOOP
+		EXIT WHEN redriven >= max_jobs;
+		BEGIN
+			PERFORM eventsource.redrive(job);
+			redriven := redriven + 1;
+		EXCEPTION WHEN object_not_in_prerequisite_state OR unique_violation OR no_data_found OR SQLSTATE 'ZE009' THEN
+			passed_over := passed_over + 1;
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION eventsource.redrive_all(text, text, integer) IS
+	'Redrives the dead letters of a queue, the oldest first: those with an error_code (NULL: all), at most max_jobs. redriven: how many. passed_over: how many cannot be, and stay dead letters: runs whose steps were made good, jobs whose run is finished, whose key another has, or who were about somebody who is erased; redrive() says which. For the queue''s workers. Errors: 22004, 42501.';
+
 CREATE FUNCTION eventsource.discard(job_id bigint, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eventsource_discard_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION eventsource.discard(bigint, text) IS

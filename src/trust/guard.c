@@ -61,6 +61,13 @@ eventsource_guard(PG_FUNCTION_ARGS)
 	if (trigger->tg_trigger->tgnargs == 1 && es_own_ddl_is())
 		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple :
 							   trigger->tg_trigtuple);
+	if (trigger->tg_trigger->tgnargs == 1)
+		ereport(ERROR,
+				(errcode(ES_ERRCODE_APPEND_ONLY),
+				 errmsg("%s on \"%s.%s\" is not allowed", operation_name(trigger->tg_event),
+						ES_SCHEMA, RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("Jobs and alerts are changed by functions, which record what they do."),
+				 errhint("Call enqueue(), claim(), complete(), fail(), redrive(), discard(), cancel_job() or close_alert().")));
 	ereport(ERROR,
 			(errcode(ES_ERRCODE_APPEND_ONLY),
 			 errmsg("%s on \"%s.%s\" is not allowed", operation_name(trigger->tg_event),

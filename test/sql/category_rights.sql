@@ -77,7 +77,7 @@ INSERT INTO door SELECT 'filtered', unnest('{events,outbox,streams,correlations,
 	erasure_report,inclusion_proof,event_catalog,catalog_example,catalog_category,catalog_type,catalog_users}'::text[]);
 INSERT INTO door SELECT 'named', unnest('{read_stream,read_category,stream_version,event_marks,timeline,current_state,state_at,allowed_transitions,
 	can_append,compare_machine,verify_projection,compare_projection,as_of,row_history,attribute_periods,replay,
-	poll,ack,nack,redrive,discard,wait_for_events,expect_category,sample_projection}'::text[]);
+	poll,ack,nack,redrive,redrive_all,discard,wait_for_events,expect_category,sample_projection}'::text[]);
 INSERT INTO door SELECT 'definition', unnest('{state_machines,state_machine_transitions,state_machine_edges,state_machine_timeouts,state_machine_after,
 	state_machine_diagram,reason_codes,categories,
 	event_types,event_type_versions,upcasters,upcaster_list,projections,projection_definitions,handlers,handler_definitions,reactions,reaction_definitions,publications,publication_definitions,follower_states,

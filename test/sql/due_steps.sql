@@ -127,6 +127,11 @@ SELECT is(pg_temp.run('steps4-bad'), 'discarded step 4 P0001', 'the run is a dea
 SELECT is(string_agg(step || ' ' || state, ', ' ORDER BY id), '-3 done, -1 done', 'a job for each compensation')
   FROM eventsource.job WHERE stream = 'steps4-bad' AND step < 0;
 
+-- Who redrives all passes over what is over.
+SELECT pg_temp.refuses($$ SELECT eventsource.redrive_all(NULL) $$, '22004', 'queue and max_jobs are needed', 'a queue is needed to redrive all of it');
+SELECT is(eventsource.redrive_all('$reaction', 'TIMEOUT')::text, '(0,0)', 'what failed otherwise is not redriven');
+SELECT is(eventsource.redrive_all('$reaction', 'P0001')::text, '(0,1)', 'a run that was made good is passed over, and counted');
+
 -- A message that is given up gives up the run.
 SELECT pg_temp.react('steps5', jsonb_build_array(
 	'{"append": "reserved", "stream": "''steps5x-'' || event.key", "compensate": {"append": "released", "stream": "''steps5x-'' || event.key"}}'::jsonb,

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- Jobs by hand: redrive, discard, cancel, keys, dead letters; and the events of it all.
 BEGIN;
-SELECT plan(55);
+SELECT plan(59);
 
 CREATE FUNCTION pg_temp.claims(queue text, max_jobs integer DEFAULT 100, worker text DEFAULT 'w')
 	RETURNS text LANGUAGE sql AS $$
@@ -94,6 +94,16 @@ FROM (VALUES ('UPDATE eventsource.job SET priority = 1'), ('DELETE FROM eventsou
 SELECT pg_temp.refuses($$ INSERT INTO eventsource.job (id, turn, queue, state, priority, run_at, payload, created_at) VALUES (-1, -1, 'q', 'available', 0, now(), '{}', now()) $$,
 	'ZE001', 'INSERT on "eventsource.job" is not allowed', 'nobody writes the table, not even a superuser');
 SELECT is(count(*), 4::bigint, 'what is there is guarded') FROM eventsource.queue_metrics WHERE queue IN ('jad1', 'jad2', 'jad3', 'jad4');
+
+SELECT ok(pg_temp.refusal('DELETE FROM eventsource.job') LIKE E'%\nDETAIL: Jobs and alerts are changed by functions, which record what they do.\nHINT: Call enqueue()%', 'and is told what to do instead');
+
+-- All of a queue.
+SELECT eventsource.enqueue('jad_all', to_jsonb(n), job_key => 'all' || n) AS all_job FROM generate_series(1, 3) n \g /dev/null
+SELECT eventsource.discard(job_id, 'test') FROM eventsource.jobs WHERE queue = 'jad_all' \g /dev/null
+SELECT eventsource.enqueue('jad_all', '4', job_key => 'all1') AS other \gset
+SELECT is(eventsource.redrive_all('jad_all', max_jobs => 1)::text, '(1,1)', 'so many of a queue are redriven; one whose key another has is passed over');
+SELECT is(eventsource.redrive_all('jad_all')::text, '(1,1)', 'and the others');
+SELECT is((SELECT string_agg(payload::text || ' ' || state, ', ' ORDER BY payload) FROM eventsource.jobs WHERE queue = 'jad_all'), '1 discarded, 2 available, 3 available, 4 available', 'which wait again');
 
 SELECT * FROM finish();
 ROLLBACK;
