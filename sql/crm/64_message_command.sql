@@ -162,7 +162,8 @@ BEGIN
 	PERFORM crm.expect_new_snapshots();
 	-- What may be lent now, and given back at once: streams are locked before jobs.
 	BEGIN
-		SELECT array_agg(c.job_id), array_agg(DISTINCT c.subject), array_agg(DISTINCT 'message-' || (c.payload->>'message_id'))
+		SELECT array_agg(c.job_id), array_agg(DISTINCT c.subject) FILTER (WHERE c.subject IS NOT NULL),
+			   array_agg(DISTINCT 'message-' || (c.payload->>'message_id')) FILTER (WHERE c.payload->>'message_id' IS NOT NULL)
 		  INTO jobs, customers, messages FROM eventsource.claim(queue, max_messages, lease, worker) c;
 		RAISE EXCEPTION USING ERRCODE = 'CRM00';
 	EXCEPTION WHEN SQLSTATE 'CRM00' THEN

@@ -43,6 +43,7 @@ CREATE FUNCTION crm.record_delivery(job_id bigint, outcome text, error_code text
 DECLARE
 	j record;
 	m record;
+	status text;
 BEGIN
 	PERFORM crm.expect_new_snapshots();
 	IF (outcome IN ('sent', 'skipped', 'failed')) IS NOT TRUE OR (outcome = 'failed') <> (error_code IS NOT NULL) THEN
@@ -53,9 +54,13 @@ BEGIN
 	END IF;
 	SELECT v.message_id, v.customer_id, v.channel, v.message_class, v.topic INTO m
 	  FROM eventsource.jobs q JOIN crm.messages v ON q.stream = 'message-' || v.message_id WHERE q.job_id = record_delivery.job_id;
+	IF NOT FOUND AND outcome = 'failed' THEN
+		-- What is no message ends as other jobs do: it would keep the relay busy with asking again.
+		RETURN eventsource.fail(job_id, error_code, NULL, clock_timestamp() + retry_after, worker, attempt);
+	END IF;
 	PERFORM crm.expect_found(FOUND, format('message of job %s', job_id), 'messages');
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
-	PERFORM eventsource.lock_stream('message-' || m.message_id);
+	SELECT s.state INTO status FROM eventsource.lock_stream('message-' || m.message_id) s;
 	SELECT q.state, q.worker, q.attempt, q.error_code INTO j FROM eventsource.jobs q WHERE q.job_id = record_delivery.job_id;
 	-- It was said before, and the answer was lost on its way; or render_message() saw to it.
 	IF j.state <> 'claimed' AND j.attempt = attempt AND (CASE outcome
@@ -66,6 +71,10 @@ BEGIN
 			MESSAGE = format('job %s is not lent to this worker any more', job_id),
 			DETAIL = format('It is %s, attempt %s; message "%s" may have been skipped meanwhile.', j.state, j.attempt, m.message_id),
 			HINT = 'Whoever has it now says what becomes of it.';
+	ELSIF status <> 'queued' THEN
+		-- Somebody has said meanwhile what became of it, without the job.
+		PERFORM eventsource.complete(job_id, jsonb_build_object('status', status), worker, attempt);
+		RETURN 'done';
 	END IF;
 	CASE outcome
 		WHEN 'sent' THEN
@@ -80,4 +89,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.record_delivery(bigint, text, text, jsonb, text, integer, text, interval, text, bigint, text) IS
-	'For eventsource-relay --record: says what became of a message that it was lent, as complete_message() and fail_message() do; skipped: it is not to be sent, for the reason in details. The arguments are those of eventsource.record_delivery(). The id in details becomes the message''s provider_message_id; message goes into the event, where it is personal, and not to the job. queue, event_position, category: not used, there is no stream of its own. Returns the new state of the job; an attempt is recorded once: called again it changes nothing and returns recorded. Errors: 55000 if the job is not lent to this worker any more, 42704 if it sends no message, 22023 another outcome.';
+	'For eventsource-relay --record: says what became of a message that it was lent, as complete_message() and fail_message() do; skipped: it is not to be sent, for the reason in details. The arguments are those of eventsource.record_delivery(). The id in details becomes the message''s provider_message_id; message goes into the event, where it is personal, and not to the job. queue, event_position, category: not used, there is no stream of its own. Returns the new state of the job; an attempt is recorded once: called again it changes nothing and returns recorded. Errors: 55000 if the job is not lent to this worker any more, 42704 if it sends no message (but such a job may fail), 22023 another outcome.';

@@ -240,7 +240,7 @@ BEGIN
 		+ crm.put_projection('crm.order_visit', 'order', jsonb_build_object('*', jsonb_build_object(
 			'where', 'event.to_state IS DISTINCT FROM event.from_state',
 			'set', $rule$ status = event.to_state, event_type = event.type, entered_at = event.occurred_at $rule$)), '{"order_id": "event.key", "version": "event.version"}')
-		+ crm.put_state_machine('crm_order', crm.order_machine(crm.setting('payment_retries')::integer,
+		+ crm.put_state_machine('crm_order', crm.order_machine(crm.setting('payment_retries')::numeric::integer,
 			string_to_array(replace(crm.setting('refund_reasons_after_delivery'), ' ', ''), ',')));
 END
 $$;

@@ -11,7 +11,7 @@ COMMENT ON FUNCTION crm.to_append(text, text, text) IS
 CREATE FUNCTION crm.reactions() RETURNS TABLE (name text, category text, type text, condition text, action jsonb, key text, run_at text, settings jsonb)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $sql$
 	SELECT r.name, r.category, r.type, r.condition, r.action, r.key, r.run_at, r.settings
-	  FROM (SELECT crm.setting('delivery_term') AS delivery_term, crm.setting('payment_retries')::integer AS payment_retries,
+	  FROM (SELECT crm.setting('delivery_term') AS delivery_term, crm.setting('payment_retries')::numeric::integer AS payment_retries,
 				   -- Never longer than a month, which no arithmetic of what is set passes.
 				   format($expr$ event.occurred_at + %L::interval * least(%s ^ least(row.failures, 20), greatest(%s, 1)) $expr$, b.backoff,
 						  crm.setting('payment_backoff_factor')::numeric, round(2592000 / greatest(extract(epoch FROM b.backoff), 1), 4)) AS retry_at

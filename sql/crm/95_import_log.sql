@@ -23,10 +23,10 @@ COMMENT ON FUNCTION crm.append_import(text, text, jsonb, timestamptz, text) IS
 -- Of many events that come together, one that is refused leaves the others alone; a lost race does not count as that.
 CREATE FUNCTION crm.is_refusal(code text) RETURNS boolean
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT code ~ '^(22|23|ZE00[2-9]$|42704$)'
+	SELECT code ~ '^(22|23|ZE00[2-9]$|42704$|42602$|42622$)'
 $$;
 COMMENT ON FUNCTION crm.is_refusal(text) IS
-	'Private, for imports: is this SQLSTATE about the event? Bad data, constraints, rules (ZE002 to ZE009), and names that are unknown.';
+	'Private, for imports: is this SQLSTATE about the event? Bad data, constraints, rules (ZE002 to ZE009), and names that are unknown, too long or none.';
 
 CREATE FUNCTION crm.import_rows(rows jsonb) RETURNS TABLE (row_number bigint, is_new boolean, error_code text, reason text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -115,7 +115,8 @@ COMMENT ON FUNCTION crm.intake_time(jsonb, text) IS 'Private, for intake(): when
 -- PostHog calls who somebody is distinct_id, known or not; who was identified before is known.
 CREATE FUNCTION crm.posthog_call(call jsonb) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN jsonb_typeof(call) <> 'object' OR call ? 'type' OR NOT call ? 'event' OR c.who IS NULL THEN call
+	SELECT CASE WHEN jsonb_typeof(call) <> 'object' OR jsonb_typeof(c.p) <> 'object'
+		OR call ? 'type' OR NOT call ? 'event' OR c.who IS NULL THEN call
 		ELSE jsonb_strip_nulls(jsonb_build_object('messageId', call->'uuid', 'timestamp', call->'timestamp') || CASE
 			WHEN call->>'event' IN ('$identify', '$set') THEN jsonb_build_object('type', 'identify', 'userId', c.who, 'anonymousId', c.p->'$anon_distinct_id',
 				'traits', coalesce(c.p->'$set', call->'$set'))
@@ -123,7 +124,8 @@ CREATE FUNCTION crm.posthog_call(call jsonb) RETURNS jsonb
 			ELSE jsonb_build_object('type', 'track', 'event', call->'event', 'properties', c.p - '{distinct_id,token}'::text[],
 				CASE WHEN EXISTS (SELECT FROM crm.customers k WHERE k.customer_id = c.who) OR EXISTS (SELECT FROM crm.identities i WHERE i.customer_id = c.who)
 					 THEN 'userId' ELSE 'anonymousId' END, c.who) END) END
-	  FROM (SELECT coalesce(call->>'distinct_id', call #>> '{properties,distinct_id}') AS who, coalesce(call->'properties', '{}') AS p) c
+	  FROM (SELECT coalesce(call->>'distinct_id', call #>> '{properties,distinct_id}') AS who,
+				   coalesce(nullif(call->'properties', 'null'), '{}') AS p) c
 $$;
 COMMENT ON FUNCTION crm.posthog_call(jsonb) IS 'Private, for intake(): a call of PostHog as Segment would send it; others as they are.';
 

@@ -10,7 +10,7 @@ CREATE ROLE crm_attacks_stranger;
 CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
 SET client_min_messages = warning;
 CREATE EXTENSION eventsource_crm CASCADE;
-SELECT plan(57);
+SELECT plan(64);
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
 ALTER SCHEMA crm OWNER TO postgres;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
@@ -134,6 +134,47 @@ SELECT crm.import_event('Page Viewed', 'dee', '{"url": "/"}', anonymous_id => 'a
 SELECT crm.import_event('Products Searched', NULL, '{"query": "for nobody"}', anonymous_id => 'anon8') \g /dev/null
 SELECT is((SELECT affected FROM crm.erase_customer('dee') WHERE target = 'personal fields'), 4::bigint, 'what was searched for before it was known who did goes with the customer');
 SELECT is((SELECT string_agg(data->>'query', ', ' ORDER BY position) FROM eventsource.events WHERE type = 'SearchPerformed'), '[redacted], for nobody', 'and nothing of others');
+
+-- ---- jobs that are no messages, and what is said of messages without their jobs ----
+
+CREATE ROLE crm_attacks_sender;
+SELECT eventsource.create_queue('crm_email', senders => 'crm_attacks_sender'), eventsource.grant_reader('crm_attacks_sender', '{visit}') \g /dev/null
+SET ROLE crm_attacks_sender;
+SELECT eventsource.enqueue('crm_email', '{}', priority => 100),
+	eventsource.enqueue('crm_email', '{"message_id": "none"}', priority => 100) AS junk \gset
+RESET ROLE;
+SELECT crm.send_message('eve', 'email', 't', 'transactional', message_id => 'e1') \g /dev/null
+BEGIN;
+SELECT is((SELECT count(*) FROM crm.claim_messages('email', 10) WHERE message_id = 'e1'), 1::bigint,
+	'who may only send jobs does not stop messages by one that is none');
+ROLLBACK;
+SELECT count(*) FROM eventsource.claim('crm_email', 10, worker => 'relay') \g /dev/null
+SELECT is(crm.record_delivery(:junk, 'failed', 'BAD_REQUEST', worker => 'relay', attempt => 1), 'discarded',
+	'nor the relay: it ends as other jobs do');
+SELECT job_id AS job_e FROM eventsource.jobs WHERE stream = 'message-e1' \gset
+SET ROLE crm_attacks_app;
+SELECT crm.complete_message('e1') \g /dev/null
+RESET ROLE;
+SELECT is(crm.record_delivery(:job_e, 'failed', 'TIMEOUT', worker => 'relay', attempt => 1), 'done',
+	'what is said of a message without its job ends that, too');
+SELECT is((SELECT status FROM crm.messages WHERE message_id = 'e1'), 'sent', 'and is not said again');
+
+-- ---- calls of others that break ----
+
+SELECT is((SELECT string_agg(concat_ws(' ', i.outcome, i.error_code), ', ' ORDER BY i.item_number)
+		FROM crm.intake(jsonb_build_array('{"event": "x", "distinct_id": "a", "properties": "y"}'::jsonb,
+		'{"event": "$pageview", "distinct_id": "a", "properties": null}'::jsonb,
+		'{"type": "page", "anonymousId": "a", "properties": {"session_id": ""}}'::jsonb,
+		jsonb_build_object('type', 'page', 'anonymousId', 'a', 'properties', jsonb_build_object('session_id', repeat('s', 2000))),
+		'{"type": "page", "anonymousId": "a"}'::jsonb)) i),
+	'refused 22023, taken, refused 42602, refused 42622, taken', 'one of them takes no others along');
+CREATE TEMPORARY TABLE long_log AS SELECT * FROM (VALUES
+	(repeat('s', 2000), 'PageViewed', '2026-01-01'), ('s1', repeat('x', 300), '2026-01-01'), ('s1', 'PageViewed', '2026-01-01')) l (c, a, t);
+SELECT is((SELECT string_agg(concat_ws(' ', i.row_count, i.error_code), ', ')
+		FROM crm.import_log('long_log', 'visit', 'c', 'a', 't', NULL, '{}') i),
+	'0, 0, 3, 1 42622, 1 42622, 1 ZE007', 'nor does a line of a log');
+SELECT crm.set_setting('payment_retries', '2.5') \g /dev/null
+SELECT lives_ok('SELECT crm.install()', 'a number of times that is none does not stop install()');
 
 -- ---- locks and plans ----
 
