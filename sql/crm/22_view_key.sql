@@ -49,7 +49,7 @@ CREATE FUNCTION crm.view_keys() RETURNS TABLE (view_name text, key_columns text[
 		('ocel_events', '{ocel_id}'),
 		('ocel_objects', '{ocel_id}'),
 		('order_items', '{order_id,product_id}'),
-		('order_state_visits', '{order_id,entered_at,status,visit_number}'),
+		('order_state_visits', '{order_id,status,visit_number}'),
 		('order_timeline', '{order_id,version}'),
 		('orders', '{order_id}'),
 		('paths_to_conversion', '{cv_id}'),
