@@ -30,7 +30,7 @@ sub made
 	my ($from, $to) = ("$dir/probe--1.sql", "$dir/part.sql");
 	PostgreSQL::Test::Utils::append_to_file($_->[0], $_->[1]) for map { unlink $_->[0]; $_ } [ $from, $old ], [ $to, "$waits$new" ];
 	my ($script, $error);
-	IPC::Run::run([ 'perl', 'tools/upgrade-script.pl', $from, $to ], '>', \$script, '2>', \$error);
+	IPC::Run::run([ 'perl', "$ENV{TESTDIR}/tools/upgrade-script.pl", $from, $to ], '>', \$script, '2>', \$error);
 	return $error || join "\n", $script =~ /^(DROP .*;)$/gm;
 }
 sub function_of { my ($header, $body) = @_; my ($of) = $header =~ /^(.*?\))/; return "CREATE FUNCTION $header\n\tLANGUAGE sql $body;\nCOMMENT ON FUNCTION " . ($of =~ s/\w+ (\w+)(?: DEFAULT [^,)]+)?(?=[,)])/$1/gr) . " IS 'x';\n" }
