@@ -67,7 +67,7 @@ CREATE AGGREGATE eventsource.state_agg(ts timestamptz, state text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE eventsource.state_agg(timestamptz, text) IS
-	'When each state held, from rows that say what the state became or still was: an array of periods, one for each time at which it became another; NULL without rows. For duration_in(), state_at(), state_timeline(), state_periods(), into_values() and interpolated_...(). The last period ends with the last row. Rows may come in any order, but of several states at one time the one that came last counts, so where that can happen say ORDER BY. A row of which ts or state is NULL does not count. Errors: 22023 infinite time; 54000 more than 5 million rows of a group, or more periods than one value can hold.';
+	'When each state held, from rows that say what the state became or still was: an array of periods, one for each time at which it became another; NULL without rows. For duration_in(), state_at(), state_timeline(), state_periods(), into_values() and interpolated_...(). The last period ends with the last row. Rows may come in any order, but of several states at one time the one that came last counts, so where that can happen say ORDER BY. States are one if their bytes are, whatever their collation. A row of which ts or state is NULL does not count. Errors: 22023 infinite time; 54000 more than 5 million rows of a group, or more periods than one value can hold.';
 
 CREATE FUNCTION eventsource.state_timeline(agg eventsource.state_period[])
 	RETURNS TABLE (state text, start_time timestamptz, end_time timestamptz)

@@ -23,7 +23,7 @@ CREATE FUNCTION crm.reader_functions() RETURNS name[]
 		'funnel_progress', 'funnel_steps', 'has_consent', 'is_known_customer', 'journey_categories', 'json_time',
 		'lead_channels', 'lead_collapse_events', 'lead_flag_rules',
 		'lead_owner_at', 'lead_reason_defaults', 'lead_reason_events', 'lead_sentence', 'lead_signals',
-		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'paid_orders', 'payment_error_message', 'personal_visits',
+		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'metrics_of_customers', 'paid_orders', 'payment_error_message', 'personal_visits',
 		'quiet_until', 'recipient', 'reconcile', 'resolve_identity', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
 		'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions',
 		'unknown_journey_types', 'view_keys', 'visitor_id']::name[]

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "analyze/aggregate.h"
 #include "analyze/funnel.h"
 #include "catalog/pg_type.h"
 #include "eventsource.h"
@@ -52,7 +53,6 @@ PG_FUNCTION_INFO_V1(eventsource_window_funnel_serialize);
 PG_FUNCTION_INFO_V1(eventsource_window_funnel_deserialize);
 PG_FUNCTION_INFO_V1(eventsource_window_funnel_result);
 
-static MemoryContext expect_aggregate(FunctionCallInfo fcinfo);
 static Funnel *start_funnel(MemoryContext context, const Interval *period, const text *mode, int depth);
 static void expect_same_rules(const Funnel *funnel, const Interval *period, const text *mode, int depth);
 static int	parse_modes(const text *mode);
@@ -65,7 +65,7 @@ static int	compare_events(const void *a, const void *b, void *arg);
 Datum
 eventsource_window_funnel_step(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = expect_aggregate(fcinfo);
+	MemoryContext context = es_expect_aggregate(fcinfo);
 	const Interval *period = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
 	const text *mode = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
 	const ArrayType *conditions;
@@ -111,7 +111,7 @@ eventsource_window_funnel_step(PG_FUNCTION_ARGS)
 Datum
 eventsource_window_funnel_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = expect_aggregate(fcinfo);
+	MemoryContext context = es_expect_aggregate(fcinfo);
 	Funnel	   *funnel = PG_ARGISNULL(0) ? NULL : (Funnel *) PG_GETARG_POINTER(0);
 	const Funnel *other = PG_ARGISNULL(1) ? NULL : (const Funnel *) PG_GETARG_POINTER(1);
 	const EsFunnelRules *rules;
@@ -145,7 +145,7 @@ eventsource_window_funnel_serialize(PG_FUNCTION_ARGS)
 	const Funnel *funnel;
 	StringInfoData out;
 
-	expect_aggregate(fcinfo);
+	es_expect_aggregate(fcinfo);
 	funnel = (const Funnel *) PG_GETARG_POINTER(0);
 	pq_begintypsend(&out);
 	pq_sendbytes(&out, (const char *) &funnel->rules.period, sizeof(Interval));
@@ -175,7 +175,7 @@ eventsource_window_funnel_deserialize(PG_FUNCTION_ARGS)
 	text	   *mode = NULL;
 	int			count;
 
-	expect_aggregate(fcinfo);
+	es_expect_aggregate(fcinfo);
 	bytes = PG_GETARG_BYTEA_PP(0);
 	in = (StringInfoData)
 	{
@@ -209,7 +209,7 @@ eventsource_window_funnel_result(PG_FUNCTION_ARGS)
 {
 	Funnel	   *funnel;
 
-	expect_aggregate(fcinfo);
+	es_expect_aggregate(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_INT32(0);
 	funnel = (Funnel *) PG_GETARG_POINTER(0);
@@ -219,16 +219,6 @@ eventsource_window_funnel_result(PG_FUNCTION_ARGS)
 		funnel->is_sorted = true;
 	}
 	PG_RETURN_INT32(es_funnel_level(&funnel->rules, funnel->events, funnel->count));
-}
-
-static MemoryContext
-expect_aggregate(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "a function of window_funnel called outside of an aggregate");
-	return context;
 }
 
 static Funnel *
@@ -365,11 +355,8 @@ make_room(Funnel *funnel, int more)
 				 errmsg("a funnel of more than %d events is too large", MAX_EVENTS),
 				 errdetail("window_funnel() keeps the events of a group in memory."),
 				 errhint("Group by customer or session, or let WHERE leave out what is in no stage.")));
-	funnel->room = Min(Max(needed, Max(8, funnel->room * 2)), MAX_EVENTS);
-	if (funnel->events == NULL)
-		funnel->events = MemoryContextAlloc(funnel->context, funnel->room * sizeof(EsFunnelEvent));
-	else
-		funnel->events = repalloc(funnel->events, funnel->room * sizeof(EsFunnelEvent));
+	funnel->events = es_grow(funnel->context, funnel->events, &funnel->room, needed, MAX_EVENTS,
+							 sizeof(EsFunnelEvent));
 }
 
 static int

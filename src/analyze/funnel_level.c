@@ -123,6 +123,9 @@ gather_matchable(Walk *walk, const EsFunnelEvent *events, int count)
 	{
 		bool		is_wanted = false;
 
+		/* Millions of rows may have one time. */
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		for (int c = 0; c < depth; c++)
 			if ((events[i].holds & (UINT64CONST(1) << c)) && seen[c] < depth)
 			{

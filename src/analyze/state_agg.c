@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "analyze/aggregate.h"
 #include "common/hashfn.h"
 #include "eventsource.h"
 #include "fmgr.h"
@@ -75,7 +76,6 @@ typedef struct States
 PG_FUNCTION_INFO_V1(eventsource_state_agg_step);
 PG_FUNCTION_INFO_V1(eventsource_state_agg_result);
 
-static MemoryContext expect_aggregate(FunctionCallInfo fcinfo);
 static States *start_states(MemoryContext context);
 static void add_row(States *all, TimestampTz ts, uint32 state);
 static uint32 number_of_state(States *all, const text *state);
@@ -89,7 +89,7 @@ static void expect_size(const States *all, const Row *rows, int count);
 Datum
 eventsource_state_agg_step(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = expect_aggregate(fcinfo);
+	MemoryContext context = es_expect_aggregate(fcinfo);
 	States	   *all = PG_ARGISNULL(0) ? NULL : (States *) PG_GETARG_POINTER(0);
 	TimestampTz ts;
 
@@ -121,7 +121,7 @@ eventsource_state_agg_result(PG_FUNCTION_ARGS)
 	Row		   *merged;
 	int			count;
 
-	expect_aggregate(fcinfo);
+	es_expect_aggregate(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	all = (States *) PG_GETARG_POINTER(0);
@@ -134,16 +134,6 @@ eventsource_state_agg_result(PG_FUNCTION_ARGS)
 	count = merge_rows(all, merged);
 	PG_RETURN_ARRAYTYPE_P(make_periods(all, merged, count,
 									   get_element_type(get_fn_expr_rettype(fcinfo->flinfo))));
-}
-
-static MemoryContext
-expect_aggregate(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "a function of state_agg called outside of an aggregate");
-	return context;
 }
 
 static States *
@@ -167,11 +157,7 @@ add_row(States *all, TimestampTz ts, uint32 state)
 					 errmsg("more than %d states of one group are too many", MAX_ROWS),
 					 errdetail("state_agg() keeps the rows of a group in memory."),
 					 errhint("Group by the thing that has the state, or by day.")));
-		all->room = Min(Max(8, all->room * 2), MAX_ROWS);
-		if (all->rows == NULL)
-			all->rows = MemoryContextAlloc(all->context, all->room * sizeof(Row));
-		else
-			all->rows = repalloc(all->rows, all->room * sizeof(Row));
+		all->rows = es_grow(all->context, all->rows, &all->room, all->count + 1, MAX_ROWS, sizeof(Row));
 	}
 	if (all->count > 0 && all->rows[all->count - 1].ts > ts)
 		all->is_sorted = false;
