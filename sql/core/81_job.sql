@@ -254,7 +254,8 @@ COMMENT ON FUNCTION eventsource.redrive(bigint) IS
 	'Makes a job that was discarded or cancelled available again, with as many attempts as before, behind the other jobs of its order key. A run of a reaction that was waiting for a job waits for the same one again, which is redriven with it, or goes on if that is done. Recorded as events. For the queue''s workers. Errors: P0002 no such job, 55000 if it is not given up, or a run of a reaction whose steps were made good, or was sent by a run that is finished (redrive that one), 23505 if another job has taken its key, ZE009 if what it was about is erased, 22004, 42501.';
 
 -- One that cannot be redriven keeps no other from it.
-CREATE FUNCTION eventsource.redrive_all(queue text, error_code text DEFAULT NULL, max_jobs integer DEFAULT 1000, OUT redriven integer, OUT passed_over integer)
+CREATE FUNCTION eventsource.redrive_all(queue text, error_code text DEFAULT NULL, max_jobs integer DEFAULT 1000,
+		OUT redriven integer, OUT passed_over integer)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	job bigint;

@@ -120,7 +120,9 @@ BEGIN
 		RETURN m.status;
 	ELSIF d.reasons = 'quiet-hours' THEN
 		-- It costs an attempt, and who has none left is a dead letter.
-		IF eventsource.fail(job_id, 'QUIET_HOURS', NULL, (SELECT crm.quiet_until(clock_timestamp(), max(p.timezone)) FROM crm.preferences p WHERE p.customer_id = m.customer_id), worker, attempt) = 'discarded' THEN
+		IF eventsource.fail(job_id, 'QUIET_HOURS', NULL, (
+				SELECT crm.quiet_until(clock_timestamp(), max(p.timezone)) FROM crm.preferences p
+				 WHERE p.customer_id = m.customer_id), worker, attempt) = 'discarded' THEN
 			PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
 					'errorType', 'QUIET_HOURS', 'retryable', false, 'attempt', attempt), occurred_at => clock_timestamp());
 		END IF;
@@ -138,7 +140,8 @@ CREATE FUNCTION crm.recipient(customer_id text, channel text) RETURNS text
 DECLARE
 	address text;
 BEGIN
-	SELECT CASE channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO address FROM crm.customers c WHERE c.customer_id = recipient.customer_id;
+	SELECT CASE channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone END INTO address
+	  FROM crm.customers c WHERE c.customer_id = recipient.customer_id;
 	IF address = '***' THEN
 		PERFORM crm.expect_personal_data('whom messages go to');
 	END IF;

@@ -15,7 +15,8 @@ BEGIN
 	PERFORM crm.expect_found(FOUND, format('message "%s"', id), 'messages');
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
 	PERFORM eventsource.lock_stream('message-' || id);
-	SELECT v.job_id, v.worker, v.attempt INTO j FROM eventsource.jobs v WHERE v.stream = 'message-' || id AND v.state = 'claimed' AND v.event_position = render_message.event_position;
+	SELECT v.job_id, v.worker, v.attempt INTO j FROM eventsource.jobs v
+	 WHERE v.stream = 'message-' || id AND v.state = 'claimed' AND v.event_position = render_message.event_position;
 	IF NOT FOUND THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = format('message "%s" is lent to nobody', id),
@@ -36,8 +37,9 @@ $$;
 COMMENT ON FUNCTION crm.render_message(jsonb, bigint) IS
 	'For eventsource-relay --render: what a job of queue crm_<channel> sends, after asking again whether it may. to: address or number; subject (of content: subject or title) and text (text, body or message); and message_id, customer_id, channel, message_class, topic, campaign_id, template_id, content, for a function of yours that calls this one and adds text of templates. {"skip": reason} if it may not be sent (any more): then the message is skipped, or put off while it is quiet. payload, event_position: those of the job, which is lent to somebody. Errors: 42501 without the right to see personal data, 55000 if the job is lent to nobody, 42704 no such message, 0A000 in REPEATABLE READ.';
 
-CREATE FUNCTION crm.record_delivery(job_id bigint, outcome text, error_code text DEFAULT NULL, details jsonb DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
-		message text DEFAULT NULL, retry_after interval DEFAULT NULL, queue text DEFAULT NULL, event_position bigint DEFAULT NULL, category text DEFAULT NULL) RETURNS text
+CREATE FUNCTION crm.record_delivery(job_id bigint, outcome text, error_code text DEFAULT NULL, details jsonb DEFAULT NULL,
+		worker text DEFAULT NULL, attempt integer DEFAULT NULL, message text DEFAULT NULL, retry_after interval DEFAULT NULL,
+		queue text DEFAULT NULL, event_position bigint DEFAULT NULL, category text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
