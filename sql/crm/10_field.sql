@@ -196,9 +196,10 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('timeOnPage',      $$ {"type": ["number", "null"], "minimum": 0} $$, NULL, $$ 42 $$),
 
 		-- Journeys.
-		('pageUrl',         $$ {"type": "string", "minLength": 1} $$, NULL, $$ "/pens" $$),
+		-- What stands behind ? or # of an address may tell of a person, and is nothing to count by: no door takes it.
+		('pageUrl',         $$ {"type": "string", "minLength": 1, "pattern": "^[^?#]*$"} $$, NULL, $$ "/pens" $$),
 		('pageTitle',       $$ {"type": ["string", "null"]} $$, NULL, $$ "Pens" $$),
-		('referrer',        $$ {"type": ["string", "null"]} $$, NULL, $$ "https://example.com/" $$),
+		('referrer',        $$ {"type": ["string", "null"], "pattern": "^[^?#]*$"} $$, NULL, $$ "https://example.com/" $$),
 		('resultsCount',    $$ {"type": "integer", "minimum": 0} $$, NULL, $$ 7 $$),
 		('selectedResult',  $$ {"type": ["string", "null"]} $$, NULL, $$ "pen" $$),
 		('comparisonAttributes', $$ {"type": ["array", "null"], "items": {"type": "string"}} $$, NULL, $$ ["price", "nib"] $$),

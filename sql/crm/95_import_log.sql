@@ -84,28 +84,30 @@ COMMENT ON FUNCTION crm.expect_log_columns(regclass, text[]) IS
 
 -- A row at a time, in order of time; the server sorts them, on disk if they are many.  Rows that are the same in
 -- all that is taken are told apart by their number among each other.
-CREATE FUNCTION crm.log_lines(source regclass, case_column text, activity_column text, time_column text, resource_column text, attribute_columns text[])
-	RETURNS text
+CREATE FUNCTION crm.log_lines(source regclass, case_column text, activity_column text, time_column text, resource_column text, attribute_columns text[],
+		line_column text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fn$
 	SELECT format($query$
 		WITH line AS (
 			SELECT t.n, t.r->>%2$L AS c, t.r->>%3$L AS a, crm.try_timestamptz(t.r->>%4$L) AS at, nullif(t.r->>%5$L, '') AS who,
 				   (SELECT coalesce(jsonb_object_agg(k, t.r->k), '{}') FROM unnest(%6$L::text[]) k) AS data
-			  FROM (SELECT to_jsonb(s) AS r, row_number() OVER () AS n FROM %1$s s) t
+			  FROM (SELECT to_jsonb(s) AS r, row_number() OVER (%7$s) AS n FROM %1$s s) t
 		)
 		SELECT l.*, CASE WHEN coalesce(l.c, '') = '' THEN 'no case' WHEN coalesce(l.a, '') = '' THEN 'no activity' WHEN l.at IS NULL THEN 'no time' END AS problem,
 			   md5(concat_ws('|', l.c, l.a, l.at AT TIME ZONE 'UTC', l.who, l.data,
 							 row_number() OVER (PARTITION BY l.c, l.a, l.at, l.who, l.data ORDER BY l.n))) AS key
 		  FROM line l
-		 ORDER BY l.at, l.n $query$, source, case_column, activity_column, time_column, resource_column, attribute_columns)
+		 ORDER BY l.at, l.n $query$, source, case_column, activity_column, time_column, resource_column, attribute_columns,
+		CASE WHEN line_column IS NULL THEN '' ELSE format('ORDER BY s.%I', line_column) END)
 $fn$;
-COMMENT ON FUNCTION crm.log_lines(regclass, text, text, text, text, text[]) IS 'Private, for import_log(): the query that reads a log.';
+COMMENT ON FUNCTION crm.log_lines(regclass, text, text, text, text, text[], text) IS 'Private, for import_log(): the query that reads a log.';
 
 CREATE FUNCTION crm.import_log(source regclass, category text, case_column text DEFAULT 'case:concept:name', activity_column text DEFAULT 'concept:name', time_column text DEFAULT 'time:timestamp',
-		resource_column text DEFAULT 'org:resource', attribute_columns text[] DEFAULT '{}', batch_size integer DEFAULT 1000)
+		resource_column text DEFAULT 'org:resource', attribute_columns text[] DEFAULT '{}', batch_size integer DEFAULT 1000,
+		line_column text DEFAULT NULL)
 	RETURNS TABLE (outcome text, row_count bigint, row_number bigint, case_id text, activity text, error_code text, reason text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-	-- Rows are numbered as they lie in the table, also when somebody else reads it.
+	-- Without a column that says it, rows are numbered as they lie in the table, also when somebody else reads it.
 	SET synchronize_seqscans = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -114,14 +116,14 @@ DECLARE
 	problems jsonb[] := '{}';
 	counts bigint[] := '{0,0}';
 BEGIN
-	PERFORM crm.expect_log_columns(source, ARRAY[case_column, activity_column, time_column, resource_column] || attribute_columns);
+	PERFORM crm.expect_log_columns(source, ARRAY[case_column, activity_column, time_column, resource_column, line_column] || attribute_columns);
 	IF batch_size IS NULL OR batch_size < 1 THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = 'there are no batches of less than one row',
 			DETAIL = 'Rows are appended batch_size at a time.',
 			HINT = 'Give batch_size of 1 or more, or leave it out.';
 	END IF;
-	FOR line IN EXECUTE crm.log_lines(source, case_column, activity_column, time_column, resource_column, attribute_columns) LOOP
+	FOR line IN EXECUTE crm.log_lines(source, case_column, activity_column, time_column, resource_column, attribute_columns, line_column) LOOP
 		IF line.problem IS NOT NULL THEN
 			problems := problems || jsonb_build_object('row', line.n, 'case', line.c, 'activity', line.a, 'code', '22004', 'reason', line.problem);
 			CONTINUE;
@@ -139,5 +141,5 @@ BEGIN
 	RETURN QUERY SELECT 'refused', 1::bigint, (r->>'row')::bigint, r->>'case', r->>'activity', r->>'code', r->>'reason' FROM unnest(problems) r ORDER BY (r->>'row')::bigint;
 END
 $$;
-COMMENT ON FUNCTION crm.import_log(regclass, text, text, text, text, text, text[], integer) IS
-	'Takes a table whose rows are a log of process mining, a CSV file that was copied, into a category: each row an event of stream <category>-<case>, by time, then as the rows stand; marked as an import. resource_column: who did it; NULL: nobody says. attribute_columns: what becomes data; nothing else does, so that nothing personal lands by accident. Called again, it takes what is new. Rows are appended batch_size at a time, and no more of them are held in memory, but for what is said of those that are refused; all of it is one transaction. One that is refused leaves the others alone. Returns three rows of counts (taken, duplicate, refused), then one per row that was refused: its number, counted as rows lie in the table, SQLSTATE and reason. A time without a time zone is of the session''s. Errors: 42703 no such column, 22023, 42501.';
+COMMENT ON FUNCTION crm.import_log(regclass, text, text, text, text, text, text[], integer, text) IS
+	'Takes a table whose rows are a log of process mining, a CSV file that was copied, into a category: each row an event of stream <category>-<case>, by time, then by line_column (a serial column, for instance, that COPY fills in the order of the file; NULL: as rows lie in the table, which is not always the order of the file); marked as an import. resource_column: who did it; NULL: nobody says. attribute_columns: what becomes data; nothing else does, so that nothing personal lands by accident. Called again, it takes what is new. Rows are appended batch_size at a time, and no more of them are held in memory, but for what is said of those that are refused; all of it is one transaction. One that is refused leaves the others alone. Returns three rows of counts (taken, duplicate, refused), then one per row that was refused: its number by line_column, or as rows lie in the table, SQLSTATE and reason. A time without a time zone is of the session''s. Errors: 42703 no such column, 22023, 42501.';

@@ -3,7 +3,7 @@
 -- The catalogue: every type of the documents, each with a payload that is taken and payloads that are not.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(26);
+SELECT plan(30);
 
 -- ---- none is missing ----
 
@@ -66,4 +66,10 @@ SELECT is((SELECT subject FROM eventsource.events WHERE stream = 'order-1'), 'cu
 SELECT is((SELECT subject FROM eventsource.events WHERE stream = 'visit-s1'), 'visit-s1', 'the visit of a stranger about itself');
 SELECT is((SELECT eventsource.stored_data(position) FROM eventsource.events WHERE stream = 'customer-taken CustomerCreated'),
 	'{"source": "web"}', 'personal fields are kept apart from the log');
+
+-- What stands behind an address may tell of a person: by no door.
+SELECT is(left(pg_temp.refusal($$ SELECT eventsource.append('visit-q', 'PageViewed', '{"pageUrl": "/pens?mail=ada@example.com"}') $$), 5), 'ZE007', 'a page has an address without a query');
+SELECT is(left(pg_temp.refusal($$ SELECT eventsource.append('visit-q', 'PageViewed', '{"pageUrl": "/pens", "referrer": "https://search.example/#q=ada"}') $$), 5), 'ZE007', 'and so has where one comes from');
+SELECT lives_ok($$ SELECT eventsource.append('visit-q', 'PageViewed', '{"pageUrl": "https://example.com/pens", "referrer": "https://search.example/"}') $$, 'which can be counted by');
+SELECT is((SELECT string_agg(event_type, ' ' ORDER BY event_type) FROM crm.event_types WHERE schema->'properties' ? 'pageUrl' AND schema#>>'{properties,pageUrl,pattern}' IS NULL), NULL, 'whatever the event');
 \i test/own_database_end.sql
