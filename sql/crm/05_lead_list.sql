@@ -100,4 +100,5 @@ CREATE FUNCTION crm.lead_signals() RETURNS TABLE (signal text, points integer, d
 		('search_saved', 10, 6),
 		('property_viewed', 5, 7);
 	END;
-COMMENT ON FUNCTION crm.lead_signals() IS 'Private: what a lead can do that shows interest, with the points unless setting signal_<name> says otherwise.';
+COMMENT ON FUNCTION crm.lead_signals() IS
+	'Private: what a lead can do that shows interest, with the points unless setting signal_<name> says otherwise.';

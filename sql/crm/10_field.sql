@@ -4,6 +4,11 @@
 
 COMMENT ON SCHEMA crm IS 'Extension eventsource_crm: leads, customers, consent, commerce. Read its views; nothing of others lives here.';
 
+CREATE FUNCTION crm.enum_of(names text[]) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN jsonb_build_object('enum', names)::text;
+COMMENT ON FUNCTION crm.enum_of(text[]) IS 'Private, for fields(): the schema of a field that has one of certain values.';
+
 CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema jsonb, pii text)
 	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
 	SELECT f.field, split_part(f.field, ':', 1),
@@ -76,22 +81,24 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 
 		-- Leads.
 		('source:lead',     $$ {"type": ["string", "null"], "maxLength": 100} $$, NULL, $$ "website" $$),
-		('state',           (SELECT jsonb_build_object('enum', jsonb_agg(s.state ORDER BY s.display_order))::text FROM crm.lead_states() s), NULL, $$ "QUALIFIED" $$),
+		('state',           (SELECT crm.enum_of(array_agg(s.state ORDER BY s.display_order)) FROM crm.lead_states() s), NULL, $$ "QUALIFIED" $$),
 		('legacy_status',   $$ {"type": ["string", "null"], "maxLength": 200} $$, NULL, $$ "Hot prospect" $$),
 		('created_at',      $$ {"type": "string", "minLength": 10} $$, NULL, $$ "2025-11-03T09:00:00Z" $$),
-		('flags',           (SELECT format($$ {"type": "object", "additionalProperties": false, "patternProperties": {"^(%s)$": {"type": "object"}}} $$,
-												  string_agg(f.flag, '|' ORDER BY f.display_order)) FROM crm.lead_flag_rules() f), NULL, $$ {"dnc": {}} $$),
-		('flag',            (SELECT jsonb_build_object('enum', jsonb_agg(f.flag ORDER BY f.display_order))::text FROM crm.lead_flag_rules() f), NULL, $$ "unsubscribed" $$),
-		('channel:lead',    (SELECT jsonb_build_object('enum', jsonb_agg(c.channel ORDER BY c.display_order))::text FROM crm.lead_channels() c), NULL, $$ "phone" $$),
+		('flags',           (SELECT format(
+								$$ {"type": "object", "additionalProperties": false, "patternProperties": {"^(%s)$": {"type": "object"}}} $$,
+								string_agg(f.flag, '|' ORDER BY f.display_order)) FROM crm.lead_flag_rules() f), NULL, $$ {"dnc": {}} $$),
+		('flag',            (SELECT crm.enum_of(array_agg(f.flag ORDER BY f.display_order)) FROM crm.lead_flag_rules() f), NULL, $$ "unsubscribed" $$),
+		('channel:lead',    (SELECT crm.enum_of(array_agg(c.channel ORDER BY c.display_order)) FROM crm.lead_channels() c), NULL, $$ "phone" $$),
 		('outcome',         $$ {"enum": ["spoke", "voicemail", "no_answer", "sent", "failed", null]} $$, NULL, $$ "voicemail" $$),
-		('signal',          (SELECT jsonb_build_object('enum', jsonb_agg(s.signal ORDER BY s.display_order))::text FROM crm.lead_signals() s), NULL, $$ "tour_requested" $$),
+		('signal',          (SELECT crm.enum_of(array_agg(s.signal ORDER BY s.display_order)) FROM crm.lead_signals() s), NULL, $$ "tour_requested" $$),
 		-- Codes stand in events for ever, so they are short and without spaces.
 		('code',            $$ {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"} $$, NULL, $$ "hoa_refused" $$),
 		('category:reason', $$ {"type": "string", "minLength": 1, "maxLength": 100} $$, NULL, $$ "property" $$),
 		('label',           $$ {"type": "string", "minLength": 1, "maxLength": 200} $$, NULL, $$ "The owners' association refused" $$),
 		('phrase',          $$ {"type": "string", "minLength": 1, "maxLength": 200} $$, NULL, $$ "the owners' association refused" $$),
 		('eventTypes',      (SELECT format($$ {"type": "array", "minItems": 1, "items": %s} $$,
-												  jsonb_build_object('enum', jsonb_agg(e.event_type ORDER BY e.display_order))::text) FROM crm.lead_reason_events() e), NULL, $$ ["contract_voided"] $$),
+								crm.enum_of(array_agg(e.event_type ORDER BY e.display_order))) FROM crm.lead_reason_events() e), NULL,
+							$$ ["contract_voided"] $$),
 
 		-- What the documents enumerate.
 		('source',          $$ {"enum": ["web", "mobile", "api", "import"]} $$, NULL, $$ "web" $$),

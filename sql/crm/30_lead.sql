@@ -19,7 +19,8 @@ DECLARE
 		  FROM crm.lead_flag_rules() f);
 	-- What an edge says of reasons: its codes; where all were retired, any that there is, or none.
 	takes CONSTANT jsonb := (
-		SELECT jsonb_object_agg(e.event_type, jsonb_build_object('reason', CASE WHEN e.is_required THEN 'required' WHEN r.codes IS NULL THEN 'forbidden' ELSE 'optional' END)
+		SELECT jsonb_object_agg(e.event_type, jsonb_build_object('reason',
+						CASE WHEN e.is_required THEN 'required' WHEN r.codes IS NULL THEN 'forbidden' ELSE 'optional' END)
 					|| CASE WHEN r.codes IS NULL THEN '{}' ELSE jsonb_build_object('reasons', r.codes) END)
 		  FROM crm.lead_reason_events() e
 		  LEFT JOIN (SELECT x.event_type, jsonb_agg(x.reason ORDER BY x.reason COLLATE "C") AS codes
@@ -54,8 +55,8 @@ BEGIN
 				'after', jsonb_build_object(no_progress, 'timeout_180d_no_progress')),
 			'COMMITTED', jsonb_build_object('on', jsonb_build_object(
 				'contract_executed', '{"target": "IN_CONTRACT", "kind": "forward"}'::jsonb,
-				'deal_collapsed', takes->'deal_collapsed' || '{"target": "QUALIFIED", "kind": "backward", "label": "The deal fell through before a contract",
-					"fill": {"agent_id": "row.agent_id"}}')),
+				'deal_collapsed', takes->'deal_collapsed' || '{"target": "QUALIFIED", "kind": "backward",
+					"label": "The deal fell through before a contract", "fill": {"agent_id": "row.agent_id"}}')),
 			'IN_CONTRACT', jsonb_build_object('on', jsonb_build_object(
 				'closing_complete', '{"target": "CLOSED", "kind": "forward"}'::jsonb,
 				'contract_voided', takes->'contract_voided' || '{"target": "QUALIFIED", "kind": "backward", "label": "The contract was voided",

@@ -36,7 +36,8 @@ BEGIN
 			'changed_at', 'When it was changed last.',
 			'changed_by', 'Actor who did.'), $view$
 		SELECT coalesce(c.code, d.code) AS reason, coalesce(c.category, d.category) AS reason_category, coalesce(c.label, d.label) AS reason_label,
-			   coalesce(c.phrase, d.phrase) AS phrase, c.code IS NULL AS is_default, coalesce(c.is_retired, false) AS is_retired, c.changed_at, c.changed_by
+			   coalesce(c.phrase, d.phrase) AS phrase, c.code IS NULL AS is_default, coalesce(c.is_retired, false) AS is_retired,
+			   c.changed_at, c.changed_by
 		  FROM crm.lead_reason_defaults() d
 		  FULL JOIN crm.lead_reason c ON c.code = d.code
 		 WHERE coalesce(c.label, d.label) IS NOT NULL $view$);
@@ -73,7 +74,8 @@ BEGIN
 			'due_at', 'From when, by settings lead_no_response_after and lead_attempts in CONTACTING (whichever is later) and lead_no_progress_after in QUALIFIED, as they were at the last install(); a day has 24 hours. Of a lead from before the time counts from its import: what nobody recorded is no inactivity.',
 			'updated_at', 'When its last event happened.'), format($view$
 		SELECT l.lead_id, l.state, t.event_type,
-			   greatest((greatest(l.state_since, l.imported_at) AT TIME ZONE 'UTC' + t.term) AT TIME ZONE 'UTC', a.contacted_at) AS due_at, l.updated_at
+			   greatest((greatest(l.state_since, l.imported_at) AT TIME ZONE 'UTC' + t.term) AT TIME ZONE 'UTC', a.contacted_at) AS due_at,
+			   l.updated_at
 		  FROM crm.lead l
 		  JOIN (VALUES ('CONTACTING', 'timeout_21d_no_response', interval %L, %s), ('QUALIFIED', 'timeout_180d_no_progress', interval %L, 0))
 			   t (state, event_type, term, attempts) ON t.state = l.state AND l.contact_attempts >= t.attempts
@@ -84,7 +86,8 @@ BEGIN
 			 ORDER BY c.version DESC OFFSET l.contact_attempts - t.attempts LIMIT 1) a ON true
 		 WHERE eventsource.may_read_category('lead')
 		   AND NOT EXISTS (SELECT FROM eventsource.erased_subjects x WHERE x.subject = 'lead-' || l.lead_id) $view$,
-			crm.setting('lead_no_response_after')::interval, ceil(crm.setting('lead_attempts')::numeric), crm.setting('lead_no_progress_after')::interval));
+			crm.setting('lead_no_response_after')::interval, ceil(crm.setting('lead_attempts')::numeric),
+			crm.setting('lead_no_progress_after')::interval));
 	RETURN changed;
 END
 $$;

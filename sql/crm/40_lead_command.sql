@@ -7,7 +7,8 @@ CREATE FUNCTION crm.expect_lead(lead_id text) RETURNS void
 	SELECT crm.expect_installed();
 	SELECT crm.expect_found(eventsource.stream_version('lead-' || lead_id) > 0, format('lead "%s"', lead_id), 'leads')
 $$;
-COMMENT ON FUNCTION crm.expect_lead(text) IS 'Private, for commands about a lead that must be there. Errors: 42704 if it is not, 55000 before install().';
+COMMENT ON FUNCTION crm.expect_lead(text) IS
+	'Private, for commands about a lead that must be there. Errors: 42704 if it is not, 55000 before install().';
 
 CREATE FUNCTION crm.append_to_lead(lead_id text, type text, data jsonb DEFAULT '{}', reason text DEFAULT NULL,
 		actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
@@ -15,7 +16,8 @@ CREATE FUNCTION crm.append_to_lead(lead_id text, type text, data jsonb DEFAULT '
 	SELECT crm.expect_lead(lead_id);
 	SELECT * FROM eventsource.append('lead-' || lead_id, type, jsonb_strip_nulls(data), reason => reason, actor => actor, occurred_at => occurred_at)
 $$;
-COMMENT ON FUNCTION crm.append_to_lead(text, text, jsonb, text, text, timestamptz) IS 'Private, for commands: appends to the stream of a lead that is there; members of data that are null are left out. Errors: 42704 no such lead.';
+COMMENT ON FUNCTION crm.append_to_lead(text, text, jsonb, text, text, timestamptz) IS
+	'Private, for commands: appends to the stream of a lead that is there; members of data that are null are left out. Errors: 42704 no such lead.';
 
 CREATE FUNCTION crm.create_lead(lead_id text DEFAULT NULL, name text DEFAULT NULL, email text DEFAULT NULL, phone text DEFAULT NULL,
 		source text DEFAULT NULL, property text DEFAULT NULL, message text DEFAULT NULL, agent_id text DEFAULT NULL,
@@ -31,8 +33,8 @@ BEGIN
 			DETAIL = 'An inquiry begins a lead, and nothing was recorded.',
 			HINT = 'Give another lead_id, or none; what happens to a lead that is there, log_contact(), transition_lead() and others record.';
 	END IF;
-	PERFORM eventsource.append('lead-' || id, 'contact_form_submission', jsonb_strip_nulls(jsonb_build_object('name', name, 'email', email, 'phone', phone,
-				'source', source, 'property', property, 'message', message)), actor => actor, occurred_at => occurred_at);
+	PERFORM eventsource.append('lead-' || id, 'contact_form_submission', jsonb_strip_nulls(jsonb_build_object('name', name, 'email', email,
+				'phone', phone, 'source', source, 'property', property, 'message', message)), actor => actor, occurred_at => occurred_at);
 	IF agent_id IS NOT NULL THEN
 		PERFORM crm.append_to_lead(id, 'lead_assigned', jsonb_build_object('agent_id', agent_id), actor => actor, occurred_at => occurred_at);
 	END IF;

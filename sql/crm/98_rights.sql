@@ -18,7 +18,7 @@ CREATE FUNCTION crm.reader_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT ARRAY['attribution', 'attribution_models', 'balance', 'campaign_examples', 'can_contact',
 		'catalogue', 'channel_rule_defaults', 'choose_channels', 'clv_summary', 'customer_metrics',
-		'event_type_aliases', 'event_type_definitions', 'expect_journey_types', 'export_customer', 'fields', 'flows',
+		'enum_of', 'event_type_aliases', 'event_type_definitions', 'expect_journey_types', 'export_customer', 'fields', 'flows',
 		'frequency_cap_defaults', 'funnel', 'funnel_defaults', 'funnel_dropoff', 'funnel_entries',
 		'funnel_progress', 'funnel_steps', 'has_consent', 'is_known_customer', 'journey_categories', 'json_time',
 		'lead_channels', 'lead_collapse_events', 'lead_flag_rules',
