@@ -458,8 +458,8 @@ BEGIN
 	$table$);
 	COMMENT ON TABLE crm.setting IS 'Private: settings that were changed, a projection. Read the view settings.';
 	PERFORM crm.put_check('crm.setting', 'setting_is_readable', format(
-		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years' AND value !~ '^[0-9. ]*$'
-				AND (value::interval > '0' AND value NOT LIKE '%%-%%' OR name NOT LIKE '%%\_after')
+		$check$ CASE WHEN name = ANY (%L) THEN value::interval BETWEEN '0' AND '100 years'
+				AND (value::interval > '0' AND value NOT LIKE '%%-%%' AND value !~ '^[0-9. ]*$' OR name NOT LIKE '%%\_after')
 			WHEN name = ANY (%L) THEN value::numeric BETWEEN 0 AND 1000000
 			WHEN name = 'quiet_hours' THEN value ~ %L WHEN name = 'default_currency' THEN value ~ %L ELSE length(value) <= 1000 END $check$,
 		(SELECT array_agg(d.name ORDER BY d.name) FROM crm.setting_defaults() d WHERE d.type = 'interval'::regtype),

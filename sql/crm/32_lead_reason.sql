@@ -94,12 +94,23 @@ $$;
 COMMENT ON FUNCTION crm.put_lead_machine() IS
 	'Private, for install(): the state machine of leads, with the reason codes and the terms that settings say, and when its timeouts are due.';
 
+CREATE FUNCTION crm.lead_terms_in_force() RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT jsonb_object_agg(s.key, s.value->'after')
+	  FROM eventsource.state_machines m, jsonb_each(m.definition->'states') s
+	 WHERE m.name = 'crm_lead' AND m.is_current AND s.value ? 'after'
+$$;
+COMMENT ON FUNCTION crm.lead_terms_in_force() IS 'Private, for commands about reason codes: the timeouts of leads as the state machine has them.';
+
 -- With the owner's rights, so that an admin of the CRM may call it; it takes no arguments.
 CREATE FUNCTION crm.put_own_lead_machine() RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 	SET intervalstyle = postgres SET datestyle = 'ISO, MDY' SET extra_float_digits = 1 AS $$
+DECLARE
+	before CONSTANT jsonb := crm.lead_terms_in_force();
 BEGIN
-	IF crm.put_lead_machine() > 0 THEN
+	-- All leads are gone through only if their terms are others.
+	IF crm.put_lead_machine() > 0 AND before IS DISTINCT FROM crm.lead_terms_in_force() THEN
 		PERFORM eventsource.schedule_timeouts('lead');
 	END IF;
 END

@@ -3,9 +3,11 @@
 
 -- The state machine would say so in its own words, which a form cannot show.
 CREATE FUNCTION crm.expect_lead(lead_id text) RETURNS void
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT crm.expect_installed();
-	SELECT crm.expect_found(eventsource.stream_version('lead-' || lead_id) > 0, format('lead "%s"', lead_id), 'leads')
+	-- As expect_customer() does.
+	SELECT crm.expect_found(CASE WHEN lead_id IS NOT NULL THEN (eventsource.lock_stream('lead-' || lead_id)).version > 0 END,
+		format('lead "%s"', lead_id), 'leads')
 $$;
 COMMENT ON FUNCTION crm.expect_lead(text) IS
 	'Private, for commands about a lead that must be there. Errors: 42704 if it is not, 55000 before install().';

@@ -51,10 +51,11 @@ COMMENT ON FUNCTION crm.expect_free_address(text) IS 'Private, for commands: say
 
 -- Who is erased is there, and what is said of that is said elsewhere.
 CREATE FUNCTION crm.expect_customer(customer_id text) RETURNS void
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.expect_installed();
-	PERFORM crm.expect_found(eventsource.stream_version('customer-' || customer_id) > 0, format('customer "%s"', customer_id), 'customers');
+	-- Locked: who is being registered is waited for, and whom the snapshot is too old for is 40001.
+	PERFORM crm.expect_found(CASE WHEN customer_id IS NOT NULL THEN (eventsource.lock_stream('customer-' || customer_id)).version > 0 END, format('customer "%s"', customer_id), 'customers');
 END
 $$;
 COMMENT ON FUNCTION crm.expect_customer(text) IS 'Private, for commands about a customer. Errors: 42704 if there is none.';

@@ -121,20 +121,27 @@ CREATE FUNCTION crm.told_before(integration_id text, event_position bigint) RETU
 #variable_conflict use_column
 DECLARE
 	its CONSTANT text := (SELECT e.stream FROM eventsource.events e WHERE e."position" = told_before.event_position);
-	held CONSTANT text[] := ARRAY(SELECT p.stream FROM eventsource.parked_events p WHERE p.subscription = 'crm_' || told_before.integration_id AND p.is_stream_held);
 	after CONSTANT bigint := (SELECT s."position" FROM eventsource.subscription_partitions s WHERE s.subscription = 'crm_' || told_before.integration_id);
 BEGIN
 	RETURN QUERY
+	WITH held AS (
+		SELECT p.stream, min(p."position") AS from_position
+		  FROM eventsource.parked_events p
+		 WHERE p.subscription = 'crm_' || told_before.integration_id AND p.is_stream_held
+		 GROUP BY p.stream
+	)
 	SELECT e."position", e.key, CASE WHEN crm.is_known_customer(e.key) THEN a.action ELSE 'delete' END
 	  FROM eventsource.events e
 	  JOIN crm.integration_actions() a ON a.event_type = e.type AND e.data @> a.fields
 	 WHERE e.category = 'customer' AND e."position" > after AND e."position" < told_before.event_position
-	   AND e.stream <> ALL (held) AND its <> ALL (held)
+	   AND NOT EXISTS (SELECT FROM held h WHERE h.stream = e.stream AND h.from_position <= e."position")
+	   AND NOT EXISTS (SELECT FROM held h WHERE h.stream = its)
 	 UNION ALL
 	SELECT e."position", e.key, CASE WHEN crm.is_known_customer(e.key) THEN a.action ELSE 'delete' END
 	  FROM eventsource.events e
 	  JOIN crm.integration_actions() a ON a.event_type = e.type AND e.data @> a.fields
-	 WHERE its = ANY (held) AND e.stream = its AND e."position" < told_before.event_position
+	  JOIN held h ON h.stream = e.stream AND h.from_position <= e."position"
+	 WHERE e.stream = its AND e."position" < told_before.event_position
 	   AND NOT EXISTS (SELECT FROM crm.integration_deliveries d
 						WHERE d.integration_id = told_before.integration_id AND d.event_position = e."position" AND d.is_delivered)
 	 ORDER BY 1;
@@ -152,7 +159,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.ack_integration(text, bigint, text, text, text) IS
-	'Says that an integration was told of all up to this event, and records each of them: this one as action and customer_id say, those before it as poll_integration() would. Errors: those of eventsource.ack().';
+	'Says that an integration was told of all up to this event, and records each of them: this one as action and customer_id say, those before it as poll_integration() would now. Errors: those of eventsource.ack().';
 
 CREATE FUNCTION crm.nack_integration(integration_id text, event_position bigint, action text, customer_id text, error_code text, error_message text DEFAULT NULL, consumer text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

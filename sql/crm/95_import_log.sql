@@ -94,7 +94,7 @@ CREATE FUNCTION crm.log_lines(source regclass, case_column text, activity_column
 			  FROM (SELECT to_jsonb(s) AS r, row_number() OVER (%7$s) AS n FROM %1$s s) t
 		)
 		SELECT l.*, CASE WHEN coalesce(l.c, '') = '' THEN 'no case' WHEN coalesce(l.a, '') = '' THEN 'no activity' WHEN l.at IS NULL THEN 'no time' END AS problem,
-			   md5(concat_ws('|', l.c, l.a, l.at AT TIME ZONE 'UTC', l.who, l.data,
+			   md5(concat_ws('|', l.c, l.a, crm.json_time(l.at), l.who, l.data,
 							 row_number() OVER (PARTITION BY l.c, l.a, l.at, l.who, l.data ORDER BY l.n))) AS key
 		  FROM line l
 		 ORDER BY l.at, l.n $query$, source, case_column, activity_column, time_column, resource_column, attribute_columns,

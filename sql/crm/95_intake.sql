@@ -118,14 +118,18 @@ CREATE FUNCTION crm.posthog_call(call jsonb) RETURNS jsonb
 	SELECT CASE WHEN jsonb_typeof(call) <> 'object' OR jsonb_typeof(c.p) <> 'object'
 		OR call ? 'type' OR NOT call ? 'event' OR c.who IS NULL THEN call
 		ELSE jsonb_strip_nulls(jsonb_build_object('messageId', call->'uuid', 'timestamp', call->'timestamp') || CASE
-			WHEN call->>'event' IN ('$identify', '$set') THEN jsonb_build_object('type', 'identify', 'userId', c.who, 'anonymousId', c.p->'$anon_distinct_id',
+			-- $set comes for strangers, too: only $identify says that an id is a customer's.
+			WHEN call->>'event' IN ('$identify', '$set') THEN jsonb_build_object('type', 'identify',
+				'userId', CASE WHEN k.is_known OR call->>'event' = '$identify' THEN c.who END,
+				'anonymousId', CASE call->>'event' WHEN '$identify' THEN c.p->'$anon_distinct_id' ELSE to_jsonb(c.who) END,
 				'traits', coalesce(c.p->'$set', call->'$set'))
 			WHEN call->>'event' = '$create_alias' THEN jsonb_build_object('type', 'alias', 'userId', c.who, 'previousId', c.p->'alias')
 			ELSE jsonb_build_object('type', 'track', 'event', call->'event', 'properties', c.p - '{distinct_id,token}'::text[],
-				CASE WHEN EXISTS (SELECT FROM crm.customers k WHERE k.customer_id = c.who) OR EXISTS (SELECT FROM crm.identities i WHERE i.customer_id = c.who)
-					 THEN 'userId' ELSE 'anonymousId' END, c.who) END) END
+				CASE WHEN k.is_known THEN 'userId' ELSE 'anonymousId' END, c.who) END) END
 	  FROM (SELECT coalesce(call->>'distinct_id', call #>> '{properties,distinct_id}') AS who,
 				   coalesce(nullif(call->'properties', 'null'), '{}') AS p) c
+	 CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM crm.customers v WHERE v.customer_id = c.who)
+							 OR EXISTS (SELECT FROM crm.identities i WHERE i.customer_id = c.who) AS is_known) k
 $$;
 COMMENT ON FUNCTION crm.posthog_call(jsonb) IS 'Private, for intake(): a call of PostHog as Segment would send it; others as they are.';
 
@@ -184,7 +188,8 @@ BEGIN
 	stream := 'visit-' || coalesce(properties->>'session_id', properties->>'$session_id', visitor, customer);
 	note := 'kept by its name';
 	PERFORM crm.append_import(stream, 'CustomTracked', jsonb_strip_nulls(jsonb_build_object('eventName', name, 'sessionId', substr(stream, 7), 'customerId', customer,
-				'visitorId', visitor, 'properties', nullif(p, '{}'))), at, message_id);
+				'visitorId', visitor,
+				'properties', (SELECT jsonb_object_agg(x.key, x.value) FROM jsonb_each(p) x WHERE NOT starts_with(x.key, '$')))), at, message_id);
 END
 $$;
 COMMENT ON FUNCTION crm.intake_one(jsonb) IS

@@ -31,7 +31,7 @@ CREATE FUNCTION crm.import_note(event_type text, p jsonb, data jsonb) RETURNS te
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT nullif(concat_ws('; ', 'not kept: ' || string_agg(DISTINCT k.name, ', '),
 			-- It is told as it is paid: the rest is a discount, or what is not kept.
-			CASE WHEN event_type = 'OrderPlaced' AND (p->>'total')::numeric <> (data->>'total')::numeric
+			CASE WHEN event_type = 'OrderPlaced' AND jsonb_typeof(p->'total') = 'number' AND p->'total' <> data->'total'
 				 THEN format('total %s instead of %s', data->>'total', p->>'total') END), '')
 	  FROM (SELECT x.key AS name FROM jsonb_each(p) x
 			 WHERE x.key <> ALL (crm.imported_properties(event_type)) AND NOT starts_with(x.key, '$') AND x.value NOT IN ('null', '""')

@@ -10,7 +10,7 @@ CREATE ROLE crm_attacks_stranger;
 CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
 SET client_min_messages = warning;
 CREATE EXTENSION eventsource_crm CASCADE;
-SELECT plan(64);
+SELECT plan(66);
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
 ALTER SCHEMA crm OWNER TO postgres;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
@@ -197,5 +197,9 @@ END
 $$;
 SELECT unalike(pg_temp.plan_of($$ SELECT 1 FROM crm.campaigns WHERE campaign_id = 'once' AND status = 'running' $$), '%crm.message%', 'to trigger a campaign its messages are not counted');
 SELECT unalike(pg_temp.plan_of($$ SELECT * FROM crm.customer_audit_trail WHERE customer_id = 'ada' $$), '%t.customer_id = ''ada''%', 'the trail of one customer is not looked for in those of all');
+
+-- Sums of what a browser says end where the reports of everybody would.
+SELECT pg_temp.refused($$ SELECT crm.place_order('ada', '[{"productId": "p", "quantity": 1, "price": 9e131071}]', 'EUR', order_id => 'huge') $$, 'ZE007 data does not match version 1 of event type "OrderPlaced"', 'money ends at a million millions');
+SELECT pg_temp.refused($$ SELECT crm.place_order('ada', '[{"productId": "p", "quantity": 2000000, "price": 1}]', 'EUR', order_id => 'huge') $$, 'ZE007 data does not match version 1 of event type "OrderPlaced"', 'and so does what can be bought at once');
 
 \i test/own_database_end.sql

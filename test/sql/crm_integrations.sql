@@ -5,7 +5,7 @@ CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
 -- Longer than these tests will be run, whatever they say of 2026.
 SELECT crm.set_setting('consent_term_marketing', '90 years') \g /dev/null
-SELECT plan(63);
+SELECT plan(64);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -82,6 +82,15 @@ SELECT is((SELECT string_agg(concat_ws(' ', customer_id, action), ', ' ORDER BY 
 	'bob add-to-segment, bob add-to-segment, ada upsert, ada remove-from-segment', 'all of it is recorded');
 SELECT is((SELECT count(*) - count(DISTINCT event_position) FROM crm.integration_deliveries WHERE is_delivered), 0::bigint, 'once');
 SELECT is((SELECT count(*) FROM crm.integration_deliveries WHERE is_delivered), (SELECT count(*) FROM eventsource.events e JOIN crm.integration_actions() a ON a.event_type = e.type AND e.data @> a.fields WHERE e.category = 'customer'), 'and nothing is missing');
+
+SELECT crm.create_integration('late', from_position => NULL) \g /dev/null
+SELECT crm.change_email('ada', 'ada@example.com') \g /dev/null
+SELECT min(event_position) AS bad FROM crm.poll_integration('late') \gset
+SELECT pg_temp.fail('late', :bad) \g /dev/null
+SELECT eventsource.redrive('crm_late', :bad) \g /dev/null
+SELECT pg_temp.tell_all('late') \g /dev/null
+SELECT is((SELECT array_agg(event_position) FROM crm.integration_deliveries WHERE is_delivered AND integration_id = 'late'), ARRAY[:bad::bigint], 'what was before it began is not said to have been told');
+SELECT crm.drop_integration('late'), pg_temp.tell_all('sendgrid') \g /dev/null
 
 -- ---- who may not see whom it is about ----
 
