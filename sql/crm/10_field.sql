@@ -131,7 +131,7 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 		('content',         $$ {"type": ["object", "null"]} $$, NULL, $$ {"personalization": ["cartItems"]} $$),
 		('trigger',         $$ {"type": "object"} $$, NULL, $$ {"event": "CartAbandoned", "conditions": {"totalValue": {"$gte": 50}}} $$),
 		('steps',           $$ {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["type"]}} $$, NULL, $$ [{"type": "send-email", "config": {"templateId": "reminder"}}] $$),
-		('steps:funnel',    $$ {"type": "array", "minItems": 2, "items": {"type": "object", "required": ["name", "events"],
+		('steps:funnel',    $$ {"type": "array", "minItems": 2, "maxItems": 64, "items": {"type": "object", "required": ["name", "events"],
 								"properties": {"name": {"type": "string", "minLength": 1}, "events": {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}}}} $$, NULL, $$ [{"name": "seen", "events": ["PageViewed"]}, {"name": "bought", "events": ["OrderPlaced"]}] $$),
 		('exits',           $$ {"type": ["array", "null"], "items": {"type": "string"}} $$, NULL, $$ ["OrderPlaced"] $$),
 		('description',     $$ {"type": ["string", "null"], "maxLength": 1000} $$, NULL, $$ "Reminds of carts" $$),

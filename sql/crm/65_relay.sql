@@ -82,9 +82,9 @@ BEGIN
 		WHEN 'sent' THEN
 			PERFORM crm.complete_message(m.message_id, job_id, details->>'id', worker, attempt);
 		WHEN 'failed' THEN
-			PERFORM crm.fail_message(m.message_id, job_id, error_code, message, worker, attempt, retry_at => clock_timestamp() + retry_after);
+			PERFORM crm.fail_message(m.message_id, job_id, error_code, left(message, 2000), worker, attempt, retry_at => clock_timestamp() + retry_after);
 		ELSE
-			PERFORM crm.skip_message(m.message_id, coalesce(details->>'reason', 'not-rendered'), d.decision)
+			PERFORM crm.skip_message(m.message_id, left(coalesce(nullif(details->>'reason', ''), 'not-rendered'), 100), d.decision)
 			   FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id) d;
 	END CASE;
 	RETURN (SELECT q.state FROM eventsource.jobs q WHERE q.job_id = record_delivery.job_id);

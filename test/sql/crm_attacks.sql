@@ -10,7 +10,7 @@ CREATE ROLE crm_attacks_stranger;
 CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
 SET client_min_messages = warning;
 CREATE EXTENSION eventsource_crm CASCADE;
-SELECT plan(66);
+SELECT plan(69);
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
 ALTER SCHEMA crm OWNER TO postgres;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
@@ -52,6 +52,9 @@ SELECT pg_temp.refused($$ SELECT eventsource.append('crm_rule-cap:x', 'Frequency
 SELECT pg_temp.refused($$ SELECT eventsource.append('crm_rule-cap:x', 'FrequencyCapChanged', '{"channel": "email", "max": 99999999999}') $$, '22003 value "99999999999" is out of range for type integer', 'its number one that can be counted to');
 SELECT pg_temp.refused($$ SELECT eventsource.append('segment-x', 'SegmentDefined', '{"rule": "((("}') $$, '42601 syntax error at end of jsonpath input', 'a rule of a segment can be read');
 SELECT pg_temp.refused($$ SELECT eventsource.append('funnel-x', 'FunnelDefined', '{"steps": [{"name": "a", "events": 5}, {"name": "b", "events": ["PageViewed"]}]}') $$, 'ZE007 data does not match version 1 of event type "FunnelDefined"', 'a stage has events');
+SELECT pg_temp.refused($$ SELECT eventsource.append('funnel-x', 'FunnelDefined', jsonb_build_object('steps',
+	(SELECT jsonb_agg(jsonb_build_object('name', 's' || n, 'events', jsonb_build_array('E' || n))) FROM generate_series(1, 65) n))) $$,
+	'ZE007 data does not match version 1 of event type "FunnelDefined"', 'nor is a funnel deeper than can be counted');
 SELECT lives_ok($$ SELECT count(temperature) FROM crm.leads $$, 'everything is read as before');
 SELECT lives_ok($$ SELECT allowed FROM crm.can_contact('ada', 'email') $$, 'and decided');
 RESET ROLE;
@@ -158,6 +161,13 @@ RESET ROLE;
 SELECT is(crm.record_delivery(:job_e, 'failed', 'TIMEOUT', worker => 'relay', attempt => 1), 'done',
 	'what is said of a message without its job ends that, too');
 SELECT is((SELECT status FROM crm.messages WHERE message_id = 'e1'), 'sent', 'and is not said again');
+SELECT crm.send_message('eve', 'email', 't', 'transactional', message_id => 'e2'), crm.send_message('eve', 'email', 't', 'transactional', message_id => 'e3')
+\g /dev/null
+SELECT count(*) FROM eventsource.claim('crm_email', 10, worker => 'relay') \g /dev/null
+SELECT is(crm.record_delivery(j.job_id, 'skipped', details => jsonb_build_object('reason', repeat('x', 200)), worker => 'relay', attempt => 1), 'cancelled',
+	'a long reason of who declines is cut') FROM eventsource.jobs j WHERE j.stream = 'message-e2';
+SELECT is(crm.record_delivery(j.job_id, 'skipped', details => '{"reason": ""}', worker => 'relay', attempt => 1), 'cancelled', 'an empty one is none')
+  FROM eventsource.jobs j WHERE j.stream = 'message-e3';
 
 -- ---- calls of others that break ----
 
