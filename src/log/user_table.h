@@ -7,6 +7,7 @@
 
 #include "eventsource.h"
 
+#include "compat.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
@@ -19,6 +20,6 @@ extern void es_user_table_expect_owner(Oid relid, const char *what);
 
 /* 42P01 if it is gone. */
 extern Relation es_user_table_open(Oid relid, LOCKMODE lockmode);
-extern void es_user_table_report_gone(Oid relid) pg_attribute_noreturn();
+ES_NORETURN extern void es_user_table_report_gone(Oid relid);
 
 #endif							/* ES_LOG_USER_TABLE_H */
