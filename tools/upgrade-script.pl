@@ -31,7 +31,7 @@ sub slurp
 sub expect_functions_only
 {
 	my ($text, $where) = @_;
-	$text =~ /^((?:CREATE (?!FUNCTION|AGGREGATE)|ALTER|GRANT|DROP|INSERT|SELECT)\b.*)/m and die "upgrade-script.pl: $where makes something else: $1\n";
+	$text =~ /^((?:CREATE (?!FUNCTION|AGGREGATE)|COMMENT ON (?!FUNCTION|AGGREGATE|SCHEMA)|ALTER|GRANT|REVOKE|DROP|INSERT|UPDATE|DELETE|TRUNCATE|WITH|CALL|SET)\b.*)/m and die "upgrade-script.pl: $where makes something else: $1\n";
 	return $text;
 }
 

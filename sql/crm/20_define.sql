@@ -384,9 +384,9 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
 		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),
 		('temperature_hot', 'numeric', '70', 'Score from which a lead is HOT'),
-		('lead_no_response_after', 'interval', '21 days', 'How long a lead stays in CONTACTING until it is archived; install() puts it into effect'),
-		('lead_attempts', 'numeric', '6', 'How many attempts to reach a lead there must be before that; install() puts it into effect'),
-		('lead_no_progress_after', 'interval', '180 days', 'How long a lead stays in QUALIFIED until it is archived; install() puts it into effect')
+		('lead_no_response_after', 'interval', '21 days', 'How long a lead stays in CONTACTING until it is archived; install() puts it into effect, and so does a change of reason codes'),
+		('lead_attempts', 'numeric', '6', 'How many attempts to reach a lead there must be before that; install() puts it into effect, and so does a change of reason codes'),
+		('lead_no_progress_after', 'interval', '180 days', 'How long a lead stays in QUALIFIED until it is archived; install() puts it into effect, and so does a change of reason codes')
 	 UNION ALL
 	SELECT 'signal_' || s.signal, 'numeric', s.points::text,
 		   'Points of the signal' || CASE s.signal WHEN 'replied' THEN '; of what the lead sends, too' ELSE '' END

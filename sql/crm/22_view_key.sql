@@ -32,7 +32,7 @@ CREATE FUNCTION crm.view_keys() RETURNS TABLE (view_name text, key_columns text[
 		('identities', '{visitor_id}'),
 		('integration_deliveries', '{integration_id,version}'),
 		('integrations', '{integration_id}'),
-		('journeys', '{customer_id,event_position}'),
+		('journeys', '{event_position}'),
 		('lead_assignments', '{lead_id,version}'),
 		('lead_bounces', '{lead_id,state}'),
 		('lead_contacts', '{lead_id,version}'),
@@ -66,7 +66,7 @@ CREATE FUNCTION crm.view_keys() RETURNS TABLE (view_name text, key_columns text[
 		('settings', '{setting_name}'),
 		('sla_first_contacts', '{lead_id}'),
 		('suppressions', '{customer_id,channel,reason}'),
-		('touchpoints', '{customer_id,event_position}')
+		('touchpoints', '{event_position}')
 $$;
 COMMENT ON FUNCTION crm.view_keys() IS
 	'Which columns tell the rows of a view apart, one row per view: no two rows have the same values in them, and none is NULL. Reports that group by what may be NULL, and views named as process mining names them, have none.';

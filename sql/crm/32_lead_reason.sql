@@ -113,6 +113,7 @@ BEGIN
 	IF crm.put_lead_machine() > 0 AND before IS DISTINCT FROM crm.lead_terms_in_force() THEN
 		PERFORM eventsource.schedule_timeouts('lead');
 	END IF;
+	PERFORM crm.put_graphql_comments();
 END
 $$;
 COMMENT ON FUNCTION crm.put_own_lead_machine() IS

@@ -145,8 +145,7 @@ DECLARE
 	l record;
 	archived integer := 0;
 BEGIN
-	FOR l IN SELECT d.lead_id FROM crm.lead_timeouts d WHERE d.due_at <= at ORDER BY d.due_at, d.lead_id LOOP
-		EXIT WHEN archived >= max_rows;
+	FOR l IN SELECT d.lead_id FROM crm.lead_timeouts d WHERE d.due_at <= at ORDER BY d.due_at, d.lead_id LIMIT max_rows LOOP
 		PERFORM eventsource.lock_stream('lead-' || l.lead_id);
 		BEGIN
 			PERFORM crm.append_to_lead(d.lead_id, d.event_type, actor => 'system:scribe', occurred_at => greatest(d.due_at, d.updated_at))

@@ -253,10 +253,11 @@ BEGIN
 	SELECT * INTO result FROM eventsource.append('message-' || message_id, event_type,
 			-- Whom it is about is not for a provider to say.
 			data || jsonb_build_object('customerId', m.customer_id, 'channel', m.channel)
+			|| CASE WHEN data ? 'pageUrl' THEN jsonb_build_object('pageUrl', regexp_replace(data->>'pageUrl', '[?#].*', '')) ELSE '{}' END
 			|| CASE WHEN event_type IN ('MessageOpened', 'MessageClicked') AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END,
 			actor => actor, occurred_at => occurred_at);
 	RETURN result;
 END
 $$;
 COMMENT ON FUNCTION crm.record_message_event(text, text, jsonb, text, timestamptz) IS
-	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked. Errors: ZE002 not sent, ZE007 bad data, 42704 no such message.';
+	'Records what became of a message: MessageDelivered, MessageBounced ({"bounceType": "permanent" or "transient"}; a permanent one says that the address takes no mail), MessageOpened, MessageClicked; of a pageUrl the query is cut off. Errors: ZE002 not sent, ZE007 bad data, 42704 no such message.';

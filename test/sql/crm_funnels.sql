@@ -3,7 +3,7 @@
 -- Funnels and attribution: order, skipped stages, windows, no events at all; shares that add up, to the cent.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(106);
+SELECT plan(108);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
@@ -200,8 +200,9 @@ SELECT is((SELECT concat_ws(' ', in_n_conversion_paths, attributed_conversions, 
 	'4 2.833333 193.33 4', 'what a campaign is worth: all of one, half of two, a third of three, all of what is old') ;
 SELECT is((SELECT sum(attributed_revenue) FROM crm.attribution_overview WHERE attribution_type = 'time_decay' AND path_type = 'channel'), (SELECT sum(total) FROM crm.orders), 'channels add up to what was ordered');
 -- A click in an e-mail and the visit that it leads to are one touch.
-SELECT eventsource.append('message-m1', 'MessageSent', '{"customerId": "cl", "channel": "email", "campaignId": "spring"}', occurred_at => '2026-02-10'),
-	eventsource.append('message-m1', 'MessageClicked', '{"customerId": "cl", "channel": "email", "campaignId": "spring"}', occurred_at => '2026-02-10 10:00') \g /dev/null
+SELECT eventsource.append('message-m1', 'MessageSent', '{"customerId": "cl", "channel": "email", "campaignId": "spring"}', occurred_at => '2026-02-10') \g /dev/null
+SELECT is((crm.record_message_event('m1', 'MessageClicked', '{"pageUrl": "https://example.com/pens?utm_source=mail&to=cl@example.com"}', occurred_at => '2026-02-10 10:00')).version, 2::bigint, 'a link with a query was clicked');
+SELECT is((SELECT data->>'pageUrl' FROM eventsource.events WHERE stream = 'message-m1' AND version = 2), 'https://example.com/pens', 'which is not kept');
 SELECT pg_temp.view('cl', 'PageViewed', '2026-02-10 10:01', '{"channel": "email", "campaignId": "spring"}', 'cl'), pg_temp.view('cl', 'ProductViewed', '2026-02-10 10:02', '{"channel": "email", "campaignId": "spring"}', 'cl'),
 	pg_temp.view('cl', 'PageViewed', '2026-02-10 10:05', '{"channel": "social"}', 'cl') \g /dev/null
 SELECT is((SELECT string_agg(event_type || ' ' || channel, ', ' ORDER BY touched_at) FROM crm.touchpoints WHERE customer_id = 'cl'), 'MessageClicked email, PageViewed social', 'a click and its visit are one touch, another channel is another');
