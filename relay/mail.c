@@ -113,7 +113,10 @@ give(char *buffer, size_t size, size_t count, void *arg)
 	return len;
 }
 
-/* libcurl tells what it says to the server only to who is debugging. */
+/*
+ * libcurl tells what it says to the server only to who is debugging, and what the server
+ * answers.  A refusal with 5.7.x is one of policy: to this sender, whoever the recipient.
+ */
 static int
 watch(CURL *curl, curl_infotype type, char *data, size_t len, void *arg)
 {
@@ -122,11 +125,15 @@ watch(CURL *curl, curl_infotype type, char *data, size_t len, void *arg)
 		const char *command;
 		MailStage	stage;
 	}			stages[] = {{"MAIL", MAIL_SENDER}, {"RCPT", MAIL_RECIPIENT}, {"DATA", MAIL_CONTENT}};
+	Delivery   *d = arg;
 
 	if (type == CURLINFO_HEADER_OUT)
 		for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++)
 			if (len >= 4 && memcmp(data, stages[i].command, 4) == 0)
-				((Delivery *) arg)->stage = stages[i].stage;
+				d->stage = stages[i].stage;
+	if (type == CURLINFO_HEADER_IN && d->stage == MAIL_RECIPIENT && len >= 8 && data[0] == '5' &&
+		memcmp(data + 4, "5.7.", 4) == 0)
+		d->stage = MAIL_SENDER;
 	return 0;
 }
 

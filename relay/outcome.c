@@ -33,7 +33,11 @@ static const struct
 	MailStage	stage;
 	StatusRule	rule;
 }			mail_rules[] = {
-	{MAIL_RECIPIENT, {500, 599, "INVALID_RECIPIENT"}},
+
+	/* These are about the mailbox; 554, say, is about us. */
+	{MAIL_RECIPIENT, {550, 551, "INVALID_RECIPIENT"}},
+	{MAIL_RECIPIENT, {553, 553, "INVALID_RECIPIENT"}},
+	{MAIL_RECIPIENT, {500, 599, "REJECTED"}},
 	{MAIL_SENDER, {500, 599, "REJECTED"}},
 	{MAIL_CONTENT, {500, 599, "REJECTED"}},
 };

@@ -174,7 +174,7 @@ BEGIN
 			'status', 'queued, sent, delivered, bounced, skipped or failed.', 'is_sent', 'True if it went out.', 'skip_reason', 'Why it was not sent.',
 			'queued_at', 'When it was to be sent.', 'sent_at', 'When it went out.', 'delivered_at', 'When it arrived.', 'opened_at', 'When it was opened first.', 'clicked_at', 'When a link was followed first.',
 			'bounced_at', 'When it came back.', 'bounce_type', 'permanent or transient.', 'skipped_at', 'When it was skipped.', 'failed_at', 'When it was given up.', 'failure_count', 'Failed attempts.',
-			'error_type', 'Code of the last failure.', 'provider_message_id', 'What the provider calls it.', 'decision', 'What was found when it was decided on: account, consent, preferences, caps.'), $view$
+			'error_type', 'Code of the last failure.', 'provider_message_id', 'What the provider calls it; by the relay what it was told: the id in Message-ID, or webhook-id.', 'decision', 'What was found when it was decided on: account, consent, preferences, caps.'), $view$
 		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.topic, m.campaign_id, m.template_id, m.content, m.status, m.sent_at IS NOT NULL AS is_sent, m.skip_reason,
 			   m.queued_at, m.sent_at, m.delivered_at, m.opened_at, m.clicked_at, m.bounced_at, m.bounce_type, m.skipped_at, m.failed_at, m.failures AS failure_count,
 			   m.error_type, m.provider_message_id, m.decision

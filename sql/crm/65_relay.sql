@@ -16,7 +16,7 @@ BEGIN
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
 	PERFORM eventsource.lock_stream('message-' || id);
 	SELECT v.job_id, v.worker, v.attempt INTO j FROM eventsource.jobs v
-	 WHERE v.stream = 'message-' || id AND v.state = 'claimed' AND v.event_position = render_message.event_position;
+	 WHERE v.stream = 'message-' || id AND v.lease_until IS NOT NULL AND v.event_position = render_message.event_position;
 	IF NOT FOUND THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = format('message "%s" is lent to nobody', id),
@@ -46,6 +46,9 @@ DECLARE
 	j record;
 	m record;
 	status text;
+	-- Only what a server says of a mailbox tells of an address: it may refuse us as well, or we what we cannot write.
+	code CONSTANT text := CASE WHEN error_code = 'INVALID_RECIPIENT' AND coalesce(details->>'status', '') NOT IN ('550', '551', '553')
+		THEN 'REJECTED' ELSE error_code END;
 BEGIN
 	PERFORM crm.expect_new_snapshots();
 	IF (outcome IN ('sent', 'skipped', 'failed')) IS NOT TRUE OR (outcome = 'failed') <> (error_code IS NOT NULL) THEN
@@ -54,8 +57,10 @@ BEGIN
 			DETAIL = format('The outcome is %L, the error code %L.', outcome, error_code),
 			HINT = 'SELECT * FROM eventsource.error_codes';
 	END IF;
-	SELECT v.message_id, v.customer_id, v.channel, v.message_class, v.topic INTO m
-	  FROM eventsource.jobs q JOIN crm.messages v ON q.stream = 'message-' || v.message_id WHERE q.job_id = record_delivery.job_id;
+	-- Joined, the view would be read whole; and its key has another collation than streams.
+	SELECT v.message_id, v.customer_id, v.channel, v.message_class, v.topic INTO m FROM crm.messages v
+	 WHERE v.message_id = (SELECT substr(q.stream, 9) COLLATE "default" FROM eventsource.jobs q
+							WHERE q.job_id = record_delivery.job_id AND starts_with(q.stream, 'message-'));
 	IF NOT FOUND AND outcome = 'failed' THEN
 		-- What is no message ends as other jobs do: it would keep the relay busy with asking again.
 		RETURN eventsource.fail(job_id, error_code, NULL, clock_timestamp() + retry_after, worker, attempt);
@@ -63,26 +68,34 @@ BEGIN
 	PERFORM crm.expect_found(FOUND, format('message of job %s', job_id), 'messages');
 	PERFORM eventsource.lock_stream('customer-' || m.customer_id);
 	SELECT s.state INTO status FROM eventsource.lock_stream('message-' || m.message_id) s;
-	SELECT q.state, q.worker, q.attempt, q.error_code INTO j FROM eventsource.jobs q WHERE q.job_id = record_delivery.job_id;
+	SELECT q.state, q.lease_until, q.worker, q.attempt, q.error_code INTO j FROM eventsource.jobs q WHERE q.job_id = record_delivery.job_id;
 	-- It was said before, and the answer was lost on its way; or render_message() saw to it.
-	IF j.state <> 'claimed' AND j.attempt = attempt AND (CASE outcome
-			WHEN 'sent' THEN j.state = 'done' WHEN 'failed' THEN j.error_code IS NOT DISTINCT FROM error_code ELSE true END) THEN
+	IF j.lease_until IS NULL AND j.attempt = attempt AND (CASE outcome
+			WHEN 'sent' THEN j.state = 'done' WHEN 'failed' THEN j.error_code IS NOT DISTINCT FROM code
+			ELSE j.state = 'done' OR status <> 'queued' OR j.error_code IS NOT DISTINCT FROM 'QUIET_HOURS' END) THEN
 		RETURN 'recorded';
-	ELSIF (j.state, j.worker, j.attempt) IS DISTINCT FROM ('claimed', worker, attempt) THEN
+	-- Who is late, and comes before the next, is as good as in time.
+	ELSIF j.lease_until IS NULL OR (j.worker, j.attempt) IS DISTINCT FROM (worker, attempt) THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = format('job %s is not lent to this worker any more', job_id),
 			DETAIL = format('It is %s, attempt %s; message "%s" may have been skipped meanwhile.', j.state, j.attempt, m.message_id),
 			HINT = 'Whoever has it now says what becomes of it.';
-	ELSIF status <> 'queued' THEN
-		-- Somebody has said meanwhile what became of it, without the job.
-		PERFORM eventsource.complete(job_id, jsonb_build_object('status', status), worker, attempt);
+	ELSIF outcome = 'sent' AND status IN ('sent', 'delivered', 'bounced') THEN
+		-- Somebody has said the same meanwhile, without the job.
+		PERFORM eventsource.complete(job_id, jsonb_strip_nulls(jsonb_build_object('status', status, 'provider_message_id', details->>'id')), worker, attempt);
 		RETURN 'done';
+	ELSIF status <> 'queued' THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('message "%s" is %s', m.message_id, status),
+			DETAIL = format('Somebody has said so without job %s, for which it is %s.', job_id, outcome),
+			HINT = 'The job ends when it is lent again; one that is failed is queued again by redrive_message().';
 	END IF;
 	CASE outcome
 		WHEN 'sent' THEN
 			PERFORM crm.complete_message(m.message_id, job_id, details->>'id', worker, attempt);
 		WHEN 'failed' THEN
-			PERFORM crm.fail_message(m.message_id, job_id, error_code, left(message, 2000), worker, attempt, retry_at => clock_timestamp() + retry_after);
+			PERFORM crm.fail_message(m.message_id, job_id, code, left(message, 2000), worker, attempt,
+				retry_at => clock_timestamp() + retry_after);
 		ELSE
 			PERFORM crm.skip_message(m.message_id, left(coalesce(nullif(details->>'reason', ''), 'not-rendered'), 100), d.decision)
 			   FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id) d;
@@ -91,4 +104,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.record_delivery(bigint, text, text, jsonb, text, integer, text, interval, text, bigint, text) IS
-	'For eventsource-relay --record: says what became of a message that it was lent, as complete_message() and fail_message() do; skipped: it is not to be sent, for the reason in details. The arguments are those of eventsource.record_delivery(). The id in details becomes the message''s provider_message_id; message goes into the event, where it is personal, and not to the job. queue, event_position, category: not used, there is no stream of its own. Returns the new state of the job; an attempt is recorded once: called again it changes nothing and returns recorded. Errors: 55000 if the job is not lent to this worker any more, 42704 if it sends no message (but such a job may fail), 22023 another outcome.';
+	'For eventsource-relay --record: says what became of a message that it was lent, as complete_message() and fail_message() do; skipped: it is not to be sent, for the reason in details (100 characters of it). The arguments are those of eventsource.record_delivery(), but that worker and attempt are needed. The id in details becomes the message''s provider_message_id, and its reason that of what is skipped; status, target and duration_ms are kept nowhere. INVALID_RECIPIENT says that the address takes no mail if the status in details is 550, 551 or 553, else it is REJECTED. message goes into the event, where it is personal, and not to the job. queue, event_position, category: not used, there is no stream of its own. Returns the new state of the job; an attempt is recorded once: called again it changes nothing and returns recorded. Errors: 55000 if the job is not lent to this worker any more, or if somebody has said meanwhile, without the job, that something else became of the message; 42704 if it sends no message (but such a job may fail), 22023 another outcome.';

@@ -6,18 +6,32 @@ CREATE FUNCTION crm.put_dead_letter_views() RETURNS void
 BEGIN
 	PERFORM crm.put_view('dead_letters', 'Messages that were given up, for somebody to look at, one row each.', jsonb_build_object(
 			'message_id', 'The message.', 'customer_id', 'To whom.', 'channel', 'email, sms or push.', 'message_class', 'transactional, marketing or urgent-marketing.', 'campaign_id', 'Campaign that sent it; NULL: none.',
-			'template_id', 'Template of its text.', 'error_type', 'Code of the last failure.', 'is_retryable', 'True if that code says that another attempt may help.', 'failure_count', 'Failed attempts.', 'queued_at', 'When it was to be sent.', 'failed_at', 'When it was given up.'), $view$
+			'template_id', 'Template of its text.', 'error_type', 'Code of the last failure; LEASE_EXPIRED: who had it last was not heard of any more, and may have sent it.', 'is_retryable', 'True if that code says that another attempt may help.', 'failure_count', 'Failed attempts.', 'queued_at', 'When it was to be sent.', 'failed_at', 'When it was given up.'), $view$
 		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.campaign_id, m.template_id, m.error_type,
 			   coalesce((SELECT c.is_retryable FROM eventsource.error_codes c WHERE c.code = m.error_type), true) AS is_retryable, m.failures AS failure_count, m.queued_at, m.failed_at
 		  FROM crm.message m
-		 WHERE m.status = 'failed' AND eventsource.may_read_category('message') $view$);
+		 WHERE m.status = 'failed' AND eventsource.may_read_category('message')
+		 UNION ALL
+		-- Whose job was given up without a word: who had it was not heard of any more.
+		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.campaign_id, m.template_id, j.error_code, true, m.failures, m.queued_at, j.discarded_at
+		  FROM eventsource.dead_letters j
+		  JOIN crm.message m ON m.message_id = substr(j.stream, 9) COLLATE "default"
+		 WHERE j.queue IN ('crm_email', 'crm_sms', 'crm_push') AND j.error_code = 'LEASE_EXPIRED' AND starts_with(j.stream, 'message-')
+		   AND m.status = 'queued' AND eventsource.may_read_category('message')
+		   AND NOT EXISTS (SELECT FROM eventsource.jobs q WHERE q.stream = j.stream AND q.job_id > j.job_id) $view$);
 END
 $$;
 COMMENT ON FUNCTION crm.put_dead_letter_views() IS 'Private, for install(): the view of messages that were given up.';
 
 CREATE FUNCTION crm.expect_given_up(message_id text, status text) RETURNS void
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	IF status = 'queued' THEN
+		PERFORM eventsource.append('message-' || d.message_id, 'MessageFailed', jsonb_build_object('customerId', d.customer_id, 'channel', d.channel,
+				'errorType', d.error_type, 'retryable', false), occurred_at => clock_timestamp())
+		   FROM crm.dead_letters d WHERE d.message_id = expect_given_up.message_id;
+		status := CASE WHEN FOUND THEN 'failed' ELSE status END;
+	END IF;
 	IF status IS DISTINCT FROM 'failed' THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = format('message "%s" is not given up', message_id),
@@ -26,7 +40,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION crm.expect_given_up(text, text) IS 'Private, for commands about messages that were given up. Errors: 55000 if this one was not.';
+COMMENT ON FUNCTION crm.expect_given_up(text, text) IS 'Private, for commands about messages that were given up; says so first of one whose job was, when its last lease ended. Errors: 55000 if this one was not.';
 
 CREATE FUNCTION crm.redrive_message(message_id text, actor text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

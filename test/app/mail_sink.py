@@ -2,7 +2,8 @@
 
     mail_sink.py PORT LEDGER
 
-It refuses recipients whose name begins with "unknown" (550) or "later" (451), what comes
+It refuses recipients whose name begins with "unknown" (550) or "later" (451), to relay to
+"elsewhere" (554) and "outside" (550, told by 5.7.1 alone), what comes
 from "spam" (553), and messages to "unwanted" (554). To "hang" it does not answer, and who
 wrote to "linger" is not let go.
 """
@@ -28,6 +29,10 @@ class Sink:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith('unknown'):
             return '550 no such person'
+        if address.startswith('elsewhere'):
+            return '554 5.7.1 relay access denied'
+        if address.startswith('outside'):
+            return '550 5.7.1 relaying denied'
         if address.startswith('later'):
             return '451 come back later'
         if address.startswith('hang'):

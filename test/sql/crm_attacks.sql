@@ -158,8 +158,8 @@ SELECT job_id AS job_e FROM eventsource.jobs WHERE stream = 'message-e1' \gset
 SET ROLE crm_attacks_app;
 SELECT crm.complete_message('e1') \g /dev/null
 RESET ROLE;
-SELECT is(crm.record_delivery(:job_e, 'failed', 'TIMEOUT', worker => 'relay', attempt => 1), 'done',
-	'what is said of a message without its job ends that, too');
+SELECT pg_temp.refused(format($$ SELECT crm.record_delivery(%s, 'failed', 'TIMEOUT', worker => 'relay', attempt => 1) $$, :job_e), '55000 message "e1" is sent',
+	'who has its job is told when something else is said of a message without it');
 SELECT is((SELECT status FROM crm.messages WHERE message_id = 'e1'), 'sent', 'and is not said again');
 SELECT crm.send_message('eve', 'email', 't', 'transactional', message_id => 'e2'), crm.send_message('eve', 'email', 't', 'transactional', message_id => 'e3')
 \g /dev/null

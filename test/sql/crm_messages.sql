@@ -3,7 +3,7 @@
 -- Messages: who may be sent what, at the documents' boundaries; the queue, and what becomes of messages.
 CREATE EXTENSION eventsource_crm;
 SELECT crm.install() \g /dev/null
-SELECT plan(103);
+SELECT plan(113);
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
@@ -199,6 +199,42 @@ SELECT is((SELECT count(*) FROM eventsource.dead_letters WHERE queue = 'crm_emai
 SELECT crm.change_email('zoe', 'zoe@example.org') \g /dev/null
 SELECT is(pg_temp.may('zoe', 'email', 'transactional'), 'yes', 'another address may be good');
 SELECT pg_temp.refused($$ SELECT crm.record_message_event('m2', 'MessageOpened') $$, 'ZE005 message_was_sent', 'what was not sent is not opened');
+
+-- ---- what the relay says, and when it cannot any more ----
+
+SELECT crm.register_customer('una@example.com', '1', customer_id => 'una'), eventsource.create_queue('crm_email', max_attempts => 1) \g /dev/null
+CREATE FUNCTION pg_temp.lent(message text, lease interval DEFAULT '1 minute') RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM crm.send_message('una', 'email', message_class => 'transactional', message_id => message);
+	RETURN (SELECT c.job_id FROM eventsource.claim('crm_email', 1, lease, 'w') c);
+END
+$$;
+CREATE FUNCTION pg_temp.plan_of(statement text) RETURNS SETOF text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+	RETURN QUERY EXECUTE 'EXPLAIN ' || statement;
+END
+$$;
+SELECT matches(string_agg(p, E'\n'), 'Index Cond: \(message_id = ', 'the message of a job is found by its key, and not by reading all of them')
+  FROM pg_proc f CROSS JOIN LATERAL pg_temp.plan_of(replace(replace(substring(f.prosrc FROM 'SELECT v.message_id, v.customer_id[^;]*'), ' INTO m', ''), 'record_delivery.job_id', '1')) p
+ WHERE f.oid = 'crm.record_delivery'::regproc;
+SELECT is(crm.record_delivery(pg_temp.lent('u1'), 'failed', 'INVALID_RECIPIENT', '{"status": 554}', 'w', 1), 'discarded', 'a server that refuses us');
+SELECT is((SELECT error_type FROM crm.messages WHERE message_id = 'u1') || ' ' || is_email_deliverable, 'REJECTED true', 'says nothing of the address')
+  FROM crm.customers WHERE customer_id = 'una';
+SELECT pg_temp.lent('u2') AS job_id \gset
+SELECT crm.complete_message('u2') \g /dev/null
+SELECT pg_temp.refused(format($$ SELECT crm.record_delivery(%s, 'failed', 'TIMEOUT', worker => 'w', attempt => 1) $$, :job_id), '55000 message "u2" is sent',
+	'what was said without the job is not unsaid');
+SELECT is(crm.record_delivery(:job_id, 'sent', worker => 'w', attempt => 1), 'done', 'who says the same has the job done');
+SELECT pg_temp.lent('u3', '0.01 seconds') AS job_id \gset
+SELECT pg_sleep_until((SELECT lease_until FROM eventsource.jobs WHERE job_id = :job_id)) \g /dev/null
+SELECT is((SELECT count(*) FROM eventsource.claim('crm_email', 1, worker => 'w')), 0::bigint, 'a last lease has ended');
+SELECT pg_temp.refused(format($$ SELECT crm.record_delivery(%s, 'skipped', worker => 'w', attempt => 1) $$, :job_id),
+	format('55000 job %s is not lent to this worker any more', :job_id), 'who comes then is too late');
+SELECT is((SELECT concat_ws(' ', message_id, error_type, is_retryable, failed_at IS NOT NULL) FROM crm.dead_letters WHERE customer_id = 'una' AND message_id <> 'u1'),
+	'u3 LEASE_EXPIRED t t', 'but the message is a dead letter');
+SELECT is(crm.redrive_message('u3'), 'queued', 'which can be sent again');
+SELECT is((SELECT string_agg(type, ' ' ORDER BY version) FROM eventsource.events WHERE stream = 'message-u3') || ' ' || (SELECT count(*) FROM crm.dead_letters WHERE message_id = 'u3'),
+	'MessageQueued MessageFailed MessageQueued 0', 'and its history tells');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('crm.message') $$, 'messages equal their replay');
 SELECT is_empty($$ SELECT * FROM eventsource.verify_projection('crm.contact_rule') $$, 'rules do');
 \i test/own_database_end.sql

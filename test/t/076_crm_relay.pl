@@ -57,7 +57,7 @@ CREATE ROLE mailer LOGIN;
 SELECT crm.grant_writer('mailer');
 SELECT eventsource.create_queue('crm_email', workers => 'mailer', max_attempts => 2, backoff => '0.05 seconds', strategy => 'fixed', jitter => 0);
 SELECT eventsource.create_queue('crm_sms', workers => 'mailer', backoff => '1 hour');
-SELECT crm.register_customer(c || '@example.com', '1', phone => '1', customer_id => c, marketing_consent => true) FROM unnest('{ada,bob,cy,later,unknown,linger,dee}'::text[]) c;
+SELECT crm.register_customer(c || '@example.com', '1', phone => '1', customer_id => c, marketing_consent => true) FROM unnest('{ada,bob,cy,later,unknown,linger,dee,elsewhere,outside}'::text[]) c;
 SELECT crm.create_campaign('welcome', '{"event": "EmailVerified"}', '[{"type": "send-email", "config": {"title": "Welcome", "body": "Here we are."}}]', message_class => 'transactional');
 SQL
 local $ENV{PGUSER_FOR_RELAY} = 'mailer';
@@ -108,6 +108,15 @@ like($err, qr/^eventsource-relay: job \d+, attempt 1: INVALID_RECIPIENT, status 
 is(story_of('m3'), 'failed INVALID_RECIPIENT: discarded: MessageQueued MessageFailed', 'is a message that failed');
 is(ask("SELECT error_type FROM crm.dead_letters WHERE message_id = 'm3'"), 'INVALID_RECIPIENT', 'and a dead letter');
 is(ask("SELECT is_email_deliverable FROM crm.customers WHERE customer_id = 'unknown'"), 'f', 'and an address that takes no mail');
+send_message("m3-$_", $_) foreach 'elsewhere', 'outside';
+ask("SELECT crm.register_customer('j\x{c3}\x{bc}rgen\@example.com', '1', customer_id => 'umlaut')");
+send_message('m3-umlaut', 'umlaut');
+run_relay($node, @mail, '--drain');
+is(story_of("m3-$_"), 'failed REJECTED: discarded: MessageQueued MessageFailed', "$_: a server that refuses us, or an address that we cannot write, is a message that failed")
+	foreach 'elsewhere', 'outside', 'umlaut';
+is(ask("SELECT bool_and(is_email_deliverable) FROM crm.customers WHERE customer_id IN ('elsewhere', 'outside', 'umlaut')"), 't', 'and says nothing of the address');
+is(ask("SELECT crm.redrive_message('m3-outside')"), 'queued', 'so it can be sent when that is mended');
+run_relay($node, @mail, '--drain');
 send_message('m4', 'later');
 ok(wait_until(sub { run_relay($node, @mail, '--drain'); story_of('m4') =~ /^failed/ }), 'a server that is busy');
 is(story_of('m4'), 'failed SERVICE_UNAVAILABLE: discarded: MessageQueued MessageFailed MessageFailed', 'is asked again');
@@ -123,6 +132,8 @@ CREATE TABLE shop.templates (template_id text PRIMARY KEY, subject text, body te
 INSERT INTO shop.templates VALUES ('hello', 'Hello, %s', 'Dear %s.');
 CREATE FUNCTION shop.letter(payload jsonb, event_position bigint) RETURNS jsonb LANGUAGE sql VOLATILE AS $$
 	SELECT CASE WHEN m ? 'skip' THEN m
+				WHEN m->>'template_id' = 'wordy' THEN jsonb_build_object('skip', repeat('w', 150))
+				WHEN m->>'template_id' = 'mute' THEN '{"skip": ""}'
 				WHEN t.template_id IS NULL THEN '{"skip": "no-template"}'
 				ELSE m || jsonb_build_object('subject', format(t.subject, m->>'customer_id'), 'text', format(t.body, m->>'customer_id')) END
 	  FROM crm.render_message(payload, event_position) m LEFT JOIN shop.templates t ON t.template_id = m->>'template_id'
@@ -130,11 +141,14 @@ $$;
 GRANT USAGE ON SCHEMA shop TO mailer;
 GRANT SELECT ON shop.templates TO mailer;
 SELECT crm.send_message('dee', 'email', 'hello', 'transactional', message_id => 'm6'), crm.send_message('dee', 'email', 'bye', 'transactional', message_id => 'm7');
+SELECT crm.send_message('dee', 'email', t, 'transactional', message_id => t) FROM unnest('{wordy,mute}'::text[]) t;
 SQL
 run_relay($node, '--queue=crm_email', '--render=shop.letter', '--record=crm.record_delivery', @smtp, '--drain');
 is(join(', ', map { $_->{text} =~ s/\s+\z//r } mails_to('dee@example.com')), 'Dear dee.', 'a function of ones own makes the text');
 is(story_of('m6'), 'sent: done: MessageQueued MessageSent', 'what it made is sent');
 is(story_of('m7'), 'skipped no-template: cancelled: MessageQueued MessageSkipped', 'what it declines is skipped, for its reason');
+is(story_of('wordy'), 'skipped ' . 'w' x 100 . ': cancelled: MessageQueued MessageSkipped', 'of which as much is kept as there is room for');
+is(story_of('mute'), 'skipped not-rendered: cancelled: MessageQueued MessageSkipped', 'or for none');
 
 # ---- quiet hours ----
 
@@ -163,6 +177,35 @@ is(story_of('m8'), 'sent: done: MessageQueued MessageSent', 'which changes nothi
 like(error_of($node, 'log', "SELECT crm.record_delivery($job, 'lost', worker => 'me', attempt => 1)"), qr/22023/, 'there are three outcomes');
 like(error_of($node, 'log', "SELECT crm.render_message('{\"message_id\": \"m8\"}', 1)"), qr/55000/, 'nothing is made of what is lent to nobody');
 like(error_of($node, 'log', "SELECT crm.render_message('{\"message_id\": \"nothing\"}', 1)"), qr/42704/, 'nor of nothing');
+
+# ---- said without the job while the relay has it ----
+
+ask(<<'SQL');
+CREATE FUNCTION shop.settled(payload jsonb, event_position bigint) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+	PERFORM crm.complete_message(payload->>'message_id');
+	RETURN CASE WHEN payload->>'message_id' = 'settled-sent' THEN '{"to": "dee@example.com", "subject": "s", "text": "settled"}' ELSE '{"skip": "no-template"}' END::jsonb;
+END
+$$;
+SQL
+send_message("settled-$_", 'dee') foreach 'sent', 'declined';
+my $begin = time;
+($code, $err) = run_relay($node, '--queue=crm_email', '--render=shop.settled', '--record=crm.record_delivery', @smtp, '--drain', '--lease=1');
+ok(time - $begin < 60, 'a message that was settled without its job keeps the relay no longer than it takes');
+like($err, qr/not ours any more: .*message "settled-declined" is sent/, 'which is told, where it knows otherwise');
+is(story_of('settled-sent'), 'sent: done: MessageQueued MessageSent', 'where both say the same the job ends');
+ok(wait_until(sub { run_relay($node, @mail, '--drain', '--lease=1'); story_of('settled-declined') =~ /: done:/ }), 'else when it is lent again');
+
+# ---- late ----
+
+send_message($_, 'ada') foreach 'late', 'lost';
+ask("SET ROLE mailer; SELECT job_id FROM eventsource.claim('crm_email', 2, '0.1 seconds', 'me')");
+ok(wait_until(sub { ask("SELECT count(*) FROM eventsource.jobs WHERE stream IN ('message-late', 'message-lost') AND state = 'available'") eq '2' }), 'a lease ends');
+sub late { my ($message, $how) = @_; return "SET ROLE mailer; SELECT crm.record_delivery(job_id, $how, worker => 'me', attempt => 1) FROM eventsource.jobs WHERE stream = 'message-$message'" }
+is(ask(late('late', "'sent'")), 'done', 'who comes late, but before the next, says what became of a message');
+is(story_of('late'), 'sent: done: MessageQueued MessageSent', 'and it is recorded');
+is(ask(late('lost', "'skipped', details => '{\"reason\": \"no-template\"}'")), 'cancelled', 'as it is that nothing did');
+is(story_of('lost'), 'skipped no-template: cancelled: MessageQueued MessageSkipped', 'indeed');
 
 # ---- killed after the mail server has it ----
 
