@@ -266,9 +266,16 @@ CREATE FUNCTION crm.recalculate_segments() RETURNS integer
 DECLARE
 	n integer;
 BEGIN
-	-- They alone are locked who enter or leave, and only then.
+	-- They alone are locked who enter or leave, and only then.  A thousand at a time are held against the rules:
+	-- with all at once the time would grow with the square of them.
 	SELECT coalesce(sum(crm.recalculate_segments(c.customer_id)), 0) INTO n
-	  FROM (SELECT x.customer_id FROM crm.segment_changes(ARRAY(SELECT c.customer_id FROM crm.customers c)) x GROUP BY x.customer_id ORDER BY x.customer_id COLLATE "C") c;
+	  FROM (SELECT x.customer_id
+			  FROM (SELECT array_agg(k.customer_id) AS ids
+					  FROM (SELECT c.customer_id, row_number() OVER () AS number FROM crm.customers c) k
+					 GROUP BY k.number / 1000) b,
+				   LATERAL crm.segment_changes(b.ids) x
+			 GROUP BY x.customer_id
+			 ORDER BY x.customer_id COLLATE "C") c;
 	PERFORM eventsource.append('segment-all', 'SegmentationRecalculated', jsonb_build_object('segmentCount', (SELECT count(*) FROM crm.segments s WHERE NOT s.is_dropped)));
 	RETURN n;
 END
