@@ -82,7 +82,8 @@ BEGIN
 			HINT = 'Whoever has it now says what becomes of it.';
 	ELSIF outcome = 'sent' AND status IN ('sent', 'delivered', 'bounced') THEN
 		-- Somebody has said the same meanwhile, without the job.
-		PERFORM eventsource.complete(job_id, jsonb_strip_nulls(jsonb_build_object('status', status, 'provider_message_id', details->>'id')), worker, attempt);
+		PERFORM eventsource.complete(job_id, jsonb_strip_nulls(jsonb_build_object('status', status, 'provider_message_id', details->>'id')),
+			worker, attempt);
 		RETURN 'done';
 	ELSIF status <> 'queued' THEN
 		RAISE object_not_in_prerequisite_state USING

@@ -13,7 +13,8 @@ BEGIN
 		 WHERE m.status = 'failed' AND eventsource.may_read_category('message')
 		 UNION ALL
 		-- Whose job was given up without a word: who had it was not heard of any more.
-		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.campaign_id, m.template_id, j.error_code, true, m.failures, m.queued_at, j.discarded_at
+		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.campaign_id, m.template_id, j.error_code, true,
+			   m.failures, m.queued_at, j.discarded_at
 		  FROM eventsource.dead_letters j
 		  JOIN crm.message m ON m.message_id = substr(j.stream, 9) COLLATE "default"
 		 WHERE j.queue IN ('crm_email', 'crm_sms', 'crm_push') AND j.error_code = 'LEASE_EXPIRED' AND starts_with(j.stream, 'message-')
