@@ -109,6 +109,12 @@ DECLARE
 	m record;
 	d record;
 BEGIN
+	-- Who may send jobs to the queue names no message: a message has the job that its event has made.
+	IF NOT EXISTS (SELECT FROM eventsource.jobs j
+					WHERE j.job_id = reason_not_to_send.job_id AND j.event_position IS NOT NULL AND j.stream = 'message-' || message_id) THEN
+		PERFORM eventsource.fail(job_id, 'BAD_REQUEST', NULL, NULL, worker, attempt);
+		RETURN 'no-message';
+	END IF;
 	SELECT * INTO m FROM crm.messages v WHERE v.message_id = reason_not_to_send.message_id;
 	SELECT * INTO d FROM crm.can_contact(m.customer_id, m.channel, m.message_class, m.topic, clock_timestamp(), m.message_id);
 	IF m.status <> 'queued' THEN

@@ -10,7 +10,7 @@ CREATE ROLE crm_attacks_stranger;
 CREATE SCHEMA crm AUTHORIZATION crm_attacks_stranger;
 SET client_min_messages = warning;
 CREATE EXTENSION eventsource_crm CASCADE;
-SELECT plan(69);
+SELECT plan(71);
 SELECT throws_ok('SELECT crm.install()', '42501', 'schema crm is not the extension''s alone', 'a schema of somebody else is not taken');
 ALTER SCHEMA crm OWNER TO postgres;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY);
@@ -151,10 +151,16 @@ BEGIN;
 SELECT is((SELECT count(*) FROM crm.claim_messages('email', 10) WHERE message_id = 'e1'), 1::bigint,
 	'who may only send jobs does not stop messages by one that is none');
 ROLLBACK;
+SELECT eventsource.enqueue('crm_email', '{"message_id": "e1"}', stream => 'message-e1', subject => 'customer-eve') AS copy \gset
+BEGIN;
+SELECT is((SELECT count(*) FROM crm.claim_messages('email', 10) WHERE message_id = 'e1'), 1::bigint, 'nor is a message lent twice by a copy of its job');
+SELECT is((SELECT state || ' ' || error_code FROM eventsource.jobs WHERE job_id = :copy), 'discarded BAD_REQUEST', 'which ends');
+ROLLBACK;
+SELECT eventsource.cancel_job(:copy) \g /dev/null
 SELECT count(*) FROM eventsource.claim('crm_email', 10, worker => 'relay') \g /dev/null
 SELECT is(crm.record_delivery(:junk, 'failed', 'BAD_REQUEST', worker => 'relay', attempt => 1), 'discarded',
 	'nor the relay: it ends as other jobs do');
-SELECT job_id AS job_e FROM eventsource.jobs WHERE stream = 'message-e1' \gset
+SELECT job_id AS job_e FROM eventsource.jobs WHERE stream = 'message-e1' AND job_id <> :copy \gset
 SET ROLE crm_attacks_app;
 SELECT crm.complete_message('e1') \g /dev/null
 RESET ROLE;
