@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$ROOT"
 
-max_columns=110 max_file=600 max_function=80
+max_columns=110 max_sql_columns=150 max_file=600 max_function=80
 bad=0
 
 complain() {
@@ -38,6 +38,13 @@ while read -r file; do
 done < <(find src relay sql/core sql/crm bench examples tools test Makefile .ci -name node_modules -prune -o -type f \
 	\( -name '*.[ch]' -o -name '*.sql' -o -name '*.p[lm]' -o -name '*.spec' -o -name Makefile -o -path '.ci/*' -o -name '*.mjs' \) -print \
 	2>/dev/null | sort)
+
+while read -r file; do
+	expand -t 4 "$file" | awk -v file="$file" -v max=$max_sql_columns '
+		# A text is one string, so that it can be searched for; it stands on a line of its own.
+		length($0) > max && $0 !~ /^ *E?\047([^\047]|\047\047)*\047[,;)]*$/ { print file ":" NR ": longer than " max " columns"; bad = 1 }
+		END { exit bad }' || bad=1
+done < <(find sql/core sql/crm -name '*.sql' | sort)
 
 # A name that begins with - is an option to every command.
 git ls-files 2>/dev/null | grep -E '(^|/)-' && complain "names that begin with -"
