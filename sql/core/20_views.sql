@@ -72,10 +72,12 @@ COMMENT ON COLUMN eventsource.events.subject IS 'Whom the event is about; the st
 COMMENT ON COLUMN eventsource.events.version IS 'Place in the stream: 1, 2, 3 ... In an INSERT: expected version of the stream + 1.';
 COMMENT ON COLUMN eventsource.events.type IS 'Event type: what happened; the trigger of a transition.';
 COMMENT ON COLUMN eventsource.events.schema_version IS 'Version of the type''s schema that data was written under, whatever it was upcast to.';
-COMMENT ON COLUMN eventsource.events.data IS 'Payload; personal fields masked for who may not see them; where upcasters are for its version, as they make it.';
+COMMENT ON COLUMN eventsource.events.data IS
+	'Payload; personal fields masked for who may not see them; where upcasters are for its version, as they make it.';
 COMMENT ON COLUMN eventsource.events.metadata IS 'correlation_id, causation_id and what the caller adds.';
 COMMENT ON COLUMN eventsource.events.actor IS 'Who did it, as the application says.';
-COMMENT ON COLUMN eventsource.events.recorded_by IS 'Database role of the session that appended, or that defined the handler that did; not to be forged.';
+COMMENT ON COLUMN eventsource.events.recorded_by IS
+	'Database role of the session that appended, or that defined the handler that did; not to be forged.';
 COMMENT ON COLUMN eventsource.events.reason IS 'Reason code: why.';
 COMMENT ON COLUMN eventsource.events.from_state IS 'State of the stream before the event; NULL without a state machine, or at its start.';
 COMMENT ON COLUMN eventsource.events.to_state IS 'State of the stream after the event; NULL without a state machine.';

@@ -63,7 +63,8 @@ COMMENT ON COLUMN eventsource.state_machine_transitions.version IS 'Its version.
 COMMENT ON COLUMN eventsource.state_machine_transitions.is_current IS 'True for the version in force.';
 COMMENT ON COLUMN eventsource.state_machine_transitions.from_state IS 'State before; NULL for the first event of a stream.';
 COMMENT ON COLUMN eventsource.state_machine_transitions.type IS 'Event type that triggers it.';
-COMMENT ON COLUMN eventsource.state_machine_transitions.candidate IS 'Candidates of one type are tried in this order; the first whose guards hold is taken.';
+COMMENT ON COLUMN eventsource.state_machine_transitions.candidate IS
+	'Candidates of one type are tried in this order; the first whose guards hold is taken.';
 COMMENT ON COLUMN eventsource.state_machine_transitions.to_state IS 'State after; the same where the event moves nothing.';
 COMMENT ON COLUMN eventsource.state_machine_transitions.is_root IS 'True if it is defined for every state at once.';
 COMMENT ON COLUMN eventsource.state_machine_transitions.reason IS 'required, optional or forbidden.';
@@ -91,7 +92,8 @@ COMMENT ON COLUMN eventsource.state_machine_timeouts.version IS 'Its version.';
 COMMENT ON COLUMN eventsource.state_machine_timeouts.is_current IS 'True for the version in force.';
 COMMENT ON COLUMN eventsource.state_machine_timeouts.state IS 'The state.';
 COMMENT ON COLUMN eventsource.state_machine_timeouts.after IS 'How long after it was entered, in UTC, on occurred_at.';
-COMMENT ON COLUMN eventsource.state_machine_timeouts.candidate IS 'Candidates of one timeout are tried in this order; the first whose guards hold is taken.';
+COMMENT ON COLUMN eventsource.state_machine_timeouts.candidate IS
+	'Candidates of one timeout are tried in this order; the first whose guards hold is taken.';
 COMMENT ON COLUMN eventsource.state_machine_timeouts.type IS 'Event type that is appended.';
 COMMENT ON COLUMN eventsource.state_machine_timeouts.reason IS 'Its reason code; NULL: none.';
 COMMENT ON COLUMN eventsource.state_machine_timeouts.guard IS 'Condition that must hold when it is due; NULL: none.';
@@ -270,8 +272,10 @@ COMMENT ON COLUMN eventsource.transitions.actor IS 'Who did it.';
 COMMENT ON COLUMN eventsource.transitions.kind IS 'forward or backward, as the machine says.';
 COMMENT ON COLUMN eventsource.transitions.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN eventsource.transitions.recorded_at IS 'When it was recorded.';
-COMMENT ON COLUMN eventsource.transitions.duration IS 'How long the previous state lasted, by occurred_at, never negative; NULL at the start, and after a synthetic event.';
-COMMENT ON COLUMN eventsource.transitions.is_synthetic IS 'True if made up from older data; such rows are here only while eventsource.include_synthetic is on.';
+COMMENT ON COLUMN eventsource.transitions.duration IS
+	'How long the previous state lasted, by occurred_at, never negative; NULL at the start, and after a synthetic event.';
+COMMENT ON COLUMN eventsource.transitions.is_synthetic IS
+	'True if made up from older data; such rows are here only while eventsource.include_synthetic is on.';
 
 CREATE VIEW eventsource.state_periods AS
 SELECT x.stream, x.category, x.key, x.state, x.visit, x.entered_at, x.exited_at, x.duration,
@@ -303,15 +307,18 @@ COMMENT ON COLUMN eventsource.state_periods.category IS 'Category of the stream.
 COMMENT ON COLUMN eventsource.state_periods.key IS 'Key of the stream within its category.';
 COMMENT ON COLUMN eventsource.state_periods.state IS 'The state.';
 COMMENT ON COLUMN eventsource.state_periods.visit IS 'Which visit of the stream to this state it is: 1, 2, 3 ...';
-COMMENT ON COLUMN eventsource.state_periods.entered_at IS 'When the state was entered: occurred_at, but never before the event that came before; NULL if that is not known.';
+COMMENT ON COLUMN eventsource.state_periods.entered_at IS
+	'When the state was entered: occurred_at, but never before the event that came before; NULL if that is not known.';
 COMMENT ON COLUMN eventsource.state_periods.exited_at IS 'When it was left; NULL while it lasts.';
 COMMENT ON COLUMN eventsource.state_periods.duration IS 'From entered_at to exited_at; NULL while it lasts.';
-COMMENT ON COLUMN eventsource.state_periods.arrival_path IS 'The way in: up to two states before, then this one, as in ''QUALIFIED > COMMITTED > QUALIFIED''; it begins with ''no history before'' where the stream does with a synthetic event.';
+COMMENT ON COLUMN eventsource.state_periods.arrival_path IS
+	'The way in: up to two states before, then this one, as in ''QUALIFIED > COMMITTED > QUALIFIED''; it begins with ''no history before'' where the stream does with a synthetic event.';
 COMMENT ON COLUMN eventsource.state_periods.arrival_type IS 'Event type that led in.';
 COMMENT ON COLUMN eventsource.state_periods.arrival_reason IS 'Its reason code.';
 COMMENT ON COLUMN eventsource.state_periods.entered_version IS 'Place of that event in the stream.';
 COMMENT ON COLUMN eventsource.state_periods.entered_position IS 'Place of that event in the log.';
-COMMENT ON COLUMN eventsource.state_periods.is_current IS 'True for the state in which the stream is now; of a stream that left its machine, none is.';
+COMMENT ON COLUMN eventsource.state_periods.is_current IS
+	'True for the state in which the stream is now; of a stream that left its machine, none is.';
 COMMENT ON COLUMN eventsource.state_periods.begins_synthetic IS 'True if the event that led in was made up from older data.';
 
 -- A state machine over any table.

@@ -48,7 +48,8 @@ SELECT v.type, v.category, v.version,
 COMMENT ON VIEW eventsource.event_type_versions IS
 	'Registered event types, one row per version.';
 COMMENT ON COLUMN eventsource.event_type_versions.type IS 'The event type.';
-COMMENT ON COLUMN eventsource.event_type_versions.category IS 'Category whose events are meant; NULL: all that have no registration of this type of their own.';
+COMMENT ON COLUMN eventsource.event_type_versions.category IS
+	'Category whose events are meant; NULL: all that have no registration of this type of their own.';
 COMMENT ON COLUMN eventsource.event_type_versions.version IS 'Version, as in the schema_version of events.';
 COMMENT ON COLUMN eventsource.event_type_versions.is_latest IS 'True for the version that events have which do not say theirs.';
 COMMENT ON COLUMN eventsource.event_type_versions.schema IS 'JSON Schema that data must match; NULL: any data.';
@@ -61,8 +62,10 @@ COMMENT ON COLUMN eventsource.event_type_versions.owner IS 'Role that registered
 COMMENT ON COLUMN eventsource.event_type_versions.registered_by IS 'Actor who registered it.';
 COMMENT ON COLUMN eventsource.event_type_versions.registered_at IS 'When it was registered, or said anew.';
 COMMENT ON COLUMN eventsource.event_type_versions.position IS 'Place of the definition in the log.';
-COMMENT ON COLUMN eventsource.event_type_versions.pii IS 'Personal fields of data: path -> what anonymizing makes of it; NULL: none were ever declared.';
-COMMENT ON COLUMN eventsource.event_type_versions.is_withdrawn IS 'True if the registration was withdrawn: these are the versions of stored events alone.';
+COMMENT ON COLUMN eventsource.event_type_versions.pii IS
+	'Personal fields of data: path -> what anonymizing makes of it; NULL: none were ever declared.';
+COMMENT ON COLUMN eventsource.event_type_versions.is_withdrawn IS
+	'True if the registration was withdrawn: these are the versions of stored events alone.';
 
 CREATE VIEW eventsource.event_types AS
 SELECT v.type, v.category, v.version, v.schema, v.compatibility, v.assert_formats, v.subject, v.description,
@@ -72,7 +75,8 @@ SELECT v.type, v.category, v.version, v.schema, v.compatibility, v.assert_format
 COMMENT ON VIEW eventsource.event_types IS
 	'Registered event types as they are now: the latest version of each.';
 COMMENT ON COLUMN eventsource.event_types.type IS 'The event type.';
-COMMENT ON COLUMN eventsource.event_types.category IS 'Category whose events are meant; NULL: all that have no registration of this type of their own.';
+COMMENT ON COLUMN eventsource.event_types.category IS
+	'Category whose events are meant; NULL: all that have no registration of this type of their own.';
 COMMENT ON COLUMN eventsource.event_types.version IS 'The latest version.';
 COMMENT ON COLUMN eventsource.event_types.schema IS 'JSON Schema that data must match; NULL: any data.';
 COMMENT ON COLUMN eventsource.event_types.compatibility IS 'With earlier versions, as it was asked for and checked when it was registered.';

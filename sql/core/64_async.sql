@@ -17,8 +17,10 @@ CREATE TABLE eventsource.projection_failure (
 	detail    text
 ) USING heap;
 
-COMMENT ON TABLE eventsource.projection_cursor IS 'Private: up to which position async projections and handlers have come. Read the views eventsource.projections and eventsource.handlers.';
-COMMENT ON TABLE eventsource.projection_failure IS 'Private: async projections and handlers that failed. Read the views eventsource.projections and eventsource.handlers.';
+COMMENT ON TABLE eventsource.projection_cursor IS
+	'Private: up to which position async projections and handlers have come. Read the views eventsource.projections and eventsource.handlers.';
+COMMENT ON TABLE eventsource.projection_failure IS
+	'Private: async projections and handlers that failed. Read the views eventsource.projections and eventsource.handlers.';
 
 SELECT pg_catalog.pg_extension_config_dump('eventsource.projection_cursor', '');
 SELECT pg_catalog.pg_extension_config_dump('eventsource.projection_failure', '');
@@ -82,11 +84,13 @@ COMMENT ON COLUMN eventsource.projections.rules IS 'Event type -> what it does t
 COMMENT ON COLUMN eventsource.projections.key IS 'Primary key column -> expression; NULL: event.key.';
 COMMENT ON COLUMN eventsource.projections.each IS 'Set-returning expression whose elements are "item"; NULL: none.';
 COMMENT ON COLUMN eventsource.projections.settings IS 'At which pace an async one follows: interval, max_batch, max_lag; NULL: the defaults.';
-COMMENT ON COLUMN eventsource.projections.position IS 'Up to which position an async one holds the fold of the events; NULL for an inline one, which holds all.';
+COMMENT ON COLUMN eventsource.projections.position IS
+	'Up to which position an async one holds the fold of the events; NULL for an inline one, which holds all.';
 COMMENT ON COLUMN eventsource.projections.lag IS 'Positions from there to the watermark.';
 COMMENT ON COLUMN eventsource.projections.lag_seconds IS 'For how long the first event after that position has been there; 0 if there is none.';
 COMMENT ON COLUMN eventsource.projections.max_lag_seconds IS 'The setting max_lag, in seconds.';
-COMMENT ON COLUMN eventsource.projections.status IS 'Of an async one: current; behind (lag_seconds is above max_lag_seconds); parked (it failed and stands still until resume_projection).';
+COMMENT ON COLUMN eventsource.projections.status IS
+	'Of an async one: current; behind (lag_seconds is above max_lag_seconds); parked (it failed and stands still until resume_projection).';
 COMMENT ON COLUMN eventsource.projections.failed_position IS 'Of a parked one: the event that it failed at; NULL: it could not even begin.';
 COMMENT ON COLUMN eventsource.projections.failed_at IS 'Of a parked one: when it failed.';
 COMMENT ON COLUMN eventsource.projections.sqlstate IS 'Of a parked one: SQLSTATE of the error.';
@@ -151,12 +155,14 @@ COMMENT ON COLUMN eventsource.handlers.settings IS 'interval, max_batch, max_lag
 COMMENT ON COLUMN eventsource.handlers.version IS 'Version of the definition; a dropped one counts too.';
 COMMENT ON COLUMN eventsource.handlers.owner IS 'Role that defined it, whose rights it has.';
 COMMENT ON COLUMN eventsource.handlers.defined_at IS 'When this version was defined.';
-COMMENT ON COLUMN eventsource.handlers.is_verifiable IS 'False: what a function does cannot be computed again to be compared, as a projection is by verify_projection.';
+COMMENT ON COLUMN eventsource.handlers.is_verifiable IS
+	'False: what a function does cannot be computed again to be compared, as a projection is by verify_projection.';
 COMMENT ON COLUMN eventsource.handlers.position IS 'All events up to here are dealt with.';
 COMMENT ON COLUMN eventsource.handlers.lag IS 'Positions from there to the watermark.';
 COMMENT ON COLUMN eventsource.handlers.lag_seconds IS 'For how long the first event after that position has been there; 0 if there is none.';
 COMMENT ON COLUMN eventsource.handlers.max_lag_seconds IS 'The setting max_lag, in seconds.';
-COMMENT ON COLUMN eventsource.handlers.status IS 'current; behind (lag_seconds is above max_lag_seconds); parked (it failed and stands still until resume_handler).';
+COMMENT ON COLUMN eventsource.handlers.status IS
+	'current; behind (lag_seconds is above max_lag_seconds); parked (it failed and stands still until resume_handler).';
 COMMENT ON COLUMN eventsource.handlers.failed_position IS 'Of a parked one: the event that it failed at; NULL: it could not even begin.';
 COMMENT ON COLUMN eventsource.handlers.failed_at IS 'Of a parked one: when it failed.';
 COMMENT ON COLUMN eventsource.handlers.sqlstate IS 'Of a parked one: SQLSTATE of the error.';

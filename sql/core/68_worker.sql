@@ -46,7 +46,8 @@ SELECT d.datname AS database, w.status, w.pid, w.started_at, w.last_pass_at, w.p
 COMMENT ON VIEW eventsource.workers IS
 	'Background workers, one row for each database that could have one: none if the library is not preloaded or eventsource.worker_enabled is off.';
 COMMENT ON COLUMN eventsource.workers.database IS 'Database.';
-COMMENT ON COLUMN eventsource.workers.status IS 'running; starting; waiting (it ended by itself, and is started anew after a while); held (a command on the whole database keeps it out); no extension.';
+COMMENT ON COLUMN eventsource.workers.status IS
+	'running; starting; waiting (it ended by itself, and is started anew after a while); held (a command on the whole database keeps it out); no extension.';
 COMMENT ON COLUMN eventsource.workers.pid IS 'Its process, as in pg_stat_activity; NULL if it does not run.';
 COMMENT ON COLUMN eventsource.workers.started_at IS 'When it was started last.';
 COMMENT ON COLUMN eventsource.workers.last_pass_at IS 'When it last went over all its duties.';

@@ -78,4 +78,5 @@ COMMENT ON COLUMN eventsource.snapshots.recorded_at IS 'When that event was reco
 COMMENT ON COLUMN eventsource.snapshots.occurred_at IS 'When it happened, but never before the events before it.';
 COMMENT ON COLUMN eventsource.snapshots.events IS 'How many events it stands for.';
 COMMENT ON COLUMN eventsource.snapshots.state IS 'State of the stream; NULL without a state machine.';
-COMMENT ON COLUMN eventsource.snapshots.row_data IS 'The row, without columns that are null, for who may read the table; NULL: there was none, or you may not.';
+COMMENT ON COLUMN eventsource.snapshots.row_data IS
+	'The row, without columns that are null, for who may read the table; NULL: there was none, or you may not.';

@@ -111,7 +111,8 @@ CREATE FUNCTION eventsource.into_values(agg eventsource.state_period[]) RETURNS 
 COMMENT ON FUNCTION eventsource.into_values(eventsource.state_period[]) IS
 	'How long each state held, by what state_agg gathered, until the last row: days of 24 hours, and a rest. One row per state, by name.';
 
-CREATE FUNCTION eventsource.interpolated_state_timeline(agg eventsource.state_period[], start_at timestamptz, period interval, prev eventsource.state_period[] DEFAULT NULL)
+CREATE FUNCTION eventsource.interpolated_state_timeline(agg eventsource.state_period[], start_at timestamptz, period interval,
+		prev eventsource.state_period[] DEFAULT NULL)
 	RETURNS TABLE (state text, start_time timestamptz, end_time timestamptz)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
 	BEGIN ATOMIC
@@ -129,7 +130,8 @@ CREATE FUNCTION eventsource.interpolated_state_timeline(agg eventsource.state_pe
 COMMENT ON FUNCTION eventsource.interpolated_state_timeline(eventsource.state_period[], timestamptz, interval, eventsource.state_period[]) IS
 	'What state_agg gathered, from start_at until before so long after that: states in order, with when each began and ended within. The last state holds to the end. prev: what was gathered of the time before, whose last state holds from start_at on.';
 
-CREATE FUNCTION eventsource.interpolated_state_periods(agg eventsource.state_period[], state text, start_at timestamptz, period interval, prev eventsource.state_period[] DEFAULT NULL)
+CREATE FUNCTION eventsource.interpolated_state_periods(agg eventsource.state_period[], state text, start_at timestamptz, period interval,
+		prev eventsource.state_period[] DEFAULT NULL)
 	RETURNS TABLE (start_time timestamptz, end_time timestamptz)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
 	BEGIN ATOMIC
@@ -139,7 +141,8 @@ CREATE FUNCTION eventsource.interpolated_state_periods(agg eventsource.state_per
 COMMENT ON FUNCTION eventsource.interpolated_state_periods(eventsource.state_period[], text, timestamptz, interval, eventsource.state_period[]) IS
 	'When a state held, as interpolated_state_timeline() tells it: one row per period.';
 
-CREATE FUNCTION eventsource.interpolated_duration_in(agg eventsource.state_period[], state text, start_at timestamptz, period interval, prev eventsource.state_period[] DEFAULT NULL)
+CREATE FUNCTION eventsource.interpolated_duration_in(agg eventsource.state_period[], state text, start_at timestamptz, period interval,
+		prev eventsource.state_period[] DEFAULT NULL)
 	RETURNS interval
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN (SELECT justify_hours(coalesce(sum(t.end_time - t.start_time), '0'))

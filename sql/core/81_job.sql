@@ -194,7 +194,8 @@ COMMENT ON VIEW eventsource.jobs IS
 	'Jobs: those of the queues that you work in, and of the categories that you read. Those alone who read everything, or work in the queue, see keys, payload, result and errors; of runs of reactions (queue $reaction) errors and reasons are shown to those of them alone who have the rights of who defined the reaction.';
 COMMENT ON COLUMN eventsource.jobs.job_id IS 'Id.';
 COMMENT ON COLUMN eventsource.jobs.queue IS 'Its queue; names that begin with $ are the database''s own.';
-COMMENT ON COLUMN eventsource.jobs.state IS 'scheduled, available, claimed; and, finished: done, discarded (given up), cancelled. One that is due is available, and so is one whose lease has ended, if it has attempts left.';
+COMMENT ON COLUMN eventsource.jobs.state IS
+	'scheduled, available, claimed; and, finished: done, discarded (given up), cancelled. One that is due is available, and so is one whose lease has ended, if it has attempts left.';
 COMMENT ON COLUMN eventsource.jobs.priority IS 'Higher ones come first.';
 COMMENT ON COLUMN eventsource.jobs.run_at IS 'It is not claimed before; null: a run that waits for the job of one of its steps.';
 COMMENT ON COLUMN eventsource.jobs.order_key IS 'Jobs with the same one are lent one at a time, in order; or null.';
@@ -269,7 +270,8 @@ BEGIN
 	redriven := 0;
 	passed_over := 0;
 	FOR job IN SELECT d.job_id FROM eventsource.dead_letters d
-				WHERE d.queue = redrive_all.queue AND coalesce(d.error_code = redrive_all.error_code, redrive_all.error_code IS NULL) ORDER BY d.job_id LOOP
+				WHERE d.queue = redrive_all.queue AND coalesce(d.error_code = redrive_all.error_code, redrive_all.error_code IS NULL)
+				ORDER BY d.job_id LOOP
 		EXIT WHEN redriven >= max_jobs;
 		BEGIN
 			PERFORM eventsource.redrive(job);
@@ -389,7 +391,8 @@ SELECT m.queue, m.scheduled, m.available, m.claimed, m.lost, m.done, m.discarded
 			   count(*) FILTER (WHERE j.state = 'cancelled') AS cancelled,
 			   count(*) FILTER (WHERE j.state = 'done' AND j.finished_at > n.at - interval '1 hour') AS done_last_hour,
 			   count(*) FILTER (WHERE j.state = 'discarded' AND j.finished_at > n.at - interval '1 hour') AS discarded_last_hour,
-			   coalesce(extract(epoch FROM n.at - min(j.run_at) FILTER (WHERE j.state IN ('scheduled', 'available') AND j.run_at <= n.at)), 0)::double precision AS wait_seconds
+			   coalesce(extract(epoch FROM n.at - min(j.run_at) FILTER (WHERE j.state IN ('scheduled', 'available') AND j.run_at <= n.at)),
+				0)::double precision AS wait_seconds
 		  FROM eventsource.job j, n
 		 GROUP BY j.queue, n.at) m
  WHERE eventsource.reads_everything() OR eventsource.may_work_in(m.queue);

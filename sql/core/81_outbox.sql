@@ -50,7 +50,8 @@ COMMENT ON COLUMN eventsource.outbox.id IS 'The event''s id: see event_id. To fi
 COMMENT ON COLUMN eventsource.outbox.aggregatetype IS 'Category of its stream.';
 COMMENT ON COLUMN eventsource.outbox.aggregateid IS 'Key of its stream: what stands after the category and a hyphen.';
 COMMENT ON COLUMN eventsource.outbox.type IS 'Event type.';
-COMMENT ON COLUMN eventsource.outbox.payload IS 'Its data; personal fields masked for who may not see them; as upcasters make it where there are some.';
+COMMENT ON COLUMN eventsource.outbox.payload IS
+	'Its data; personal fields masked for who may not see them; as upcasters make it where there are some.';
 COMMENT ON COLUMN eventsource.outbox.position IS 'Place in the log, growing, with gaps.';
 COMMENT ON COLUMN eventsource.outbox.stream IS 'Stream name: category-key.';
 COMMENT ON COLUMN eventsource.outbox.version IS 'Place in the stream: 1, 2, 3 ...';
@@ -119,7 +120,8 @@ COMMENT ON COLUMN eventsource.publications.position IS 'All events up to here ar
 COMMENT ON COLUMN eventsource.publications.lag IS 'Positions from there to the watermark.';
 COMMENT ON COLUMN eventsource.publications.lag_seconds IS 'For how long the first event after that position has been there; 0 if there is none.';
 COMMENT ON COLUMN eventsource.publications.max_lag_seconds IS 'Above this it is behind: 60 seconds.';
-COMMENT ON COLUMN eventsource.publications.status IS 'current; behind (lag_seconds is above max_lag_seconds); parked (it failed and stands still until start_publishing is called again).';
+COMMENT ON COLUMN eventsource.publications.status IS
+	'current; behind (lag_seconds is above max_lag_seconds); parked (it failed and stands still until start_publishing is called again).';
 COMMENT ON COLUMN eventsource.publications.failed_position IS 'Of a parked one: the event that it failed at; NULL: it could not even begin.';
 COMMENT ON COLUMN eventsource.publications.failed_at IS 'Of a parked one: when it failed.';
 COMMENT ON COLUMN eventsource.publications.sqlstate IS 'Of a parked one: SQLSTATE of the error.';

@@ -13,7 +13,8 @@ COMMENT ON FUNCTION eventsource.markdown(text) IS
 CREATE FUNCTION eventsource.markdown_code(value text, in_table boolean DEFAULT false) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 	RETURN (SELECT CASE WHEN in_table AND line ~ '\|' OR line !~ '\S' THEN '<code>' || coalesce((
-							SELECT string_agg(CASE c WHEN '&' THEN '&amp;' WHEN '<' THEN '&lt;' ELSE CASE WHEN c ~ '[][\\`*_~|!:@]' THEN '&#' || ascii(c) || ';' ELSE c END END, '' ORDER BY n)
+							SELECT string_agg(CASE c WHEN '&' THEN '&amp;' WHEN '<' THEN '&lt;'
+								ELSE CASE WHEN c ~ '[][\\`*_~|!:@]' THEN '&#' || ascii(c) || ';' ELSE c END END, '' ORDER BY n)
 							  FROM string_to_table(line, NULL) WITH ORDINALITY t (c, n)), '') || '</code>'
 						WHEN line ~ '`' THEN fence || ' ' || line || ' ' || fence
 						ELSE '`' || line || '`' END
@@ -104,7 +105,9 @@ BEGIN
 			path := seen || (part ->> '$ref');
 			RETURN QUERY SELECT * FROM eventsource.schema_fields(part, root, prefix || field || '.', depth + 1, path);
 			CONTINUE WHEN below #>> '{items,$ref}' = ANY (path);
-			RETURN QUERY SELECT * FROM eventsource.schema_fields(below -> 'items', root, prefix || field || '[].', depth + 1, path || (below #>> '{items,$ref}'));
+			RETURN QUERY SELECT *
+						   FROM eventsource.schema_fields(below -> 'items', root, prefix || field || '[].', depth + 1,
+							path || (below #>> '{items,$ref}'));
 		END LOOP;
 	END IF;
 	IF jsonb_typeof(s -> 'required') = 'array' THEN
@@ -150,7 +153,9 @@ BEGIN
 							  WHERE (f.value ->> '$ref' = ANY (path)) IS NOT TRUE), '{}')
 				|| coalesce((SELECT jsonb_object_agg(f.key, f.value)
 							   FROM jsonb_array_elements(CASE jsonb_typeof(s -> 'allOf') WHEN 'array' THEN s -> 'allOf' END) a
-							  CROSS JOIN LATERAL jsonb_each(CASE WHEN depth < 3 THEN nullif(eventsource.schema_sample(a || '{"type": "object"}', root, depth + 1, path), 'null') END) f), '{}');
+							  CROSS JOIN LATERAL jsonb_each(CASE
+								WHEN depth < 3 THEN nullif(eventsource.schema_sample(a || '{"type": "object"}', root, depth + 1, path),
+									'null') END) f), '{}');
 		WHEN 'array' THEN
 			RETURN CASE WHEN s ? 'items' THEN jsonb_build_array(eventsource.schema_sample(s -> 'items', root, depth + 1, path)) ELSE '[]' END;
 		WHEN 'integer', 'number' THEN
@@ -192,14 +197,20 @@ COMMENT ON FUNCTION eventsource.catalog_example(jsonb, jsonb) IS
 -- What the machine says of every state is one line, whatever states there are.
 CREATE FUNCTION eventsource.catalog_edges(edges jsonb) RETURNS text
 	LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-	RETURN (SELECT E'| From | To | Reason | Condition | Label |\n|---|---|---|---|---|\n' || string_agg(l.line, '' ORDER BY l.is_root, l.from_state COLLATE "C" NULLS FIRST, l.candidate) || E'\n'
+	RETURN (SELECT E'| From | To | Reason | Condition | Label |\n|---|---|---|---|---|\n'
+			  || string_agg(l.line, '' ORDER BY l.is_root, l.from_state COLLATE "C" NULLS FIRST, l.candidate) || E'\n'
 			  FROM (SELECT DISTINCT t.is_root, CASE WHEN NOT t.is_root THEN t.from_state END AS from_state, t.candidate,
-						   concat('| ', CASE WHEN t.is_root THEN '*(every' || CASE WHEN bool_and(t.is_root) OVER () THEN ' state)*' ELSE ' other state)*' END
+						   concat('| ',
+											 CASE WHEN t.is_root THEN '*(every'
+											 || CASE WHEN bool_and(t.is_root) OVER () THEN ' state)*' ELSE ' other state)*' END
 											 ELSE coalesce(eventsource.markdown_code(t.from_state, true), '*(first event)*') END,
 								  ' | ', CASE WHEN t.to_state = t.from_state THEN '*(stays)*' ELSE eventsource.markdown_code(t.to_state, true) END,
-								  ' | ', eventsource.markdown(t.reason), (SELECT ': ' || string_agg(eventsource.markdown_code(c, true), ', ' ORDER BY n) FROM unnest(t.reasons) WITH ORDINALITY u (c, n)),
+								  ' | ', eventsource.markdown(t.reason),
+								  (SELECT ': ' || string_agg(eventsource.markdown_code(c, true), ', ' ORDER BY n)
+									 FROM unnest(t.reasons) WITH ORDINALITY u (c, n)),
 								  ' | ', eventsource.markdown_code(t.guard, true), ' | ', eventsource.markdown(t.label), E' |\n') AS line
-					  FROM jsonb_to_recordset(edges) t (from_state text, to_state text, is_root boolean, reason text, reasons text[], guard text, label text, candidate integer)) l
+					  FROM jsonb_to_recordset(edges) t (from_state text, to_state text, is_root boolean, reason text, reasons text[], guard text,
+						label text, candidate integer)) l
 			HAVING count(*) > 0);
 COMMENT ON FUNCTION eventsource.catalog_edges(jsonb) IS
 	'Private, for event_catalog: the transitions of an event type, as a table.';
@@ -213,7 +224,8 @@ DECLARE
 	fields text := (SELECT string_agg(format(E'| %s | %s | %s | %s |\n', eventsource.markdown_code(f.name, true), f.type,
 								CASE WHEN f.is_required THEN 'yes' ELSE '' END, coalesce(eventsource.markdown(f.description), '')), '' ORDER BY n)
 					  FROM (SELECT x.name, coalesce(string_agg(DISTINCT x.type, ' and ') FILTER (WHERE x.type <> 'any'), 'any') AS type,
-								   bool_or(x.is_required) AS is_required, (array_agg(x.description ORDER BY x.n) FILTER (WHERE x.description IS NOT NULL))[1] AS description,
+								   bool_or(x.is_required) AS is_required,
+								   (array_agg(x.description ORDER BY x.n) FILTER (WHERE x.description IS NOT NULL))[1] AS description,
 								   min(x.n) AS n
 							  FROM (SELECT y.*, row_number() OVER () AS n FROM eventsource.schema_fields(schema, schema) y) x
 							 GROUP BY x.name) f);
@@ -222,13 +234,15 @@ BEGIN
 		eventsource.markdown(coalesce(now ->> 'description', schema ->> 'description')) || E'\n\n',
 		'Phase: ' || eventsource.markdown(now ->> 'phase') || E'\n\n',
 		(SELECT format(E'Version %s (%s; compatibility: %s).\n\n', now ->> 'version',
-					CASE count(*) WHEN 1 THEN 'the only one' ELSE 'of ' || string_agg(v.value ->> 'version', ', ' ORDER BY (v.value ->> 'version')::int) END,
+					CASE count(*) WHEN 1 THEN 'the only one'
+						ELSE 'of ' || string_agg(v.value ->> 'version', ', ' ORDER BY (v.value ->> 'version')::int) END,
 					now ->> 'compatibility')
 		   FROM jsonb_array_elements(versions) v HAVING count(*) > 0),
 		CASE WHEN (now ->> 'is_withdrawn')::boolean THEN E'Withdrawn: new events have no registration.\n\n' END,
 		'Subject: ' || eventsource.markdown_code(now ->> 'subject') || E'\n\n',
 		(SELECT E'Older events are read with other data:\n\n'
-				|| string_agg(format(E'- of version %s as of %s: %s\n', u.from_version, u.to_version, eventsource.markdown_code(u.expression)), '' ORDER BY u.from_version) || E'\n'
+				|| string_agg(format(E'- of version %s as of %s: %s\n', u.from_version, u.to_version, eventsource.markdown_code(u.expression)),
+					'' ORDER BY u.from_version) || E'\n'
 		   FROM jsonb_to_recordset(steps) u (from_version integer, to_version integer, expression text) HAVING count(*) > 0),
 		eventsource.catalog_edges(edges),
 		E'| Field | Type | Required | Description |\n|---|---|---|---|\n' || fields || E'\n',
@@ -241,7 +255,8 @@ COMMENT ON FUNCTION eventsource.catalog_type(text, text, jsonb, jsonb, jsonb, js
 CREATE FUNCTION eventsource.catalog_users(category text) RETURNS text
 	LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	RETURN (SELECT E'### Used by\n\n' || string_agg(u.line, E'\n' ORDER BY u.kind, u.name COLLATE "C") || E'\n\n'
-			  FROM (SELECT 1 AS kind, t.target::text AS name, '- table ' || eventsource.markdown_code(t.target::text) || ', whose changes are its events' AS line
+			  FROM (SELECT 1 AS kind, t.target::text AS name, '- table ' || eventsource.markdown_code(t.target::text)
+					  || ', whose changes are its events' AS line
 					  FROM eventsource.tracked_tables t WHERE t.category = catalog_users.category
 					UNION ALL
 					SELECT 2, p.name, format('- projection %s (%s): %s', eventsource.markdown_code(p.name), p.mode,
@@ -251,13 +266,17 @@ CREATE FUNCTION eventsource.catalog_users(category text) RETURNS text
 					SELECT 3, h.name, format('- handler %s: %s', eventsource.markdown_code(h.name), eventsource.markdown_code(h.handler))
 					  FROM eventsource.handlers h WHERE h.category IS NULL OR h.category @> ARRAY[catalog_users.category]
 					UNION ALL
-					SELECT 4, s.name, format('- subscription %s%s', eventsource.markdown_code(s.name), ' of events where ' || eventsource.markdown_code(s.filter))
+					SELECT 4, s.name,
+						   format('- subscription %s%s', eventsource.markdown_code(s.name), ' of events where '
+							|| eventsource.markdown_code(s.filter))
 					  FROM eventsource.subscriptions s WHERE s.category IS NULL OR s.category @> ARRAY[catalog_users.category]
 					UNION ALL
 					SELECT 5, c.to_category, format('- copy to category %s', eventsource.markdown_code(c.to_category))
 					  FROM eventsource.category_copies c WHERE c.from_category = catalog_users.category
 					UNION ALL
-					SELECT 6, p.prefix, format('- publication %s%s', eventsource.markdown_code(p.prefix), ' of events where ' || eventsource.markdown_code(p.filter))
+					SELECT 6, p.prefix,
+						   format('- publication %s%s', eventsource.markdown_code(p.prefix), ' of events where '
+							|| eventsource.markdown_code(p.filter))
 					  FROM eventsource.publications p WHERE p.category IS NULL OR p.category @> ARRAY[catalog_users.category]) u
 			HAVING count(*) > 0);
 COMMENT ON FUNCTION eventsource.catalog_users(text) IS
@@ -284,8 +303,10 @@ BEGIN
 		format(E'State machine %s, version %s', eventsource.markdown_code(machine.name), machine.version)
 			|| coalesce('; conditions see rows of ' || eventsource.markdown_code(declared.context), '') || E'.\n\n'
 			|| eventsource.markdown_block('mermaid', eventsource.state_machine_diagram(machine.name)),
-		(SELECT E'### Reasons\n\n| Code | Category | Label |\n|---|---|---|\n' || string_agg(format(E'| %s | %s | %s |\n', eventsource.markdown_code(r.code, true),
-					coalesce(eventsource.markdown(r.category), ''), coalesce(eventsource.markdown(r.label), '')), '' ORDER BY r.code COLLATE "C") || E'\n'
+		(SELECT E'### Reasons\n\n| Code | Category | Label |\n|---|---|---|\n'
+			|| string_agg(format(E'| %s | %s | %s |\n', eventsource.markdown_code(r.code, true),
+					coalesce(eventsource.markdown(r.category), ''), coalesce(eventsource.markdown(r.label), '')), '' ORDER BY r.code COLLATE "C")
+						|| E'\n'
 		   FROM eventsource.reason_codes r WHERE r.state_machine = declared.state_machine AND r.is_current HAVING count(*) > 0));
 	FOR each IN
 		SELECT x.type, v.own, v.general, row_number() OVER (ORDER BY x.type COLLATE "C") AS n
@@ -304,7 +325,8 @@ BEGIN
 				(SELECT jsonb_agg(s.value) FROM jsonb_array_elements(steps) s
 				  WHERE s.value ->> 'type' = each.type
 					AND CASE WHEN each.own IS NULL AND each.general IS NOT NULL THEN s.value ->> 'category' IS NULL
-							 ELSE s.value ->> 'category' = catalog_category.category END), edges -> each.type, latest -> (category || '-' || each.type)));
+							 ELSE s.value ->> 'category' = catalog_category.category END), edges -> each.type,
+								latest -> (category || '-' || each.type)));
 	END LOOP;
 	RETURN result || coalesce(eventsource.catalog_users(category), '');
 END

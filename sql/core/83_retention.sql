@@ -200,7 +200,8 @@ COMMENT ON COLUMN eventsource.segments.upper_bound IS 'First position it can no 
 COMMENT ON COLUMN eventsource.segments.table_name IS 'Its table in schema eventsource, named after the first position that it was made for.';
 COMMENT ON COLUMN eventsource.segments.bytes IS 'Size in bytes with indexes and TOAST.';
 COMMENT ON COLUMN eventsource.segments.is_attached IS 'True if it is part of the log.';
-COMMENT ON COLUMN eventsource.segments.state IS 'open; full (the watermark has passed it: nothing is written into it any more); archived (it was verified and summarised).';
+COMMENT ON COLUMN eventsource.segments.state IS
+	'open; full (the watermark has passed it: nothing is written into it any more); archived (it was verified and summarised).';
 COMMENT ON COLUMN eventsource.segments.archived_at IS 'When it was archived.';
 COMMENT ON COLUMN eventsource.segments.pruned_at IS 'When events were last taken out of it.';
 COMMENT ON COLUMN eventsource.segments.pruned_events IS 'How many events were, in all.';

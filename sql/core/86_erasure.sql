@@ -59,7 +59,8 @@ BEGIN
 	SELECT h.what INTO holder
 	  FROM (SELECT format('session %s', a.pid) AS what, age(a.backend_xmin) AS age FROM pg_stat_activity a
 		   WHERE a.pid <> pg_backend_pid() AND coalesce(a.datname = current_database(), true)
-			UNION ALL SELECT format('prepared transaction %L', p.gid), age(p.transaction) FROM pg_prepared_xacts p WHERE p.database = current_database()
+			UNION ALL SELECT format('prepared transaction %L', p.gid), age(p.transaction) FROM pg_prepared_xacts p
+					   WHERE p.database = current_database()
 			UNION ALL SELECT format('replication slot %L', r.slot_name), greatest(age(r.xmin), age(r.catalog_xmin)) FROM pg_replication_slots r) h
 	 WHERE h.age >= youngest
 	 ORDER BY h.age DESC LIMIT 1;
@@ -71,9 +72,13 @@ BEGIN
 	END IF;
 	-- Statistics first: ANALYZE would leave those of a table that is empty now, and
 	-- those of the log as a whole are not made with a segment's.
-	RETURN QUERY SELECT format('DELETE FROM pg_catalog.pg_statistic WHERE starelid IN (SELECT %1$L::regclass UNION ALL SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid = %1$L::regclass)', t.name)
+	RETURN QUERY SELECT format(
+		'DELETE FROM pg_catalog.pg_statistic WHERE starelid IN (SELECT %1$L::regclass UNION ALL SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid = %1$L::regclass)',
+		t.name)
 				   FROM (SELECT d.table_name AS name FROM eventsource.scrubs_due d UNION ALL SELECT 'eventsource.event') t ORDER BY t.name;
-	RETURN QUERY SELECT format('DELETE FROM pg_catalog.pg_statistic_ext_data WHERE stxoid IN (SELECT oid FROM pg_catalog.pg_statistic_ext WHERE stxrelid = %L::regclass)', d.table_name)
+	RETURN QUERY SELECT format(
+		'DELETE FROM pg_catalog.pg_statistic_ext_data WHERE stxoid IN (SELECT oid FROM pg_catalog.pg_statistic_ext WHERE stxrelid = %L::regclass)',
+		d.table_name)
 				   FROM eventsource.scrubs_due d ORDER BY d.table_name;
 	RETURN QUERY SELECT format('VACUUM (FULL, ANALYZE) %s', d.table_name) FROM eventsource.scrubs_due d ORDER BY d.table_name;
 	RETURN NEXT 'VACUUM (FULL) pg_catalog.pg_statistic';
@@ -161,11 +166,14 @@ SELECT e.position,
   LEFT JOIN eventsource.word r ON r.id = e.reason
   LEFT JOIN eventsource.word a ON a.id = e.actor
  WHERE s.name >= '$erasure-' AND s.name < '$erasure.' AND eventsource.may_read_categories(NULL);
-COMMENT ON VIEW eventsource.erasures IS 'What was recorded about erasures: events of the category $erasure, none of which holds personal data but the subject''s name.';
+COMMENT ON VIEW eventsource.erasures IS
+	'What was recorded about erasures: events of the category $erasure, none of which holds personal data but the subject''s name.';
 COMMENT ON COLUMN eventsource.erasures.position IS 'Position of the event.';
 COMMENT ON COLUMN eventsource.erasures.subject IS 'Whom it is about.';
-COMMENT ON COLUMN eventsource.erasures.type IS 'erasure_requested, erasure_closed, erasure_completed or erasure_reverted; erasure_part before a completion that one event could not hold.';
-COMMENT ON COLUMN eventsource.erasures.data IS 'Of a request: mode, deadline. Of one that was closed: mode, request (its position). Of a completion: mode, found (events about the subject), upto (the last one''s position), request (position of the one it meets), targets (name: how much was cleared).';
+COMMENT ON COLUMN eventsource.erasures.type IS
+	'erasure_requested, erasure_closed, erasure_completed or erasure_reverted; erasure_part before a completion that one event could not hold.';
+COMMENT ON COLUMN eventsource.erasures.data IS
+	'Of a request: mode, deadline. Of one that was closed: mode, request (its position). Of a completion: mode, found (events about the subject), upto (the last one''s position), request (position of the one it meets), targets (name: how much was cleared).';
 COMMENT ON COLUMN eventsource.erasures.reason IS 'Why.';
 COMMENT ON COLUMN eventsource.erasures.actor IS 'Who asked for it, or did it.';
 COMMENT ON COLUMN eventsource.erasures.recorded_at IS 'When.';

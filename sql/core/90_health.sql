@@ -190,7 +190,8 @@ DECLARE
 	sample record;
 BEGIN
 	FOR projection, definition, is_open IN
-		SELECT p.target, p.version, size > 0 AND eventsource.may_read_categories(NULL) AND p.keyed_by = 'stream' AND has_table_privilege(p.target, 'SELECT')
+		SELECT p.target, p.version, size > 0 AND eventsource.may_read_categories(NULL) AND p.keyed_by = 'stream'
+						 AND has_table_privilege(p.target, 'SELECT')
 						 AND NOT row_security_active(p.target)
 						 AND (SELECT k.key_type IS NOT NULL FROM eventsource.sample_key_type(p.target) k)
 		  FROM eventsource.projections p WHERE p.target IS NOT NULL LOOP
@@ -228,7 +229,10 @@ BEGIN
 		CASE WHEN differing > 0 THEN 'degraded' WHEN failed THEN 'unknown' ELSE 'healthy' END,
 		differing::numeric, 0::numeric,
 		concat_ws('; ', format('%s row(s) folded anew', looked_at), nullif(array_to_string(problems, '; '), ''),
-				  CASE WHEN left_out > 0 THEN format('%s projection(s) left out: not keyed by stream, not yours to read (or not all categories are), or with a key of somebody''s own type', left_out) END);
+				  CASE
+					WHEN left_out > 0 THEN format(
+						'%s projection(s) left out: not keyed by stream, not yours to read (or not all categories are), or with a key of somebody''s own type',
+					left_out) END);
 END
 $$;
 COMMENT ON FUNCTION eventsource.health_sample() IS
@@ -444,7 +448,8 @@ CREATE FUNCTION eventsource.health_definitions()
 	RETURNS TABLE ("check" text, status text, value numeric, threshold numeric, message text)
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 SELECT 'definitions', CASE WHEN count(*) > 0 THEN 'degraded' ELSE 'healthy' END, count(*)::numeric, 0::numeric,
-	   coalesce(string_agg(concat_ws(' ', d.kind, quote_ident(d.name)) || ': ' || d.problem, '; ' ORDER BY d.kind, d.name), 'all of them can be compiled')
+	   coalesce(string_agg(concat_ws(' ', d.kind, quote_ident(d.name)) || ': ' || d.problem, '; ' ORDER BY d.kind, d.name),
+		'all of them can be compiled')
   FROM eventsource.check_definitions() d
 $$;
 COMMENT ON FUNCTION eventsource.health_definitions() IS
@@ -458,7 +463,8 @@ DECLARE
 BEGIN
 	-- Loads the library, and with it the settings.
 	PERFORM eventsource.watermark();
-	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'definitions', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked', 'retention', 'erasure', 'jobs'] LOOP
+	FOREACH part IN ARRAY ARRAY['feed', 'segments', 'guards', 'definitions', 'sealing', 'worker', 'projections', 'sample', 'subscriptions', 'parked',
+		'retention', 'erasure', 'jobs'] LOOP
 		BEGIN
 			RETURN QUERY EXECUTE format('SELECT * FROM eventsource.health_%s()', part);
 		EXCEPTION WHEN OTHERS THEN

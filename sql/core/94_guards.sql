@@ -133,7 +133,8 @@ SELECT 'append-only table', m.name, m.relid IS NOT NULL AND NOT m.is_taken,
 	   CASE WHEN m.relid IS NULL THEN 'the table is gone'
 			WHEN m.is_taken THEN format('the table is %s, and what has its name now is not append-only', m.relid::regclass)
 			ELSE 'there is the table' END
-  FROM (SELECT m.name, m.relid, n.oid IS DISTINCT FROM m.relid AND n.oid NOT IN (SELECT o.tgrelid FROM placed o WHERE o.function = 'append_only_guard') AS is_taken
+  FROM (SELECT m.name, m.relid, n.oid IS DISTINCT FROM m.relid
+		   AND n.oid NOT IN (SELECT o.tgrelid FROM placed o WHERE o.function = 'append_only_guard') AS is_taken
 		  FROM made m LEFT JOIN pg_class n ON n.oid = to_regclass(m.name)) m
 UNION ALL
 SELECT 'trigger ' || quote_ident(o.tgname), o.tgrelid::regclass::text, o.tgenabled = 'A',
@@ -217,7 +218,8 @@ UNION ALL
 SELECT 'rights', format('%s for %s on %s', a.privilege_type,
 						CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, o.oid::regclass)
   FROM ours o CROSS JOIN LATERAL aclexplode(o.relacl) a
- WHERE a.grantee <> o.relowner AND (a.privilege_type <> 'SELECT' OR o.relname IN ('vault', 'snapshot')) AND NOT (o.relkind = 'v' AND a.privilege_type = 'INSERT')
+ WHERE a.grantee <> o.relowner AND (a.privilege_type <> 'SELECT' OR o.relname IN ('vault', 'snapshot'))
+   AND NOT (o.relkind = 'v' AND a.privilege_type = 'INSERT')
 UNION ALL
 SELECT 'rights', format('%s for %s on column %s of %s', x.privilege_type,
 						CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END, a.attname, o.oid::regclass)

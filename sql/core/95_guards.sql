@@ -8,8 +8,12 @@ BEGIN
 	FOR t IN SELECT c.relname FROM pg_catalog.pg_class c
 			  WHERE c.relnamespace = 'eventsource'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p') LOOP
 		own := CASE WHEN t IN ('job', 'alert') THEN '''own''' ELSE '' END;
-		EXECUTE format('CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.%I FOR EACH ROW EXECUTE FUNCTION eventsource.guard(%s)', t, own);
-		EXECUTE format('CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.%I FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard(%s)', t, own);
+		EXECUTE format(
+			'CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON eventsource.%I FOR EACH ROW EXECUTE FUNCTION eventsource.guard(%s)', t,
+			own);
+		EXECUTE format(
+			'CREATE TRIGGER guard_statement BEFORE UPDATE OR DELETE OR TRUNCATE ON eventsource.%I FOR EACH STATEMENT EXECUTE FUNCTION eventsource.guard(%s)',
+			t, own);
 		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_row', t);
 		EXECUTE format('ALTER TABLE eventsource.%I ENABLE ALWAYS TRIGGER guard_statement', t);
 	END LOOP;

@@ -58,7 +58,8 @@ DECLARE
 BEGIN
 	IF EXISTS (SELECT FROM eventsource.categories c
 				WHERE c.name = put_category.name AND c.strict
-				  AND (c.state_machine, c.context, c.subject) IS NOT DISTINCT FROM (put_category.state_machine, put_category.context, put_category.subject)) THEN
+				  AND (c.state_machine, c.context, c.subject) IS NOT DISTINCT FROM (put_category.state_machine, put_category.context,
+					put_category.subject)) THEN
 		RETURN 0;
 	END IF;
 	SELECT c.state_machine INTO other FROM eventsource.categories c
@@ -108,7 +109,8 @@ EXCEPTION WHEN unique_violation OR check_violation OR not_null_violation OR data
 		MESSAGE = format('table %s cannot be made of what was recorded', target),
 		DETAIL = SQLERRM || '.' || coalesce(context, '')
 			|| CASE WHEN target = 'crm.customer' THEN coalesce(' Customers with one address: ' || crm.shared_addresses() || '.', '') ELSE '' END,
-		HINT = 'Nothing was changed. Append events that put it right (another address: CustomerEmailUpdated), or erase who is there twice, and call install() again.';
+		HINT =
+			'Nothing was changed. Append events that put it right (another address: CustomerEmailUpdated), or erase who is there twice, and call install() again.';
 END
 $$;
 COMMENT ON FUNCTION crm.put_projection(text, text[], jsonb, jsonb) IS
@@ -181,7 +183,8 @@ $$;
 COMMENT ON FUNCTION crm.unreadable_rows(text, text) IS
 	'Private, for put_check(): rows of a table of definitions, a small one, that a condition does not hold for, by their first column; NULL: none.';
 
-CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jsonb, condition text DEFAULT NULL, key text DEFAULT NULL, settings jsonb DEFAULT NULL,
+CREATE FUNCTION crm.put_reaction(name text, category text, type text, action jsonb, condition text DEFAULT NULL, key text DEFAULT NULL,
+		settings jsonb DEFAULT NULL,
 		run_at text DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -360,11 +363,15 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 	BEGIN ATOMIC
 	VALUES
 		('first_contact_sla', 'interval'::regtype, '5 minutes', 'How soon after the intake a lead is to be contacted'),
-		('consent_term_marketing', 'interval', '2 years', 'How long a consent to marketing lasts unless the event says; install() puts it into effect for events that were appended by hand'),
-		('consent_term_analytics', 'interval', '2 years', 'How long a consent to analytics lasts unless the event says; install() puts it into effect for events that were appended by hand'),
-		('consent_term_essential', 'interval', '2 years', 'How long a consent to what is essential lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('consent_term_marketing', 'interval', '2 years',
+			'How long a consent to marketing lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('consent_term_analytics', 'interval', '2 years',
+			'How long a consent to analytics lasts unless the event says; install() puts it into effect for events that were appended by hand'),
+		('consent_term_essential', 'interval', '2 years',
+			'How long a consent to what is essential lasts unless the event says; install() puts it into effect for events that were appended by hand'),
 		('cart_abandoned_after', 'interval', '60 minutes', 'How long without a change until a cart is left alone; install() puts it into effect'),
-		('checkout_abandoned_after', 'interval', '60 minutes', 'How long without a step until a checkout is left alone; install() puts it into effect'),
+		('checkout_abandoned_after', 'interval', '60 minutes',
+			'How long without a step until a checkout is left alone; install() puts it into effect'),
 		('email_frequency', 'text', 'weekly', 'How often who has not said so is sent marketing by e-mail: daily, weekly or never'),
 		('quiet_hours', 'text', '', 'When no marketing by sms and push goes out, by the customer''s clock: 21:00-08:00, say; empty: never'),
 		('default_timezone', 'text', 'UTC', 'Time zone of who has not said so'),
@@ -372,21 +379,28 @@ CREATE FUNCTION crm.setting_defaults() RETURNS TABLE (name text, type regtype, d
 		('default_channels', 'text', 'email', 'Channels for who has not said anything of preferences, joined by commas'),
 		('payment_retries', 'numeric', '3', 'How often a payment that failed is tried again; install() puts it into effect'),
 		('payment_backoff', 'interval', '300 seconds', 'How long before the first retry of a payment; install() puts it into effect'),
-		('payment_backoff_factor', 'numeric', '1', 'Times how much longer before each further one: 1 is fixed, 2 doubles; install() puts it into effect'),
-		('refund_reasons_after_delivery', 'text', 'quality-issue,delivery-failed,other', 'Reasons for which what was delivered is paid back; install() puts it into effect'),
-		('delivery_term', 'interval', '5 days', 'How long after the payment an order is expected to arrive, as its confirmation says; install() puts it into effect'),
+		('payment_backoff_factor', 'numeric', '1',
+			'Times how much longer before each further one: 1 is fixed, 2 doubles; install() puts it into effect'),
+		('refund_reasons_after_delivery', 'text', 'quality-issue,delivery-failed,other',
+			'Reasons for which what was delivered is paid back; install() puts it into effect'),
+		('delivery_term', 'interval', '5 days',
+			'How long after the payment an order is expected to arrive, as its confirmation says; install() puts it into effect'),
 		('affinity_threshold', 'numeric', '0.7', 'Share of spending above which a category counts as an affinity'),
 		('campaign_retry', 'interval', '15 minutes', 'How often what is due in a campaign that rests is looked at'),
-		('intake_unknown_events', 'text', 'refuse', 'What becomes of events of others that have no counterpart here: refuse, or keep as CustomTracked'),
+		('intake_unknown_events', 'text', 'refuse',
+			'What becomes of events of others that have no counterpart here: refuse, or keep as CustomTracked'),
 		('graphql_comments', 'text', 'off', 'Whether comments of views tell pg_graphql their keys, on or off; install() puts it into effect'),
 		('session_gap', 'interval', '30 minutes', 'How long without an event ends a session'),
 		('verification_term', 'interval', '24 hours', 'How long a token that proves an e-mail address is good'),
 		('temperature_window', 'interval', '30 days', 'How long a signal of a lead counts for its temperature'),
 		('temperature_warm', 'numeric', '30', 'Score from which a lead is WARM'),
 		('temperature_hot', 'numeric', '70', 'Score from which a lead is HOT'),
-		('lead_no_response_after', 'interval', '21 days', 'How long a lead stays in CONTACTING until it is archived; install() puts it into effect, and so does a change of reason codes'),
-		('lead_attempts', 'numeric', '6', 'How many attempts to reach a lead there must be before that; install() puts it into effect, and so does a change of reason codes'),
-		('lead_no_progress_after', 'interval', '180 days', 'How long a lead stays in QUALIFIED until it is archived; install() puts it into effect, and so does a change of reason codes')
+		('lead_no_response_after', 'interval', '21 days',
+			'How long a lead stays in CONTACTING until it is archived; install() puts it into effect, and so does a change of reason codes'),
+		('lead_attempts', 'numeric', '6',
+			'How many attempts to reach a lead there must be before that; install() puts it into effect, and so does a change of reason codes'),
+		('lead_no_progress_after', 'interval', '180 days',
+			'How long a lead stays in QUALIFIED until it is archived; install() puts it into effect, and so does a change of reason codes')
 	 UNION ALL
 	SELECT 'signal_' || s.signal, 'numeric', s.points::text,
 		   'Points of the signal' || CASE s.signal WHEN 'replied' THEN '; of what the lead sends, too' ELSE '' END

@@ -80,7 +80,8 @@ CREATE FUNCTION crm.graphql_directive(name text) RETURNS text
 			  FROM pg_attribute a
 			  JOIN crm.view_keys() f ON f.key_columns = ARRAY[a.attname::text]
 			 WHERE a.attrelid = to_regclass(format('crm.%I', name)) AND a.attnum > 0 AND NOT a.attisdropped AND f.view_name <> name
-			   AND f.view_name IN ('campaign_runs', 'campaigns', 'carts', 'customers', 'integrations', 'leads', 'messages', 'orders', 'segments', 'sessions'))))
+			   AND f.view_name IN ('campaign_runs', 'campaigns', 'carts', 'customers', 'integrations', 'leads', 'messages', 'orders', 'segments',
+				'sessions'))))
 	  FROM crm.view_keys() k WHERE k.view_name = name
 $$;
 COMMENT ON FUNCTION crm.graphql_directive(text) IS
@@ -103,4 +104,5 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION crm.put_graphql_comments() IS 'Private, for install(): comments of views with or without their keys, as setting graphql_comments says.';
+COMMENT ON FUNCTION crm.put_graphql_comments() IS
+	'Private, for install(): comments of views with or without their keys, as setting graphql_comments says.';

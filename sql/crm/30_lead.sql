@@ -36,7 +36,8 @@ BEGIN
 		'create', jsonb_build_object(
 			'contact_form_submission', 'NEW',
 			'lead_imported', (SELECT jsonb_agg(jsonb_build_object('target', s.state,
-								'guard', jsonb_build_object('state_is_known', format('event.data->>''state'' = %L', s.state))) ORDER BY s.display_order)
+								'guard', jsonb_build_object('state_is_known', format('event.data->>''state'' = %L', s.state)))
+									ORDER BY s.display_order)
 								FROM crm.lead_states() s)),
 		'states', jsonb_build_object(
 			'NEW', jsonb_build_object('on', jsonb_build_object(
@@ -70,8 +71,10 @@ BEGIN
 			'lead_engaged', '{"reason": "forbidden"}'::jsonb,
 			'contact_info_updated', '{"reason": "forbidden"}'::jsonb,
 			'note_added', '{"reason": "forbidden"}'::jsonb,
-			'flag_set', takes->'flag_set' || jsonb_build_object('guard', jsonb_build_object('flag_is_not_set', 'NOT row.flags ? (event.data->>''flag'')')),
-			'flag_cleared', takes->'flag_cleared' || jsonb_build_object('guard', jsonb_build_object('flag_is_set', 'row.flags ? (event.data->>''flag'')')),
+			'flag_set', takes->'flag_set'
+				|| jsonb_build_object('guard', jsonb_build_object('flag_is_not_set', 'NOT row.flags ? (event.data->>''flag'')')),
+			'flag_cleared', takes->'flag_cleared'
+				|| jsonb_build_object('guard', jsonb_build_object('flag_is_set', 'row.flags ? (event.data->>''flag'')')),
 			'lead_assigned', takes->'lead_assigned' || jsonb_build_object(
 				'guard', jsonb_build_object('another_agent', 'event.data->>''agent_id'' IS DISTINCT FROM row.agent_id'),
 				'fill', jsonb_build_object('from_agent_id', 'row.agent_id'))),
@@ -194,7 +197,8 @@ BEGIN
 					source = event.data->>'source', property = event.data->>'property', intake_at = event.occurred_at $rule$),
 				('lead_imported', $rule$ name = event.data->>'name', email = event.data->>'email', phone = event.data->>'phone',
 					source = event.data->>'source', agent_id = event.data->>'agent_id', flags = coalesce(event.data->'flags', '{}'),
-					legacy_status = event.data->>'legacy_status', intake_at = (event.data->>'created_at')::timestamptz, is_backfilled = true, imported_at = event.recorded_at,
+					legacy_status = event.data->>'legacy_status', intake_at = (event.data->>'created_at')::timestamptz, is_backfilled = true,
+					imported_at = event.recorded_at,
 					assigned_at = CASE WHEN event.data->>'agent_id' IS NOT NULL THEN event.occurred_at END $rule$),
 				-- A field that is given as null is taken away, one that is not given stays.
 				('contact_info_updated', $rule$
@@ -207,7 +211,8 @@ BEGIN
 				('contact_received', $rule$ last_contact_at = event.occurred_at, last_response_at = event.occurred_at $rule$),
 				('lead_re_engaged', $rule$ contact_attempts = 0 $rule$),
 				('lead_assigned', $rule$ agent_id = event.data->>'agent_id', assigned_at = event.occurred_at $rule$),
-				('flag_set', $rule$ flags = row.flags || jsonb_build_object(event.data->>'flag', jsonb_build_object('version', event.version)) $rule$),
+				('flag_set',
+					$rule$ flags = row.flags || jsonb_build_object(event.data->>'flag', jsonb_build_object('version', event.version)) $rule$),
 				('flag_cleared', $rule$ flags = row.flags - (event.data->>'flag') $rule$)
 				) told (type, set)
 				 UNION ALL SELECT c.event_type, $rule$ demotions = row.demotions + 1 $rule$ FROM crm.lead_collapse_events() c) rule))

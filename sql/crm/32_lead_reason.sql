@@ -71,7 +71,8 @@ BEGIN
 			'lead_id', 'The lead.',
 			'state', 'State that it is in.',
 			'event_type', 'Event that will be recorded.',
-			'due_at', 'From when, by settings lead_no_response_after and lead_attempts in CONTACTING (whichever is later) and lead_no_progress_after in QUALIFIED, as they were at the last install(); a day has 24 hours. Of a lead from before the time counts from its import: what nobody recorded is no inactivity.',
+			'due_at',
+			'From when, by settings lead_no_response_after and lead_attempts in CONTACTING (whichever is later) and lead_no_progress_after in QUALIFIED, as they were at the last install(); a day has 24 hours. Of a lead from before the time counts from its import: what nobody recorded is no inactivity.',
 			'updated_at', 'When its last event happened.'), format($view$
 		SELECT l.lead_id, l.state, t.event_type,
 			   greatest((greatest(l.state_since, l.imported_at) AT TIME ZONE 'UTC' + t.term) AT TIME ZONE 'UTC', a.contacted_at) AS due_at,

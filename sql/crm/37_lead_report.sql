@@ -4,27 +4,43 @@
 CREATE FUNCTION crm.put_lead_reports() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM crm.put_view('pipeline_health', 'Where leads are now, and how they got there: a column of demoted leads is not one of fresh ones.', jsonb_build_object(
-			'state', 'State.', 'display_order', 'Its place on the board.', 'agent_id', 'Whose the leads are; NULL: nobody''s.', 'arrival_kind', 'How they got there; see lead_state_visits.',
-			'age_bucket', 'How long they have been there: 0-7 days, 8-30 days, 31-90 days or over 90 days.', 'age_order', 'Place of the bucket: 1, 2, 3, 4.',
-			'lead_count', 'How many leads.', 'oldest_entered_at', 'Since when the first of them is there.'), $view$
+	PERFORM crm.put_view('pipeline_health', 'Where leads are now, and how they got there: a column of demoted leads is not one of fresh ones.',
+		jsonb_build_object(
+			'state', 'State.',
+			'display_order', 'Its place on the board.',
+			'agent_id', 'Whose the leads are; NULL: nobody''s.',
+			'arrival_kind', 'How they got there; see lead_state_visits.',
+			'age_bucket', 'How long they have been there: 0-7 days, 8-30 days, 31-90 days or over 90 days.',
+			'age_order', 'Place of the bucket: 1, 2, 3, 4.',
+			'lead_count', 'How many leads.',
+			'oldest_entered_at', 'Since when the first of them is there.'), $view$
 		SELECT v.state, s.display_order, v.agent_id, v.arrival_kind,
 			   (ARRAY['0-7 days', '8-30 days', '31-90 days', 'over 90 days'])[b.age_order] AS age_bucket, b.age_order,
 			   count(*) AS lead_count, min(v.entered_at) AS oldest_entered_at
 		  FROM crm.lead_state_visits v
 		  JOIN crm.lead_states() s ON s.state = v.state
-		 CROSS JOIN LATERAL (SELECT CASE WHEN v.duration <= '7 days' THEN 1 WHEN v.duration <= '30 days' THEN 2 WHEN v.duration <= '90 days' THEN 3 ELSE 4 END) b (age_order)
+		 CROSS JOIN LATERAL (SELECT CASE WHEN v.duration <= '7 days' THEN 1 WHEN v.duration <= '30 days' THEN 2 WHEN v.duration <= '90 days' THEN 3
+			ELSE 4 END) b (age_order)
 		 WHERE v.is_current
 		 GROUP BY v.state, s.display_order, v.agent_id, v.arrival_kind, b.age_order $view$);
 
 	PERFORM crm.put_view('board_columns', 'Columns of the board, one row each; empty ones, too.', jsonb_build_object(
-			'state', 'State: the column.', 'display_order', 'Its place on the board: 1, 2 ...', 'description', 'What it means.', 'lead_count', 'How many leads are there now.',
-			'unassigned_count', 'Of these, nobody''s.', 'hot_count', 'Of these, HOT.', 'restricted_count', 'Of these, with a flag that is set.', 'sla_breached_count', 'Of these, contacted too late, or not yet and too late now.',
-			'demoted_count', 'Of these, there because a deal fell through.', 'reengaged_count', 'Of these, back from the archive.', 'oldest_entered_at', 'Since when the first of them is there; NULL: there is none.'), $view$
+			'state', 'State: the column.',
+			'display_order', 'Its place on the board: 1, 2 ...',
+			'description', 'What it means.',
+			'lead_count', 'How many leads are there now.',
+			'unassigned_count', 'Of these, nobody''s.',
+			'hot_count', 'Of these, HOT.',
+			'restricted_count', 'Of these, with a flag that is set.',
+			'sla_breached_count', 'Of these, contacted too late, or not yet and too late now.',
+			'demoted_count', 'Of these, there because a deal fell through.',
+			'reengaged_count', 'Of these, back from the archive.',
+			'oldest_entered_at', 'Since when the first of them is there; NULL: there is none.'), $view$
 		SELECT s.state, s.display_order, s.description, count(b.lead_id) AS lead_count,
 			   count(b.lead_id) FILTER (WHERE b.agent_id IS NULL) AS unassigned_count, count(*) FILTER (WHERE b.temperature = 'HOT') AS hot_count,
 			   count(b.flags) AS restricted_count, count(*) FILTER (WHERE b.sla_status = 'breached') AS sla_breached_count,
-			   count(*) FILTER (WHERE b.arrival_kind = 'demoted') AS demoted_count, count(*) FILTER (WHERE b.arrival_kind = 'reengaged') AS reengaged_count,
+			   count(*) FILTER (WHERE b.arrival_kind = 'demoted') AS demoted_count,
+			   count(*) FILTER (WHERE b.arrival_kind = 'reengaged') AS reengaged_count,
 			   min(b.state_since) AS oldest_entered_at
 		  FROM crm.lead_states() s
 		  LEFT JOIN crm.board b ON b.state = s.state
@@ -42,9 +58,17 @@ BEGIN
 		HAVING count(*) > 1 $view$);
 
 	PERFORM crm.put_view('deal_collapse_events', 'Deals that fell through, one row each.', jsonb_build_object(
-			'lead_id', 'The lead.', 'version', 'Version of the event.', 'agent_id', 'Whose the lead was then, as the database knew; NULL: nobody''s.',
-			'collapsed_at', 'When.', 'quarter_start', 'First day of the quarter.', 'quarter', 'The quarter in words.', 'stage', 'before_contract or after_contract.',
-			'event_type', 'deal_collapsed or contract_voided: the trigger.', 'reason', 'The cause, as a code.', 'reason_category', 'What it counts as.', 'reason_label', 'The cause in words.',
+			'lead_id', 'The lead.',
+			'version', 'Version of the event.',
+			'agent_id', 'Whose the lead was then, as the database knew; NULL: nobody''s.',
+			'collapsed_at', 'When.',
+			'quarter_start', 'First day of the quarter.',
+			'quarter', 'The quarter in words.',
+			'stage', 'before_contract or after_contract.',
+			'event_type', 'deal_collapsed or contract_voided: the trigger.',
+			'reason', 'The cause, as a code.',
+			'reason_category', 'What it counts as.',
+			'reason_label', 'The cause in words.',
 			'deal_duration', 'How long the state before had lasted.'), $view$
 		SELECT v.lead_id, v.version, v.agent_id, v.entered_at AS collapsed_at, q.start AS quarter_start, to_char(q.start, 'YYYY "Q"Q') AS quarter,
 			   k.stage,
@@ -56,18 +80,31 @@ BEGIN
 		 WHERE NOT v.is_synthetic AND eventsource.may_read_category('lead') $view$);
 
 	PERFORM crm.put_view('deal_collapses', 'Deals that fell through, by agent, quarter and reason.', jsonb_build_object(
-			'agent_id', 'Whose the leads were; NULL: nobody''s.', 'quarter_start', 'First day of the quarter.', 'quarter', 'The quarter in words.', 'reason', 'The cause, as a code.',
-			'reason_category', 'What it counts as.', 'reason_label', 'The cause in words.', 'collapse_count', 'How many fell through.',
-			'before_contract_count', 'Of these, before a contract.', 'after_contract_count', 'Of these, after it.'), $view$
+			'agent_id', 'Whose the leads were; NULL: nobody''s.',
+			'quarter_start', 'First day of the quarter.',
+			'quarter', 'The quarter in words.',
+			'reason', 'The cause, as a code.',
+			'reason_category', 'What it counts as.',
+			'reason_label', 'The cause in words.',
+			'collapse_count', 'How many fell through.',
+			'before_contract_count', 'Of these, before a contract.',
+			'after_contract_count', 'Of these, after it.'), $view$
 		SELECT c.agent_id, c.quarter_start, c.quarter, c.reason, c.reason_category, c.reason_label, count(*) AS collapse_count,
-			   count(*) FILTER (WHERE c.stage = 'before_contract') AS before_contract_count, count(*) FILTER (WHERE c.stage = 'after_contract') AS after_contract_count
+			   count(*) FILTER (WHERE c.stage = 'before_contract') AS before_contract_count,
+			   count(*) FILTER (WHERE c.stage = 'after_contract') AS after_contract_count
 		  FROM crm.deal_collapse_events c
 		 GROUP BY c.agent_id, c.quarter_start, c.quarter, c.reason, c.reason_category, c.reason_label $view$);
 
-	PERFORM crm.put_view('collapse_stage_rates', 'How often deals fall through at either stage: of those that entered it in a quarter.', jsonb_build_object(
-			'stage', 'before_contract: the buyer''s agreement is signed; after_contract: the contract is.', 'state', 'COMMITTED or IN_CONTRACT.',
-			'quarter_start', 'First day of the quarter in which they entered.', 'quarter', 'The quarter in words.', 'entered_count', 'How many entered.',
-			'collapsed_count', 'How many of these fell through, whenever.', 'advanced_count', 'How many went on.', 'open_count', 'How many are still there.',
+	PERFORM crm.put_view('collapse_stage_rates', 'How often deals fall through at either stage: of those that entered it in a quarter.',
+		jsonb_build_object(
+			'stage', 'before_contract: the buyer''s agreement is signed; after_contract: the contract is.',
+			'state', 'COMMITTED or IN_CONTRACT.',
+			'quarter_start', 'First day of the quarter in which they entered.',
+			'quarter', 'The quarter in words.',
+			'entered_count', 'How many entered.',
+			'collapsed_count', 'How many of these fell through, whenever.',
+			'advanced_count', 'How many went on.',
+			'open_count', 'How many are still there.',
 			'collapse_rate', 'Fell through of all that entered: 0 to 1.'), $view$
 		SELECT k.stage, v.state,
 			   q.start AS quarter_start, to_char(q.start, 'YYYY "Q"Q') AS quarter, count(*) AS entered_count,
@@ -82,11 +119,14 @@ BEGIN
 		 GROUP BY k.stage, v.state, q.start $view$);
 
 	PERFORM crm.put_view('lead_metrics', 'Leads by day, for dashboards of time series.', jsonb_build_object(
-			'time', 'Start of the day.', 'metric', 'leads_created, first_contacts_breached, deals_collapsed, deals_closed or leads_archived.', 'value', 'How many that day.'), $view$
+			'time', 'Start of the day.',
+			'metric', 'leads_created, first_contacts_breached, deals_collapsed, deals_closed or leads_archived.',
+			'value', 'How many that day.'), $view$
 		SELECT date_trunc('day', m.at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS time, m.metric, count(*)::numeric AS value
 		  FROM (SELECT l.intake_at, 'leads_created' FROM crm.lead l WHERE NOT l.is_backfilled
 				 UNION ALL SELECT c.intake_at, 'first_contacts_breached' FROM crm.sla_first_contacts c WHERE c.is_breached
-				 UNION ALL SELECT v.entered_at, CASE WHEN v.state = 'CLOSED' THEN 'deals_closed' WHEN v.state = 'ARCHIVED' THEN 'leads_archived' ELSE 'deals_collapsed' END
+				 UNION ALL SELECT v.entered_at, CASE WHEN v.state = 'CLOSED' THEN 'deals_closed' WHEN v.state = 'ARCHIVED' THEN 'leads_archived'
+							 ELSE 'deals_collapsed' END
 							 FROM crm.lead_visit v
 							WHERE NOT v.is_synthetic AND (v.state IN ('CLOSED', 'ARCHIVED')
 								OR v.event_type IN (SELECT k.event_type FROM crm.lead_collapse_events() k))) m (at, metric)

@@ -128,7 +128,8 @@ BEGIN
 				'created_at', crm.json_time(created_at), 'agent_id', agent_id, 'name', name, 'email', email,
 				'phone', phone, 'source', source, 'legacy_status', legacy_status,
 				'flags', (SELECT jsonb_object_agg(f.flag, '{}'::jsonb) FROM unnest(flags) f (flag)))),
-			actor => 'system:backfill', metadata => '{"import": true}', occurred_at => greatest(changed_at, created_at), idempotency_key => 'backfill');
+			actor => 'system:backfill', metadata => '{"import": true}', occurred_at => greatest(changed_at, created_at),
+			idempotency_key => 'backfill');
 	RETURN true;
 END
 $$;

@@ -37,7 +37,8 @@ COMMENT ON FUNCTION crm.quiet_until(timestamptz, text) IS
 	'Until when it is quiet for somebody in a time zone (NULL: setting default_timezone), by setting quiet_hours; NULL: it is not.';
 
 -- In plpgsql, which keeps its plan: to plan this takes ten times as long as to do it.
-CREATE FUNCTION crm.can_contact(customer_id text, channel text, message_class text DEFAULT 'marketing', topic text DEFAULT NULL, at timestamptz DEFAULT now(),
+CREATE FUNCTION crm.can_contact(customer_id text, channel text, message_class text DEFAULT 'marketing', topic text DEFAULT NULL,
+		at timestamptz DEFAULT now(),
 		message_id text DEFAULT NULL) RETURNS TABLE (allowed boolean, reason text, reasons text, decision jsonb)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -47,7 +48,8 @@ BEGIN
 		SELECT a.customer_id, r.is_allowed, r.is_consent_needed, r.is_optional, r.needs_preference, r.is_topic_needed, r.is_capped,
 			   c.status, c.is_email_deliverable, c.phone IS NOT NULL AS has_phone, c.paused_channels,
 			   p.timezone, p.email_frequency, coalesce(p.email_frequency, f.value) AS frequency, p.push_categories, p.is_sms_for_promotions,
-			   CASE a.channel WHEN 'email' THEN p.is_email_enabled WHEN 'sms' THEN p.is_sms_enabled WHEN 'push' THEN p.is_push_enabled END AS is_enabled,
+			   CASE a.channel WHEN 'email' THEN p.is_email_enabled WHEN 'sms' THEN p.is_sms_enabled
+				WHEN 'push' THEN p.is_push_enabled END AS is_enabled,
 			   CASE WHEN r.is_consent_needed THEN crm.has_consent(a.customer_id, 'marketing', a.channel, a.at) END AS has_consent,
 			   CASE WHEN r.is_capped THEN (
 					SELECT string_agg(cap.cap_id, ' > ' ORDER BY cap.cap_id)
@@ -56,7 +58,8 @@ BEGIN
 					   AND (cap.frequency IS NULL OR cap.frequency = coalesce(p.email_frequency, f.value))
 					   AND cap.max_messages <= (
 						SELECT count(*) FROM crm.messages m JOIN crm.channel_rules mr ON mr.channel = m.channel AND mr.message_class = m.message_class
-						 WHERE m.customer_id = a.customer_id AND m.channel = cap.channel AND (cap.message_class IS NULL OR m.message_class = cap.message_class) AND mr.is_capped
+						 WHERE m.customer_id = a.customer_id AND m.channel = cap.channel
+						   AND (cap.message_class IS NULL OR m.message_class = cap.message_class) AND mr.is_capped
 						   AND m.message_id IS DISTINCT FROM a.message_id AND coalesce(m.sent_at, m.queued_at) <= a.at
 						   -- What waits will go out, however long it has waited.
 						   AND (m.status = 'queued' OR m.sent_at > coalesce(a.at - cap.period, '-infinity')))) END AS caps
@@ -68,7 +71,8 @@ BEGIN
 	)
 	SELECT count(x.reason) = 0, (array_agg(x.reason ORDER BY x.n) FILTER (WHERE x.reason IS NOT NULL))[1], string_agg(x.reason, ' > ' ORDER BY x.n),
 		   jsonb_strip_nulls(jsonb_build_object('at', crm.json_time(at), 'channel', channel, 'class', message_class, 'topic', topic,
-				'status', max(f.status), 'consent', bool_or(f.has_consent), 'frequency', CASE WHEN bool_or(f.is_capped) AND channel = 'email' THEN max(f.frequency) END,
+				'status', max(f.status), 'consent', bool_or(f.has_consent),
+				'frequency', CASE WHEN bool_or(f.is_capped) AND channel = 'email' THEN max(f.frequency) END,
 				'caps', max(f.caps), 'refused', string_agg(x.reason, ' > ' ORDER BY x.n)))
 	  FROM found f
 	 CROSS JOIN LATERAL (VALUES
@@ -84,7 +88,8 @@ BEGIN
 		(10, 'campaigns-paused', message_class <> 'transactional' AND position(channel IN coalesce(f.paused_channels, '')) > 0),
 		(11, 'preference', f.needs_preference = 'smsForPromotions' AND f.is_sms_for_promotions IS DISTINCT FROM true
 			OR f.needs_preference <> 'smsForPromotions'),
-		(12, 'topic-not-wanted', f.is_topic_needed AND NOT EXISTS (SELECT FROM crm.push_topics t WHERE t.customer_id = f.customer_id AND t.topic = can_contact.topic)),
+		(12, 'topic-not-wanted', f.is_topic_needed
+			AND NOT EXISTS (SELECT FROM crm.push_topics t WHERE t.customer_id = f.customer_id AND t.topic = can_contact.topic)),
 		(13, 'frequency-never', f.is_capped AND channel = 'email' AND f.frequency = 'never'),
 		(14, 'frequency-cap', f.caps IS NOT NULL AND NOT (channel = 'email' AND f.frequency = 'never')),
 		(15, 'quiet-hours', message_class <> 'transactional' AND channel <> 'email' AND crm.quiet_until(at, f.timezone) IS NOT NULL)
@@ -101,7 +106,8 @@ CREATE FUNCTION crm.choose_channels(customer_id text, message_class text DEFAULT
 	SELECT k.channel, k.n, d.allowed AND s.is_considered, CASE WHEN s.is_considered THEN d.reason ELSE coalesce(d.reason, 'not-a-default') END,
 		   nullif(concat_ws(' > ', d.reasons, CASE WHEN NOT s.is_considered THEN 'not-a-default' END), '')
 	  FROM (VALUES ('email', 1), ('sms', 2), ('push', 3)) k (channel, n)
-	 CROSS JOIN LATERAL crm.can_contact(choose_channels.customer_id, k.channel, choose_channels.message_class, choose_channels.topic, choose_channels.at) d
+	 CROSS JOIN LATERAL crm.can_contact(choose_channels.customer_id, k.channel, choose_channels.message_class, choose_channels.topic,
+		choose_channels.at) d
 	  JOIN crm.settings defaults ON defaults.setting_name = 'default_channels'
 	 CROSS JOIN LATERAL (
 		SELECT k.channel = ANY (string_to_array(replace(defaults.value, ' ', ''), ','))
@@ -127,8 +133,10 @@ $$;
 COMMENT ON FUNCTION crm.set_channel_rule(text, text, jsonb) IS
 	'Changes what a channel may be used for: isAllowed, needsConsent, canBeDisabled, needsPreference, needsTopic, isCapped; see the view channel_rules. What is not given is as it was by default. It is an event. Errors: ZE007 unknown channel, class or member, 22023 unknown preference.';
 
-CREATE FUNCTION crm.set_frequency_cap(cap_id text, channel text, max_messages integer, period interval DEFAULT NULL, frequency text DEFAULT NULL, message_class text DEFAULT NULL) RETURNS void
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres SET datestyle = 'ISO, MDY' SET extra_float_digits = 1 AS $$
+CREATE FUNCTION crm.set_frequency_cap(cap_id text, channel text, max_messages integer, period interval DEFAULT NULL, frequency text DEFAULT NULL,
+		message_class text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres SET datestyle = 'ISO, MDY'
+		SET extra_float_digits = 1 AS $$
 BEGIN
 	IF period <= '0' THEN
 		RAISE invalid_parameter_value USING
@@ -137,7 +145,8 @@ BEGIN
 			HINT = 'NULL means ever.';
 	END IF;
 	PERFORM eventsource.append('crm_rule-cap:' || cap_id, 'FrequencyCapChanged',
-							   jsonb_build_object('channel', channel, 'messageClass', message_class, 'frequency', frequency, 'window', period, 'max', max_messages));
+							   jsonb_build_object('channel', channel, 'messageClass', message_class, 'frequency', frequency, 'window', period,
+								'max', max_messages));
 END
 $$;
 COMMENT ON FUNCTION crm.set_frequency_cap(text, text, integer, interval, text, text) IS

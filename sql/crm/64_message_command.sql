@@ -33,8 +33,10 @@ END
 $$;
 COMMENT ON FUNCTION crm.expect_job(text, bigint) IS 'Private, for commands: a job is the one that sends this message. Errors: 55000.';
 
-CREATE FUNCTION crm.send_message(customer_id text, channel text, template_id text DEFAULT NULL, message_class text DEFAULT 'marketing', topic text DEFAULT NULL,
-		campaign_id text DEFAULT NULL, message_id text DEFAULT NULL, actor text DEFAULT NULL, content jsonb DEFAULT NULL, OUT id text, OUT is_queued boolean, OUT skip_reason text) RETURNS record
+CREATE FUNCTION crm.send_message(customer_id text, channel text, template_id text DEFAULT NULL, message_class text DEFAULT 'marketing',
+		topic text DEFAULT NULL,
+		campaign_id text DEFAULT NULL, message_id text DEFAULT NULL, actor text DEFAULT NULL, content jsonb DEFAULT NULL, OUT id text,
+		OUT is_queued boolean, OUT skip_reason text) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d record;
@@ -62,7 +64,8 @@ BEGIN
 	skip_reason := CASE WHEN NOT is_queued THEN d.reason END;
 	PERFORM eventsource.append('message-' || id, CASE WHEN is_queued THEN 'MessageQueued' ELSE 'MessageSkipped' END,
 		jsonb_strip_nulls(jsonb_build_object('customerId', customer_id, 'channel', channel, 'messageClass', message_class, 'topic', topic,
-			'campaignId', campaign_id, 'templateId', template_id, 'content', nullif(content, '{}'), 'reason', skip_reason)) || jsonb_build_object('decision', d.decision),
+			'campaignId', campaign_id, 'templateId', template_id, 'content', nullif(content, '{}'), 'reason', skip_reason))
+				|| jsonb_build_object('decision', d.decision),
 		actor => actor, occurred_at => clock_timestamp());
 END
 $$;
@@ -76,7 +79,8 @@ CREATE FUNCTION crm.skip_message(message_id text, reason text, decision jsonb) R
 	  FROM crm.messages m
 	 WHERE m.message_id = skip_message.message_id
 $$;
-COMMENT ON FUNCTION crm.skip_message(text, text, jsonb) IS 'Private, for commands: says that a message which was queued is not sent. Its job is cancelled by a reaction.';
+COMMENT ON FUNCTION crm.skip_message(text, text, jsonb) IS
+	'Private, for commands: says that a message which was queued is not sent. Its job is cancelled by a reaction.';
 
 CREATE FUNCTION crm.recheck_messages(customer_id text) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -129,7 +133,8 @@ BEGIN
 		IF eventsource.fail(job_id, 'QUIET_HOURS', NULL, (
 				SELECT crm.quiet_until(clock_timestamp(), max(p.timezone)) FROM crm.preferences p
 				 WHERE p.customer_id = m.customer_id), worker, attempt) = 'discarded' THEN
-			PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
+			PERFORM eventsource.append('message-' || message_id, 'MessageFailed',
+				jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
 					'errorType', 'QUIET_HOURS', 'retryable', false, 'attempt', attempt), occurred_at => clock_timestamp());
 		END IF;
 	ELSIF NOT d.allowed THEN
@@ -154,10 +159,12 @@ BEGIN
 	RETURN address;
 END
 $$;
-COMMENT ON FUNCTION crm.recipient(text, text) IS 'Private, for who sends messages: address or number of a customer; NULL for push. Errors: 42501 without the right to see personal data.';
+COMMENT ON FUNCTION crm.recipient(text, text) IS
+	'Private, for who sends messages: address or number of a customer; NULL for push. Errors: 42501 without the right to see personal data.';
 
 CREATE FUNCTION crm.claim_messages(channel text, max_messages integer DEFAULT 1, lease interval DEFAULT NULL, worker text DEFAULT NULL)
-	RETURNS TABLE (job_id bigint, attempt integer, message_id text, customer_id text, recipient text, message_class text, topic text, campaign_id text, template_id text, content jsonb)
+	RETURNS TABLE (job_id bigint, attempt integer, message_id text, customer_id text, recipient text, message_class text, topic text,
+		campaign_id text, template_id text, content jsonb)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -201,7 +208,8 @@ $$;
 COMMENT ON FUNCTION crm.claim_messages(text, integer, interval, text) IS
 	'Lends at most max_messages messages of a channel to who sends them, after asking again whether they may be sent; those that may not are skipped. It waits for who is at the customers of these messages. recipient: address or number. Send them with message_id as the provider''s idempotency key, then call complete_message() or fail_message() for each. For workers of queue crm_<channel> who write to the CRM; see eventsource.claim(). Errors: those of claim(), 42501 without the right to see personal data.';
 
-CREATE FUNCTION crm.complete_message(message_id text, job_id bigint DEFAULT NULL, provider_message_id text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
+CREATE FUNCTION crm.complete_message(message_id text, job_id bigint DEFAULT NULL, provider_message_id text DEFAULT NULL, worker text DEFAULT NULL,
+		attempt integer DEFAULT NULL,
 		actor text DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -213,7 +221,8 @@ BEGIN
 	IF job_id IS NOT NULL THEN
 		PERFORM crm.expect_job(message_id, job_id);
 	END IF;
-	SELECT * INTO result FROM eventsource.append('message-' || message_id, 'MessageSent', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id,
+	SELECT * INTO result
+	  FROM eventsource.append('message-' || message_id, 'MessageSent', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id,
 			'channel', m.channel, 'messageId', provider_message_id)), actor => actor, occurred_at => clock_timestamp());
 	IF job_id IS NOT NULL THEN
 		PERFORM eventsource.complete(job_id, jsonb_strip_nulls(jsonb_build_object('provider_message_id', provider_message_id)), worker, attempt);
@@ -224,7 +233,8 @@ $$;
 COMMENT ON FUNCTION crm.complete_message(text, bigint, text, text, integer, text) IS
 	'Says that a message went out; job_id, attempt, worker: as claim_messages() was told and said. Errors: ZE002 sent or skipped already, 42704 no such message, 55000 if it is not lent to this worker (any more), or is the job of another message.';
 
-CREATE FUNCTION crm.fail_message(message_id text, job_id bigint, error_code text, error_message text DEFAULT NULL, worker text DEFAULT NULL, attempt integer DEFAULT NULL,
+CREATE FUNCTION crm.fail_message(message_id text, job_id bigint, error_code text, error_message text DEFAULT NULL, worker text DEFAULT NULL,
+		attempt integer DEFAULT NULL,
 		actor text DEFAULT NULL, retry_at timestamptz DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -239,15 +249,18 @@ BEGIN
 	PERFORM eventsource.lock_stream('message-' || message_id);
 	-- What the provider says may tell of a person: it goes into the event, where it is personal, and not to the job.
 	job_state := eventsource.fail(job_id, error_code, NULL, retry_at, worker, attempt);
-	PERFORM eventsource.append('message-' || message_id, 'MessageFailed', jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
-			'errorType', error_code, 'errorMessage', error_message, 'retryable', job_state <> 'discarded', 'attempt', attempt)), actor => actor, occurred_at => clock_timestamp());
+	PERFORM eventsource.append('message-' || message_id, 'MessageFailed',
+		jsonb_strip_nulls(jsonb_build_object('customerId', m.customer_id, 'channel', m.channel,
+			'errorType', error_code, 'errorMessage', error_message, 'retryable', job_state <> 'discarded', 'attempt', attempt)), actor => actor,
+				occurred_at => clock_timestamp());
 	RETURN CASE job_state WHEN 'discarded' THEN 'failed' ELSE 'queued' END;
 END
 $$;
 COMMENT ON FUNCTION crm.fail_message(text, bigint, text, text, text, integer, text, timestamptz) IS
 	'Says that a message could not be sent, with a code of eventsource.error_codes: it is tried again, if the code says that this may help and attempts are left, or given up, and a dead letter. retry_at: not before (NULL: as the queue says). INVALID_RECIPIENT by e-mail says that the address takes no mail. Returns queued or failed. Errors: 55000 if it is not lent to this worker (any more), or is the job of another message.';
 
-CREATE FUNCTION crm.record_message_event(message_id text, event_type text, data jsonb DEFAULT '{}', actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
+CREATE FUNCTION crm.record_message_event(message_id text, event_type text, data jsonb DEFAULT '{}', actor text DEFAULT NULL,
+		occurred_at timestamptz DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	m record;
@@ -260,7 +273,8 @@ BEGIN
 			-- Whom it is about is not for a provider to say.
 			data || jsonb_build_object('customerId', m.customer_id, 'channel', m.channel)
 			|| CASE WHEN data ? 'pageUrl' THEN jsonb_build_object('pageUrl', regexp_replace(data->>'pageUrl', '[?#].*', '')) ELSE '{}' END
-			|| CASE WHEN event_type IN ('MessageOpened', 'MessageClicked') AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END,
+			|| CASE WHEN event_type IN ('MessageOpened', 'MessageClicked')
+				AND m.campaign_id IS NOT NULL THEN jsonb_build_object('campaignId', m.campaign_id) ELSE '{}' END,
 			actor => actor, occurred_at => occurred_at);
 	RETURN result;
 END

@@ -29,7 +29,8 @@ BEGIN
 	END IF;
 	SELECT * INTO m FROM crm.messages v WHERE v.message_id = id;
 	RETURN jsonb_strip_nulls(jsonb_build_object('to', crm.recipient(m.customer_id, m.channel),
-		'subject', coalesce(m.content->>'subject', m.content->>'title'), 'text', coalesce(m.content->>'text', m.content->>'body', m.content->>'message'),
+		'subject', coalesce(m.content->>'subject', m.content->>'title'),
+		'text', coalesce(m.content->>'text', m.content->>'body', m.content->>'message'),
 		'message_id', id, 'customer_id', m.customer_id, 'channel', m.channel, 'message_class', m.message_class, 'topic', m.topic,
 		'campaign_id', m.campaign_id, 'template_id', m.template_id, 'content', m.content));
 END

@@ -5,10 +5,20 @@ CREATE FUNCTION crm.put_dead_letter_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.put_view('dead_letters', 'Messages that were given up, for somebody to look at, one row each.', jsonb_build_object(
-			'message_id', 'The message.', 'customer_id', 'To whom.', 'channel', 'email, sms or push.', 'message_class', 'transactional, marketing or urgent-marketing.', 'campaign_id', 'Campaign that sent it; NULL: none.',
-			'template_id', 'Template of its text.', 'error_type', 'Code of the last failure; LEASE_EXPIRED: who had it last was not heard of any more, and may have sent it.', 'is_retryable', 'True if that code says that another attempt may help.', 'failure_count', 'Failed attempts.', 'queued_at', 'When it was to be sent.', 'failed_at', 'When it was given up.'), $view$
+			'message_id', 'The message.',
+			'customer_id', 'To whom.',
+			'channel', 'email, sms or push.',
+			'message_class', 'transactional, marketing or urgent-marketing.',
+			'campaign_id', 'Campaign that sent it; NULL: none.',
+			'template_id', 'Template of its text.',
+			'error_type', 'Code of the last failure; LEASE_EXPIRED: who had it last was not heard of any more, and may have sent it.',
+			'is_retryable', 'True if that code says that another attempt may help.',
+			'failure_count', 'Failed attempts.',
+			'queued_at', 'When it was to be sent.',
+			'failed_at', 'When it was given up.'), $view$
 		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.campaign_id, m.template_id, m.error_type,
-			   coalesce((SELECT c.is_retryable FROM eventsource.error_codes c WHERE c.code = m.error_type), true) AS is_retryable, m.failures AS failure_count, m.queued_at, m.failed_at
+			   coalesce((SELECT c.is_retryable FROM eventsource.error_codes c WHERE c.code = m.error_type), true) AS is_retryable,
+			   m.failures AS failure_count, m.queued_at, m.failed_at
 		  FROM crm.message m
 		 WHERE m.status = 'failed' AND eventsource.may_read_category('message')
 		 UNION ALL
@@ -41,7 +51,8 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION crm.expect_given_up(text, text) IS 'Private, for commands about messages that were given up; says so first of one whose job was, when its last lease ended. Errors: 55000 if this one was not.';
+COMMENT ON FUNCTION crm.expect_given_up(text, text) IS
+	'Private, for commands about messages that were given up; says so first of one whose job was, when its last lease ended. Errors: 55000 if this one was not.';
 
 CREATE FUNCTION crm.redrive_message(message_id text, actor text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -79,7 +90,9 @@ DECLARE
 BEGIN
 	SELECT v.customer_id, v.channel, v.status INTO m FROM crm.messages v WHERE v.message_id = discard_message.message_id;
 	PERFORM crm.expect_given_up(message_id, m.status);
-	SELECT * INTO result FROM eventsource.append('message-' || message_id, 'MessageSkipped', jsonb_build_object('customerId', m.customer_id, 'channel', m.channel, 'reason', reason),
+	SELECT * INTO result
+	  FROM eventsource.append('message-' || message_id, 'MessageSkipped',
+		jsonb_build_object('customerId', m.customer_id, 'channel', m.channel, 'reason', reason),
 		actor => actor, occurred_at => clock_timestamp());
 	RETURN result;
 END

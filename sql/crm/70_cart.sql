@@ -11,7 +11,8 @@ CREATE FUNCTION crm.cart_machine(cart_after text, checkout_after text) RETURNS j
 			'open', jsonb_build_object('after', jsonb_build_object(cart_after, 'CartAbandoned'), 'on', jsonb_build_object(
 				'ItemAddedToCart', added || '{"target": "open"}', 'ItemRemovedFromCart', removed || '{"target": "open"}',
 				'CartAbandoned', jsonb_build_object('target', 'abandoned', 'guard', '{"cart_is_not_empty": "row.item_count > 0"}'::jsonb,
-					'fill', jsonb_build_object('items', $$jsonb_path_query_array(row.items, '$.*')$$, 'totalValue', 'row.total_value', 'currency', 'row.currency',
+					'fill', jsonb_build_object('items', $$jsonb_path_query_array(row.items, '$.*')$$, 'totalValue', 'row.total_value',
+						'currency', 'row.currency',
 						'customerId', 'row.customer_id', 'timeInCart', 'extract(epoch FROM event.occurred_at - row.created_at)')),
 				'CheckoutStarted', started)),
 			'checkout', jsonb_build_object('after', jsonb_build_object(checkout_after, 'CheckoutAbandoned'), 'on', jsonb_build_object(
@@ -21,13 +22,16 @@ CREATE FUNCTION crm.cart_machine(cart_after text, checkout_after text) RETURNS j
 					'fill', jsonb_build_object('abandonedValue', 'row.total_value', 'currency', 'row.currency', 'customerId', 'row.customer_id',
 						'lastCompletedStep', 'row.last_step', 'timeInCheckout', 'extract(epoch FROM event.occurred_at - row.checkout_at)')))),
 			'abandoned', jsonb_build_object('on', jsonb_build_object(
-				'ItemAddedToCart', added || '{"target": "open"}', 'ItemRemovedFromCart', removed || '{"target": "open"}', 'CheckoutStarted', started)),
+				'ItemAddedToCart', added || '{"target": "open"}', 'ItemRemovedFromCart', removed || '{"target": "open"}',
+				'CheckoutStarted', started)),
 			'ordered', '{"on": {"CartReopened": "open"}}'::jsonb),
 		'on', '{"CartConverted": "ordered", "CartReopened": {}}'::jsonb)
 	  FROM (VALUES ('{"guard": {"one_currency": "coalesce(event.data->>''currency'' = row.currency, true)"}}'::jsonb,
-			'{"guard": {"item_is_there": "coalesce((row.items->(event.data->>''productId'')->>''quantity'')::integer >= (event.data->>''quantity'')::integer, false)"}}'::jsonb,
+			'{"guard": {"item_is_there":
+			"coalesce((row.items->(event.data->>''productId'')->>''quantity'')::integer >= (event.data->>''quantity'')::integer, false)"}}'::jsonb,
 			'{"target": "checkout", "guard": {"cart_is_not_empty": "row.item_count > 0"},
-			  "fill": {"cartValue": "row.total_value", "itemCount": "row.item_count", "currency": "row.currency"}}'::jsonb)) edge (added, removed, started)
+			  "fill": {"cartValue": "row.total_value", "itemCount": "row.item_count", "currency": "row.currency"}}'::jsonb)) edge (added, removed,
+				started)
 $fn$;
 COMMENT ON FUNCTION crm.cart_machine(text, text) IS 'Private, for install(): the life of a cart.';
 
@@ -63,10 +67,13 @@ COMMENT ON FUNCTION crm.make_carts() IS 'Private, for install(): tables of carts
 CREATE FUNCTION crm.put_carts() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	always CONSTANT text := $rule$ status = event.to_state, customer_id = coalesce(event.data->>'customerId', row.customer_id), updated_at = event.occurred_at,
+	always CONSTANT text := $rule$ status = event.to_state, customer_id = coalesce(event.data->>'customerId', row.customer_id),
+		updated_at = event.occurred_at,
 		created_at = coalesce(row.created_at, event.occurred_at), version = event.version $rule$;
 	-- An item that is added at another price has that price from then on.
-	old_value CONSTANT text := $rule$ coalesce((row.items->(event.data->>'productId')->>'quantity')::numeric * (row.items->(event.data->>'productId')->>'price')::numeric, 0) $rule$;
+	old_value CONSTANT text :=
+		$rule$ coalesce((row.items->(event.data->>'productId')->>'quantity')::numeric * (row.items->(event.data->>'productId')->>'price')::numeric,
+			0) $rule$;
 	old_quantity CONSTANT text := $rule$ coalesce((row.items->(event.data->>'productId')->>'quantity')::integer, 0) $rule$;
 	changed CONSTANT text := $rule$ (event.data->>'quantity')::integer $rule$;
 BEGIN
@@ -75,14 +82,16 @@ BEGIN
 				('*', NULL),
 				('CartCreated', $rule$ session_id = event.data->>'sessionId', source = event.data->>'source' $rule$),
 				('ItemAddedToCart', format($rule$ currency = event.data->>'currency', abandoned_at = NULL, checkout_at = NULL, last_step = NULL,
-					items = row.items || jsonb_build_object(event.data->>'productId', jsonb_strip_nulls(jsonb_build_object('productId', event.data->'productId',
+					items = row.items || jsonb_build_object(event.data->>'productId',
+						jsonb_strip_nulls(jsonb_build_object('productId', event.data->'productId',
 						'productName', coalesce(nullif(event.data->'productName', 'null'), row.items->(event.data->>'productId')->'productName'),
 						'category', coalesce(nullif(event.data->'productCategory', 'null'), row.items->(event.data->>'productId')->'category'),
 						'quantity', %1$s + %2$s, 'price', event.data->'price'))),
 					item_count = row.item_count + %2$s,
 					total_value = row.total_value - %3$s + (%1$s + %2$s) * (event.data->>'price')::numeric $rule$, old_quantity, changed, old_value)),
 				('ItemRemovedFromCart', format($rule$ abandoned_at = NULL, checkout_at = NULL, last_step = NULL,
-					items = CASE WHEN %1$s > %2$s THEN jsonb_set(row.items, ARRAY[event.data->>'productId', 'quantity'], to_jsonb(%1$s - %2$s)) ELSE row.items - (event.data->>'productId') END,
+					items = CASE WHEN %1$s > %2$s THEN jsonb_set(row.items, ARRAY[event.data->>'productId', 'quantity'], to_jsonb(%1$s - %2$s))
+						ELSE row.items - (event.data->>'productId') END,
 					item_count = row.item_count - %2$s,
 					total_value = row.total_value - %2$s * (row.items->(event.data->>'productId')->>'price')::numeric $rule$, old_quantity, changed)),
 				('CheckoutStarted', $rule$ checkout_at = event.occurred_at, last_step = NULL, abandoned_at = NULL $rule$),
@@ -101,27 +110,55 @@ CREATE FUNCTION crm.put_cart_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.put_view('carts', 'Carts, one row each.', jsonb_build_object(
-			'cart_id', 'The cart; its stream is cart-<cart_id>.', 'customer_id', 'Whose it is; NULL: not known.', 'session_id', 'Session that it was begun in.', 'source', 'web, mobile, api or import.',
-			'status', 'open, checkout, abandoned or ordered.', 'is_abandoned', 'True if it is left alone now.', 'currency', 'Currency of its prices.', 'item_count', 'How many pieces lie in it, or did when it was ordered.', 'total_value', 'What they cost.',
-			'last_step', 'Last step of the checkout that was done: shipping, payment or review.', 'created_at', 'When it was begun.', 'checkout_at', 'When its checkout began; NULL: it did not.',
-			'abandoned_at', 'When it was left alone; NULL: it is not.', 'abandonment_count', 'How often it was left alone.', 'order_id', 'Order that it became.', 'ordered_at', 'When.', 'updated_at', 'When its last event happened.'), $view$
-		SELECT c.cart_id, c.customer_id, c.session_id, c.source, c.status, c.status = 'abandoned' AS is_abandoned, c.currency, c.item_count, c.total_value, c.last_step,
+			'cart_id', 'The cart; its stream is cart-<cart_id>.',
+			'customer_id', 'Whose it is; NULL: not known.',
+			'session_id', 'Session that it was begun in.',
+			'source', 'web, mobile, api or import.',
+			'status', 'open, checkout, abandoned or ordered.',
+			'is_abandoned', 'True if it is left alone now.',
+			'currency', 'Currency of its prices.',
+			'item_count', 'How many pieces lie in it, or did when it was ordered.',
+			'total_value', 'What they cost.',
+			'last_step', 'Last step of the checkout that was done: shipping, payment or review.',
+			'created_at', 'When it was begun.',
+			'checkout_at', 'When its checkout began; NULL: it did not.',
+			'abandoned_at', 'When it was left alone; NULL: it is not.',
+			'abandonment_count', 'How often it was left alone.',
+			'order_id', 'Order that it became.',
+			'ordered_at', 'When.',
+			'updated_at', 'When its last event happened.'), $view$
+		SELECT c.cart_id, c.customer_id, c.session_id, c.source, c.status, c.status = 'abandoned' AS is_abandoned, c.currency, c.item_count,
+			   c.total_value, c.last_step,
 			   c.created_at, c.checkout_at, c.abandoned_at, c.abandonments AS abandonment_count, c.order_id, c.ordered_at, c.updated_at
 		  FROM crm.cart c
 		 WHERE eventsource.may_read_category('cart') $view$);
 
 	PERFORM crm.put_view('cart_items', 'What lies in carts, or lay in them when they were ordered, one row per cart and product.', jsonb_build_object(
-			'cart_id', 'The cart.', 'product_id', 'The product.', 'product_name', 'Its name.', 'product_category', 'Its category.', 'quantity', 'How many.', 'price', 'Price of one.', 'currency', 'Currency of it.'), $view$
-		SELECT c.cart_id, i.key AS product_id, i.value->>'productName' AS product_name, i.value->>'category' AS product_category, (i.value->>'quantity')::integer AS quantity,
+			'cart_id', 'The cart.',
+			'product_id', 'The product.',
+			'product_name', 'Its name.',
+			'product_category', 'Its category.',
+			'quantity', 'How many.',
+			'price', 'Price of one.',
+			'currency', 'Currency of it.'), $view$
+		SELECT c.cart_id, i.key AS product_id, i.value->>'productName' AS product_name, i.value->>'category' AS product_category,
+			   (i.value->>'quantity')::integer AS quantity,
 			   (i.value->>'price')::numeric AS price, c.currency
 		  FROM crm.cart c
 		 CROSS JOIN LATERAL jsonb_each(c.items) i
 		 WHERE eventsource.may_read_category('cart') $view$);
 
 	PERFORM crm.put_view('abandoned_carts', 'Carts that are left alone now, one row each.', jsonb_build_object(
-			'cart_id', 'The cart.', 'customer_id', 'Whose it is; NULL: not known.', 'abandoned_at', 'When it was left alone.', 'idle_time', 'How long that is ago.', 'total_value', 'What lies in it costs.', 'currency', 'Currency of it.',
-			'item_count', 'How many pieces lie in it.', 'last_step', 'Last step of the checkout that was done; NULL: none.'), $view$
-		SELECT c.cart_id, c.customer_id, c.abandoned_at, greatest(now() - c.abandoned_at, '0') AS idle_time, c.total_value, c.currency, c.item_count, c.last_step
+			'cart_id', 'The cart.',
+			'customer_id', 'Whose it is; NULL: not known.',
+			'abandoned_at', 'When it was left alone.',
+			'idle_time', 'How long that is ago.',
+			'total_value', 'What lies in it costs.',
+			'currency', 'Currency of it.',
+			'item_count', 'How many pieces lie in it.',
+			'last_step', 'Last step of the checkout that was done; NULL: none.'), $view$
+		SELECT c.cart_id, c.customer_id, c.abandoned_at, greatest(now() - c.abandoned_at, '0') AS idle_time, c.total_value, c.currency, c.item_count,
+			   c.last_step
 		  FROM crm.cart c
 		 WHERE c.status = 'abandoned' AND eventsource.may_read_category('cart') $view$);
 END

@@ -18,10 +18,14 @@ DECLARE
 	-- The part that completes it confirms the order.
 	succeeded CONSTANT jsonb := jsonb_build_array(
 		jsonb_build_object('target', 'confirmed', 'kind', 'forward',
-			'guard', jsonb_build_array(customer, currency, payment_is_open, owed, jsonb_build_object('all_is_paid', amount || ' = row.total - row.paid'))),
+			'guard',
+			jsonb_build_array(customer, currency, payment_is_open, owed, jsonb_build_object('all_is_paid', amount || ' = row.total - row.paid'))),
 		jsonb_build_object('target', 'pending-payment', 'guard', jsonb_build_array(customer, currency, payment_is_open, owed)));
-	failed CONSTANT jsonb := jsonb_build_object('target', 'payment-failed', 'kind', 'backward', 'guard', jsonb_build_array(customer, currency, payment_is_open),
-		'fill', jsonb_build_object('attempt', 'row.failures + 1', 'givenUp', format($$event.data->>'retryable' <> 'true' OR row.failures + 1 > %s$$, retries)));
+	failed CONSTANT jsonb := jsonb_build_object('target', 'payment-failed', 'kind', 'backward',
+		'guard', jsonb_build_array(customer, currency, payment_is_open),
+		'fill',
+		jsonb_build_object('attempt', 'row.failures + 1',
+			'givenUp', format($$event.data->>'retryable' <> 'true' OR row.failures + 1 > %s$$, retries)));
 	retried CONSTANT jsonb := jsonb_build_object('target', 'pending-payment', 'guard', jsonb_build_array(customer,
 		jsonb_build_object('payment_failed', format($$coalesce(%s = 'failed', false)$$, payment)),
 		jsonb_build_object('attempts_left', format('row.failures BETWEEN 1 AND %s', retries)),
@@ -38,13 +42,16 @@ DECLARE
 			jsonb_build_object('refund_is_new', format('%s IS NULL', refund)),
 			jsonb_build_object('refund_is_something', amount || ' > 0'),
 			jsonb_build_object('no_more_than_was_paid', format('row.refund_reserved + row.refunded + %s <= row.paid', amount)),
-			jsonb_build_object('full_is_all', format($$event.data->>'refundType' <> 'full' OR row.refund_reserved + row.refunded + %s = row.paid$$, amount)),
-			jsonb_build_object('reason_holds_after_delivery', format($$row.delivered_at IS NULL OR event.data->>'reason' = ANY (%L::text[])$$, refund_reasons_after_delivery)))),
+			jsonb_build_object('full_is_all', format($$event.data->>'refundType' <> 'full' OR row.refund_reserved + row.refunded + %s = row.paid$$,
+				amount)),
+			jsonb_build_object('reason_holds_after_delivery', format($$row.delivered_at IS NULL OR event.data->>'reason' = ANY (%L::text[])$$,
+				refund_reasons_after_delivery)))),
 		'RefundCompleted', completed,
 		'RefundFailed', jsonb_build_object('guard', jsonb_build_array(customer,
 			jsonb_build_object('refund_is_open', format($$coalesce(%s->>'status' = 'initiated', false)$$, refund)))));
 	-- Money that comes after the order was cancelled is there all the same, and can be paid back.
-	late CONSTANT jsonb := jsonb_build_object('PaymentSucceeded', jsonb_build_object('guard', jsonb_build_array(customer, currency, payment_is_open, owed)),
+	late CONSTANT jsonb := jsonb_build_object('PaymentSucceeded',
+		jsonb_build_object('guard', jsonb_build_array(customer, currency, payment_is_open, owed)),
 		'PaymentFailed', jsonb_build_object('guard', jsonb_build_array(customer, currency, payment_is_open),
 			'fill', '{"attempt": "row.failures + 1", "givenUp": "true"}'::jsonb));
 BEGIN
@@ -52,18 +59,28 @@ BEGIN
 		'description', 'From the order to the doorstep, and back',
 		'initial', 'pending-payment',
 		'create', jsonb_build_object('OrderPlaced', jsonb_build_object('target', 'pending-payment', 'guard', jsonb_build_array(
-			jsonb_build_object('items_add_up', $$eventsource.sum_products(event.data->'items', 'quantity', 'price') = (event.data->>'subtotal')::numeric$$),
+			jsonb_build_object('items_add_up',
+				$$eventsource.sum_products(event.data->'items', 'quantity', 'price') = (event.data->>'subtotal')::numeric$$),
 			jsonb_build_object('total_adds_up',
-				$$(event.data->>'subtotal')::numeric + (event.data->>'tax')::numeric + (event.data->>'shipping')::numeric = (event.data->>'total')::numeric$$)))),
+				$$(event.data->>'subtotal')::numeric + (event.data->>'tax')::numeric + (event.data->>'shipping')::numeric =
+					(event.data->>'total')::numeric$$)))),
 		'states', jsonb_build_object(
-			'pending-payment', jsonb_build_object('on', refunds || jsonb_build_object('PaymentInitiated', initiated, 'PaymentSucceeded', succeeded, 'PaymentFailed', failed, 'OrderCancelled', cancelled)),
-			'payment-failed', jsonb_build_object('on', refunds || jsonb_build_object('PaymentInitiated', initiated, 'PaymentRetried', retried, 'PaymentSucceeded', succeeded, 'PaymentFailed', failed,
-				'RetryScheduled', jsonb_build_object('guard', jsonb_build_array(customer, jsonb_build_object('attempt_is_next', $$(event.data->>'attempt')::integer = row.failures$$))),
+			'pending-payment',
+			jsonb_build_object('on', refunds || jsonb_build_object('PaymentInitiated', initiated, 'PaymentSucceeded', succeeded,
+				'PaymentFailed', failed, 'OrderCancelled', cancelled)),
+			'payment-failed',
+			jsonb_build_object('on', refunds || jsonb_build_object('PaymentInitiated', initiated, 'PaymentRetried', retried,
+				'PaymentSucceeded', succeeded, 'PaymentFailed', failed,
+				'RetryScheduled',
+				jsonb_build_object('guard', jsonb_build_array(customer,
+					jsonb_build_object('attempt_is_next', $$(event.data->>'attempt')::integer = row.failures$$))),
 				'OrderCancelled', cancelled)),
 			'confirmed', jsonb_build_object('on', refunds || jsonb_build_object(
-				'OrderConfirmed', jsonb_build_object('guard', jsonb_build_array(customer, '{"not_confirmed_yet": "row.confirmation_number IS NULL"}'::jsonb)),
+				'OrderConfirmed',
+				jsonb_build_object('guard', jsonb_build_array(customer, '{"not_confirmed_yet": "row.confirmation_number IS NULL"}'::jsonb)),
 				'OrderShipped', plain || '{"target": "in-transit", "kind": "forward"}', 'OrderCancelled', cancelled)),
-			'in-transit', jsonb_build_object('on', refunds || jsonb_build_object('OrderDelivered', plain || '{"target": "completed", "kind": "forward"}')),
+			'in-transit',
+			jsonb_build_object('on', refunds || jsonb_build_object('OrderDelivered', plain || '{"target": "completed", "kind": "forward"}')),
 			'completed', jsonb_build_object('on', refunds || jsonb_build_object('RefundCompleted', all_back)),
 			'cancelled', jsonb_build_object('on', refunds || late || jsonb_build_object('RefundCompleted', all_back)),
 			'refunded', '{"type": "final"}'::jsonb));
@@ -184,9 +201,11 @@ DECLARE
 	always CONSTANT text := $rule$ status = event.to_state, updated_at = event.occurred_at, version = event.version $rule$;
 	key CONSTANT jsonb := $rule$ {"order_id": "event.key", "payment_id": "event.data->>'paymentId'"} $rule$;
 	refund_key CONSTANT jsonb := $rule$ {"order_id": "event.key", "refund_id": "event.data->>'refundId'"} $rule$;
-	payment CONSTANT text := $rule$ customer_id = event.data->>'customerId', amount = (event.data->>'amount')::numeric, currency = event.data->>'currency' $rule$;
+	payment CONSTANT text := $rule$ customer_id = event.data->>'customerId', amount = (event.data->>'amount')::numeric,
+		currency = event.data->>'currency' $rule$;
 	pays CONSTANT text := $rule$ payments = row.payments || jsonb_build_object(event.data->>'paymentId', %L) $rule$;
-	refund_ended CONSTANT text := $rule$ refunds = row.refunds || jsonb_build_object(event.data->>'refundId', (row.refunds->(event.data->>'refundId')) || '{"status": "%s"}'),
+	refund_ended CONSTANT text := $rule$ refunds = row.refunds || jsonb_build_object(event.data->>'refundId', (row.refunds->(event.data->>'refundId'))
+		|| '{"status": "%s"}'),
 		refund_reserved = row.refund_reserved - (row.refunds->(event.data->>'refundId')->>'amount')::numeric $rule$;
 BEGIN
 	PERFORM crm.put_table('order_visit', $table$
@@ -202,44 +221,64 @@ BEGIN
 	RETURN crm.put_projection('crm.purchase', 'order', (
 			SELECT jsonb_object_agg(rule.type, concat_ws(', ', rule.set, always)) FROM (VALUES
 				('*', NULL),
-				('OrderPlaced', $rule$ customer_id = event.data->>'customerId', cart_id = event.data->>'cartId', currency = event.data->>'currency', subtotal = (event.data->>'subtotal')::numeric,
+				('OrderPlaced', $rule$ customer_id = event.data->>'customerId', cart_id = event.data->>'cartId', currency = event.data->>'currency',
+					subtotal = (event.data->>'subtotal')::numeric,
 					tax = (event.data->>'tax')::numeric, shipping = (event.data->>'shipping')::numeric, total = (event.data->>'total')::numeric,
-					categories = jsonb_path_query_array(event.data->'items', '$[*].category'), channel = event.data->>'channel', campaign_id = event.data->>'campaignId',
+					categories = jsonb_path_query_array(event.data->'items', '$[*].category'), channel = event.data->>'channel',
+					campaign_id = event.data->>'campaignId',
 					placed_at = event.occurred_at $rule$),
 				('PaymentInitiated', format(pays, 'initiated') || $rule$, payment_status = 'initiated' $rule$),
-				('PaymentSucceeded', format(pays, 'succeeded') || format($rule$, paid = row.paid + %1$s, payment_status = CASE WHEN row.paid + %1$s = row.total THEN 'paid' ELSE 'partly-paid' END,
+				('PaymentSucceeded', format(pays, 'succeeded')
+					|| format($rule$, paid = row.paid + %1$s,
+						payment_status = CASE WHEN row.paid + %1$s = row.total THEN 'paid' ELSE 'partly-paid' END,
 					paid_at = CASE WHEN row.paid + %1$s = row.total THEN event.occurred_at END, last_error_code = NULL $rule$, amount)),
-				('PaymentFailed', format(pays, 'failed') || $rule$, payment_status = 'failed', failures = row.failures + 1, last_error_code = event.data->>'errorCode' $rule$),
+				('PaymentFailed', format(pays, 'failed')
+					|| $rule$, payment_status = 'failed', failures = row.failures + 1, last_error_code = event.data->>'errorCode' $rule$),
 				('PaymentRetried', format(pays, 'initiated') || $rule$, payment_status = 'initiated' $rule$),
 				('OrderConfirmed', $rule$ confirmation_number = event.data->>'confirmationNumber', confirmed_at = event.occurred_at $rule$),
 				('OrderShipped', $rule$ shipping_status = 'shipped', shipped_at = event.occurred_at $rule$),
 				('OrderDelivered', $rule$ shipping_status = 'delivered', delivered_at = event.occurred_at $rule$),
 				('OrderCancelled', $rule$ cancelled_at = event.occurred_at $rule$),
-				('RefundInitiated', format($rule$ refunds = row.refunds || jsonb_build_object(event.data->>'refundId', jsonb_build_object('amount', event.data->'amount', 'status', 'initiated')),
+				('RefundInitiated',
+					format($rule$ refunds = row.refunds
+						|| jsonb_build_object(event.data->>'refundId', jsonb_build_object('amount', event.data->'amount', 'status', 'initiated')),
 					refund_reserved = row.refund_reserved + %s $rule$, amount)),
 				('RefundCompleted', format(refund_ended, 'completed') || format($rule$, refunded = row.refunded + %1$s,
 					payment_status = CASE WHEN row.refunded + %1$s = row.paid THEN 'refunded' ELSE 'partly-refunded' END $rule$, amount)),
 				('RefundFailed', format(refund_ended, 'failed'))
 			) rule (type, set)))
 		+ crm.put_projection('crm.order_line', 'order', jsonb_build_object('OrderPlaced', jsonb_build_object(
-			'each', $rule$ jsonb_array_elements(event.data->'items') $rule$, 'key', $rule$ {"order_id": "event.key", "product_id": "item->>'productId'"} $rule$::jsonb,
-			'set', $rule$ product_name = item->>'productName', product_category = item->>'category', quantity = row.quantity + (item->>'quantity')::integer,
-				amount = row.amount + (item->>'quantity')::integer * (item->>'price')::numeric $rule$)), $rule$ {"order_id": "event.key", "product_id": "event.type"} $rule$)
+			'each', $rule$ jsonb_array_elements(event.data->'items') $rule$,
+			'key', $rule$ {"order_id": "event.key", "product_id": "item->>'productId'"} $rule$::jsonb,
+			'set',
+			$rule$ product_name = item->>'productName', product_category = item->>'category', quantity = row.quantity + (item->>'quantity')::integer,
+				amount = row.amount + (item->>'quantity')::integer * (item->>'price')::numeric $rule$)),
+					$rule$ {"order_id": "event.key", "product_id": "event.type"} $rule$)
 		+ crm.put_projection('crm.payment', 'order', jsonb_build_object(
-			'PaymentInitiated', payment || $rule$, status = 'initiated', method = event.data->>'paymentMethod', provider = event.data->>'paymentProvider', initiated_at = event.occurred_at $rule$,
+			'PaymentInitiated',
+			payment || $rule$, status = 'initiated', method = event.data->>'paymentMethod', provider = event.data->>'paymentProvider',
+				initiated_at = event.occurred_at $rule$,
 			'PaymentRetried', $rule$ status = 'initiated' $rule$,
-			'PaymentSucceeded', payment || $rule$, status = 'succeeded', transaction_id = event.data->>'transactionId', succeeded_at = event.occurred_at, error_code = NULL $rule$,
-			'PaymentFailed', payment || $rule$, status = 'failed', error_code = event.data->>'errorCode', is_retryable = (event.data->>'retryable')::boolean, failed_at = event.occurred_at $rule$), key)
+			'PaymentSucceeded', payment || $rule$, status = 'succeeded', transaction_id = event.data->>'transactionId',
+				succeeded_at = event.occurred_at, error_code = NULL $rule$,
+			'PaymentFailed',
+			payment || $rule$, status = 'failed', error_code = event.data->>'errorCode', is_retryable = (event.data->>'retryable')::boolean,
+				failed_at = event.occurred_at $rule$), key)
 		+ crm.put_projection('crm.payment_failure', 'order', jsonb_build_object(
-			'PaymentFailed', payment || $rule$, payment_id = event.data->>'paymentId', error_code = event.data->>'errorCode', is_retryable = (event.data->>'retryable')::boolean,
-				attempt = (event.data->>'attempt')::integer, failed_at = event.occurred_at $rule$), '{"order_id": "event.key", "version": "event.version"}')
+			'PaymentFailed', payment || $rule$, payment_id = event.data->>'paymentId', error_code = event.data->>'errorCode',
+				is_retryable = (event.data->>'retryable')::boolean,
+				attempt = (event.data->>'attempt')::integer, failed_at = event.occurred_at $rule$),
+					'{"order_id": "event.key", "version": "event.version"}')
 		+ crm.put_projection('crm.refund', 'order', jsonb_build_object(
-			'RefundInitiated', payment || $rule$, status = 'initiated', refund_type = event.data->>'refundType', reason = event.data->>'reason', initiated_at = event.occurred_at $rule$,
+			'RefundInitiated',
+			payment || $rule$, status = 'initiated', refund_type = event.data->>'refundType', reason = event.data->>'reason',
+				initiated_at = event.occurred_at $rule$,
 			'RefundCompleted', $rule$ status = 'completed', transaction_id = event.data->>'transactionId', completed_at = event.occurred_at $rule$,
 			'RefundFailed', $rule$ status = 'failed', error_code = event.data->>'errorCode', failed_at = event.occurred_at $rule$), refund_key)
 		+ crm.put_projection('crm.order_visit', 'order', jsonb_build_object('*', jsonb_build_object(
 			'where', 'event.to_state IS DISTINCT FROM event.from_state',
-			'set', $rule$ status = event.to_state, event_type = event.type, entered_at = event.occurred_at $rule$)), '{"order_id": "event.key", "version": "event.version"}')
+			'set', $rule$ status = event.to_state, event_type = event.type, entered_at = event.occurred_at $rule$)),
+				'{"order_id": "event.key", "version": "event.version"}')
 		+ crm.put_state_machine('crm_order', crm.order_machine(crm.setting('payment_retries')::numeric::integer,
 			string_to_array(replace(crm.setting('refund_reasons_after_delivery'), ' ', ''), ',')));
 END

@@ -5,7 +5,8 @@
 CREATE FUNCTION crm.put_ledger() RETURNS integer
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	signed CONSTANT text := $rule$ CASE WHEN event.type IN ('RefundPosted', 'CreditPosted') THEN - (event.data->>'amount')::numeric ELSE (event.data->>'amount')::numeric END $rule$;
+	signed CONSTANT text := $rule$ CASE WHEN event.type IN ('RefundPosted', 'CreditPosted') THEN - (event.data->>'amount')::numeric
+		ELSE (event.data->>'amount')::numeric END $rule$;
 BEGIN
 	PERFORM crm.put_table('ledger_entry', $table$
 		account_id  text,
@@ -34,11 +35,15 @@ BEGIN
 	$table$);
 	COMMENT ON TABLE crm.account_balance IS 'Private: balances, a projection. Read the view account_balances.';
 
-	RETURN crm.put_projection('crm.ledger_entry', 'account', jsonb_build_object('*', format($rule$ kind = CASE event.type WHEN 'ChargePosted' THEN 'charge' WHEN 'RefundPosted' THEN 'refund'
-				WHEN 'CreditPosted' THEN 'credit' ELSE 'adjustment' END, amount = %s, currency = event.data->>'currency', order_id = event.data->>'orderId',
-				reference = event.data->>'reference', posted_by = event.actor, posted_at = event.occurred_at, recorded_at = event.recorded_at $rule$, signed)),
+	RETURN crm.put_projection('crm.ledger_entry', 'account',
+		jsonb_build_object('*', format($rule$ kind = CASE event.type WHEN 'ChargePosted' THEN 'charge' WHEN 'RefundPosted' THEN 'refund'
+				WHEN 'CreditPosted' THEN 'credit' ELSE 'adjustment' END, amount = %s, currency = event.data->>'currency',
+					order_id = event.data->>'orderId',
+				reference = event.data->>'reference', posted_by = event.actor, posted_at = event.occurred_at, recorded_at = event.recorded_at $rule$,
+					signed)),
 			'{"account_id": "event.key", "version": "event.version"}')
-		+ crm.put_projection('crm.account_balance', 'account', jsonb_build_object('*', format($rule$ balance = row.balance + %s, entry_count = row.entry_count + 1, updated_at = event.occurred_at,
+		+ crm.put_projection('crm.account_balance', 'account',
+			jsonb_build_object('*', format($rule$ balance = row.balance + %s, entry_count = row.entry_count + 1, updated_at = event.occurred_at,
 				charged = row.charged + CASE WHEN event.type = 'ChargePosted' THEN (event.data->>'amount')::numeric ELSE 0 END,
 				refunded = row.refunded + CASE WHEN event.type = 'RefundPosted' THEN (event.data->>'amount')::numeric ELSE 0 END $rule$, signed)),
 			'{"account_id": "event.key", "currency": "event.data->>''currency''"}');
@@ -50,14 +55,29 @@ CREATE FUNCTION crm.put_ledger_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.put_view('ledger_entries', 'Entries of the ledger, one row each.', jsonb_build_object(
-			'account_id', 'The account: the customer, for orders.', 'version', 'Place in its history: 1, 2 ...', 'kind', 'charge, refund, credit or adjustment.', 'amount', 'What it adds to the balance: refunds and credits are below zero.', 'currency', 'Currency of it.',
-			'order_id', 'Order that it is about; NULL: none.', 'reference', 'What it goes back to.', 'posted_by', 'Actor.', 'posted_at', 'When it happened.', 'recorded_at', 'When it was recorded.', 'running_balance', 'Balance of the account in this currency after it.'), $view$
+			'account_id', 'The account: the customer, for orders.',
+			'version', 'Place in its history: 1, 2 ...',
+			'kind', 'charge, refund, credit or adjustment.',
+			'amount', 'What it adds to the balance: refunds and credits are below zero.',
+			'currency', 'Currency of it.',
+			'order_id', 'Order that it is about; NULL: none.',
+			'reference', 'What it goes back to.',
+			'posted_by', 'Actor.',
+			'posted_at', 'When it happened.',
+			'recorded_at', 'When it was recorded.',
+			'running_balance', 'Balance of the account in this currency after it.'), $view$
 		SELECT l.account_id, l.version, l.kind, l.amount, l.currency, l.order_id, l.reference, l.posted_by, l.posted_at, l.recorded_at,
 			   sum(l.amount) OVER (PARTITION BY l.account_id, l.currency ORDER BY l.version) AS running_balance
 		  FROM crm.ledger_entry l
 		 WHERE eventsource.may_read_category('account') $view$);
 	PERFORM crm.put_view('account_balances', 'Balances, one row per account and currency.', jsonb_build_object(
-			'account_id', 'The account.', 'currency', 'The currency.', 'balance', 'Sum of its entries.', 'charged_amount', 'Sum of the charges.', 'refunded_amount', 'Sum of the refunds.', 'entry_count', 'How many entries.', 'updated_at', 'When the last one was.'), $view$
+			'account_id', 'The account.',
+			'currency', 'The currency.',
+			'balance', 'Sum of its entries.',
+			'charged_amount', 'Sum of the charges.',
+			'refunded_amount', 'Sum of the refunds.',
+			'entry_count', 'How many entries.',
+			'updated_at', 'When the last one was.'), $view$
 		SELECT b.account_id, b.currency, b.balance, b.charged AS charged_amount, b.refunded AS refunded_amount, b.entry_count, b.updated_at
 		  FROM crm.account_balance b
 		 WHERE eventsource.may_read_category('account') $view$);
@@ -65,11 +85,13 @@ END
 $$;
 COMMENT ON FUNCTION crm.put_ledger_views() IS 'Private, for install(): views of the ledger.';
 
-CREATE FUNCTION crm.post_to_ledger(account_id text, kind text, amount numeric, currency text, note text DEFAULT NULL, order_id text DEFAULT NULL, reference text DEFAULT NULL,
+CREATE FUNCTION crm.post_to_ledger(account_id text, kind text, amount numeric, currency text, note text DEFAULT NULL, order_id text DEFAULT NULL,
+		reference text DEFAULT NULL,
 		actor text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL) RETURNS eventsource.appended
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	type text := CASE kind WHEN 'charge' THEN 'ChargePosted' WHEN 'refund' THEN 'RefundPosted' WHEN 'credit' THEN 'CreditPosted' WHEN 'adjustment' THEN 'AdjustmentPosted' END;
+	type text := CASE kind WHEN 'charge' THEN 'ChargePosted' WHEN 'refund' THEN 'RefundPosted' WHEN 'credit' THEN 'CreditPosted'
+		WHEN 'adjustment' THEN 'AdjustmentPosted' END;
 	result eventsource.appended;
 BEGIN
 	IF type IS NULL THEN
@@ -78,7 +100,9 @@ BEGIN
 			DETAIL = 'Entries are of four kinds.',
 			HINT = 'Give charge, refund, credit or adjustment.';
 	END IF;
-	SELECT * INTO result FROM eventsource.append('account-' || account_id, type, jsonb_strip_nulls(jsonb_build_object('amount', amount, 'currency', currency, 'orderId', order_id,
+	SELECT * INTO result
+	  FROM eventsource.append('account-' || account_id, type,
+		jsonb_strip_nulls(jsonb_build_object('amount', amount, 'currency', currency, 'orderId', order_id,
 			'reference', reference, 'note', note)), actor => actor, occurred_at => occurred_at, idempotency_key => idempotency_key);
 	RETURN result;
 END
@@ -105,7 +129,8 @@ COMMENT ON FUNCTION crm.balance(text, text, timestamptz, text) IS
 
 CREATE FUNCTION crm.reconcile() RETURNS TABLE (account_id text, currency text, problem text, expected numeric, found numeric, event_position bigint)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT v.key->>'account_id', v.key->>'currency', 'balance differs from the replay', (v.expected->>'balance')::numeric, (v.found->>'balance')::numeric, v.event_position
+	SELECT v.key->>'account_id', v.key->>'currency', 'balance differs from the replay', (v.expected->>'balance')::numeric,
+		   (v.found->>'balance')::numeric, v.event_position
 	  -- Which shows rows of the table; without an argument it has none.
 	  FROM eventsource.verify_projection(CASE WHEN has_table_privilege('crm.account_balance', 'SELECT') THEN 'crm.account_balance'::regclass END) v
 	 UNION ALL
@@ -115,10 +140,12 @@ CREATE FUNCTION crm.reconcile() RETURNS TABLE (account_id text, currency text, p
 	 GROUP BY l.account_id, l.currency
 	HAVING sum(l.amount) IS DISTINCT FROM max(b.balance)
 	 UNION ALL
-	SELECT coalesce(o.customer_id, b.account_id), coalesce(o.currency, b.currency), 'charges less refunds differ from the orders', coalesce(o.net, 0), coalesce(b.net, 0), NULL
+	SELECT coalesce(o.customer_id, b.account_id), coalesce(o.currency, b.currency), 'charges less refunds differ from the orders', coalesce(o.net, 0),
+		   coalesce(b.net, 0), NULL
 	  FROM (SELECT p.customer_id, p.currency, sum(p.net_amount) AS net FROM crm.orders p GROUP BY p.customer_id, p.currency) o
 	  FULL JOIN (SELECT l.account_id, l.currency, sum(l.amount) AS net FROM crm.ledger_entries l
-				  WHERE l.kind IN ('charge', 'refund') AND l.order_id IS NOT NULL GROUP BY l.account_id, l.currency) b ON b.account_id = o.customer_id AND b.currency = o.currency
+				  WHERE l.kind IN ('charge', 'refund') AND l.order_id IS NOT NULL GROUP BY l.account_id, l.currency) b ON b.account_id = o.customer_id
+	   AND b.currency = o.currency
 	 WHERE coalesce(o.net, 0) <> coalesce(b.net, 0)
 	 ORDER BY 1, 2, 3
 $$;

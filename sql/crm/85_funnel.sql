@@ -3,8 +3,10 @@
 
 CREATE FUNCTION crm.funnel_defaults() RETURNS TABLE (funnel_id text, steps jsonb)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
-	VALUES ('purchase', '[{"name": "awareness", "events": ["PageViewed", "ProductViewed"]}, {"name": "consideration", "events": ["ProductCompared", "ReviewRead"]},
-		{"name": "intent", "events": ["ItemAddedToCart", "CartCreated"]}, {"name": "checkout", "events": ["CheckoutStarted", "CheckoutStepCompleted"]},
+	VALUES ('purchase',
+		'[{"name": "awareness", "events": ["PageViewed", "ProductViewed"]}, {"name": "consideration", "events": ["ProductCompared", "ReviewRead"]},
+		{"name": "intent", "events": ["ItemAddedToCart", "CartCreated"]},
+		{"name": "checkout", "events": ["CheckoutStarted", "CheckoutStepCompleted"]},
 		{"name": "purchase", "events": ["OrderPlaced", "PaymentSucceeded"]}]'::jsonb)
 $sql$;
 COMMENT ON FUNCTION crm.funnel_defaults() IS 'Private: the funnel of the documents, unless define_funnel() has changed it.';
@@ -19,7 +21,8 @@ BEGIN
 		defined_by text
 	$table$);
 	COMMENT ON TABLE crm.funnel_definition IS 'Private: funnels that were defined, a projection. Read the view funnel_stages.';
-	RETURN crm.put_projection('crm.funnel_definition', 'funnel', jsonb_build_object('FunnelDefined', $rule$ steps = event.data->'steps', defined_at = event.occurred_at, defined_by = event.actor $rule$));
+	RETURN crm.put_projection('crm.funnel_definition', 'funnel',
+		jsonb_build_object('FunnelDefined', $rule$ steps = event.data->'steps', defined_at = event.occurred_at, defined_by = event.actor $rule$));
 END
 $$;
 COMMENT ON FUNCTION crm.put_funnels() IS 'Private, for install(): table and projection of funnels.';
@@ -28,25 +31,45 @@ CREATE FUNCTION crm.put_funnel_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.put_view('funnel_stages', 'Funnels, one row per stage.', jsonb_build_object(
-			'funnel_id', 'The funnel.', 'step_number', 'Place of the stage: 1, 2 ...', 'stage', 'Its name.', 'event_types', 'Events that reach it, joined by '' > ''.', 'is_default', 'True if it is the documents'' and was not changed.'), $view$
-		SELECT f.funnel_id, s.n::integer AS step_number, s.step->>'name' AS stage, (SELECT string_agg(t, ' > ') FROM jsonb_array_elements_text(s.step->'events') t) AS event_types, f.is_default
-		  FROM (SELECT d.funnel_id, d.steps, true AS is_default FROM crm.funnel_defaults() d WHERE NOT EXISTS (SELECT FROM crm.funnel_definition x WHERE x.funnel_id = d.funnel_id)
+			'funnel_id', 'The funnel.',
+			'step_number', 'Place of the stage: 1, 2 ...',
+			'stage', 'Its name.',
+			'event_types', 'Events that reach it, joined by '' > ''.',
+			'is_default', 'True if it is the documents'' and was not changed.'), $view$
+		SELECT f.funnel_id, s.n::integer AS step_number, s.step->>'name' AS stage,
+			   (SELECT string_agg(t, ' > ') FROM jsonb_array_elements_text(s.step->'events') t) AS event_types, f.is_default
+		  FROM (SELECT d.funnel_id, d.steps, true AS is_default FROM crm.funnel_defaults() d
+				 WHERE NOT EXISTS (SELECT FROM crm.funnel_definition x WHERE x.funnel_id = d.funnel_id)
 				 UNION ALL SELECT x.funnel_id, x.steps, false FROM crm.funnel_definition x) f
 		 CROSS JOIN LATERAL jsonb_array_elements(f.steps) WITH ORDINALITY s (step, n) $view$);
 
-	PERFORM crm.put_view('funnel_conversions', 'How far customers come in each funnel, one row per stage: function funnel() with its defaults.', jsonb_build_object(
-			'funnel_id', 'The funnel.', 'step_number', 'Place of the stage: 1, 2 ...', 'stage', 'Its name.', 'customer_count', 'How many reached it, after the one before.', 'pct_conversion', 'Of those who reached the first stage: 0 to 1; NULL: nobody did.',
-			'pct_of_previous', 'Of those who reached the stage before; NULL: nobody did, or there is none.', 'lost_count', 'How many reached the stage before and not this one; NULL: there is none before.', 'median_hours_from_previous', 'Median time from the stage before, in hours.'), $view$
+	PERFORM crm.put_view('funnel_conversions', 'How far customers come in each funnel, one row per stage: function funnel() with its defaults.',
+		jsonb_build_object(
+			'funnel_id', 'The funnel.',
+			'step_number', 'Place of the stage: 1, 2 ...',
+			'stage', 'Its name.',
+			'customer_count', 'How many reached it, after the one before.',
+			'pct_conversion', 'Of those who reached the first stage: 0 to 1; NULL: nobody did.',
+			'pct_of_previous', 'Of those who reached the stage before; NULL: nobody did, or there is none.',
+			'lost_count', 'How many reached the stage before and not this one; NULL: there is none before.',
+			'median_hours_from_previous', 'Median time from the stage before, in hours.'), $view$
 		SELECT f.funnel_id, s.step_number, s.event_type AS stage, s.unique_users AS customer_count, s.pct_conversion, s.pct_of_previous,
 			   lag(s.unique_users) OVER (PARTITION BY f.funnel_id ORDER BY s.step_number) - s.unique_users AS lost_count,
 			   round(extract(epoch FROM s.median_time_from_previous) / 3600, 2) AS median_hours_from_previous
 		  FROM (SELECT DISTINCT x.funnel_id FROM crm.funnel_stages x) f
 		 CROSS JOIN LATERAL crm.funnel(f.funnel_id) s $view$);
 
-	PERFORM crm.put_view('funnel_dropoffs', 'Where customers of funnel purchase stand who have not come to its end, one row each.', jsonb_build_object(
-			'customer_id', 'The customer.', 'stage', 'Last stage that was reached.', 'next_stage', 'The one that was not.', 'last_activity_at', 'When the last stage was reached.', 'idle_time', 'How long that is ago.',
-			'dropoff_likelihood', 'Of those who stood there and were idle for as long, how many did not go on: 0 to 1; NULL: there were none.'), $view$
-		SELECT d.customer_id, d.stage, d.next_stage, d.last_activity_at, d.idle_time, d.dropoff_likelihood FROM crm.funnel_dropoff('purchase') d $view$);
+	PERFORM crm.put_view('funnel_dropoffs', 'Where customers of funnel purchase stand who have not come to its end, one row each.',
+		jsonb_build_object(
+			'customer_id', 'The customer.',
+			'stage', 'Last stage that was reached.',
+			'next_stage', 'The one that was not.',
+			'last_activity_at', 'When the last stage was reached.',
+			'idle_time', 'How long that is ago.',
+			'dropoff_likelihood', 'Of those who stood there and were idle for as long, how many did not go on: 0 to 1; NULL: there were none.'),
+				$view$
+		SELECT d.customer_id, d.stage, d.next_stage, d.last_activity_at, d.idle_time, d.dropoff_likelihood
+		  FROM crm.funnel_dropoff('purchase') d $view$);
 END
 $$;
 COMMENT ON FUNCTION crm.put_funnel_views() IS 'Private, for install(): views of funnels.';
@@ -77,7 +100,8 @@ BEGIN
 		 WHERE CASE WHEN jsonb_typeof(steps) = 'array' THEN jsonb_array_length(steps) NOT BETWEEN 2 AND 64 ELSE true END
 		 UNION ALL SELECT format('stage %s has no name or no events', s.n) FROM jsonb_array_elements(steps) WITH ORDINALITY s (step, n)
 					WHERE s.step->>'name' IS NULL OR jsonb_typeof(s.step->'events') IS DISTINCT FROM 'array' OR s.step->'events' = '[]'
-		 UNION ALL SELECT format('event type "%s" is in two stages', t) FROM jsonb_path_query(steps, '$[*].events[*]') x (v), LATERAL (SELECT x.v #>> '{}') y (t) GROUP BY t HAVING count(*) > 1
+		 UNION ALL SELECT format('event type "%s" is in two stages', t) FROM jsonb_path_query(steps, '$[*].events[*]') x (v),
+			LATERAL (SELECT x.v #>> '{}') y (t) GROUP BY t HAVING count(*) > 1
 		 UNION ALL SELECT format('there is no event type "%s" of visits, carts, orders, messages or customers', t)
 					 FROM crm.unknown_journey_types(ARRAY(SELECT x.v #>> '{}' FROM jsonb_path_query(steps, '$[*].events[*]') x (v))) t) p;
 	IF problems IS NOT NULL THEN
@@ -181,8 +205,10 @@ $$;
 COMMENT ON FUNCTION crm.funnel_entries(text, timestamptz, timestamptz, text, text, interval) IS
 	'When customers reached the stages of a funnel, by what occurred from start_at until before end_at, one row per customer and stage; of_customer NULL: of all who are known. Each counts by one chain of events: that which gets furthest (eventsource.window_funnel() says how far), of those the one that begins first. Of one time, earlier stages come first. period: a chain lasts no longer, its last moment included; NULL: as long as it likes. mode strict: each stage after the one before; any: stages may be skipped, the first ones, too. Errors: 22023 unknown mode, negative period, 42704 no such funnel.';
 
-CREATE FUNCTION crm.funnel(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', period interval DEFAULT NULL, mode text DEFAULT 'strict')
-	RETURNS TABLE (step_number integer, event_type text, unique_users bigint, pct_conversion numeric, pct_of_previous numeric, median_time_from_previous interval)
+CREATE FUNCTION crm.funnel(funnel_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity',
+		period interval DEFAULT NULL, mode text DEFAULT 'strict')
+	RETURNS TABLE (step_number integer, event_type text, unique_users bigint, pct_conversion numeric, pct_of_previous numeric,
+		median_time_from_previous interval)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH entry AS (
 		SELECT e.customer_id, e.step_number, e.entered_at - lag(e.entered_at) OVER (PARTITION BY e.customer_id ORDER BY e.step_number) AS since
@@ -193,15 +219,18 @@ CREATE FUNCTION crm.funnel(funnel_id text, start_at timestamptz DEFAULT '-infini
 		  LEFT JOIN entry e ON e.step_number = s.n
 		 GROUP BY s.n, s.name
 	)
-	SELECT c.n, c.name, c.users, round(c.users / nullif(first_value(c.users) OVER w, 0)::numeric, 4), round(c.users / nullif(lag(c.users) OVER w, 0)::numeric, 4), c.median
+	SELECT c.n, c.name, c.users, round(c.users / nullif(first_value(c.users) OVER w, 0)::numeric, 4),
+		   round(c.users / nullif(lag(c.users) OVER w, 0)::numeric, 4), c.median
 	  FROM counted c
 	WINDOW w AS (ORDER BY c.n)
 $$;
 COMMENT ON FUNCTION crm.funnel(text, timestamptz, timestamptz, interval, text) IS
 	'How many customers reached each stage of a funnel: one row per stage, with shares of the first and of the one before (0 to 1; NULL: there were none), and the median time from the stage before. period: all stages come within it, its last moment included, whenever the first one is; counts are those of eventsource.window_funnel(), and the times those of the chain that got furthest, of several the first: see funnel_entries(). Only customers who are known count. Errors: 22023 unknown mode, negative period, 42704 no such funnel.';
 
-CREATE FUNCTION crm.funnel_progress(funnel_id text, customer_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity', mode text DEFAULT 'strict', as_of timestamptz DEFAULT now())
-	RETURNS TABLE (step_number integer, stage text, is_reached boolean, event_type text, entered_at timestamptz, left_at timestamptz, time_in_stage interval, is_dropoff boolean, is_completed boolean)
+CREATE FUNCTION crm.funnel_progress(funnel_id text, customer_id text, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity',
+		mode text DEFAULT 'strict', as_of timestamptz DEFAULT now())
+	RETURNS TABLE (step_number integer, stage text, is_reached boolean, event_type text, entered_at timestamptz, left_at timestamptz,
+		time_in_stage interval, is_dropoff boolean, is_completed boolean)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH entry AS MATERIALIZED (
 		SELECT e.* FROM crm.funnel_entries(funnel_progress.funnel_id, start_at, end_at, mode, coalesce(funnel_progress.customer_id, '')) e
@@ -209,7 +238,8 @@ CREATE FUNCTION crm.funnel_progress(funnel_id text, customer_id text, start_at t
 	SELECT x.n, x.name, x.entered_at IS NOT NULL, x.event_type, x.entered_at, x.next_at,
 		   CASE WHEN x.entered_at IS NOT NULL AND NOT (x.n = x.last_n) THEN greatest(coalesce(x.next_at, as_of) - x.entered_at, '0') END,
 		   x.entered_at IS NOT NULL AND x.next_at IS NULL AND x.n < x.last_n, bool_or(x.n = x.last_n AND x.entered_at IS NOT NULL) OVER ()
-	  FROM (SELECT s.n, s.name, e.event_type, e.entered_at, max(s.n) OVER () AS last_n, (SELECT min(f.entered_at) FROM entry f WHERE f.step_number > s.n) AS next_at
+	  FROM (SELECT s.n, s.name, e.event_type, e.entered_at, max(s.n) OVER () AS last_n,
+			  (SELECT min(f.entered_at) FROM entry f WHERE f.step_number > s.n) AS next_at
 			  FROM crm.funnel_steps(funnel_progress.funnel_id) s
 			  LEFT JOIN entry e ON e.step_number = s.n) x
 	 ORDER BY x.n
@@ -217,7 +247,8 @@ $$;
 COMMENT ON FUNCTION crm.funnel_progress(text, text, timestamptz, timestamptz, text, timestamptz) IS
 	'How far a customer came in a funnel: one row per stage, with how long it lasted (until the next was reached, or as_of; of the last one, nothing), where it stopped (is_dropoff) and whether all is done (is_completed). A customer without events has reached nothing.';
 
-CREATE FUNCTION crm.funnel_dropoff(funnel_id text, as_of timestamptz DEFAULT now()) RETURNS TABLE (customer_id text, stage text, next_stage text, last_activity_at timestamptz, idle_time interval, dropoff_likelihood numeric)
+CREATE FUNCTION crm.funnel_dropoff(funnel_id text, as_of timestamptz DEFAULT now())
+	RETURNS TABLE (customer_id text, stage text, next_stage text, last_activity_at timestamptz, idle_time interval, dropoff_likelihood numeric)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH entry AS (
 		SELECT e.customer_id, e.step_number AS n, e.entered_at, lead(e.entered_at) OVER w AS next_at

@@ -1,6 +1,7 @@
 -- Who comes back, and what people do next.
 
-CREATE FUNCTION crm.retention(first_type text, return_type text, period interval DEFAULT '7 days', periods integer DEFAULT 8, start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity')
+CREATE FUNCTION crm.retention(first_type text, return_type text, period interval DEFAULT '7 days', periods integer DEFAULT 8,
+		start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity')
 	RETURNS TABLE (period_number integer, unique_users bigint, pct_users numeric)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -19,10 +20,12 @@ BEGIN
 	), came AS (
 		SELECT DISTINCT b.customer_id, floor(extract(epoch FROM j.occurred_at - b.at) / extract(epoch FROM retention.period))::integer AS n
 		  FROM began b JOIN crm.journeys j ON j.customer_id = b.customer_id
-		 WHERE j.event_type = return_type AND j.occurred_at > b.at AND extract(epoch FROM j.occurred_at - b.at) < extract(epoch FROM retention.period) * (retention.periods + 1)
+		 WHERE j.event_type = return_type AND j.occurred_at > b.at
+		   AND extract(epoch FROM j.occurred_at - b.at) < extract(epoch FROM retention.period) * (retention.periods + 1)
 	)
 	SELECT k.n, CASE k.n WHEN 0 THEN (SELECT count(*) FROM began) ELSE count(c.customer_id) END,
-		   round(CASE k.n WHEN 0 THEN (SELECT count(*) FROM began) ELSE count(c.customer_id) END / nullif((SELECT count(*) FROM began), 0)::numeric, 4)
+		   round(CASE k.n WHEN 0 THEN (SELECT count(*) FROM began) ELSE count(c.customer_id) END / nullif((SELECT count(*) FROM began), 0)::numeric,
+			4)
 	  FROM generate_series(0, retention.periods) k (n)
 	  LEFT JOIN came c ON c.n = k.n
 	 GROUP BY k.n
@@ -32,7 +35,8 @@ $$;
 COMMENT ON FUNCTION crm.retention(text, text, interval, integer, timestamptz, timestamptz) IS
 	'Of the customers whose first event of one type occurred from start_at until before end_at (period 0), how many have an event of another in the first, second ... period after: one row per period; the first begins one period later, inclusive. Errors: 22023 no periods, 42704 unknown event type.';
 
-CREATE FUNCTION crm.flows(first_type text, steps integer DEFAULT 3, direction text DEFAULT 'forward', start_at timestamptz DEFAULT '-infinity', end_at timestamptz DEFAULT 'infinity')
+CREATE FUNCTION crm.flows(first_type text, steps integer DEFAULT 3, direction text DEFAULT 'forward', start_at timestamptz DEFAULT '-infinity',
+		end_at timestamptz DEFAULT 'infinity')
 	RETURNS TABLE (event_path text, unique_users bigint)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -53,7 +57,8 @@ BEGIN
 			 CROSS JOIN LATERAL (
 				SELECT j.event_type, j.occurred_at, j.event_position FROM crm.journeys j
 				 WHERE j.customer_id = f.customer_id
-				   AND CASE direction WHEN 'forward' THEN (j.occurred_at, j.event_position) >= (f.occurred_at, f.event_position) ELSE (j.occurred_at, j.event_position) <= (f.occurred_at, f.event_position) END
+				   AND CASE direction WHEN 'forward' THEN (j.occurred_at, j.event_position) >= (f.occurred_at, f.event_position)
+					ELSE (j.occurred_at, j.event_position) <= (f.occurred_at, f.event_position) END
 				 ORDER BY CASE direction WHEN 'forward' THEN extract(epoch FROM j.occurred_at) ELSE - extract(epoch FROM j.occurred_at) END,
 						  CASE direction WHEN 'forward' THEN j.event_position ELSE - j.event_position END
 				 LIMIT steps + 1) x

@@ -16,15 +16,18 @@ DECLARE
 	trigger CONSTANT jsonb := definition->'trigger';
 	types text[];
 BEGIN
-	IF trigger->>'once' = 'customer' AND EXISTS (SELECT FROM crm.campaign_runs r WHERE r.customer_id = campaign_entry_refusal.customer_id AND r.campaign_id = campaign_entry_refusal.campaign_id) THEN
+	IF trigger->>'once' = 'customer' AND EXISTS (SELECT FROM crm.campaign_runs r WHERE r.customer_id = campaign_entry_refusal.customer_id
+													AND r.campaign_id = campaign_entry_refusal.campaign_id) THEN
 		RETURN 'was in it before';
 	END IF;
 	IF event.type = 'CampaignTriggered' OR NOT trigger ? 'idle' THEN
 		RETURN NULL;
 	END IF;
 	-- Idle is who has done nothing of the kind since; so of several events the last one leads on.
-	types := CASE WHEN trigger ? 'event' THEN ARRAY[trigger->>'event'] ELSE ARRAY(SELECT jsonb_array_elements_text(f.step->'events') FROM crm.funnel_steps(trigger->>'funnel') f) END;
-	IF EXISTS (SELECT FROM crm.journeys j WHERE j.customer_id = campaign_entry_refusal.customer_id AND j.event_type = ANY (types) AND j.event_position > event."position") THEN
+	types := CASE WHEN trigger ? 'event' THEN ARRAY[trigger->>'event']
+		ELSE ARRAY(SELECT jsonb_array_elements_text(f.step->'events') FROM crm.funnel_steps(trigger->>'funnel') f) END;
+	IF EXISTS (SELECT FROM crm.journeys j WHERE j.customer_id = campaign_entry_refusal.customer_id AND j.event_type = ANY (types)
+				  AND j.event_position > event."position") THEN
 		RETURN 'was active since';
 	END IF;
 	IF trigger->>'condition' = 'viewed-multiple-products-no-cart' AND (
@@ -41,13 +44,15 @@ BEGIN
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION crm.campaign_entry_refusal(eventsource.events, text, jsonb, text) IS 'Private, for campaigns: why a customer does not enter a campaign; NULL: he does.';
+COMMENT ON FUNCTION crm.campaign_entry_refusal(eventsource.events, text, jsonb, text) IS
+	'Private, for campaigns: why a customer does not enter a campaign; NULL: he does.';
 
 -- Why a customer leaves; NULL: he stays.
 CREATE FUNCTION crm.campaign_exit(event eventsource.events, definition jsonb, customer_id text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(
-		(SELECT CASE c.status WHEN 'deleted' THEN 'erased' WHEN 'deactivated' THEN CASE definition->>'messageClass' WHEN 'transactional' THEN NULL ELSE 'account-closed' END END
+		(SELECT CASE c.status WHEN 'deleted' THEN 'erased' WHEN 'deactivated' THEN CASE definition->>'messageClass' WHEN 'transactional' THEN NULL
+		   ELSE 'account-closed' END END
 		   FROM crm.customers c WHERE c.customer_id = campaign_exit.customer_id),
 		(SELECT 'exit: ' || j.event_type FROM crm.journeys j
 		  WHERE j.customer_id = campaign_exit.customer_id AND definition->'exits' ? j.event_type AND j.event_position > event."position"
@@ -62,10 +67,14 @@ DECLARE
 	sent record;
 BEGIN
 	IF step->>'type' = 'add-to-segment' THEN
-		RETURN CASE WHEN crm.add_to_segment(customer_id, config->>'segmentId', jsonb_build_object('campaign', campaign_id)) THEN 'added' ELSE 'was in it' END;
+		RETURN CASE WHEN crm.add_to_segment(customer_id, config->>'segmentId', jsonb_build_object('campaign', campaign_id)) THEN 'added'
+			ELSE 'was in it' END;
 	END IF;
-	SELECT * INTO sent FROM crm.send_message(customer_id, substr(step->>'type', 6), config->>'templateId', coalesce(config->>'messageClass', definition->>'messageClass'),
-		topic => config->>'topic', campaign_id => campaign_id, message_id => message_id, content => config - '{templateId,messageClass,topic}'::text[]);
+	SELECT * INTO sent
+	  FROM crm.send_message(customer_id, substr(step->>'type', 6), config->>'templateId',
+		coalesce(config->>'messageClass', definition->>'messageClass'),
+		topic => config->>'topic', campaign_id => campaign_id, message_id => message_id,
+		content => config - '{templateId,messageClass,topic}'::text[]);
 	RETURN CASE WHEN sent.is_queued THEN 'queued' ELSE sent.skip_reason END;
 END
 $$;
@@ -105,7 +114,8 @@ BEGIN
 		IF reason IS NOT NULL THEN
 			RETURN jsonb_build_object('skip', reason);
 		END IF;
-		PERFORM eventsource.append('campaign_run-' || run, 'CampaignRunStarted', about || jsonb_build_object('campaignVersion', version::integer, 'eventPosition', event."position"));
+		PERFORM eventsource.append('campaign_run-' || run, 'CampaignRunStarted',
+			about || jsonb_build_object('campaignVersion', version::integer, 'eventPosition', event."position"));
 	END IF;
 	reason := coalesce(CASE WHEN c.status = 'ended' THEN 'campaign-ended' END, crm.campaign_exit(event, definition, customer));
 	IF reason IS NOT NULL THEN
@@ -117,7 +127,8 @@ BEGIN
 		  FROM (SELECT x.step, row_number() OVER (ORDER BY x.n) AS n, count(*) OVER () AS total
 				  FROM jsonb_array_elements(definition->'steps') WITH ORDINALITY x (step, n) WHERE x.step->>'type' <> 'wait') s
 		 WHERE s.n = action;
-		PERFORM eventsource.append('campaign_run-' || run, 'CampaignStepDone', about || jsonb_build_object('stepNumber', action, 'action', step->>'type',
+		PERFORM eventsource.append('campaign_run-' || run, 'CampaignStepDone',
+			about || jsonb_build_object('stepNumber', action, 'action', step->>'type',
 					'outcome', crm.do_campaign_step(step, id, definition, customer, run || '.' || action)));
 		IF is_last THEN
 			PERFORM eventsource.append('campaign_run-' || run, 'CampaignRunEnded', about || '{"reason": "completed"}');
@@ -130,35 +141,48 @@ COMMENT ON FUNCTION crm.run_campaign_step(eventsource.events, jsonb) IS
 	'Private, for reactions: a step of a campaign that is due. Everything is asked at this moment: does the campaign run, does the customer stay in it, may the message be sent. A message is called after the campaign, the event and the step, so that it is one however often it is tried.';
 
 -- The campaigns of the documents, to begin with.
-CREATE FUNCTION crm.campaign_examples() RETURNS TABLE (campaign_id text, trigger jsonb, steps jsonb, message_class text, exits text[], description text)
+CREATE FUNCTION crm.campaign_examples()
+	RETURNS TABLE (campaign_id text, trigger jsonb, steps jsonb, message_class text, exits text[], description text)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
 	SELECT e.id, e.trigger::jsonb, e.steps::jsonb, e.class, string_to_array(e.exits, ' '), e.description FROM (VALUES
-		('welcome-verification', '{"event": "CustomerCreated"}', '[{"type": "send-email", "config": {"templateId": "welcome-verification"}}]', 'transactional', NULL,
+		('welcome-verification', '{"event": "CustomerCreated"}', '[{"type": "send-email", "config": {"templateId": "welcome-verification"}}]',
+			'transactional', NULL,
 			'Greets who registered, and asks to prove the address'),
 		('abandoned-cart-v2', '{"event": "CartAbandoned", "conditions": {"totalValue": {"$gte": 50}}}',
-			'[{"type": "wait", "config": {"duration": "1 hour"}}, {"type": "send-email", "config": {"templateId": "abandoned-cart-reminder", "personalization": ["cartItems", "discountCode"]}},
-			  {"type": "wait", "config": {"duration": "24 hours"}}, {"type": "send-email", "config": {"templateId": "abandoned-cart-final-offer", "personalization": ["cartItems", "largerDiscountCode"]}}]',
+			'[{"type": "wait", "config": {"duration": "1 hour"}},
+			  {"type": "send-email", "config": {"templateId": "abandoned-cart-reminder", "personalization": ["cartItems", "discountCode"]}},
+			  {"type": "wait", "config": {"duration": "24 hours"}},
+			  {"type": "send-email",
+				"config": {"templateId": "abandoned-cart-final-offer", "personalization": ["cartItems", "largerDiscountCode"]}}]',
 			'marketing', 'OrderPlaced ItemAddedToCart', 'Carts from 50 up that were left alone: a reminder after an hour, a last offer a day later'),
-		('payment-failed-recovery', '{"event": "PaymentFailed", "conditions": {"givenUp": true}}', '[{"type": "send-email", "config": {"templateId": "payment-failed", "personalization": ["message", "amount"]}}]',
+		('payment-failed-recovery', '{"event": "PaymentFailed", "conditions": {"givenUp": true}}',
+			'[{"type": "send-email", "config": {"templateId": "payment-failed", "personalization": ["message", "amount"]}}]',
 			'transactional', 'PaymentSucceeded OrderCancelled', 'Payments that failed for good'),
-		('order-confirmation', '{"event": "OrderConfirmed"}', '[{"type": "send-email", "config": {"templateId": "order-confirmation", "personalization": ["orderDetails", "estimatedDelivery"]}}]',
+		('order-confirmation', '{"event": "OrderConfirmed"}',
+			'[{"type": "send-email", "config": {"templateId": "order-confirmation", "personalization": ["orderDetails", "estimatedDelivery"]}}]',
 			'transactional', NULL, 'An order is confirmed'),
 		('shipping-notification', '{"event": "OrderShipped"}',
 			'[{"type": "send-email", "config": {"templateId": "order-shipped", "personalization": ["trackingNumber", "carrier"]}}, {"type": "send-push", "config": {"title": "Your order has shipped!", "body": "Track your delivery"}}]',
 			'transactional', NULL, 'An order is on its way'),
-		('delivery-review-request', '{"event": "OrderDelivered"}', '[{"type": "wait", "config": {"duration": "3 days"}}, {"type": "send-email", "config": {"templateId": "review-request", "personalization": ["products", "reviewLinks"]}}]',
+		('delivery-review-request', '{"event": "OrderDelivered"}',
+			'[{"type": "wait", "config": {"duration": "3 days"}}, {"type": "send-email", "config": {"templateId": "review-request", "personalization": ["products", "reviewLinks"]}}]',
 			'marketing', 'ReviewSubmitted RefundInitiated', 'Asks for a review three days after the delivery'),
 		('replenishment-campaign', '{"event": "OrderDelivered", "where": "row.categories ? ''consumables''"}',
 			'[{"type": "wait", "config": {"duration": "30 days"}}, {"type": "send-email", "config": {"templateId": "reorder-reminder", "personalization": ["products", "subscriptionOption"]}}]',
 			'marketing', 'OrderPlaced', 'Consumables run out after thirty days'),
-		('abandoned-browse-recovery', '{"funnel": "purchase", "stage": "awareness", "idle": "30 minutes", "condition": "viewed-multiple-products-no-cart"}',
-			'[{"type": "send-email", "config": {"templateId": "browse-abandonment", "personalization": ["viewedProducts", "recommendations"]}}]', 'marketing', 'ItemAddedToCart OrderPlaced',
+		('abandoned-browse-recovery',
+			'{"funnel": "purchase", "stage": "awareness", "idle": "30 minutes", "condition": "viewed-multiple-products-no-cart"}',
+			'[{"type": "send-email", "config": {"templateId": "browse-abandonment", "personalization": ["viewedProducts", "recommendations"]}}]',
+				'marketing', 'ItemAddedToCart OrderPlaced',
 			'Looked at several products and put none into a cart'),
 		('checkout-abandonment', '{"funnel": "purchase", "stage": "checkout", "idle": "60 minutes", "condition": "started-checkout-not-completed"}',
-			'[{"type": "wait", "config": {"duration": "1 hour"}}, {"type": "send-email", "config": {"templateId": "checkout-abandonment", "personalization": ["cartItems", "checkoutLink", "incentive"]}},
-			  {"type": "wait", "config": {"duration": "24 hours"}}, {"type": "send-sms", "config": {"message": "Complete your order and get 10% off!", "messageClass": "urgent-marketing"}}]',
+			'[{"type": "wait", "config": {"duration": "1 hour"}},
+			  {"type": "send-email", "config": {"templateId": "checkout-abandonment", "personalization": ["cartItems", "checkoutLink", "incentive"]}},
+			  {"type": "wait", "config": {"duration": "24 hours"}},
+			  {"type": "send-sms", "config": {"message": "Complete your order and get 10% off!", "messageClass": "urgent-marketing"}}]',
 			'marketing', 'OrderPlaced', 'Began to pay and did not end it'),
-		('post-purchase-cross-sell', '{"event": "OrderDelivered"}', '[{"type": "wait", "config": {"duration": "7 days"}}, {"type": "send-email", "config": {"templateId": "cross-sell", "personalization": ["purchasedProducts", "recommendations"]}}]',
+		('post-purchase-cross-sell', '{"event": "OrderDelivered"}',
+			'[{"type": "wait", "config": {"duration": "7 days"}}, {"type": "send-email", "config": {"templateId": "cross-sell", "personalization": ["purchasedProducts", "recommendations"]}}]',
 			'marketing', 'RefundInitiated', 'Goes with what was bought')
 	  ) e (id, trigger, steps, class, exits, description)
 $sql$;
@@ -170,4 +194,5 @@ CREATE FUNCTION crm.create_example_campaigns(campaign_ids text[] DEFAULT NULL) R
 	  FROM crm.campaign_examples() e
 	 WHERE campaign_ids IS NULL OR e.campaign_id = ANY (campaign_ids)
 $$;
-COMMENT ON FUNCTION crm.create_example_campaigns(text[]) IS 'Defines campaigns of campaign_examples(), by default all of them; returns how many. For admins of the CRM (grant_admin).';
+COMMENT ON FUNCTION crm.create_example_campaigns(text[]) IS
+	'Defines campaigns of campaign_examples(), by default all of them; returns how many. For admins of the CRM (grant_admin).';

@@ -17,9 +17,12 @@ BEGIN
 		PRIMARY KEY (integration_id, version)
 	$table$);
 	COMMENT ON TABLE crm.integration_delivery IS 'Private: what integrations were told, a projection. Read the view integration_deliveries.';
-	RETURN crm.put_projection('crm.integration_delivery', 'integration', jsonb_build_object('ThirdPartyIntegrationSynced', $rule$ customer_id = event.data->>'customerId',
-			action = event.data->>'action', event_position = (event.data->>'eventPosition')::bigint, is_delivered = coalesce((event.data->>'succeeded')::boolean, true),
-			error_code = event.data->>'errorCode', delivered_at = event.occurred_at $rule$), '{"integration_id": "event.key", "version": "event.version"}');
+	RETURN crm.put_projection('crm.integration_delivery', 'integration',
+		jsonb_build_object('ThirdPartyIntegrationSynced', $rule$ customer_id = event.data->>'customerId',
+			action = event.data->>'action', event_position = (event.data->>'eventPosition')::bigint,
+			is_delivered = coalesce((event.data->>'succeeded')::boolean, true),
+			error_code = event.data->>'errorCode', delivered_at = event.occurred_at $rule$),
+				'{"integration_id": "event.key", "version": "event.version"}');
 END
 $$;
 COMMENT ON FUNCTION crm.put_integrations() IS 'Private, for install(): table and projection of integrations.';
@@ -28,17 +31,29 @@ CREATE FUNCTION crm.put_integration_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.put_view('integration_deliveries', 'What programs of others were told, one row per attempt.', jsonb_build_object(
-			'integration_id', 'The integration; its stream is integration-<integration_id>.', 'version', 'Place in its history: 1, 2 ...', 'customer_id', 'Of whom.', 'action', 'upsert, subscribe, unsubscribe, add-to-segment, remove-from-segment or delete.',
-			'event_position', 'Event that led to it.', 'is_delivered', 'True if it worked.', 'error_code', 'Why not.', 'delivered_at', 'When.'), $view$
+			'integration_id', 'The integration; its stream is integration-<integration_id>.',
+			'version', 'Place in its history: 1, 2 ...',
+			'customer_id', 'Of whom.',
+			'action', 'upsert, subscribe, unsubscribe, add-to-segment, remove-from-segment or delete.',
+			'event_position', 'Event that led to it.',
+			'is_delivered', 'True if it worked.',
+			'error_code', 'Why not.',
+			'delivered_at', 'When.'), $view$
 		SELECT d.integration_id, d.version, d.customer_id, d.action, d.event_position, d.is_delivered, d.error_code, d.delivered_at
 		  FROM crm.integration_delivery d
 		 WHERE eventsource.may_read_category('integration') $view$);
 	PERFORM crm.put_view('integrations', 'Integrations, one row each.', jsonb_build_object(
-			'integration_id', 'The integration.', 'position_lag', 'How many positions of the log it is behind.', 'parked_count', 'Events that were set aside since it cannot be told of them.', 'delivered_count', 'Deliveries that worked.', 'failed_count', 'Deliveries that did not.', 'last_delivered_at', 'When the last one worked.'), $view$
+			'integration_id', 'The integration.',
+			'position_lag', 'How many positions of the log it is behind.',
+			'parked_count', 'Events that were set aside since it cannot be told of them.',
+			'delivered_count', 'Deliveries that worked.',
+			'failed_count', 'Deliveries that did not.',
+			'last_delivered_at', 'When the last one worked.'), $view$
 		SELECT substr(s.name, 5) AS integration_id, s.lag AS position_lag, s.parked AS parked_count,
 			   (SELECT count(*) FROM crm.integration_delivery d WHERE d.integration_id = substr(s.name, 5) AND d.is_delivered) AS delivered_count,
 			   (SELECT count(*) FROM crm.integration_delivery d WHERE d.integration_id = substr(s.name, 5) AND NOT d.is_delivered) AS failed_count,
-			   (SELECT max(d.delivered_at) FROM crm.integration_delivery d WHERE d.integration_id = substr(s.name, 5) AND d.is_delivered) AS last_delivered_at
+			   (SELECT max(d.delivered_at) FROM crm.integration_delivery d WHERE d.integration_id = substr(s.name, 5)
+				   AND d.is_delivered) AS last_delivered_at
 		  FROM eventsource.subscriptions s
 		 WHERE s.name LIKE 'crm\_%' AND eventsource.may_read_category('integration') $view$);
 END
@@ -68,8 +83,10 @@ COMMENT ON FUNCTION crm.integration_actions() IS
 CREATE FUNCTION crm.create_integration(integration_id text, consumers regrole DEFAULT NULL, from_position bigint DEFAULT 0) RETURNS bigint
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT eventsource.create_subscription('crm_' || integration_id, '{customer}',
-		(SELECT string_agg(format('event.type IN (%s)', f.types) || CASE WHEN f.fields <> '{}' THEN format(' AND event.data @> %L', f.fields) ELSE '' END, ' OR ' ORDER BY f.fields)
-		   FROM (SELECT a.fields, string_agg(quote_literal(a.event_type), ', ' ORDER BY a.event_type) AS types FROM crm.integration_actions() a GROUP BY a.fields) f),
+		(SELECT string_agg(format('event.type IN (%s)', f.types) || CASE WHEN f.fields <> '{}' THEN format(' AND event.data @> %L', f.fields)
+			ELSE '' END, ' OR ' ORDER BY f.fields)
+		   FROM (SELECT a.fields, string_agg(quote_literal(a.event_type), ', ' ORDER BY a.event_type) AS types FROM crm.integration_actions() a
+				  GROUP BY a.fields) f),
 		from_position => from_position, consumers => consumers)
 $$;
 COMMENT ON FUNCTION crm.create_integration(text, regrole, bigint) IS
@@ -101,18 +118,24 @@ COMMENT ON FUNCTION crm.poll_integration(text, integer, text) IS
 
 CREATE FUNCTION crm.is_known_customer(customer_id text) RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT NOT eventsource.may_read_category('customer') OR EXISTS (SELECT FROM crm.customers c WHERE c.customer_id = is_known_customer.customer_id AND c.status <> 'deleted')
+	SELECT NOT eventsource.may_read_category('customer') OR EXISTS (SELECT FROM crm.customers c WHERE c.customer_id = is_known_customer.customer_id
+																	   AND c.status <> 'deleted')
 $$;
-COMMENT ON FUNCTION crm.is_known_customer(text) IS 'Private, for integrations: false for a customer who is erased; in mode hard there is no row of him.';
+COMMENT ON FUNCTION crm.is_known_customer(text) IS
+	'Private, for integrations: false for a customer who is erased; in mode hard there is no row of him.';
 
-CREATE FUNCTION crm.record_integration(integration_id text, action text, event_position bigint, customer_id text, succeeded boolean, error_code text DEFAULT NULL, error_message text DEFAULT NULL) RETURNS void
+CREATE FUNCTION crm.record_integration(integration_id text, action text, event_position bigint, customer_id text, succeeded boolean,
+		error_code text DEFAULT NULL, error_message text DEFAULT NULL) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	-- Nothing is recorded about who is erased: what was told of him is told without him.
-	SELECT eventsource.append('integration-' || integration_id, 'ThirdPartyIntegrationSynced', jsonb_strip_nulls(jsonb_build_object('integration', integration_id, 'action', action,
-		'customerId', CASE WHEN crm.is_known_customer(record_integration.customer_id) THEN customer_id END, 'eventPosition', event_position, 'succeeded', succeeded, 'errorCode', error_code,
+	SELECT eventsource.append('integration-' || integration_id, 'ThirdPartyIntegrationSynced',
+		jsonb_strip_nulls(jsonb_build_object('integration', integration_id, 'action', action,
+		'customerId', CASE WHEN crm.is_known_customer(record_integration.customer_id) THEN customer_id END, 'eventPosition', event_position,
+		'succeeded', succeeded, 'errorCode', error_code,
 		'errorMessage', CASE WHEN crm.is_known_customer(record_integration.customer_id) THEN error_message END)))
 $$;
-COMMENT ON FUNCTION crm.record_integration(text, text, bigint, text, boolean, text, text) IS 'Private, for commands: records what an integration was told.';
+COMMENT ON FUNCTION crm.record_integration(text, text, bigint, text, boolean, text, text) IS
+	'Private, for commands: records what an integration was told.';
 
 -- What was lent before this event, and is done with it: what comes before it in the log, but for customers whose
 -- events wait behind one that was set aside; of one that was redriven, what waited behind it.
@@ -121,7 +144,8 @@ CREATE FUNCTION crm.told_before(integration_id text, event_position bigint) RETU
 #variable_conflict use_column
 DECLARE
 	its CONSTANT text := (SELECT e.stream FROM eventsource.events e WHERE e."position" = told_before.event_position);
-	after CONSTANT bigint := (SELECT s."position" FROM eventsource.subscription_partitions s WHERE s.subscription = 'crm_' || told_before.integration_id);
+	after CONSTANT bigint := (SELECT s."position" FROM eventsource.subscription_partitions s WHERE s.subscription = 'crm_'
+		|| told_before.integration_id);
 BEGIN
 	RETURN QUERY
 	WITH held AS (
@@ -147,13 +171,16 @@ BEGIN
 	 ORDER BY 1;
 END
 $$;
-COMMENT ON FUNCTION crm.told_before(text, bigint) IS 'Private, for ack_integration(): the events that are acknowledged together with one, without it.';
+COMMENT ON FUNCTION crm.told_before(text, bigint) IS
+	'Private, for ack_integration(): the events that are acknowledged together with one, without it.';
 
-CREATE FUNCTION crm.ack_integration(integration_id text, event_position bigint, action text, customer_id text, consumer text DEFAULT NULL) RETURNS void
+CREATE FUNCTION crm.ack_integration(integration_id text, event_position bigint, action text, customer_id text, consumer text DEFAULT NULL)
+	RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-	PERFORM crm.record_integration(integration_id, t.action, t.told_position, t.customer_id, true) FROM crm.told_before(integration_id, event_position) t;
+	PERFORM crm.record_integration(integration_id, t.action, t.told_position, t.customer_id, true)
+		FROM crm.told_before(integration_id, event_position) t;
 	PERFORM crm.record_integration(integration_id, action, event_position, customer_id, true);
 	PERFORM eventsource.ack('crm_' || integration_id, event_position, consumer);
 END
@@ -161,7 +188,8 @@ $$;
 COMMENT ON FUNCTION crm.ack_integration(text, bigint, text, text, text) IS
 	'Says that an integration was told of all up to this event, and records each of them: this one as action and customer_id say, those before it as poll_integration() would now. Errors: those of eventsource.ack().';
 
-CREATE FUNCTION crm.nack_integration(integration_id text, event_position bigint, action text, customer_id text, error_code text, error_message text DEFAULT NULL, consumer text DEFAULT NULL) RETURNS void
+CREATE FUNCTION crm.nack_integration(integration_id text, event_position bigint, action text, customer_id text, error_code text,
+		error_message text DEFAULT NULL, consumer text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.record_integration(integration_id, action, event_position, customer_id, false, error_code, error_message);

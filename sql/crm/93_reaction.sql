@@ -8,7 +8,8 @@ $$;
 COMMENT ON FUNCTION crm.to_append(text, text, text) IS
 	'Private, for reactions(): the action that appends an event, at the time of the one that it follows from. stream, data: expressions.';
 
-CREATE FUNCTION crm.reactions() RETURNS TABLE (name text, category text, type text, condition text, action jsonb, key text, run_at text, settings jsonb)
+CREATE FUNCTION crm.reactions() RETURNS TABLE (name text, category text, type text, condition text, action jsonb, key text, run_at text,
+		settings jsonb)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $sql$
 	SELECT r.name, r.category, r.type, r.condition, r.action, r.key, r.run_at, r.settings
 	  FROM (SELECT crm.setting('delivery_term') AS delivery_term, crm.setting('payment_retries')::numeric::integer AS payment_retries,

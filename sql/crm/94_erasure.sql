@@ -1,10 +1,12 @@
 -- The right to be forgotten, for customers.
 
-CREATE FUNCTION crm.request_erasure(customer_id text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION crm.request_erasure(customer_id text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL)
+	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.expect_customer(customer_id);
-	PERFORM eventsource.append('customer-' || customer_id, 'CustomerDataDeletionRequested', jsonb_build_object('reason', reason, 'deletionType', mode), actor => actor);
+	PERFORM eventsource.append('customer-' || customer_id, 'CustomerDataDeletionRequested',
+		jsonb_build_object('reason', reason, 'deletionType', mode), actor => actor);
 	RETURN eventsource.request_erasure('customer-' || customer_id, mode, reason, actor);
 END
 $$;
@@ -21,7 +23,8 @@ CREATE FUNCTION crm.personal_visits(customer_id text) RETURNS SETOF text
 				   AND e.type IN (SELECT t.event_type FROM crm.event_types t WHERE t.category = 'visit' AND t.personal_fields IS NOT NULL))
 	 ORDER BY v.stream COLLATE "C"
 $$;
-COMMENT ON FUNCTION crm.personal_visits(text) IS 'Private, for commands: visits of a customer with personal data from before it was known whose they are.';
+COMMENT ON FUNCTION crm.personal_visits(text) IS
+	'Private, for commands: visits of a customer with personal data from before it was known whose they are.';
 
 CREATE FUNCTION crm.export_customer(customer_id text) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -45,18 +48,23 @@ BEGIN
 	PERFORM crm.remove_from_segment(m.customer_id, m.segment_id, 'erased', actor)
 	   FROM (SELECT * FROM crm.segment_members s WHERE s.customer_id = close_customer.customer_id ORDER BY s.segment_id COLLATE "C") m;
 	PERFORM crm.skip_message(m.message_id, 'erased', '{"refused": "erased"}')
-	   FROM (SELECT * FROM crm.messages x WHERE x.customer_id = close_customer.customer_id AND x.status = 'queued' ORDER BY x.message_id COLLATE "C") m;
-	PERFORM eventsource.append('campaign_run-' || r.run_id, 'CampaignRunEnded', jsonb_build_object('customerId', customer_id, 'campaignId', r.campaign_id, 'reason', 'erased'), actor => actor)
+	   FROM (SELECT * FROM crm.messages x WHERE x.customer_id = close_customer.customer_id AND x.status = 'queued'
+			  ORDER BY x.message_id COLLATE "C") m;
+	PERFORM eventsource.append('campaign_run-' || r.run_id, 'CampaignRunEnded',
+		jsonb_build_object('customerId', customer_id, 'campaignId', r.campaign_id, 'reason', 'erased'), actor => actor)
 	   FROM (SELECT * FROM crm.campaign_runs x WHERE x.customer_id = close_customer.customer_id AND x.is_active ORDER BY x.run_id COLLATE "C") r;
 	PERFORM crm.revoke_consent(k.customer_id, k.purpose, k.channel, 'erased', actor => actor)
-	   FROM (SELECT * FROM crm.consents x WHERE x.customer_id = close_customer.customer_id AND x.expires_at IS NOT NULL ORDER BY x.purpose, x.channel) k;
+	   FROM (SELECT * FROM crm.consents x WHERE x.customer_id = close_customer.customer_id AND x.expires_at IS NOT NULL ORDER BY x.purpose,
+		x.channel) k;
 	PERFORM eventsource.append(stream, 'CustomerDataDeleted', jsonb_build_object('deletionType', mode, 'eventsAnonymized', known,
 		'completedAt', crm.json_time(clock_timestamp())), actor => actor);
 END
 $$;
-COMMENT ON FUNCTION crm.close_customer(text, text, text) IS 'Private, for erase_customer(): consents, segments, campaigns and messages that wait end, and the customer is deleted.';
+COMMENT ON FUNCTION crm.close_customer(text, text, text) IS
+	'Private, for erase_customer(): consents, segments, campaigns and messages that wait end, and the customer is deleted.';
 
-CREATE FUNCTION crm.erase_customer(customer_id text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL) RETURNS TABLE (target text, affected bigint)
+CREATE FUNCTION crm.erase_customer(customer_id text, mode text DEFAULT 'anonymize', reason text DEFAULT 'gdpr-request', actor text DEFAULT NULL)
+	RETURNS TABLE (target text, affected bigint)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -74,10 +82,12 @@ BEGIN
 		PERFORM crm.close_customer(id, erase_customer.mode, erase_customer.actor);
 	END IF;
 	subjects := subjects || ARRAY(SELECT v FROM crm.personal_visits(id) v
-		WHERE NOT EXISTS (SELECT FROM eventsource.erased_subjects e WHERE e.subject = v AND array_position(modes, e.mode) >= array_position(modes, erase_customer.mode)));
+		WHERE NOT EXISTS (SELECT FROM eventsource.erased_subjects e WHERE e.subject = v
+							 AND array_position(modes, e.mode) >= array_position(modes, erase_customer.mode)));
 	RETURN QUERY SELECT e.target, sum(e.affected)::bigint
 				   FROM unnest(subjects) s (subject)
-				  CROSS JOIN LATERAL eventsource.erase_subject(s.subject, erase_customer.mode, erase_customer.reason, erase_customer.actor) WITH ORDINALITY e (target, affected, n)
+				  CROSS JOIN LATERAL eventsource.erase_subject(s.subject, erase_customer.mode, erase_customer.reason,
+					erase_customer.actor) WITH ORDINALITY e (target, affected, n)
 				  GROUP BY e.target ORDER BY min(e.n);
 END
 $$;

@@ -47,7 +47,8 @@ EXCEPTION WHEN OTHERS THEN
 	ELSE
 		-- One of them is refused, and takes the others along: look which.
 		RETURN QUERY
-		SELECT i.* FROM (SELECT jsonb_agg(x.value ORDER BY x.n) AS part FROM jsonb_array_elements(rows) WITH ORDINALITY x (value, n) GROUP BY x.n > half ORDER BY x.n > half) h
+		SELECT i.* FROM (SELECT jsonb_agg(x.value ORDER BY x.n) AS part FROM jsonb_array_elements(rows) WITH ORDINALITY x (value, n)
+						  GROUP BY x.n > half ORDER BY x.n > half) h
 		 CROSS JOIN LATERAL crm.import_rows(h.part) i;
 	END IF;
 END
@@ -57,12 +58,14 @@ COMMENT ON FUNCTION crm.import_rows(jsonb) IS 'Private, for import_log(): append
 CREATE FUNCTION crm.import_batch(batch jsonb[], OUT taken bigint, OUT duplicates bigint, OUT refused jsonb[]) RETURNS record
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT count(*) FILTER (WHERE x.is_new), count(*) FILTER (WHERE NOT x.is_new),
-		   coalesce(array_agg(jsonb_build_object('row', x.row_number, 'case', substr(e->>'stream', position('-' IN e->>'stream') + 1), 'activity', e->>'type', 'code', x.error_code, 'reason', x.reason))
+		   coalesce(array_agg(jsonb_build_object('row', x.row_number, 'case', substr(e->>'stream', position('-' IN e->>'stream') + 1),
+			'activity', e->>'type', 'code', x.error_code, 'reason', x.reason))
 					FILTER (WHERE x.error_code IS NOT NULL), '{}')
 	  FROM (SELECT i.* FROM (SELECT to_jsonb(batch) AS rows) b CROSS JOIN LATERAL crm.import_rows(b.rows) i WHERE cardinality(batch) > 0) x
 	  JOIN unnest(batch) e ON (e->>'row')::bigint = x.row_number
 $$;
-COMMENT ON FUNCTION crm.import_batch(jsonb[]) IS 'Private, for import_log(): appends events, and says how many were new, how many there, and which were refused and why.';
+COMMENT ON FUNCTION crm.import_batch(jsonb[]) IS
+	'Private, for import_log(): appends events, and says how many were new, how many there, and which were refused and why.';
 
 CREATE FUNCTION crm.expect_log_columns(source regclass, columns text[]) RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -70,10 +73,12 @@ DECLARE
 	missing text;
 BEGIN
 	SELECT string_agg(format('"%s"', c), ', ') INTO missing FROM unnest(columns) c
-	 WHERE c IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = source AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped);
+	 WHERE c IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = source AND a.attname = c AND a.attnum > 0
+											AND NOT a.attisdropped);
 	IF missing IS NOT NULL OR columns[1:3] IS DISTINCT FROM array_remove(columns[1:3], NULL) THEN
 		RAISE undefined_column USING
-			MESSAGE = CASE WHEN missing IS NULL THEN 'a log has a case, an activity and a time' ELSE format('%s has no column %s', source, missing) END,
+			MESSAGE = CASE WHEN missing IS NULL THEN 'a log has a case, an activity and a time'
+				ELSE format('%s has no column %s', source, missing) END,
 			DETAIL = 'Nothing was taken.',
 			HINT = 'Name its columns: case_column, activity_column, time_column, attribute_columns, and resource_column, or NULL if it has none.';
 	END IF;
@@ -84,7 +89,8 @@ COMMENT ON FUNCTION crm.expect_log_columns(regclass, text[]) IS
 
 -- A row at a time, in order of time; the server sorts them, on disk if they are many.  Rows that are the same in
 -- all that is taken are told apart by their number among each other.
-CREATE FUNCTION crm.log_lines(source regclass, case_column text, activity_column text, time_column text, resource_column text, attribute_columns text[],
+CREATE FUNCTION crm.log_lines(source regclass, case_column text, activity_column text, time_column text, resource_column text,
+		attribute_columns text[],
 		line_column text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fn$
 	SELECT format($query$
@@ -93,7 +99,8 @@ CREATE FUNCTION crm.log_lines(source regclass, case_column text, activity_column
 				   (SELECT coalesce(jsonb_object_agg(k, t.r->k), '{}') FROM unnest(%6$L::text[]) k) AS data
 			  FROM (SELECT to_jsonb(s) AS r, row_number() OVER (%7$s) AS n FROM %1$s s) t
 		)
-		SELECT l.*, CASE WHEN coalesce(l.c, '') = '' THEN 'no case' WHEN coalesce(l.a, '') = '' THEN 'no activity' WHEN l.at IS NULL THEN 'no time' END AS problem,
+		SELECT l.*, CASE WHEN coalesce(l.c, '') = '' THEN 'no case' WHEN coalesce(l.a, '') = '' THEN 'no activity'
+			   WHEN l.at IS NULL THEN 'no time' END AS problem,
 			   md5(concat_ws('|', l.c, l.a, crm.json_time(l.at), l.who, l.data,
 							 row_number() OVER (PARTITION BY l.c, l.a, l.at, l.who, l.data ORDER BY l.n))) AS key
 		  FROM line l
@@ -102,7 +109,8 @@ CREATE FUNCTION crm.log_lines(source regclass, case_column text, activity_column
 $fn$;
 COMMENT ON FUNCTION crm.log_lines(regclass, text, text, text, text, text[], text) IS 'Private, for import_log(): the query that reads a log.';
 
-CREATE FUNCTION crm.import_log(source regclass, category text, case_column text DEFAULT 'case:concept:name', activity_column text DEFAULT 'concept:name', time_column text DEFAULT 'time:timestamp',
+CREATE FUNCTION crm.import_log(source regclass, category text, case_column text DEFAULT 'case:concept:name',
+		activity_column text DEFAULT 'concept:name', time_column text DEFAULT 'time:timestamp',
 		resource_column text DEFAULT 'org:resource', attribute_columns text[] DEFAULT '{}', batch_size integer DEFAULT 1000,
 		line_column text DEFAULT NULL)
 	RETURNS TABLE (outcome text, row_count bigint, row_number bigint, case_id text, activity text, error_code text, reason text)
@@ -128,7 +136,8 @@ BEGIN
 			problems := problems || jsonb_build_object('row', line.n, 'case', line.c, 'activity', line.a, 'code', '22004', 'reason', line.problem);
 			CONTINUE;
 		END IF;
-		batch := batch || jsonb_build_object('row', line.n, 'stream', category || '-' || line.c, 'type', line.a, 'actor', coalesce(line.who, 'system:import'),
+		batch := batch || jsonb_build_object('row', line.n, 'stream', category || '-' || line.c, 'type', line.a,
+						'actor', coalesce(line.who, 'system:import'),
 						'occurred_at', line.at, 'idempotency_key', 'log:' || line.key, 'data', line.data);
 		IF cardinality(batch) >= batch_size THEN
 			SELECT ARRAY[counts[1] + b.taken, counts[2] + b.duplicates], problems || b.refused INTO counts, problems FROM crm.import_batch(batch) b;
@@ -138,7 +147,8 @@ BEGIN
 	SELECT ARRAY[counts[1] + b.taken, counts[2] + b.duplicates], problems || b.refused INTO counts, problems FROM crm.import_batch(batch) b;
 	RETURN QUERY SELECT k.outcome, k.n, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text
 				   FROM (VALUES ('taken', counts[1]), ('duplicate', counts[2]), ('refused', cardinality(problems)::bigint)) k (outcome, n);
-	RETURN QUERY SELECT 'refused', 1::bigint, (r->>'row')::bigint, r->>'case', r->>'activity', r->>'code', r->>'reason' FROM unnest(problems) r ORDER BY (r->>'row')::bigint;
+	RETURN QUERY SELECT 'refused', 1::bigint, (r->>'row')::bigint, r->>'case', r->>'activity', r->>'code', r->>'reason' FROM unnest(problems) r
+				  ORDER BY (r->>'row')::bigint;
 END
 $$;
 COMMENT ON FUNCTION crm.import_log(regclass, text, text, text, text, text, text[], integer, text) IS

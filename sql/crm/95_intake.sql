@@ -23,8 +23,12 @@ COMMENT ON FUNCTION crm.put_identities() IS 'Private, for install(): table and p
 CREATE FUNCTION crm.put_identity_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM crm.put_view('identities', 'Ids of strangers, and of customers by another id, that are known to be a customer''s: one row per id.', jsonb_build_object(
-			'visitor_id', 'Hash of the id; see visitor_id().', 'customer_id', 'Whose it is.', 'origin', 'identify or alias: which call said so last.', 'linked_at', 'When that was.'), $view$
+	PERFORM crm.put_view('identities', 'Ids of strangers, and of customers by another id, that are known to be a customer''s: one row per id.',
+		jsonb_build_object(
+			'visitor_id', 'Hash of the id; see visitor_id().',
+			'customer_id', 'Whose it is.',
+			'origin', 'identify or alias: which call said so last.',
+			'linked_at', 'When that was.'), $view$
 		SELECT i.visitor_id, i.customer_id, i.origin, i.linked_at FROM crm.identity i WHERE eventsource.may_read_category('identity') $view$);
 END
 $$;
@@ -42,11 +46,13 @@ CREATE FUNCTION crm.resolve_identity(id text) RETURNS text
 	WITH RECURSIVE chain AS (
 		SELECT resolve_identity.id AS id, 0 AS n
 		 UNION ALL
-		SELECT i.customer_id, c.n + 1 FROM chain c JOIN crm.identities i ON i.visitor_id = crm.visitor_id(c.id) AND i.customer_id <> c.id WHERE c.n < 10
+		SELECT i.customer_id, c.n + 1 FROM chain c JOIN crm.identities i ON i.visitor_id = crm.visitor_id(c.id) AND i.customer_id <> c.id
+		 WHERE c.n < 10
 	)
 	SELECT c.id FROM chain c WHERE c.n > 0 ORDER BY c.n DESC LIMIT 1
 $$;
-COMMENT ON FUNCTION crm.resolve_identity(text) IS 'The customer that an anonymousId or another id is linked to, through at most ten links; NULL: none.';
+COMMENT ON FUNCTION crm.resolve_identity(text) IS
+	'The customer that an anonymousId or another id is linked to, through at most ten links; NULL: none.';
 
 -- Returns false where the call was taken before.
 CREATE FUNCTION crm.link_identity(id text, customer_id text, origin text, message_id text, at timestamptz) RETURNS boolean
@@ -58,35 +64,43 @@ BEGIN
 	IF message_id IS NULL AND EXISTS (SELECT FROM crm.identities i WHERE i.visitor_id = visitor AND i.customer_id = link_identity.customer_id) THEN
 		RETURN true;
 	END IF;
-	SELECT * INTO result FROM crm.append_import('identity-' || visitor, 'IdentityLinked', jsonb_build_object('customerId', customer_id, 'origin', origin), at, message_id);
+	SELECT * INTO result
+	  FROM crm.append_import('identity-' || visitor, 'IdentityLinked', jsonb_build_object('customerId', customer_id, 'origin', origin), at,
+		message_id);
 	IF result.is_duplicate THEN
 		RETURN false;
 	END IF;
 	-- What the stranger looked at is the customer's from now on, and was.
-	PERFORM crm.append_import('visit-' || s.session_id, 'VisitorIdentified', jsonb_build_object('customerId', link_identity.customer_id, 'visitorId', visitor), at)
+	PERFORM crm.append_import('visit-' || s.session_id, 'VisitorIdentified',
+		jsonb_build_object('customerId', link_identity.customer_id, 'visitorId', visitor), at)
 	   FROM (SELECT v.session_id FROM crm.sessions v WHERE v.visitor_id = visitor AND v.customer_id IS NULL ORDER BY v.session_id COLLATE "C") s;
 	RETURN true;
 END
 $$;
-COMMENT ON FUNCTION crm.link_identity(text, text, text, text, timestamptz) IS 'Private, for intake(): says whose an id is, and whose the sessions of it are that were nobody''s.';
+COMMENT ON FUNCTION crm.link_identity(text, text, text, text, timestamptz) IS
+	'Private, for intake(): says whose an id is, and whose the sessions of it are that were nobody''s.';
 
 -- As a customer's events: a registration, or what is different.
 CREATE FUNCTION crm.take_traits(customer_id text, traits jsonb, at timestamptz) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	given CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object('firstName', coalesce(traits->'firstName', traits->'first_name', CASE WHEN NOT traits ?| '{lastName,last_name}' THEN traits->'name' END),
-		'lastName', coalesce(traits->'lastName', traits->'last_name'), 'phone', traits->'phone', 'dateOfBirth', left(traits->>'birthday', 10), 'address', traits->'address'));
+	given CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object('firstName', coalesce(traits->'firstName', traits->'first_name',
+		CASE WHEN NOT traits ?| '{lastName,last_name}' THEN traits->'name' END),
+		'lastName', coalesce(traits->'lastName', traits->'last_name'), 'phone', traits->'phone', 'dateOfBirth', left(traits->>'birthday', 10),
+		'address', traits->'address'));
 	other text;
 	c record;
 BEGIN
 	SELECT v.status, v.email INTO c FROM crm.customers v WHERE v.customer_id = take_traits.customer_id;
 	IF c.status IS NULL AND traits->>'email' IS NOT NULL THEN
-		PERFORM crm.append_import('customer-' || customer_id, 'CustomerCreated', given - 'address' || jsonb_build_object('email', traits->'email', 'source', 'import'), at);
+		PERFORM crm.append_import('customer-' || customer_id, 'CustomerCreated', given - 'address'
+			|| jsonb_build_object('email', traits->'email', 'source', 'import'), at);
 	ELSIF c.status IS NOT NULL AND (given <> '{}' OR traits ? 'email') THEN
 		PERFORM crm.update_profile(customer_id, given, actor => 'system:import', occurred_at => at);
 		IF crm.email_key(traits->>'email') <> crm.email_key(c.email) THEN
-			PERFORM crm.append_import('customer-' || customer_id, 'CustomerEmailUpdated', jsonb_build_object('newEmail', traits->'email', 'requiresVerification', true), at);
+			PERFORM crm.append_import('customer-' || customer_id, 'CustomerEmailUpdated',
+				jsonb_build_object('newEmail', traits->'email', 'requiresVerification', true), at);
 		END IF;
 	END IF;
 	SELECT string_agg(k, ', ' ORDER BY k) INTO other FROM jsonb_object_keys(traits) k
@@ -94,7 +108,8 @@ BEGIN
 	RETURN concat_ws('; ', CASE WHEN c.status IS NULL AND NOT traits ? 'email' THEN 'no customer: there is no email' END, 'not kept: ' || other);
 END
 $$;
-COMMENT ON FUNCTION crm.take_traits(text, jsonb, timestamptz) IS 'Private, for intake(): registers a customer, or records what is different; says what was left out.';
+COMMENT ON FUNCTION crm.take_traits(text, jsonb, timestamptz) IS
+	'Private, for intake(): registers a customer, or records what is different; says what was left out.';
 
 CREATE FUNCTION crm.intake_time(payload jsonb, name text) RETURNS timestamptz
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -152,18 +167,24 @@ DECLARE
 	name text := payload->>'event';
 BEGIN
 	IF coalesce(payload->>'userId', '') ~ '[@[:space:]]' OR coalesce(payload->>'groupId', '') ~ '[@[:space:]]' THEN
-		RAISE invalid_parameter_value USING MESSAGE = 'an id tells of a person', DETAIL = 'Ids become names of streams, which are not erased.', HINT = 'Give ids of your own, and addresses as traits of identify.';
+		RAISE invalid_parameter_value USING MESSAGE = 'an id tells of a person', DETAIL = 'Ids become names of streams, which are not erased.',
+			HINT = 'Give ids of your own, and addresses as traits of identify.';
 	ELSIF call IS NULL OR call NOT IN ('identify', 'track', 'page', 'screen', 'group', 'alias') THEN
-		RAISE invalid_parameter_value USING MESSAGE = format('call "%s" is none', call), DETAIL = 'Its type says what a call is.', HINT = 'Types are identify, track, page, screen, group and alias.';
-	ELSIF customer IS NULL AND (visitor IS NULL OR call NOT IN ('track', 'page', 'screen')) OR call = 'alias' AND payload->>'previousId' IS NULL OR call = 'group' AND payload->>'groupId' IS NULL
+		RAISE invalid_parameter_value USING MESSAGE = format('call "%s" is none', call), DETAIL = 'Its type says what a call is.',
+			HINT = 'Types are identify, track, page, screen, group and alias.';
+	ELSIF customer IS NULL AND (visitor IS NULL OR call NOT IN ('track', 'page', 'screen')) OR call = 'alias' AND payload->>'previousId' IS NULL
+		OR call = 'group' AND payload->>'groupId' IS NULL
 		OR call = 'track' AND name IS NULL THEN
-		RAISE invalid_parameter_value USING MESSAGE = format('%s says too little', call), DETAIL = 'It needs userId; track, page and screen do with anonymousId; alias needs previousId, group groupId, and track event.',
+		RAISE invalid_parameter_value USING MESSAGE = format('%s says too little', call),
+			DETAIL = 'It needs userId; track, page and screen do with anonymousId; alias needs previousId, group groupId, and track event.',
 			HINT = 'Nothing was recorded of it.';
 	END IF;
 	IF call IN ('identify', 'alias') THEN
 		stream := 'customer-' || customer;
-		IF crm.link_identity(coalesce(CASE call WHEN 'alias' THEN payload->>'previousId' ELSE payload->>'anonymousId' END, customer), customer, call, message_id, at) THEN
-			note := nullif(CASE call WHEN 'identify' THEN crm.take_traits(customer, coalesce(payload->'traits', payload #> '{context,traits}', '{}'), at) END, '');
+		IF crm.link_identity(coalesce(CASE call WHEN 'alias' THEN payload->>'previousId' ELSE payload->>'anonymousId' END, customer), customer, call,
+			message_id, at) THEN
+			note := nullif(CASE call WHEN 'identify' THEN crm.take_traits(customer, coalesce(payload->'traits', payload #> '{context,traits}', '{}'),
+				at) END, '');
 		ELSE
 			note := 'duplicate';
 		END IF;
@@ -173,13 +194,17 @@ BEGIN
 		note := CASE WHEN NOT crm.add_to_segment(customer, 'group-' || (payload->>'groupId'), actor => 'system:import') THEN 'duplicate' END;
 		RETURN;
 	END IF;
-	properties := p || jsonb_strip_nulls(jsonb_build_object('session_id', coalesce(p->'session_id', payload #> '{context,sessionId}'), 'context', jsonb_build_object('campaign', payload #> '{context,campaign}')));
+	properties := p || jsonb_strip_nulls(jsonb_build_object('session_id', coalesce(p->'session_id', payload #> '{context,sessionId}'),
+		'context', jsonb_build_object('campaign', payload #> '{context,campaign}')));
 	IF call IN ('page', 'screen') THEN
 		name := 'Page Viewed';
-		properties := properties || jsonb_strip_nulls(jsonb_build_object('url', CASE call WHEN 'screen' THEN to_jsonb('screen:' || coalesce(payload->>'name', 'unknown')) ELSE coalesce(p->'url', p->'path', page->'url', page->'path') END,
+		properties := properties || jsonb_strip_nulls(jsonb_build_object('url',
+			CASE call WHEN 'screen' THEN to_jsonb('screen:' || coalesce(payload->>'name', 'unknown'))
+			ELSE coalesce(p->'url', p->'path', page->'url', page->'path') END,
 			'title', coalesce(p->'title', page->'title', payload->'name'), 'referrer', coalesce(p->'referrer', page->'referrer')));
 	END IF;
-	IF EXISTS (SELECT FROM crm.event_type_aliases() a WHERE a.alias = name AND a.origin <> 'documents') OR crm.setting('intake_unknown_events') <> 'keep' THEN
+	IF EXISTS (SELECT FROM crm.event_type_aliases() a WHERE a.alias = name AND a.origin <> 'documents')
+		OR crm.setting('intake_unknown_events') <> 'keep' THEN
 		SELECT * INTO taken FROM crm.import_one(name, customer, properties, at, message_id, visitor);
 		stream := taken.stream;
 		note := taken.note;
@@ -187,7 +212,8 @@ BEGIN
 	END IF;
 	stream := 'visit-' || coalesce(properties->>'session_id', properties->>'$session_id', visitor, customer);
 	note := 'kept by its name';
-	PERFORM crm.append_import(stream, 'CustomTracked', jsonb_strip_nulls(jsonb_build_object('eventName', name, 'sessionId', substr(stream, 7), 'customerId', customer,
+	PERFORM crm.append_import(stream, 'CustomTracked',
+		jsonb_strip_nulls(jsonb_build_object('eventName', name, 'sessionId', substr(stream, 7), 'customerId', customer,
 				'visitorId', visitor,
 				'properties', (SELECT jsonb_object_agg(x.key, x.value) FROM jsonb_each(p) x WHERE NOT starts_with(x.key, '$')))), at, message_id);
 END
@@ -195,7 +221,8 @@ $$;
 COMMENT ON FUNCTION crm.intake_one(jsonb) IS
 	'Private, for intake(): takes one call; says the stream, and what there is to say. Errors: 22023 says too little, or an id that tells of a person; those of import_event().';
 
-CREATE FUNCTION crm.intake(payload jsonb) RETURNS TABLE (item_number integer, message_id text, call_type text, outcome text, stream text, error_code text, reason text)
+CREATE FUNCTION crm.intake(payload jsonb)
+	RETURNS TABLE (item_number integer, message_id text, call_type text, outcome text, stream text, error_code text, reason text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -210,9 +237,11 @@ BEGIN
 	   FROM (SELECT DISTINCT v.place, (v.stream COLLATE "C") AS stream
 			   FROM jsonb_array_elements(calls) x (call)
 			  CROSS JOIN LATERAL crm.posthog_call(x.call) c (call)
-			  CROSS JOIN LATERAL (SELECT coalesce(crm.resolve_identity(c.call->>'userId'), c.call->>'userId', crm.resolve_identity(c.call->>'anonymousId'))) w (who)
+			  CROSS JOIN LATERAL (SELECT coalesce(crm.resolve_identity(c.call->>'userId'), c.call->>'userId',
+				crm.resolve_identity(c.call->>'anonymousId'))) w (who)
 			  CROSS JOIN LATERAL (VALUES (1, 'customer-' || w.who),
-						(2, 'visit-' || coalesce(c.call #>> '{properties,session_id}', c.call #>> '{properties,$session_id}', c.call #>> '{context,sessionId}', crm.visitor_id(c.call->>'anonymousId'), w.who))) v (place, stream)
+						(2, 'visit-' || coalesce(c.call #>> '{properties,session_id}', c.call #>> '{properties,$session_id}',
+							c.call #>> '{context,sessionId}', crm.visitor_id(c.call->>'anonymousId'), w.who))) v (place, stream)
 			  WHERE jsonb_typeof(c.call) = 'object' AND v.stream ~ '^[a-z]+-[^@[:space:]]{1,200}$'
 			  ORDER BY 1, 2) s;
 	FOR item IN SELECT x.call, x.n FROM jsonb_array_elements(calls) WITH ORDINALITY x (call, n) ORDER BY x.n LOOP

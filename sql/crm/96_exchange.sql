@@ -54,7 +54,8 @@ DECLARE
 BEGIN
 	CASE event_type
 		WHEN 'PageViewed' THEN
-			RETURN visit || campaign || jsonb_build_object('pageTitle', coalesce(p->'title', p->'name'), 'referrer', regexp_replace(p->>'referrer', '[?#].*', ''),
+			RETURN visit || campaign || jsonb_build_object('pageTitle', coalesce(p->'title', p->'name'),
+				'referrer', regexp_replace(p->>'referrer', '[?#].*', ''),
 				'pageUrl', coalesce(nullif(regexp_replace(coalesce(p->>'url', p->>'path'), '[?#].*', ''), ''), '/'));
 		WHEN 'ProductViewed' THEN
 			RETURN visit || campaign || jsonb_build_object('productId', product, 'productName', p->'name', 'productCategory', p->'category',
@@ -67,17 +68,20 @@ BEGIN
 		WHEN 'ItemRemovedFromCart' THEN
 			RETURN jsonb_build_object('productId', product, 'quantity', coalesce(p->'quantity', '1'));
 		WHEN 'CheckoutStepCompleted' THEN
-			RETURN jsonb_build_object('step', (ARRAY['shipping', 'payment', 'review'])[least(greatest((p->>'step')::integer, 1), 3)], 'stepNumber', p->'step');
+			RETURN jsonb_build_object('step', (ARRAY['shipping', 'payment', 'review'])[least(greatest((p->>'step')::integer, 1), 3)],
+				'stepNumber', p->'step');
 		WHEN 'OrderPlaced' THEN
 			subtotal := (SELECT sum(coalesce((i->>'quantity')::numeric, 1) * (i->>'price')::numeric) FROM jsonb_array_elements(p->'products') i);
 			RETURN campaign || jsonb_build_object('cartId', p->'cart_id', 'currency', currency, 'tax', coalesce(p->'tax', '0'),
 				'shipping', coalesce(p->'shipping', '0'), 'subtotal', subtotal,
 				'total', subtotal + coalesce((p->>'tax')::numeric, 0) + coalesce((p->>'shipping')::numeric, 0),
-				'items', (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('productId', coalesce(i->>'product_id', i->>'sku'), 'productName', i->'name',
+				'items',
+				(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('productId', coalesce(i->>'product_id', i->>'sku'), 'productName', i->'name',
 									'category', i->'category', 'quantity', coalesce(i->'quantity', '1'), 'price', i->'price')))
 							FROM jsonb_array_elements(p->'products') i));
 		WHEN 'RefundCompleted' THEN
-			RETURN jsonb_build_object('refundId', coalesce(p->>'refund_id', 'import-' || (p->>'order_id')), 'amount', coalesce(p->'total', p->'revenue'),
+			RETURN jsonb_build_object('refundId', coalesce(p->>'refund_id', 'import-' || (p->>'order_id')),
+				'amount', coalesce(p->'total', p->'revenue'),
 				'currency', currency);
 		ELSE
 			RETURN '{}';
@@ -101,7 +105,8 @@ BEGIN
 		RAISE undefined_object USING
 			MESSAGE = format('event "%s" has no counterpart here', name),
 			DETAIL = 'Nothing says what it would be.',
-			HINT = format('Known: %s.', (SELECT string_agg(a.alias, ', ' ORDER BY a.alias) FROM crm.event_type_aliases() a WHERE a.origin <> 'documents'));
+			HINT = format('Known: %s.', (SELECT string_agg(a.alias, ', ' ORDER BY a.alias) FROM crm.event_type_aliases() a
+										  WHERE a.origin <> 'documents'));
 	ELSIF currency IS NULL AND event_type IN ('ItemAddedToCart', 'OrderPlaced', 'RefundCompleted') THEN
 		RAISE null_value_not_allowed USING
 			MESSAGE = format('event "%s" says no currency', name),
@@ -120,7 +125,8 @@ $$;
 COMMENT ON FUNCTION crm.import_one(text, text, jsonb, timestamptz, text, text) IS
 	'Private, for import_event() and intake(): takes an event, and says what of it was not kept. Errors: those of import_event().';
 
-CREATE FUNCTION crm.import_event(name text, customer_id text, properties jsonb DEFAULT '{}', occurred_at timestamptz DEFAULT NULL, message_id text DEFAULT NULL,
+CREATE FUNCTION crm.import_event(name text, customer_id text, properties jsonb DEFAULT '{}', occurred_at timestamptz DEFAULT NULL,
+		message_id text DEFAULT NULL,
 		anonymous_id text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -142,7 +148,8 @@ COMMENT ON FUNCTION crm.import_event(text, text, jsonb, timestamptz, text, text)
 
 CREATE FUNCTION crm.import_channel(medium text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN medium ~* '^e?-?mail' THEN 'email' WHEN medium ~* '\m(sms|text|texts)\M' THEN 'sms' WHEN medium ~* '\mpush' THEN 'push' WHEN medium ~* 'social' THEN 'social'
+	SELECT CASE WHEN medium ~* '^e?-?mail' THEN 'email' WHEN medium ~* '\m(sms|text|texts)\M' THEN 'sms' WHEN medium ~* '\mpush' THEN 'push'
+		WHEN medium ~* 'social' THEN 'social'
 		WHEN medium ~* '\m(cpc|cpm|ppc|paid|ads?|display|banners?)\M' THEN 'paid-ad' WHEN medium ~* '\m(web|organic|referral)\M' THEN 'web' END
 $$;
 COMMENT ON FUNCTION crm.import_channel(text) IS 'Our channel for a medium of a campaign, as utm_medium has it; NULL: none.';
@@ -150,10 +157,15 @@ COMMENT ON FUNCTION crm.import_channel(text) IS 'Our channel for a medium of a c
 CREATE FUNCTION crm.put_exchange_views() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM crm.put_view('xes_events', 'Events as process mining reads them, one row each: leads, carts, orders, messages, campaigns and customers; order by event_position.', jsonb_build_object(
-			'case:concept:name', 'The case: the stream.', 'concept:name', 'What happened.', 'time:timestamp', 'When.', 'org:resource', 'Who did it.', 'lifecycle:transition', 'complete: events are points.', 'case:type', 'Category of the stream.',
-			'case:subject', 'Whom it is about.', 'state', 'State after it.', 'reason', 'Why, as a code.', 'event_position', 'Place in the log.'), $view$
-		SELECT e.stream AS "case:concept:name", e.type AS "concept:name", e.occurred_at AS "time:timestamp", e.actor AS "org:resource", 'complete' AS "lifecycle:transition", e.category AS "case:type",
+	PERFORM crm.put_view('xes_events',
+		'Events as process mining reads them, one row each: leads, carts, orders, messages, campaigns and customers; order by event_position.',
+		jsonb_build_object(
+			'case:concept:name', 'The case: the stream.', 'concept:name', 'What happened.', 'time:timestamp', 'When.', 'org:resource', 'Who did it.',
+			'lifecycle:transition', 'complete: events are points.', 'case:type', 'Category of the stream.',
+			'case:subject', 'Whom it is about.', 'state', 'State after it.', 'reason', 'Why, as a code.', 'event_position', 'Place in the log.'),
+				$view$
+		SELECT e.stream AS "case:concept:name", e.type AS "concept:name", e.occurred_at AS "time:timestamp", e.actor AS "org:resource",
+			   'complete' AS "lifecycle:transition", e.category AS "case:type",
 			   e.subject AS "case:subject", e.to_state AS state, e.reason, e.position AS event_position
 		  FROM eventsource.events e
 		 WHERE e.category IN ('lead', 'customer', 'visit', 'cart', 'order', 'message', 'campaign_run') $view$);

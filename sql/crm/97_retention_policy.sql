@@ -1,7 +1,8 @@
 -- How long what is kept.  The documents name four terms for data that overlaps; here
 -- each category has one, and consent, money and what was decided have none.
 
-CREATE FUNCTION crm.retention_defaults() RETURNS TABLE (category text, class text, detail interval, total interval, consent_types text[], audit_types text[], description text)
+CREATE FUNCTION crm.retention_defaults()
+	RETURNS TABLE (category text, class text, detail interval, total interval, consent_types text[], audit_types text[], description text)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $sql$
 	VALUES
 		('visit', 'disposable', '90 days'::interval, '2 years'::interval, NULL::text[], NULL::text[], 'What was looked at: the oldest goes'),
@@ -11,7 +12,8 @@ CREATE FUNCTION crm.retention_defaults() RETURNS TABLE (category text, class tex
 		('order', 'ordinary', '90 days', '7 years', NULL, NULL, 'An order goes as a whole, seven years after its last event'),
 		('integration', 'disposable', '90 days', '7 years', NULL, NULL, 'What programs of others were told'),
 		('customer', 'kept', '90 days', NULL, '{ConsentGranted,ConsentRenewed,ConsentRevoked,ConsentExpired}',
-			'{CustomerCreated,TermsAccepted,CustomerDeactivated,CustomerReactivated,CustomerDataDeletionRequested,CustomerDataDeleted}', 'Consent and its evidence; erasure ends it'),
+			'{CustomerCreated,TermsAccepted,CustomerDeactivated,CustomerReactivated,CustomerDataDeletionRequested,CustomerDataDeleted}',
+			'Consent and its evidence; erasure ends it'),
 		('account', 'kept', '90 days', NULL, NULL, NULL, 'Money'),
 		('lead', 'kept', '90 days', NULL, NULL, NULL, 'The permanent record of a lead')
 $sql$;

@@ -21,7 +21,8 @@ BEGIN
 			   JOIN pg_class c ON c.relname = k.view_name AND c.relnamespace = 'crm'::regnamespace AND c.relkind = 'v'
 			  WHERE (k.column_name IS NULL OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = k.column_name))
 				AND NOT EXISTS (SELECT FROM crm.view_grants() v
-								 WHERE (v.view_name, v.column_name, v.role, v.privilege) IS NOT DISTINCT FROM (k.view_name, k.column_name, k.role, k.privilege)
+								 WHERE (v.view_name, v.column_name, v.role, v.privilege) IS NOT DISTINCT FROM (k.view_name, k.column_name, k.role,
+									k.privilege)
 								   AND v.is_grantable >= k.is_grantable) LOOP
 		EXECUTE format('GRANT %s%s ON crm.%I TO %s%s', g.privilege, '(' || quote_ident(g.column_name) || ')', g.view_name, g.role,
 					   CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' END);

@@ -23,7 +23,10 @@ CREATE FUNCTION crm.reader_functions() RETURNS name[]
 		'funnel_progress', 'funnel_steps', 'has_consent', 'is_known_customer', 'journey_categories', 'json_time',
 		'lead_channels', 'lead_collapse_events', 'lead_flag_rules',
 		'lead_owner_at', 'lead_reason_defaults', 'lead_reason_events', 'lead_sentence', 'lead_signals',
-		'lead_state_at', 'lead_states', 'masked', 'may_contact_lead', 'metrics_of_customers', 'paid_orders', 'payment_error_message', 'personal_visits',
+		'lead_state_at', 'lead_states',
+		'masked', 'may_contact_lead',
+		'metrics_of_customers', 'paid_orders',
+		'payment_error_message', 'personal_visits',
 		'quiet_until', 'recipient', 'reconcile', 'resolve_identity', 'retention', 'retention_defaults', 'rfm', 'rfm_segment_rules', 'segment_changes',
 		'segment_defaults', 'sessions', 'setting', 'setting_defaults', 'touches_of_conversions',
 		'unknown_journey_types', 'view_keys', 'visitor_id']::name[]
@@ -36,9 +39,17 @@ CREATE FUNCTION crm.writer_functions() RETURNS name[]
 		'append_to_order', 'assign_lead', 'backfill_lead', 'cancel_order', 'change_email', 'claim_messages', 'clear_lead_flag',
 		'close_customer', 'common_properties', 'complete_checkout_step', 'complete_message', 'complete_refund', 'consent_expiry',
 		'create_lead', 'deactivate_customer', 'deliver_order', 'discard_message', 'email_key', 'email_key_rule', 'erase_customer',
-		'expect_customer', 'expect_found', 'expect_free_address', 'expect_given_up', 'expect_installed', 'expect_job', 'expect_lead', 'expect_log_columns',
-		'expect_new_snapshots', 'expect_personal_data', 'fail_message', 'fail_payment', 'fail_refund', 'grant_consent',
-		'import_batch', 'import_channel', 'import_event', 'import_log', 'import_note', 'import_one', 'import_rows', 'imported_data',
+		'expect_customer', 'expect_found',
+		'expect_free_address', 'expect_given_up',
+		'expect_installed', 'expect_job',
+		'expect_lead', 'expect_log_columns',
+		'expect_new_snapshots', 'expect_personal_data',
+		'fail_message', 'fail_payment',
+		'fail_refund', 'grant_consent',
+		'import_batch', 'import_channel',
+		'import_event', 'import_log',
+		'import_note', 'import_one',
+		'import_rows', 'imported_data',
 		'imported_properties', 'initiate_payment', 'initiate_refund', 'intake', 'intake_one', 'intake_time', 'integration_actions',
 		'is_refusal', 'link_identity', 'log_contact', 'log_lines', 'nack_integration', 'new_token', 'pause_campaign',
 		'pause_campaigns', 'place_order', 'poll_integration', 'post_to_ledger', 'posthog_call', 'reactivate_customer',
@@ -53,8 +64,11 @@ COMMENT ON FUNCTION crm.writer_functions() IS 'Private, for grant_writer(): what
 
 CREATE FUNCTION crm.admin_functions() RETURNS name[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY['admin_campaign', 'campaign_condition', 'campaign_triggers', 'category_condition', 'check_campaign_step', 'create_campaign', 'create_example_campaigns', 'create_integration', 'define_funnel', 'define_lead_reason', 'define_segment',
-				 'drop_integration', 'drop_segment', 'end_campaign', 'expect_other_reasons', 'install', 'put_own_lead_machine', 'default_currency_pattern', 'quiet_hours_pattern', 'retire_lead_reason', 'set_channel_rule', 'set_frequency_cap', 'set_setting']::name[]
+	SELECT ARRAY['admin_campaign', 'campaign_condition', 'campaign_triggers', 'category_condition', 'check_campaign_step', 'create_campaign',
+				 'create_example_campaigns', 'create_integration', 'define_funnel', 'define_lead_reason', 'define_segment',
+				 'drop_integration', 'drop_segment', 'end_campaign', 'expect_other_reasons', 'install', 'put_own_lead_machine',
+				 'default_currency_pattern', 'quiet_hours_pattern', 'retire_lead_reason', 'set_channel_rule',
+				 'set_frequency_cap', 'set_setting']::name[]
 $$;
 COMMENT ON FUNCTION crm.admin_functions() IS 'Private, for grant_admin(): what admins call, besides.';
 
@@ -74,7 +88,8 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION crm.grant_functions(regrole, name[], boolean) IS 'Private, for grant_reader() and its kin: gives EXECUTE on all functions of these names, or takes it back.';
+COMMENT ON FUNCTION crm.grant_functions(regrole, name[], boolean) IS
+	'Private, for grant_reader() and its kin: gives EXECUTE on all functions of these names, or takes it back.';
 
 -- What a role was given it is given again: a view that was made anew has lost who may read
 -- it, and another version of the extension has functions that nobody was given.
@@ -86,12 +101,14 @@ BEGIN
 	FOR r IN SELECT a.grantee::regrole AS role, p.proname AS mark
 			   FROM pg_proc p, aclexplode(p.proacl) a
 			  -- tools/upgrade-script.pl sees that no version drops these.
-			  WHERE p.pronamespace = 'crm'::regnamespace AND p.proname IN ('masked', 'token_hash', 'admin_campaign') AND a.grantee NOT IN (0, p.proowner) LOOP
+			  WHERE p.pronamespace = 'crm'::regnamespace AND p.proname IN ('masked', 'token_hash', 'admin_campaign')
+				AND a.grantee NOT IN (0, p.proowner) LOOP
 		CASE r.mark
 			WHEN 'masked' THEN
 				PERFORM crm.grant_views(r.role), crm.grant_functions(r.role, crm.reader_functions());
 				-- Categories of which an earlier version knew nothing.
-				IF EXISTS (SELECT c.category FROM crm.catalogue() c EXCEPT SELECT l.category FROM eventsource.category_rights_list() l WHERE l.role = r.role AND NOT l.is_write) THEN
+				IF EXISTS (SELECT c.category FROM crm.catalogue() c EXCEPT SELECT l.category FROM eventsource.category_rights_list() l
+																			WHERE l.role = r.role AND NOT l.is_write) THEN
 					PERFORM eventsource.grant_reader(r.role, ARRAY(SELECT DISTINCT c.category FROM crm.catalogue() c));
 				END IF;
 			WHEN 'token_hash' THEN PERFORM crm.grant_functions(r.role, crm.writer_functions());
@@ -108,12 +125,17 @@ CREATE FUNCTION crm.preload_library() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	here CONSTANT oid := (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
-	set_here CONSTANT text := (SELECT split_part(c, '=', 2) FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE s.setdatabase = here AND s.setrole = 0 AND c LIKE 'session_preload_libraries=%');
-	libraries CONSTANT text[] := regexp_split_to_array(replace(coalesce(set_here, (SELECT g.reset_val FROM pg_settings g WHERE g.name = 'session_preload_libraries'), ''), '"', ''), ' *, *');
+	set_here CONSTANT text := (SELECT split_part(c, '=', 2) FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE s.setdatabase = here
+								  AND s.setrole = 0 AND c LIKE 'session_preload_libraries=%');
+	libraries CONSTANT text[] :=
+		regexp_split_to_array(replace(coalesce(set_here, (SELECT g.reset_val FROM pg_settings g WHERE g.name = 'session_preload_libraries'), ''), '"',
+			''), ' *, *');
 BEGIN
-	IF NOT 'eventsource' = ANY (libraries || regexp_split_to_array((SELECT g.setting FROM pg_settings g WHERE g.name = 'shared_preload_libraries'), ' *, *')) THEN
+	IF NOT 'eventsource' = ANY (libraries || regexp_split_to_array((SELECT g.setting FROM pg_settings g WHERE g.name = 'shared_preload_libraries'),
+		' *, *')) THEN
 		EXECUTE format('ALTER DATABASE %I SET session_preload_libraries = %s', current_database(),
-			(SELECT string_agg(quote_literal(l), ', ' ORDER BY n) FROM unnest(array_remove(libraries, '') || '{eventsource}') WITH ORDINALITY x (l, n)));
+			(SELECT string_agg(quote_literal(l), ', ' ORDER BY n)
+			   FROM unnest(array_remove(libraries, '') || '{eventsource}') WITH ORDINALITY x (l, n)));
 	END IF;
 EXCEPTION WHEN insufficient_privilege THEN
 	RAISE WARNING USING
@@ -140,7 +162,8 @@ CREATE FUNCTION crm.grant_writer(role regrole) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM crm.grant_reader(role);
-	PERFORM eventsource.grant_writer(role, ARRAY(SELECT DISTINCT c.category FROM crm.catalogue() c WHERE c.category <> ALL (crm.definition_categories() || '{campaign}')));
+	PERFORM eventsource.grant_writer(role,
+		ARRAY(SELECT DISTINCT c.category FROM crm.catalogue() c WHERE c.category <> ALL (crm.definition_categories() || '{campaign}')));
 	PERFORM crm.grant_functions(role, crm.writer_functions());
 END
 $$;

@@ -21,10 +21,12 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION crm.expect_own_schema() IS 'Private, for install(): everything in schema crm belongs to the owner of the extension, or to a superuser. Errors: 42501.';
+COMMENT ON FUNCTION crm.expect_own_schema() IS
+	'Private, for install(): everything in schema crm belongs to the owner of the extension, or to a superuser. Errors: 42501.';
 
 -- What came into the core together with this version. The core's own version tells nothing of it before a first release.
-CREATE FUNCTION crm.expect_core(needed text[] DEFAULT '{"eventsource.claim(text, integer, interval, text, bigint[])", "eventsource.check_definitions()",
+CREATE FUNCTION crm.expect_core(needed text[] DEFAULT '{"eventsource.claim(text, integer, interval, text, bigint[])",
+		"eventsource.check_definitions()",
 		"eventsource.window_funnel(interval, text, timestamptz, boolean[])", "eventsource.sum_products(jsonb, text[])"}') RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -34,7 +36,8 @@ BEGIN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = 'eventsource_crm needs a newer eventsource',
 			DETAIL = format('It has no %s.', missing),
-			HINT = 'ALTER EXTENSION eventsource UPDATE; where there is no newer version, install the eventsource that came with this eventsource_crm.';
+			HINT =
+				'ALTER EXTENSION eventsource UPDATE; where there is no newer version, install the eventsource that came with this eventsource_crm.';
 	END IF;
 END
 $$;
@@ -48,7 +51,8 @@ CREATE FUNCTION crm.install() RETURNS integer
 	SET intervalstyle = postgres SET datestyle = 'ISO, MDY' SET extra_float_digits = 1 AS $$
 DECLARE
 	of_customer CONSTANT text := $subject$ coalesce('customer-' || (event.data->>'customerId'), event.stream) $subject$;
-	campaigns CONSTANT jsonb := (SELECT coalesce(jsonb_object_agg(r.name, r.owner), '{}') FROM eventsource.reactions r WHERE r.name ~ '^campaign_.*\.\d+\.0$');
+	campaigns CONSTANT jsonb := (SELECT coalesce(jsonb_object_agg(r.name, r.owner), '{}') FROM eventsource.reactions r
+								  WHERE r.name ~ '^campaign_.*\.\d+\.0$');
 	grants CONSTANT jsonb := (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM crm.view_grants() g);
 	changed integer;
 BEGIN
@@ -58,8 +62,10 @@ BEGIN
 	PERFORM crm.expect_own_schema();
 	PERFORM crm.make_leads(), crm.make_customers(), crm.make_messages(), crm.make_carts(), crm.make_orders();
 	changed := crm.put_event_types() + crm.put_settings() + crm.put_leads() + crm.put_customers() + crm.put_messages();
-	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_identities() + crm.put_segments() + crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();
-	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(), crm.put_dead_letter_views(), crm.put_cart_views(), crm.put_order_views(),
+	changed := changed + crm.put_carts() + crm.put_orders() + crm.put_ledger() + crm.put_journeys() + crm.put_identities() + crm.put_segments()
+		+ crm.put_funnels() + crm.put_campaigns() + crm.put_integrations();
+	PERFORM crm.put_catalogue_views(), crm.put_lead_views(), crm.put_lead_reports(), crm.put_customer_views(), crm.put_message_views(),
+		crm.put_dead_letter_views(), crm.put_cart_views(), crm.put_order_views(),
 		crm.put_ledger_views(), crm.put_segment_views(), crm.put_journey_views(),
 		crm.put_rfm_views(), crm.put_funnel_views(), crm.put_campaign_views(), crm.put_attribution_views(), crm.put_integration_views(),
 		crm.put_exchange_views(), crm.put_identity_views(), crm.put_ocel_views(), crm.put_metric_views();
