@@ -83,7 +83,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE undefined_object USING
 			MESSAGE = format('there is no funnel "%s"', funnel_id),
-			DETAIL = 'Nobody has defined it, and it is none of the documents''.',
+			DETAIL = 'Nobody has defined it, and it is none that install() brings.',
 			HINT = 'The view crm.funnel_stages lists those there are.';
 	END IF;
 END
