@@ -115,7 +115,7 @@ WITH RECURSIVE base AS (
 	SELECT a.attname, t.oid, t.typtype, t.typbasetype, t.typowner
 	  FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 	  JOIN pg_type t ON t.oid = a.atttypid
-	 WHERE i.indrelid = target AND i.indisprimary
+	 WHERE i.indrelid = target AND i.indisprimary AND i.indnkeyatts = 1
 	UNION ALL
 	SELECT b.attname, t.oid, t.typtype, t.typbasetype, t.typowner
 	  FROM base b JOIN pg_type t ON t.oid = b.typbasetype)
@@ -124,7 +124,7 @@ SELECT b.attname, format_type(b.oid, -1)
  WHERE b.typtype <> 'd' AND (r.rolsuper OR r.rolname = current_user)
 $$;
 COMMENT ON FUNCTION eventsource.sample_key_type(regclass) IS
-	'Private, for health(): the key column of a projection and the type below its domains; nulls if that type is of somebody whom one need not trust.';
+	'Private, for health(): the key column of a projection and the type below its domains; nulls if there are several, or if that type is of somebody whom one need not trust.';
 
 CREATE FUNCTION eventsource.hold_log() RETURNS boolean
 	AS 'MODULE_PATHNAME', 'eventsource_hold_log' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -231,7 +231,7 @@ BEGIN
 		concat_ws('; ', format('%s row(s) folded anew', looked_at), nullif(array_to_string(problems, '; '), ''),
 				  CASE
 					WHEN left_out > 0 THEN format(
-						'%s projection(s) left out: not keyed by stream, not yours to read (or not all categories are), or with a key of somebody''s own type',
+						'%s projection(s) left out: not keyed by stream, not yours to read (or not all categories are), with a key of several columns, or with one of somebody''s own type',
 					left_out) END);
 END
 $$;

@@ -133,7 +133,7 @@ CREATE FUNCTION crm.fields() RETURNS TABLE (field text, property text, schema js
 								"canBeDisabled": {"type": "boolean"}, "needsPreference": {"type": ["string", "null"]},
 								"needsTopic": {"type": "boolean"}, "isCapped": {"type": "boolean"}}} $$, NULL,
 							$$ {"isAllowed": false} $$),
-		('content',         $$ {"type": ["object", "null"]} $$, NULL, $$ {"personalization": ["cartItems"]} $$),
+		('content',         $$ {"type": ["object", "null"]} $$, 'null', $$ {"personalization": ["cartItems"]} $$),
 		('trigger',         $$ {"type": "object"} $$, NULL, $$ {"event": "CartAbandoned", "conditions": {"totalValue": {"$gte": 50}}} $$),
 		('steps',           $$ {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["type"]}} $$, NULL,
 			$$ [{"type": "send-email", "config": {"templateId": "reminder"}}] $$),

@@ -198,7 +198,7 @@ BEGIN
 			'topic', 'What it is about, for push categories.',
 			'campaign_id', 'Campaign that sent it; NULL: none.',
 			'template_id', 'Template of its text.',
-			'content', 'What else who sends it is told.',
+			'content', 'What else who sends it is told; NULL for who may not see personal data, too.',
 			'status', 'queued, sent, delivered, bounced, skipped or failed.',
 			'is_sent', 'True if it went out.',
 			'skip_reason', 'Why it was not sent.',
@@ -215,7 +215,8 @@ BEGIN
 			'error_type', 'Code of the last failure.',
 			'provider_message_id', 'What the provider calls it; by the relay what it was told: the id in Message-ID, or webhook-id.',
 			'decision', 'What was found when it was decided on: account, consent, preferences, caps.'), $view$
-		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.topic, m.campaign_id, m.template_id, m.content, m.status,
+		SELECT m.message_id, m.customer_id, m.channel, m.message_class, m.topic, m.campaign_id, m.template_id,
+			   CASE WHEN eventsource.sees_personal_data() THEN m.content END AS content, m.status,
 			   m.sent_at IS NOT NULL AS is_sent, m.skip_reason,
 			   m.queued_at, m.sent_at, m.delivered_at, m.opened_at, m.clicked_at, m.bounced_at, m.bounce_type, m.skipped_at, m.failed_at,
 			   m.failures AS failure_count,

@@ -70,7 +70,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION crm.send_message(text, text, text, text, text, text, text, text, jsonb) IS
-	'Has a message sent to a customer, or records why it may not be; see can_contact(). message_id: asked for again with the same, it is what it was; content: for who sends it, nothing personal. Returns the message, whether it is queued, and why not. What is queued is a job of queue crm_<channel>; see claim_messages(). Errors: ZE007 unknown channel or class, ZE009 who is erased, 23505 if message_id is a message to another customer or on another channel, 0A000 in REPEATABLE READ.';
+	'Has a message sent to a customer, or records why it may not be; see can_contact(). message_id: asked for again with the same, it is what it was; content: for who sends it, a personal field. Returns the message, whether it is queued, and why not. What is queued is a job of queue crm_<channel>; see claim_messages(). Errors: ZE007 unknown channel or class, ZE009 who is erased, 23505 if message_id is a message to another customer or on another channel, 0A000 in REPEATABLE READ.';
 
 CREATE FUNCTION crm.skip_message(message_id text, reason text, decision jsonb) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

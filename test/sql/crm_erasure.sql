@@ -29,8 +29,9 @@ BEGIN
 	PERFORM crm.place_order(c, '[{"productId": "pen", "quantity": 1, "price": 100}]', 'EUR', order_id => c, shipping_address => '{"city": "Bonn"}');
 	PERFORM crm.record_payment(c, 'p1', 100), crm.initiate_refund(c, 'r1', 'other', 30), crm.complete_refund(c, 'r1');
 	PERFORM crm.post_to_ledger(c, 'credit', 5, 'EUR', note => 'A gift for Ada ' || c);
-	PERFORM crm.send_message(c, 'email', message_class => 'transactional', message_id => c || '-sent'), crm.complete_message(c || '-sent');
-	PERFORM crm.send_message(c, 'email', message_id => c || '-waits');
+	PERFORM crm.send_message(c, 'email', message_class => 'transactional', message_id => c || '-sent',
+		content => jsonb_build_object('text', 'Dear Ada ' || c)), crm.complete_message(c || '-sent');
+	PERFORM crm.send_message(c, 'email', message_id => c || '-waits', content => jsonb_build_object('text', 'Dear Ada ' || c));
 	PERFORM crm.record_integration('mail', 'upsert', 1, c, false, 'RATE_LIMIT', 'Ada ' || c || ': too many');
 	PERFORM crm.change_email(c, c || '@example.org');
 END

@@ -32,7 +32,7 @@ SELECT lives_ok($$ SELECT crm.retry_payment('o', 'p') $$, 'are tried again');
 SELECT lives_ok($$ SELECT crm.record_payment('o', 'p') $$, 'and succeed, with what follows in categories and queues');
 SELECT lives_ok($$ SELECT crm.initiate_refund('o', 'r', 'other', 10) $$, 'refunds');
 SELECT lives_ok($$ SELECT crm.complete_refund('o', 'r') $$, 'that are paid');
-SELECT lives_ok($$ SELECT crm.send_message('z', 'email', 't', 'transactional', message_id => 'm') $$, 'messages');
+SELECT lives_ok($$ SELECT crm.send_message('z', 'email', 't', 'transactional', message_id => 'm', content => '{"text": "Dear Zilda"}') $$, 'messages');
 SELECT lives_ok($$ SELECT crm.add_to_segment('z', 'vip') $$, 'segments');
 SELECT lives_ok($$ SELECT crm.trigger_campaign('order-confirmation', 'z') $$, 'campaigns, by hand');
 SELECT lives_ok($$ SELECT crm.import_event('Products Searched', 'z', '{"query": "gift for Zilda"}') $$, 'events of others');

@@ -2,7 +2,7 @@
 \i test/helpers.sql
 -- health(): what is wrong is said, by whoever asks; nothing else is.
 BEGIN;
-SELECT plan(36);
+SELECT plan(37);
 
 CREATE ROLE es_health_reader;
 CREATE SCHEMA health;
@@ -40,6 +40,13 @@ SELECT count(*) AS done FROM generate_series(1, 200) i, eventsource.append('heal
 SELECT eventsource.append('health-gone', 'made') IS NULL AS done \gset
 SELECT eventsource.append('health-gone', 'gone') IS NULL AS done \gset
 SELECT is(pg_temp.status_of('sample of projections'), 'healthy', 'rows that are what their events make');
+
+CREATE TABLE health.line (key text, number bigint, at timestamptz, PRIMARY KEY (key, number));
+SELECT eventsource.create_projection('health.line', '{healthline}', '{"made": "at = event.occurred_at"}', '{"key": "event.key", "number": "event.version"}') IS NULL AS done \gset
+SELECT eventsource.append('healthline-a', 'made') IS NULL AS done \gset
+SELECT is(pg_temp.status_of('sample of projections'), 'healthy', 'a table with several rows of a stream is left out');
+SELECT eventsource.drop_projection('health.line') IS NULL AS done \gset
+DROP TABLE health.line;
 
 -- Whoever asks runs no code of who owns a table: domains and casts of his.
 SAVEPOINT trapped;
