@@ -8,7 +8,7 @@ SELECT crm.install() \g /dev/null
 \o
 \pset format unaligned
 \pset tuples_only on
-SELECT plan(15);
+SELECT plan(16);
 SELECT is((SELECT string_agg(event_type, ' ' ORDER BY event_position) FROM crm.journeys WHERE customer_id = 'zoe' AND category <> 'customer'),
 	'PageViewed ProductViewed ProductCompared ItemAddedToCart CartAbandoned MessageQueued MessageSent MessageClicked PageViewed CheckoutStarted CheckoutStepCompleted OrderPlaced CartConverted PaymentInitiated PaymentSucceeded OrderConfirmed',
 	'the journey');
@@ -26,4 +26,6 @@ SELECT is((SELECT string_agg(kind || ' ' || amount, ', ') FROM crm.ledger_entrie
 SELECT is((SELECT count(*) FROM eventsource.jobs WHERE queue LIKE '$%' AND state IN ('discarded', 'scheduled') AND error_code IS NOT NULL), 0::bigint, 'nothing failed');
 SELECT is_empty($$ SELECT * FROM crm.reconcile() $$, 'all is reconciled');
 SELECT is_empty($$ SELECT p.target, v.key FROM eventsource.projections p, eventsource.verify_projection(p.target) v $$, 'and verified');
+SELECT is((SELECT string_agg("check" || ': ' || status, ', ' ORDER BY "check") FROM eventsource.health() WHERE "check" IN ('sample of projections', 'definitions')),
+	'definitions: healthy, sample of projections: healthy', 'and health() says no less');
 \i test/own_database_end.sql
