@@ -152,7 +152,8 @@ my $anywhere = '(\d+|-)( (\d+|-))*';
 
 my @cases = (
 	[ 'hash', "UPDATE event SET hash = sha256('x') WHERE position = $at", "$at $next", "$at $next" ],
-	[ 'hash, too short', "UPDATE event SET hash = substr(hash, 1, 31) WHERE position = $at", "$at $next", "$at $next" ],
+	# The first byte: a last one may be 0, which it is again in an export, where hashes are written whole.
+	[ 'hash, too short', "UPDATE event SET hash = substr(hash, 2) WHERE position = $at", "$at $next", "$at $next" ],
 	[ 'version', "UPDATE event SET version = 1000 WHERE position = $at", "$at $next", "$at $next" ],
 	[ 'stream', "UPDATE event SET stream = (SELECT id FROM stream WHERE name = 'short-1') WHERE position = $at", "$at $next $short1", "$at $next $short1" ],
 	[ 'position', "UPDATE event SET position = $free WHERE position = $at", $anywhere, $anywhere ],
