@@ -72,6 +72,8 @@ es_guard_judge(Node *statement)
 		case T_CopyStmt:
 			judge_copy((CopyStmt *) statement);
 			break;
+		case T_ReindexStmt:
+			return true;
 		default:
 			break;
 	}

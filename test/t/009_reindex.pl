@@ -27,6 +27,8 @@ for my $index ('event_1_stream_idx', 'event_1_pkey')
 	$holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 
 	my $builder = $node->background_psql('log');
+	# With the library, which guards the log, in its process.
+	$builder->query_safe('SELECT eventsource.watermark()');
 	$builder->query_until(qr/started/, "\\echo started\nREINDEX INDEX CONCURRENTLY eventsource.$index;\n");
 	ok( wait_until(
 			sub {
