@@ -151,7 +151,7 @@ judge_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *a
 	if (!IsTransactionState() || (is_internal(access, arg) && class != TriggerRelationId))
 		return;
 
-	/* REINDEX CONCURRENTLY makes an index beside each, and puts it in its place. */
+	/* REINDEX CONCURRENTLY makes an index to put into its place. */
 	if (is_harmless && class == RelationRelationId && (access == OAT_POST_ALTER || access == OAT_POST_CREATE))
 		return;
 	protection = es_protected_object(class, object, access == OAT_POST_CREATE ? SnapshotSelf : NULL);
