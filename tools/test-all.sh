@@ -14,7 +14,7 @@ majors=${ES_MAJORS:-15 17 18}
 suites='regress isolation segments tap'
 # Of the TAP tests, those of what differs most between majors: processes, hooks,
 # shared memory, prepared transactions, replication.
-processes=(test/t/{003,011,013,018,020,022,023,024,028,04[0-9],05[0-9],06[0-9],07[01]}_*.pl)
+processes=(test/t/{003,009,011,013,018,020,022,023,024,028,04[0-9],05[0-9],06[0-9],07[01]}_*.pl)
 passed=0 failed=0 skipped=0 missing='' older='' local_major=''
 
 main() {
